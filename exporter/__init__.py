@@ -1,0 +1,1 @@
+"""OpenTelemetry metrics and cost signals, kept in a database that you already run."""

@@ -1,0 +1,51 @@
+"""The contract that every backend keeps; `tests/contract` runs it over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from exporter.backends.dialect import Dialect
+from exporter.model import Batch, WriteResult
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """Keeps batches and answers SQL about them.
+
+    Constructors open nothing. `start` and `close` are safe twice, `close` also before `start`.
+    `write` is called by one thread at a time; `fetch` by any number, also during a `write`,
+    and sees whole batches only. The backend does not keep or change the batch it is given.
+
+    Every method raises `BackendUnavailableError` (try again) or `BackendRefusedError` (do not)
+    and nothing else on purpose; the message names the backend, what was found and what to do.
+    """
+
+    @property
+    def dialect(self) -> Dialect:
+        """How this backend's SQL differs from the others'."""
+
+    @property
+    def location(self) -> str:
+        """Where the data is, for people: a path or an address, never a password."""
+
+    def start(self) -> None:
+        """Open the store, create or migrate its schema, check that it can be written."""
+
+    def write(self, batch: Batch) -> WriteResult:
+        """Store the whole batch in one transaction, or nothing of it.
+
+        Durable when it returns, as far as the backend is durable at all. A series that is there
+        already is kept, only its description and schema URLs take the newer text. A point of the
+        same series and time (in the backend's resolution) as a stored one replaces it.
+        """
+
+    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Answer one reading SQL statement, written in `dialect`, with all its rows."""
+
+    def delete_before(self, time_unix_nano: int) -> int:
+        """Delete the points and exemplars older than this; returns how many rows went."""
+
+    def close(self) -> None:
+        """Let go of the store; what `write` returned for is safe."""

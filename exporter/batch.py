@@ -1,0 +1,58 @@
+"""When to cut a batch: pure, with the clock as an argument; no thread and no lock.
+
+As OpenTelemetry's batch processors: due at `batch_size` entries, or `batch_interval_seconds`
+after the first one. Nothing is cut into pieces: what has gathered while the writer was busy goes
+out as one larger batch, because one large transaction costs the database less than many small
+ones, so load makes batches larger instead of queues longer.
+"""
+
+from __future__ import annotations
+
+from exporter.model import Batch
+
+__all__ = ["Batcher"]
+
+
+class Batcher:
+    """Gathers batches until they are due.
+
+    Args:
+        batch_size: entries (data points) that make a batch due at once.
+        batch_interval_seconds: longest wait of the first entry.
+    """
+
+    def __init__(self, *, batch_size: int, batch_interval_seconds: float) -> None:
+        self._batch_size = batch_size
+        self._interval_seconds = batch_interval_seconds
+        self._parts: list[Batch] = []
+        self._entries = 0
+        self._first_at = 0.0
+
+    @property
+    def entries(self) -> int:
+        """Data points that wait."""
+        return self._entries
+
+    def add(self, batch: Batch, now: float) -> None:
+        """Gather what one request brought; `now` is in seconds of any steady clock."""
+        if not batch.entries and not batch.new_series:
+            return
+        if not self._parts:
+            self._first_at = now
+        self._parts.append(batch)
+        self._entries += batch.entries
+
+    def due_in_seconds(self, now: float) -> float | None:
+        """How long until a batch is due: 0 when it is, None when nothing waits."""
+        if not self._parts:
+            return None
+        if self._entries >= self._batch_size:
+            return 0.0
+        return max(0.0, self._first_at + self._interval_seconds - now)
+
+    def drain(self) -> Batch | None:
+        """Everything gathered as one batch, None when nothing waits."""
+        if not self._parts:
+            return None
+        parts, self._parts, self._entries = self._parts, [], 0
+        return Batch.merge(parts)

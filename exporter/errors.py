@@ -1,0 +1,71 @@
+"""The one tree of errors: every failure is retryable or permanent, and that decides the reply.
+
+A message says the operation, the object, the value found and what to do next. Secrets never
+enter a message: connection strings are redacted before they get here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BackendRefusedError",
+    "BackendUnavailableError",
+    "ConfigError",
+    "DecodeError",
+    "ExporterError",
+    "PermanentError",
+    "QueryError",
+    "QueueFullError",
+    "ReceiverError",
+    "RetryableError",
+    "ShuttingDownError",
+]
+
+
+class ExporterError(Exception):
+    """Base of every error that this package raises on purpose; any other exception is a bug."""
+
+    retryable: ClassVar[bool] = False
+
+
+class RetryableError(ExporterError):
+    """The same call may succeed later without any change to what it was given."""
+
+    retryable = True
+
+
+class PermanentError(ExporterError):
+    """The same call will fail again until somebody changes something."""
+
+
+class DecodeError(PermanentError):
+    """The bytes are not the OTLP message that they should be."""
+
+
+class ConfigError(PermanentError):
+    """The configuration is wrong; the message names the file, the key and what is allowed."""
+
+
+class QueryError(PermanentError):
+    """The question cannot be answered as it was put; the message says what can be asked."""
+
+
+class ReceiverError(PermanentError):
+    """The receiver cannot listen where it was told to."""
+
+
+class BackendUnavailableError(RetryableError):
+    """The backend cannot take data now: locked, full, unreachable or restarting."""
+
+
+class BackendRefusedError(PermanentError):
+    """The backend will not take this: missing rights, foreign file, newer schema, bad value."""
+
+
+class QueueFullError(RetryableError):
+    """The buffer before the backend is full, because the backend is slower than the senders."""
+
+
+class ShuttingDownError(RetryableError):
+    """The pipeline is stopping and takes nothing new."""

@@ -1,0 +1,309 @@
+"""Identity -> Series: which stream of points is this, and has its definition been handed on?
+
+A bounded cache in three steps, each keyed by what the wire offers: resource bytes, scope bytes,
+then the fields of a metric. The last step maps the bytes of a point's attributes to a series id,
+so that the commonest point costs one dictionary look-up. Nothing here parses a message: the
+caller brings canonical values when a look-up misses.
+
+Not thread-safe: the pipeline calls under its lock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+import xxhash
+
+from exporter.model import MetricType, Series, Temporality
+
+__all__ = [
+    "CLUSTER_ID_ATTRIBUTES",
+    "NODE_ID_ATTRIBUTES",
+    "MetricEntry",
+    "MetricKey",
+    "Registration",
+    "ResourceEntry",
+    "ScopeEntry",
+    "SeriesCache",
+    "identity_key",
+]
+
+CLUSTER_ID_ATTRIBUTES: Final = (
+    "cluster_id",
+    "k8s.cluster.name",
+    "k8s.cluster.uid",
+    "deployment.environment.name",
+)
+NODE_ID_ATTRIBUTES: Final = (
+    "node_id",
+    "k8s.node.name",
+    "host.name",
+    "host.id",
+    "service.instance.id",
+)
+_NOWHERE: Final = "default"
+_SIGN_BIT: Final = 1 << 63
+
+
+class MetricKey(NamedTuple):
+    """The fields of a metric that its series share."""
+
+    name: str
+    type: MetricType
+    unit: str
+    description: str
+    temporality: Temporality | None
+    is_monotonic: bool | None
+
+
+class ResourceEntry:
+    """One resource, as one sender writes it."""
+
+    __slots__ = ("attributes", "json", "refusal", "schema_url", "scopes")
+
+    def __init__(
+        self, json: str, schema_url: str, attributes: Mapping[str, str], refusal: str | None
+    ) -> None:
+        self.json = json
+        self.schema_url = schema_url
+        self.attributes = attributes
+        self.refusal = refusal
+        self.scopes: dict[tuple[bytes, str], ScopeEntry] = {}
+
+
+class ScopeEntry:
+    """One instrumentation scope below one resource."""
+
+    __slots__ = ("json", "metrics", "refusal", "resource", "schema_url")
+
+    def __init__(
+        self, resource: ResourceEntry, json: str, schema_url: str, refusal: str | None
+    ) -> None:
+        self.resource = resource
+        self.json = json
+        self.schema_url = schema_url
+        self.refusal = refusal
+        # Keyed by the fields as written: the temporality still a number of any meaning.
+        self.metrics: dict[Hashable, MetricEntry] = {}
+
+
+class MetricEntry:
+    """One metric below one scope, and the series ids of the attribute sets seen of it.
+
+    `series_ids` is keyed by attributes in the form of NumberDataPoint's field 7. `refusal` says
+    why no point of this metric can be stored, None where they can.
+    """
+
+    __slots__ = ("key", "refusal", "scope", "series_ids")
+
+    def __init__(self, scope: ScopeEntry, key: MetricKey, refusal: str | None) -> None:
+        self.scope = scope
+        self.key = key
+        self.refusal = refusal
+        self.series_ids: dict[bytes, int] = {}
+
+
+def identity_key(key: MetricKey, resource: str, scope: str, attributes: str) -> bytes:
+    """The bytes that identify a series; equal exactly when the identities are.
+
+    Each part is preceded by its length in bytes as a fixed-width number, so the parts can be
+    read back one after the other: two different lists of parts cannot give the same bytes. The
+    JSON parts are canonical (sorted keys, one spelling a value, types told apart), so attribute
+    order does not matter. Description and schema URLs are left out: they do not identify
+    (data-model.md, "Timeseries Model").
+    """
+    parts = (
+        key.name,
+        key.type,
+        key.unit,
+        key.temporality or "",
+        {None: "", False: "0", True: "1"}[key.is_monotonic],
+        resource,
+        scope,
+        attributes,
+    )
+    encoded = [part.encode() for part in parts]
+    return b"".join(len(part).to_bytes(4, "little") + part for part in encoded)
+
+
+class Registration:
+    """What one request adds to the cache, so that it can be taken back as a whole."""
+
+    __slots__ = ("added", "known_before", "new_series")
+
+    def __init__(self) -> None:
+        self.new_series: list[Series] = []
+        self.added: list[tuple[MutableMapping[Any, Any], Any]] = []
+        self.known_before: list[tuple[int, int | None]] = []
+
+
+class SeriesCache:
+    """Bounded memory of the series seen; least recently used resources go first.
+
+    Args:
+        max_entries: how many attribute sets are remembered. A sender that shuffles its
+            attributes takes several a series. Forgetting costs a second definition, no more.
+        cluster_id_attributes: where cluster_id is looked for: the first name among the point's
+            attributes, then each among the resource's.
+        node_id_attributes: likewise for node_id.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_entries: int = 1_000_000,
+        cluster_id_attributes: Sequence[str] = CLUSTER_ID_ATTRIBUTES,
+        node_id_attributes: Sequence[str] = NODE_ID_ATTRIBUTES,
+    ) -> None:
+        self._max_entries = max_entries
+        self._cluster_id_attributes = tuple(cluster_id_attributes)
+        self._node_id_attributes = tuple(node_id_attributes)
+        self._resources: OrderedDict[tuple[bytes, str], ResourceEntry] = OrderedDict()
+        # Series id -> hash of the identity (upper 64 bits) and of the whole definition (lower):
+        # tells a collision and a changed description apart from a series that is known.
+        self._known: dict[int, int] = {}
+        self._entries = 0
+        self._registration = Registration()
+
+    def __len__(self) -> int:
+        """How many attribute sets are remembered."""
+        return self._entries
+
+    def resource(self, raw: bytes, schema_url: str) -> ResourceEntry | None:
+        """The entry of a resource seen before, which becomes the most recently used one."""
+        entry = self._resources.get((raw, schema_url))
+        if entry is not None:
+            self._resources.move_to_end((raw, schema_url))
+        return entry
+
+    def remember(self, mapping: MutableMapping[Any, Any], key: Any, entry: Any) -> None:
+        """Put an entry below another one of this cache; goes again if the request is refused."""
+        mapping[key] = entry
+        self._registration.added.append((mapping, key))
+
+    def add_resource(self, raw: bytes, schema_url: str, entry: ResourceEntry) -> None:
+        """Remember a resource under the bytes that it was written with."""
+        self.remember(self._resources, (raw, schema_url), entry)
+
+    @contextmanager
+    def registration(self) -> Iterator[Registration]:
+        """Collect what is new; an exception takes it all back.
+
+        A request that is refused in its middle must leave no series behind whose definition
+        nobody was handed.
+        """
+        self._registration = registration = Registration()
+        entries = self._entries
+        try:
+            yield registration
+        except BaseException:
+            for mapping, key in registration.added:
+                mapping.pop(key, None)
+            for series_id, known in reversed(registration.known_before):
+                self._restore(series_id, known)
+            self._entries = entries
+            raise
+        self._evict()
+
+    def add_series(self, metric: MetricEntry, raw: bytes, series_id: int) -> None:
+        """Remember a series id under the attributes as one sender writes them."""
+        self.remember(metric.series_ids, raw, series_id)
+        self._entries += 1
+
+    def register(
+        self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
+    ) -> int | None:
+        """The id of the series with these attributes; its definition is new if not known.
+
+        Args:
+            metric: the metric that the point belongs to.
+            attributes: the point's attributes as canonical JSON.
+            texts: the same, each value as text.
+
+        Returns:
+            The series id, or None where another identity has the same 64-bit hash.
+        """
+        key, scope = metric.key, metric.scope
+        identity = identity_key(key, scope.resource.json, scope.json, attributes)
+        unsigned = xxhash.xxh3_64_intdigest(identity)
+        series_id = unsigned - (1 << 64) if unsigned & _SIGN_BIT else unsigned
+        described = [key.description, scope.resource.schema_url, scope.schema_url]
+        definition = "\0".join(described).encode()
+        check = xxhash.xxh3_64_intdigest(identity, seed=1)
+        fingerprint = check << 64 | xxhash.xxh3_64_intdigest(definition)
+        known = self._known.get(series_id)
+        if known is not None and known >> 64 != check:
+            return None
+        if known != fingerprint:
+            self._known[series_id] = fingerprint
+            self._registration.known_before.append((series_id, known))
+            self._registration.new_series.append(self._define(series_id, metric, attributes, texts))
+        return series_id
+
+    def forget(self, series_ids: Collection[int]) -> None:
+        """Hand out the definitions of these series again when they are next seen.
+
+        For when a backend no longer has them, or a batch that carried them was not stored.
+        """
+        gone = frozenset(series_ids)
+        if not gone:
+            return
+        for resource in self._resources.values():
+            for metric in _metrics(resource):
+                stale = [raw for raw, known in metric.series_ids.items() if known in gone]
+                for raw in stale:
+                    del metric.series_ids[raw]
+                self._entries -= len(stale)
+        for series_id in gone:
+            self._known.pop(series_id, None)
+
+    def _define(
+        self, series_id: int, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
+    ) -> Series:
+        key, scope, resource = metric.key, metric.scope, metric.scope.resource
+        return Series(
+            series_id=series_id,
+            metric_name=key.name,
+            metric_type=key.type,
+            unit=key.unit,
+            description=key.description,
+            temporality=key.temporality,
+            is_monotonic=key.is_monotonic,
+            cluster_id=_locate(self._cluster_id_attributes, texts, resource.attributes),
+            node_id=_locate(self._node_id_attributes, texts, resource.attributes),
+            service_name=resource.attributes.get("service.name"),
+            resource=resource.json,
+            resource_schema_url=resource.schema_url,
+            scope=scope.json,
+            scope_schema_url=scope.schema_url,
+            attributes=attributes,
+        )
+
+    def _restore(self, series_id: int, known: int | None) -> None:
+        if known is None:
+            del self._known[series_id]
+        else:
+            self._known[series_id] = known
+
+    def _evict(self) -> None:
+        # A resource that fills the cache alone goes too: bounded comes before fast.
+        while self._entries > self._max_entries and self._resources:
+            _, resource = self._resources.popitem(last=False)
+            for metric in _metrics(resource):
+                self._entries -= len(metric.series_ids)
+                for series_id in metric.series_ids.values():
+                    self._known.pop(series_id, None)
+
+
+def _metrics(resource: ResourceEntry) -> Iterator[MetricEntry]:
+    for scope in resource.scopes.values():
+        yield from scope.metrics.values()
+
+
+def _locate(names: tuple[str, ...], point: Mapping[str, str], resource: Mapping[str, str]) -> str:
+    if names and (found := point.get(names[0])):
+        return found
+    return next((resource[name] for name in names if resource.get(name)), _NOWHERE)

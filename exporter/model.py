@@ -1,0 +1,253 @@
+"""The values that travel through the exporter: plain, frozen, and without behaviour of their own.
+
+Number points travel as parallel numpy columns, because there are millions of them; everything
+rarer travels as one small object each. Times are nanoseconds since 1970 UTC, as on the wire; a
+backend converts them to its own resolution. A start time of 0 means that it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "NO_POINTS",
+    "Batch",
+    "Exemplar",
+    "ExponentialBuckets",
+    "HistogramPoint",
+    "Int64Array",
+    "MetricType",
+    "Points",
+    "Series",
+    "SummaryPoint",
+    "Temporality",
+    "WriteResult",
+]
+
+MetricType = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
+Temporality = Literal["delta", "cumulative"]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What identifies a stream of points, and what describes it.
+
+    Attributes:
+        series_id: signed 64-bit hash of the identity, the same on every receiver.
+        metric_name: the instrument's name.
+        metric_type: one of the five OTLP types.
+        unit: UCUM unit, "" where the sender gave none.
+        description: not part of the identity; the newest one seen is kept.
+        temporality: None for gauges and summaries.
+        is_monotonic: None for everything but sums.
+        cluster_id: see `exporter.intern` for where it is looked for.
+        node_id: likewise.
+        service_name: resource attribute `service.name`, None where the sender gave none.
+        resource: resource attributes as canonical JSON (keys sorted).
+        resource_schema_url: "" where the sender gave none; not part of the identity.
+        scope: JSON object with the keys name, version and attributes.
+        scope_schema_url: "" where the sender gave none; not part of the identity.
+        attributes: point attributes as canonical JSON (keys sorted).
+    """
+
+    series_id: int
+    metric_name: str
+    metric_type: MetricType
+    unit: str
+    description: str
+    temporality: Temporality | None
+    is_monotonic: bool | None
+    cluster_id: str
+    node_id: str
+    service_name: str | None
+    resource: str
+    resource_schema_url: str
+    scope: str
+    scope_schema_url: str
+    attributes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Number points as parallel columns of one length.
+
+    Attributes:
+        series_id: int64.
+        time_unix_nano: int64, always > 0.
+        start_time_unix_nano: int64, 0 where unknown.
+        value: float64; NaN and infinities are values like any other.
+        recorded: bool; False is OTLP's "no recorded value", whatever `value` holds.
+    """
+
+    series_id: Int64Array
+    time_unix_nano: Int64Array
+    start_time_unix_nano: Int64Array
+    value: npt.NDArray[np.float64]
+    recorded: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    def take(self, positions: npt.NDArray[np.intp]) -> Points:
+        """The rows at these positions, in their order."""
+        return Points(
+            series_id=self.series_id[positions],
+            time_unix_nano=self.time_unix_nano[positions],
+            start_time_unix_nano=self.start_time_unix_nano[positions],
+            value=self.value[positions],
+            recorded=self.recorded[positions],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[Points]) -> Points:
+        """All rows of the parts, in their order."""
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return NO_POINTS
+        if len(filled) == 1:
+            return filled[0]
+        return cls(
+            series_id=np.concatenate([part.series_id for part in filled]),
+            time_unix_nano=np.concatenate([part.time_unix_nano for part in filled]),
+            start_time_unix_nano=np.concatenate([part.start_time_unix_nano for part in filled]),
+            value=np.concatenate([part.value for part in filled]),
+            recorded=np.concatenate([part.recorded for part in filled]),
+        )
+
+
+NO_POINTS: Final = Points(
+    series_id=np.empty(0, np.int64),
+    time_unix_nano=np.empty(0, np.int64),
+    start_time_unix_nano=np.empty(0, np.int64),
+    value=np.empty(0, np.float64),
+    recorded=np.empty(0, np.bool_),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialBuckets:
+    """The part of a histogram point that only exponential histograms have.
+
+    Bucket i of the positive range counts values in (base^i, base^(i+1)], with
+    base = 2^(2^-scale); the first element of `positive_counts` is bucket `positive_offset`.
+    """
+
+    scale: int
+    zero_count: int
+    zero_threshold: float
+    positive_offset: int
+    positive_counts: tuple[int, ...]
+    negative_offset: int
+    negative_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramPoint:
+    """One point of a histogram, explicit (`bounds`, `bucket_counts`) or exponential.
+
+    `count` is None for "no recorded value". `sum`, `min` and `max` are None where the sender
+    left them out. `bounds` and `bucket_counts` are both empty where there are no buckets;
+    otherwise there is one count more than there are bounds.
+    """
+
+    series_id: int
+    time_unix_nano: int
+    start_time_unix_nano: int
+    count: int | None
+    sum: float | None
+    min: float | None
+    max: float | None
+    bounds: tuple[float, ...] = ()
+    bucket_counts: tuple[int, ...] = ()
+    exponential: ExponentialBuckets | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryPoint:
+    """One point of a summary; `count` is None for "no recorded value"."""
+
+    series_id: int
+    time_unix_nano: int
+    start_time_unix_nano: int
+    count: int | None
+    sum: float | None
+    quantiles: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One measurement that went into a point, with the trace it was made in.
+
+    `trace_id` (32 digits) and `span_id` (16) are lower-case hex, "" where absent;
+    `attributes` is canonical JSON of what the point's own attributes leave out.
+    """
+
+    series_id: int
+    time_unix_nano: int
+    value: float
+    trace_id: str
+    span_id: str
+    attributes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stores: points of every kind, and the series that are new in it.
+
+    `new_series` holds the definition of every series that the backend may not have yet; writing
+    one that it already has is harmless.
+    """
+
+    new_series: tuple[Series, ...] = ()
+    points: Points = field(default_factory=lambda: NO_POINTS)
+    histograms: tuple[HistogramPoint, ...] = ()
+    summaries: tuple[SummaryPoint, ...] = ()
+    exemplars: tuple[Exemplar, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """How many data points of any type; exemplars ride with theirs and are not counted."""
+        return len(self.points) + len(self.histograms) + len(self.summaries)
+
+    @classmethod
+    def merge(cls, parts: Iterable[Batch]) -> Batch:
+        """One batch with everything that the parts hold, in their order."""
+        parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> tuple[Any, ...]:
+            return tuple(item for part in parts for item in getattr(part, name))
+
+        return cls(
+            new_series=joined("new_series"),
+            points=Points.concatenate(part.points for part in parts),
+            histograms=joined("histograms"),
+            summaries=joined("summaries"),
+            exemplars=joined("exemplars"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What a backend did with a batch.
+
+    Attributes:
+        stored: data points that are in the backend now because of this batch.
+        refused: data points left out because their series id belongs to another series there
+            (a hash collision); each is named in a log line.
+        evicted: rows that a bounded backend let go to make room, over all its tables.
+        forgotten_series: ids whose definition the backend no longer has.
+    """
+
+    stored: int
+    refused: int = 0
+    evicted: int = 0
+    forgotten_series: frozenset[int] = frozenset()

@@ -1,0 +1,187 @@
+"""OTLP/gRPC services: bytes -> submit, error -> status code. Knows nothing of what is stored.
+
+Handlers take and give raw bytes, so that protobuf objects are made nowhere but in the decoder.
+Every outcome is a status that clients understand: an exception that escaped would become UNKNOWN,
+upon which they drop the data (OTLP specification, "Failures").
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.code_pb2 import UNAVAILABLE
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceResponse,
+)
+
+from exporter.errors import ExporterError, PermanentError, ReceiverError
+from exporter.wire import Rejections
+
+__all__ = ["Receiver"]
+
+_log = logging.getLogger(__name__)
+
+_COLLECTOR: Final = "opentelemetry.proto.collector"
+_METRICS_SERVICE: Final = f"{_COLLECTOR}.metrics.v1.MetricsService"
+_OTHER_SERVICES: Final = {
+    "logs": f"{_COLLECTOR}.logs.v1.LogsService",
+    "traces": f"{_COLLECTOR}.trace.v1.TraceService",
+}
+# Python SDKs give up at once when the asked delay is longer than what is left of their 10 s.
+_RETRY_DELAY_SECONDS: Final = 1
+# Status details travel in an HTTP/2 header, which peers bound at 8 KiB and more.
+_MAX_DETAILS_CHARACTERS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    code: grpc.StatusCode
+    details: str
+
+
+class Receiver:
+    """Serves OTLP/gRPC.
+
+    Args:
+        submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
+        endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
+        max_message_bytes: largest request, after decompression.
+        workers: threads that decode and answer.
+        max_concurrent_streams: per connection; None leaves it to gRPC.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[bytes], Rejections],
+        *,
+        endpoint: str = "localhost:4317",
+        max_message_bytes: int = 64 * 1024 * 1024,
+        workers: int = 8,
+        max_concurrent_streams: int | None = None,
+    ) -> None:
+        self._submit = submit
+        self._endpoint = endpoint
+        self._workers = workers
+        self._options: list[tuple[str, int]] = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            # Without this a second receiver would share the port and take half of the data.
+            ("grpc.so_reuseport", 0),
+        ]
+        if max_concurrent_streams is not None:
+            self._options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
+        self._server: grpc.Server | None = None
+        self._address = ""
+
+    def start(self) -> str:
+        """Listen and serve.
+
+        Returns:
+            The address that clients can use, with the port that was really taken.
+
+        Raises:
+            ReceiverError: the address cannot be listened on.
+        """
+        if self._server is not None:
+            return self._address
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc")
+        server = grpc.server(pool, handlers=self._handlers(), options=self._options)
+        try:
+            port = server.add_insecure_port(self._endpoint)
+        except RuntimeError as exc:
+            pool.shutdown()
+            raise ReceiverError(
+                f"cannot listen for OTLP/gRPC on {self._endpoint}: is the address right, and is "
+                "no other receiver or Collector using the port? Choose another endpoint, or port "
+                "0 for a free one"
+            ) from exc
+        server.start()
+        host = self._endpoint.rpartition(":")[0]
+        is_path = self._endpoint.startswith("unix:")
+        self._address = self._endpoint if is_path else f"{host or '0.0.0.0'}:{port}"  # noqa: S104
+        self._server = server
+        return self._address
+
+    def shutdown(self, timeout_seconds: float = 5.0) -> None:
+        """Refuse new requests, let those under way finish for so long, stop listening."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(timeout_seconds).wait()
+
+    def _handlers(self) -> list[grpc.GenericRpcHandler]:
+        export: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            self._export
+        )
+        handlers = [grpc.method_handlers_generic_handler(_METRICS_SERVICE, {"Export": export})]
+        for signal, service in _OTHER_SERVICES.items():
+            refuse: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+                _unimplemented(signal)
+            )
+            handlers.append(grpc.method_handlers_generic_handler(service, {"Export": refuse}))
+        return handlers
+
+    def _export(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        outcome = self._answer(request)
+        if isinstance(outcome, bytes):
+            return outcome
+        if outcome.code is grpc.StatusCode.UNAVAILABLE:
+            context.set_trailing_metadata(_retry_metadata(outcome.details))
+        context.abort(outcome.code, outcome.details)
+        raise AssertionError("abort() raises")
+
+    def _answer(self, request: bytes) -> bytes | _Refusal:
+        try:
+            rejections = self._submit(request)
+        except PermanentError as exc:
+            return _refusal(grpc.StatusCode.INVALID_ARGUMENT, exc)
+        except ExporterError as exc:
+            return _refusal(grpc.StatusCode.UNAVAILABLE, exc)
+        except Exception as exc:  # noqa: BLE001 - an escaped one becomes UNKNOWN
+            # A fault of ours: retryable, so that the sender keeps what it has.
+            _log.exception("a request of %d bytes could not be taken", len(request))
+            return _refusal(grpc.StatusCode.UNAVAILABLE, exc)
+        return _success(rejections)
+
+
+def _refusal(code: grpc.StatusCode, exc: Exception) -> _Refusal:
+    text = str(exc) if isinstance(exc, ExporterError) else "internal error, see the receiver's log"
+    return _Refusal(code, text[:_MAX_DETAILS_CHARACTERS])
+
+
+def _success(rejections: Rejections) -> bytes:
+    if not rejections.counts:
+        return b""  # an empty response: partial_success must stay unset
+    return ExportMetricsServiceResponse(
+        partial_success=ExportMetricsPartialSuccess(
+            rejected_data_points=rejections.total, error_message=rejections.message()
+        )
+    ).SerializeToString()
+
+
+def _retry_metadata(details: str) -> tuple[tuple[str, bytes], ...]:
+    # The standard trailer is what Go reads; the Python SDK knows only the second.
+    info = RetryInfo(retry_delay=Duration(seconds=_RETRY_DELAY_SECONDS))
+    status = Status(code=UNAVAILABLE, message=details)
+    status.details.add().Pack(info)
+    return (
+        ("grpc-status-details-bin", status.SerializeToString()),
+        ("google.rpc.retryinfo-bin", info.SerializeToString()),
+    )
+
+
+def _unimplemented(signal: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+    def refuse(_request: bytes, context: grpc.ServicerContext) -> Any:
+        context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"this receiver takes metrics; point the exporter for {signal} elsewhere",
+        )
+
+    return refuse

@@ -1,0 +1,174 @@
+"""From the bytes of resource, scope and attributes to entries of the series cache.
+
+The cache remembers by bytes; what it does not know is parsed here, with the official messages,
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, NumberDataPoint
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from exporter.intern import MetricEntry, MetricKey, ResourceEntry, ScopeEntry, SeriesCache
+from exporter.model import MetricType, Temporality
+from exporter.wire.attributes import (
+    InvalidAttributesError,
+    as_text,
+    canonical_json,
+    plain,
+)
+
+__all__ = [
+    "METRIC_TYPES",
+    "metric_entry",
+    "remember_raw",
+    "resource_entry",
+    "scope_entry",
+    "series_id_of",
+]
+
+# Name of the field in Metric's oneof -> name in the model; here they are the same.
+METRIC_TYPES: Final[dict[str, MetricType]] = {
+    "gauge": "gauge",
+    "sum": "sum",
+    "histogram": "histogram",
+    "exponential_histogram": "exponential_histogram",
+    "summary": "summary",
+}
+_TEMPORALITIES: Final[dict[int, Temporality]] = {
+    AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA: "delta",
+    AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
+}
+_HAS_TEMPORALITY: Final = frozenset({"sum", "histogram", "exponential_histogram"})
+# NumberDataPoint.attributes: field 7, length-delimited.
+_ATTRIBUTES_TAG: Final = 0x3A
+
+
+def resource_entry(cache: SeriesCache, raw: bytes, schema_url: str) -> ResourceEntry:
+    """The cached entry of a resource, made on first sight."""
+    entry = cache.resource(raw, schema_url)
+    if entry is None:
+        attributes, refusal = _attributes("resource", Resource.FromString(raw).attributes)
+        texts = {key: as_text(value) for key, value in attributes.items()}
+        entry = ResourceEntry(canonical_json(attributes), schema_url, texts, refusal)
+        cache.add_resource(raw, schema_url, entry)
+    return entry
+
+
+def scope_entry(
+    cache: SeriesCache, resource: ResourceEntry, raw: bytes, schema_url: str
+) -> ScopeEntry:
+    """The cached entry of a scope below a resource, made on first sight."""
+    entry = resource.scopes.get((raw, schema_url))
+    if entry is None:
+        scope = InstrumentationScope.FromString(raw)
+        attributes, refusal = _attributes("scope", scope.attributes)
+        json = canonical_json(
+            {"name": scope.name, "version": scope.version, "attributes": attributes}
+        )
+        entry = ScopeEntry(resource, json, schema_url, resource.refusal or refusal)
+        cache.remember(resource.scopes, (raw, schema_url), entry)
+    return entry
+
+
+def _attributes(owner: str, attributes: Iterable[KeyValue]) -> tuple[dict[str, Any], str | None]:
+    # A resource or scope that cannot be stored refuses every point below it.
+    try:
+        return plain(attributes), None
+    except InvalidAttributesError as exc:
+        return {}, f"{owner} {exc}"
+
+
+def metric_entry(
+    cache: SeriesCache, scope: ScopeEntry, metric: Any, type_name: str, data: Any
+) -> MetricEntry:
+    """The cached entry of a metric below a scope, made on first sight.
+
+    Args:
+        cache: where it is remembered.
+        scope: the scope that the metric stands in.
+        metric: a Metric, official or lazy.
+        type_name: which field of its oneof is set.
+        data: that field's message.
+    """
+    code = data.aggregation_temporality if type_name in _HAS_TEMPORALITY else 0
+    is_monotonic = data.is_monotonic if type_name == "sum" else None
+    written = (metric.name, type_name, metric.unit, metric.description, code, is_monotonic)
+    entry = scope.metrics.get(written)
+    if entry is None:
+        key = MetricKey(
+            metric.name,
+            METRIC_TYPES[type_name],
+            metric.unit,
+            metric.description,
+            _TEMPORALITIES.get(code),
+            is_monotonic,
+        )
+        entry = MetricEntry(scope, key, scope.refusal or _refusal(key, code))
+        cache.remember(scope.metrics, written, entry)
+    return entry
+
+
+def _refusal(key: MetricKey, temporality_code: int) -> str | None:
+    if not key.name:
+        return "the metric has no name"
+    if key.type in _HAS_TEMPORALITY and key.temporality is None:
+        return f"aggregation_temporality is {temporality_code}, not 1 (delta) or 2 (cumulative)"
+    return None
+
+
+def series_id_of(cache: SeriesCache, metric: MetricEntry, attributes: Iterable[KeyValue]) -> int:
+    """The series id for the attributes of any kind of point.
+
+    Raises:
+        InvalidAttributesError: these attributes cannot be stored.
+    """
+    raw = NumberDataPoint(attributes=attributes).SerializeToString()
+    found = metric.series_ids.get(raw)
+    return _register(cache, metric, raw) if found is None else found
+
+
+def remember_raw(cache: SeriesCache, metric: MetricEntry, raw: bytes, series_id: int) -> None:
+    """Let these bytes stand for the series, if they are attributes and nothing else.
+
+    Args:
+        cache: the cache that the metric is in.
+        metric: the metric that the point belongs to.
+        raw: what is left of a point when times and value are taken away.
+        series_id: the series of that point.
+    """
+    if raw not in metric.series_ids and _only_attributes(raw):
+        cache.add_series(metric, raw, series_id)
+
+
+def _register(cache: SeriesCache, metric: MetricEntry, raw: bytes) -> int:
+    attributes = plain(NumberDataPoint.FromString(raw).attributes)
+    json = canonical_json(attributes)
+    texts = {key: as_text(value) for key, value in attributes.items()}
+    series_id = cache.register(metric, json, texts)
+    if series_id is None:
+        raise InvalidAttributesError("another series has the same 64-bit id (hash collision)")
+    cache.add_series(metric, raw, series_id)
+    return series_id
+
+
+def _only_attributes(raw: bytes) -> bool:
+    position, end = 0, len(raw)
+    while position < end:
+        if raw[position] != _ATTRIBUTES_TAG:
+            return False
+        length = shift = 0
+        while True:
+            position += 1
+            if position == end or shift > 28:
+                return False
+            length |= (raw[position] & 0x7F) << shift
+            shift += 7
+            if raw[position] < 0x80:
+                break
+        position += 1 + length
+    return position == end

@@ -1,0 +1,288 @@
+"""One official data point -> one row, or the reason why not: the rules of the data model.
+
+Shared by both decoders, so that they cannot disagree about what is valid. Rules are those of
+opentelemetry-proto's metrics.proto and of the specification's metrics/data-model.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    DataPointFlags,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    NumberDataPoint,
+    SummaryDataPoint,
+)
+
+from exporter.intern import MetricEntry, SeriesCache
+from exporter.model import (
+    Batch,
+    Exemplar,
+    ExponentialBuckets,
+    HistogramPoint,
+    Points,
+    Series,
+    SummaryPoint,
+)
+from exporter.wire.attributes import (
+    InvalidAttributesError,
+    canonical_json,
+    plain,
+)
+from exporter.wire.identity import series_id_of
+from exporter.wire.result import Decoded, Rejections
+
+__all__ = ["NANOSECONDS_PER_MICROSECOND", "POINT_MESSAGES", "Rows"]
+
+INT64_MAX: Final = (1 << 63) - 1
+NO_RECORDED_VALUE: Final = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+POINT_MESSAGES: Final[dict[str, Any]] = {
+    "gauge": NumberDataPoint,
+    "sum": NumberDataPoint,
+    "histogram": HistogramDataPoint,
+    "exponential_histogram": ExponentialHistogramDataPoint,
+    "summary": SummaryDataPoint,
+}
+_TWICE: Final = "the same series and time twice in one request; the last one is kept"
+NANOSECONDS_PER_MICROSECOND: Final = 1_000
+
+NumberRow = tuple[int, int, int, float, bool]
+
+
+class _InvalidPointError(Exception):
+    """This point cannot be stored; the message says why."""
+
+
+class Rows:
+    """Takes data points one by one and gives them back as a batch."""
+
+    def __init__(self, cache: SeriesCache) -> None:
+        self._cache = cache
+        self._rejected: dict[tuple[str, str], int] = {}
+        self._numbers: list[tuple[NumberRow, str]] = []
+        self._histograms: list[tuple[HistogramPoint, str]] = []
+        self._summaries: list[tuple[SummaryPoint, str]] = []
+        # Exemplars by the kind and index of their point, for they leave with it.
+        self._exemplars: list[tuple[str, int, Exemplar]] = []
+
+    def add(self, metric: MetricEntry, point: Any) -> int | None:
+        """Take one official data point of any kind, or count why it was rejected.
+
+        Returns:
+            The id of its series, None where it was rejected.
+        """
+        try:
+            if metric.refusal:
+                raise _InvalidPointError(metric.refusal)
+            _check_times(point)
+            return self._take(metric, point)
+        except (_InvalidPointError, InvalidAttributesError) as exc:
+            key = (metric.key.name, str(exc))
+            self._rejected[key] = self._rejected.get(key, 0) + 1
+            return None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no point was given to `add`."""
+        return not (self._rejected or self._numbers or self._histograms or self._summaries)
+
+    def number_keys(self) -> list[tuple[int, int]]:
+        """Series id and time of the number points taken so far."""
+        return [(row[0], row[1]) for row, _ in self._numbers]
+
+    def _take(self, metric: MetricEntry, point: Any) -> int:
+        # The series is asked for last: a point that is rejected makes no series.
+        name = metric.key.name
+        if isinstance(point, NumberDataPoint):
+            value, recorded = _number(point)
+            series_id = series_id_of(self._cache, metric, point.attributes)
+            row = (series_id, point.time_unix_nano, point.start_time_unix_nano, value, recorded)
+            self._numbers.append((row, name))
+            self._take_exemplars("number", len(self._numbers), series_id, point)
+        elif isinstance(point, SummaryDataPoint):
+            summary = _summary(point)
+            series_id = series_id_of(self._cache, metric, point.attributes)
+            self._summaries.append((replace(summary, series_id=series_id), name))
+        else:
+            explicit = isinstance(point, HistogramDataPoint)
+            histogram = _explicit_histogram(point) if explicit else _exponential_histogram(point)
+            series_id = series_id_of(self._cache, metric, point.attributes)
+            self._histograms.append((replace(histogram, series_id=series_id), name))
+            self._take_exemplars("histogram", len(self._histograms), series_id, point)
+        return series_id
+
+    def _take_exemplars(self, kind: str, owner: int, series_id: int, point: Any) -> None:
+        for exemplar in point.exemplars:
+            row = _exemplar(series_id, point.time_unix_nano, exemplar)
+            if row is not None:
+                self._exemplars.append((kind, owner - 1, row))
+
+    def finish(self, new_series: Sequence[Series], columns: Points | None = None) -> Decoded:
+        """Everything taken, as a batch; `columns` are number points decoded elsewhere."""
+        numbers, gone_numbers = self._without_duplicates(
+            self._numbers, ((row[0], row[1]) for row, _ in self._numbers)
+        )
+        histograms, gone_histograms = self._without_duplicates(
+            self._histograms, ((row.series_id, row.time_unix_nano) for row, _ in self._histograms)
+        )
+        summaries, _ = self._without_duplicates(
+            self._summaries, ((row.series_id, row.time_unix_nano) for row, _ in self._summaries)
+        )
+        gone = {"number": gone_numbers, "histogram": gone_histograms}
+        points = _columns(numbers)
+        batch = Batch(
+            new_series=tuple(new_series),
+            points=points if columns is None else Points.concatenate([columns, points]),
+            histograms=tuple(histograms),
+            summaries=tuple(summaries),
+            exemplars=tuple(row for kind, at, row in self._exemplars if at not in gone[kind]),
+        )
+        return Decoded(batch, Rejections(self._rejected))
+
+    def _without_duplicates(
+        self, rows: Sequence[tuple[Any, str]], keys: Iterable[tuple[int, int]]
+    ) -> tuple[list[Any], set[int]]:
+        # Microseconds, because that is what the databases keep.
+        last: dict[Hashable, int] = {
+            (series_id, time // NANOSECONDS_PER_MICROSECOND): at
+            for at, (series_id, time) in enumerate(keys)
+        }
+        kept = set(last.values())
+        gone = {at for at in range(len(rows)) if at not in kept} if len(kept) < len(rows) else set()
+        for at in gone:
+            key = (rows[at][1], _TWICE)
+            self._rejected[key] = self._rejected.get(key, 0) + 1
+        return [row for at, (row, _) in enumerate(rows) if at not in gone], gone
+
+
+def _check_times(point: Any) -> None:
+    if point.time_unix_nano == 0:
+        raise _InvalidPointError("time_unix_nano is 0")
+    for name in ("time_unix_nano", "start_time_unix_nano"):
+        if getattr(point, name) > INT64_MAX:
+            raise _InvalidPointError(f"{name} is later than the year 2262")
+
+
+def _number(point: NumberDataPoint) -> tuple[float, bool]:
+    recorded = not point.flags & NO_RECORDED_VALUE
+    kind = point.WhichOneof("value")
+    if recorded and kind is None:
+        raise _InvalidPointError("no value is set and no flag says that none was recorded")
+    return (float(getattr(point, kind)) if recorded and kind else math.nan), recorded
+
+
+def _columns(rows: Sequence[NumberRow]) -> Points:
+    series_ids, times, starts, values, recorded = zip(*rows, strict=True) if rows else ((),) * 5
+    return Points(
+        series_id=np.array(series_ids, np.int64),
+        time_unix_nano=np.array(times, np.int64),
+        start_time_unix_nano=np.array(starts, np.int64),
+        value=np.array(values, np.float64),
+        recorded=np.array(recorded, np.bool_),
+    )
+
+
+def _explicit_histogram(point: HistogramDataPoint) -> HistogramPoint:
+    if point.flags & NO_RECORDED_VALUE:
+        return _histogram(point)
+    bounds, counts = tuple(point.explicit_bounds), tuple(point.bucket_counts)
+    if (bounds or counts) and len(counts) != len(bounds) + 1:
+        raise _InvalidPointError(
+            f"{len(counts)} bucket_counts do not fit {len(bounds)} explicit_bounds"
+        )
+    if any(math.isnan(bound) for bound in bounds) or any(a >= b for a, b in pairwise(bounds)):
+        raise _InvalidPointError("explicit_bounds do not increase")
+    if counts:
+        _check_sum(point.count, sum(counts))
+    return replace(_histogram(point), bounds=bounds, bucket_counts=counts)
+
+
+def _exponential_histogram(point: ExponentialHistogramDataPoint) -> HistogramPoint:
+    if point.flags & NO_RECORDED_VALUE:
+        nothing = ExponentialBuckets(0, 0, 0.0, 0, (), 0, ())
+        return replace(_histogram(point), exponential=nothing)
+    buckets = ExponentialBuckets(
+        scale=point.scale,
+        zero_count=point.zero_count,
+        zero_threshold=point.zero_threshold,
+        positive_offset=point.positive.offset,
+        positive_counts=tuple(point.positive.bucket_counts),
+        negative_offset=point.negative.offset,
+        negative_counts=tuple(point.negative.bucket_counts),
+    )
+    in_buckets = sum(buckets.positive_counts) + sum(buckets.negative_counts)
+    _check_sum(point.count, point.zero_count + in_buckets)
+    return replace(_histogram(point), exponential=buckets)
+
+
+def _histogram(point: Any) -> HistogramPoint:
+    # What both kinds have; nothing but the times where no value was recorded.
+    recorded = not point.flags & NO_RECORDED_VALUE
+
+    def optional(name: str) -> float | None:
+        return getattr(point, name) if recorded and point.HasField(name) else None
+
+    return HistogramPoint(
+        series_id=0,
+        time_unix_nano=point.time_unix_nano,
+        start_time_unix_nano=point.start_time_unix_nano,
+        count=_int64("count", point.count) if recorded else None,
+        sum=optional("sum"),
+        min=optional("min"),
+        max=optional("max"),
+    )
+
+
+def _check_sum(count: int, in_buckets: int) -> None:
+    if count != in_buckets:
+        raise _InvalidPointError(f"count is {count} but the buckets hold {in_buckets}")
+
+
+def _int64(name: str, value: int) -> int:
+    if value > INT64_MAX:
+        raise _InvalidPointError(f"{name} {value} does not fit a signed 64-bit integer")
+    return value
+
+
+def _summary(point: SummaryDataPoint) -> SummaryPoint:
+    recorded = not point.flags & NO_RECORDED_VALUE
+    quantiles = point.quantile_values if recorded else ()
+    for item in quantiles:
+        if not 0.0 <= item.quantile <= 1.0:
+            raise _InvalidPointError(f"quantile {item.quantile} is not within 0 and 1")
+    return SummaryPoint(
+        series_id=0,
+        time_unix_nano=point.time_unix_nano,
+        start_time_unix_nano=point.start_time_unix_nano,
+        count=_int64("count", point.count) if recorded else None,
+        sum=point.sum if recorded else None,
+        quantiles=tuple(item.quantile for item in quantiles),
+        values=tuple(item.value for item in quantiles),
+    )
+
+
+def _exemplar(series_id: int, point_time_unix_nano: int, exemplar: Any) -> Exemplar | None:
+    # An exemplar illustrates a point: one that cannot be stored is left out, its point stays.
+    kind = exemplar.WhichOneof("value")
+    time = exemplar.time_unix_nano or point_time_unix_nano
+    if kind is None or time > INT64_MAX:
+        return None
+    try:
+        attributes = canonical_json(plain(exemplar.filtered_attributes))
+    except InvalidAttributesError:
+        return None
+    return Exemplar(
+        series_id=series_id,
+        time_unix_nano=time,
+        value=float(getattr(exemplar, kind)),
+        trace_id=exemplar.trace_id.hex(),
+        span_id=exemplar.span_id.hex(),
+        attributes=attributes,
+    )
