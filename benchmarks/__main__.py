@@ -1,0 +1,67 @@
+"""`python -m benchmarks [stage ...]`: measure, print a table, and write JSON beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import batch, decode, intern, sqlite
+from benchmarks.measure import Result
+
+STAGES = {"decode": decode.run, "intern": intern.run, "batch": batch.run, "sqlite": sqlite.run}
+
+
+def main() -> None:
+    """Run the stages asked for, all without arguments."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    arguments = parser.parse_args()
+    results: list[Result] = []
+    for stage in arguments.stages or STAGES:
+        results += STAGES[stage]()
+    Console().print(_table(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(_document(results), indent=1), encoding="utf-8")
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table(title="Speed against a baseline of the same run")
+    table.add_column("what")
+    for heading in ("points", "us/point", "points/s", "baseline us/point"):
+        table.add_column(heading, justify="right")
+    table.add_column("baseline")
+    table.add_column("ratio", justify="right")
+    table.add_column("target", justify="right")
+    for result in results:
+        table.add_row(
+            result.name,
+            f"{result.points:,}",
+            f"{result.seconds / result.points * 1e6:.3f}",
+            f"{result.points / result.seconds:,.0f}",
+            f"{result.baseline_seconds / result.points * 1e6:.3f}",
+            result.baseline,
+            f"{result.ratio:.2f}",
+            f"{result.target:g}" + ("" if result.ratio >= result.target else " (missed)"),
+        )
+    return table
+
+
+def _document(results: list[Result]) -> dict[str, object]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "results": [asdict(result) | {"ratio": result.ratio} for result in results],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""The receiver's answers, over real gRPC channels."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from exporter.errors import QueueFullError, ReceiverError, ShuttingDownError
+from exporter.intern import SeriesCache
+from exporter.receiver import Receiver
+from exporter.wire import Rejections, decode
+
+METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+NOW = 1_700_000_000_000_000_000
+
+Submit = Callable[[bytes], Rejections]
+
+
+def decoding() -> Submit:
+    series, lock = SeriesCache(), threading.Lock()
+
+    def submit(data: bytes) -> Rejections:
+        with lock:
+            return decode(data, series).rejections
+
+    return submit
+
+
+def raising(error: Exception) -> Submit:
+    def submit(_data: bytes) -> Rejections:
+        raise error
+
+    return submit
+
+
+def request(*times: int, name: str = "cpu") -> ExportMetricsServiceRequest:
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add()
+    metric.name = name
+    for at, time in enumerate(times):
+        point = metric.gauge.data_points.add()
+        point.time_unix_nano = time
+        point.as_double = at
+    return message
+
+
+@contextmanager
+def receiving(submit: Submit, **options: int) -> Iterator[grpc.Channel]:
+    receiver = Receiver(submit, endpoint="127.0.0.1:0", **options)
+    address = receiver.start()
+    try:
+        unlimited = [("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(address, options=unlimited) as channel:
+            yield channel
+    finally:
+        receiver.shutdown()
+
+
+def export(
+    channel: grpc.Channel,
+    data: bytes,
+    method: str = METRICS,
+    compression: grpc.Compression | None = None,
+) -> ExportMetricsServiceResponse:
+    answer: bytes = channel.unary_unary(method)(data, timeout=20, compression=compression)
+    return ExportMetricsServiceResponse.FromString(answer)
+
+
+def refusal(channel: grpc.Channel, data: bytes, method: str = METRICS, **call: object) -> grpc.Call:
+    with pytest.raises(grpc.RpcError) as caught:
+        export(channel, data, method, **call)  # type: ignore[arg-type]
+    assert isinstance(caught.value, grpc.Call)
+    return caught.value
+
+
+def trailers(call: grpc.Call) -> dict[str, str | bytes]:
+    return dict(call.trailing_metadata() or ())
+
+
+@pytest.mark.parametrize(
+    "compression",
+    [None, grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate],
+)
+def test_full_success_leaves_partial_success_unset(compression: grpc.Compression | None) -> None:
+    data = request(NOW, NOW + 1000).SerializeToString()
+    with receiving(decoding()) as channel:
+        assert not export(channel, data, compression=compression).HasField("partial_success")
+
+
+def test_compressed_and_plain_requests_share_a_connection() -> None:
+    data = request(NOW).SerializeToString()
+    with receiving(decoding()) as channel:
+        for compression in [grpc.Compression.Gzip, None, grpc.Compression.Deflate, None]:
+            assert not export(channel, data, compression=compression).HasField("partial_success")
+
+
+def test_an_empty_request_succeeds() -> None:
+    with receiving(decoding()) as channel:
+        assert not export(channel, b"").HasField("partial_success")
+
+
+def test_rejected_points_are_counted_and_the_metric_is_named() -> None:
+    with receiving(decoding()) as channel:
+        answer = export(channel, request(0, NOW, 0, name="disk.io").SerializeToString())
+    assert answer.partial_success.rejected_data_points == 2
+    assert "disk.io" in answer.partial_success.error_message
+    assert "time_unix_nano is 0" in answer.partial_success.error_message
+
+
+def test_a_million_reasons_stay_a_short_message() -> None:
+    message = ExportMetricsServiceRequest()
+    scope = message.resource_metrics.add().scope_metrics.add()
+    for at in range(2_000):
+        metric = scope.metrics.add(name=f"metric-{at}" + "x" * 200)
+        metric.sum.aggregation_temporality = at  # type: ignore[assignment]
+        metric.sum.data_points.add(time_unix_nano=NOW, as_int=1)
+    with receiving(decoding()) as channel:
+        answer = export(channel, message.SerializeToString())
+    assert answer.partial_success.rejected_data_points == 1_998
+    assert len(answer.partial_success.error_message) < 4_000
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a\x05abc", request(NOW).SerializeToString()[:-1], b"{}"]
+)
+def test_undecodable_bytes_are_an_invalid_argument(data: bytes) -> None:
+    with receiving(decoding()) as channel:
+        call = refusal(channel, data)
+    assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "ExportMetricsServiceRequest" in (call.details() or "")
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_is_refused_for_good(
+    compression: grpc.Compression | None,
+) -> None:
+    data = request(*[NOW] * 20_000).SerializeToString()
+    limit = len(data) - 1
+    with receiving(decoding(), max_message_bytes=limit) as channel:
+        call = refusal(channel, data, compression=compression)
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not {"grpc-status-details-bin", "google.rpc.retryinfo-bin"} & trailers(call).keys()
+        # and the connection goes on
+        assert not export(channel, request(NOW).SerializeToString()).HasField("partial_success")
+
+
+@pytest.mark.parametrize("error", [QueueFullError("full"), ShuttingDownError("stopping")])
+def test_a_retryable_failure_says_when_to_come_back(error: Exception) -> None:
+    with receiving(raising(error)) as channel:
+        call = refusal(channel, b"")
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert call.details() == str(error)
+    found = trailers(call)
+    python, standard = found["google.rpc.retryinfo-bin"], found["grpc-status-details-bin"]
+    assert isinstance(python, bytes)
+    assert isinstance(standard, bytes)
+    info = RetryInfo.FromString(python)
+    assert Duration(seconds=0) != info.retry_delay
+    assert info.retry_delay.seconds < 10  # the Python SDK's whole deadline
+    status = Status.FromString(standard)
+    assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    unpacked = RetryInfo()
+    assert status.details[0].Unpack(unpacked)
+    assert unpacked == info
+
+
+def test_a_fault_of_ours_is_retryable_and_shows_no_inside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving(raising(ZeroDivisionError("secret detail"))) as channel:
+        call = refusal(channel, b"")
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert "secret detail" not in (call.details() or "")
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "data"),
+    [
+        (LOGS, ExportLogsServiceRequest().SerializeToString()),
+        (TRACES, ExportTraceServiceRequest().SerializeToString()),
+        ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Import", b""),
+    ],
+)
+def test_what_does_not_exist_is_unimplemented(method: str, data: bytes) -> None:
+    with receiving(decoding()) as channel:
+        assert refusal(channel, data, method).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_calls_on_one_connection_run_at_once() -> None:
+    meeting = threading.Barrier(4, timeout=10)
+
+    def submit(_data: bytes) -> Rejections:
+        meeting.wait()  # passes only when four calls are inside together
+        return Rejections()
+
+    with receiving(submit) as channel, ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: export(channel, b""), range(4)))
+    assert len(answers) == 4
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    first = Receiver(decoding(), endpoint="127.0.0.1:0")
+    address = first.start()
+    try:
+        with pytest.raises(ReceiverError, match=address):
+            Receiver(decoding(), endpoint=address).start()
+    finally:
+        first.shutdown()
+
+
+def test_start_and_shutdown_are_safe_twice() -> None:
+    receiver = Receiver(decoding(), endpoint="127.0.0.1:0")
+    receiver.shutdown()
+    assert receiver.start() == receiver.start()
+    receiver.shutdown()
+    receiver.shutdown()
+
+
+def test_a_unix_socket_works(tmp_path: pytest.TempPathFactory) -> None:
+    endpoint = f"unix://{tmp_path}/otlp.sock"
+    receiver = Receiver(decoding(), endpoint=endpoint)
+    try:
+        assert receiver.start() == endpoint
+        with grpc.insecure_channel(endpoint) as channel:
+            assert not export(channel, b"").HasField("partial_success")
+    finally:
+        receiver.shutdown()

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.batch import Batcher
+from exporter.model import Batch, Points
+
+
+def batch_of(entries: int, first_id: int = 0) -> Batch:
+    ids = np.arange(first_id, first_id + entries, dtype=np.int64)
+    return Batch(
+        points=Points(
+            series_id=ids,
+            time_unix_nano=ids + 1,
+            start_time_unix_nano=np.zeros(entries, np.int64),
+            value=ids.astype(np.float64),
+            recorded=np.ones(entries, np.bool_),
+        )
+    )
+
+
+def test_nothing_gathered_is_never_due() -> None:
+    batcher = Batcher(batch_size=1, batch_interval_seconds=0.0)
+    assert batcher.due_in_seconds(1e9) is None
+    assert batcher.drain() is None
+
+
+def test_due_at_once_when_full() -> None:
+    batcher = Batcher(batch_size=3, batch_interval_seconds=60.0)
+    batcher.add(batch_of(2), now=0.0)
+    assert batcher.due_in_seconds(0.0) == 60.0
+    batcher.add(batch_of(1), now=1.0)
+    assert batcher.due_in_seconds(1.0) == 0.0
+
+
+def test_the_interval_counts_from_the_first_entry() -> None:
+    batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
+    batcher.add(batch_of(1), now=1000.0)
+    batcher.add(batch_of(1), now=1050.0)
+    assert batcher.due_in_seconds(1050.0) == 10.0
+    assert batcher.due_in_seconds(1060.0) == 0.0
+    assert batcher.due_in_seconds(2000.0) == 0.0
+
+
+def test_the_interval_starts_anew_after_a_batch() -> None:
+    batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
+    batcher.add(batch_of(1), now=0.0)
+    batcher.drain()
+    batcher.add(batch_of(1), now=500.0)
+    assert batcher.due_in_seconds(500.0) == 60.0
+
+
+def test_an_empty_request_starts_no_interval() -> None:
+    batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
+    batcher.add(Batch(), now=0.0)
+    assert batcher.due_in_seconds(100.0) is None
+
+
+def test_under_load_the_batch_grows() -> None:
+    batcher = Batcher(batch_size=10, batch_interval_seconds=60.0)
+    for at in range(50):
+        batcher.add(batch_of(10, at * 10), now=0.0)
+    drained = batcher.drain()
+    assert drained is not None
+    assert drained.entries == 500
+    assert batcher.entries == 0
+
+
+@given(st.lists(st.integers(0, 20), max_size=30), st.integers(1, 40))
+def test_what_goes_in_comes_out_once_and_in_order(sizes: list[int], batch_size: int) -> None:
+    batcher = Batcher(batch_size=batch_size, batch_interval_seconds=1.0)
+    out: list[int] = []
+    total = 0
+    for at, size in enumerate(sizes):
+        batcher.add(batch_of(size, total), now=float(at))
+        total += size
+        if batcher.due_in_seconds(float(at)) == 0.0:
+            drained = batcher.drain()
+            assert drained is not None
+            out += drained.points.series_id.tolist()
+    rest = batcher.drain()
+    out += rest.points.series_id.tolist() if rest else []
+    assert out == list(range(total))
+
+
+@pytest.mark.parametrize("sizes", [[0], [5], [2, 3], [0, 4, 0]])
+def test_merging_keeps_every_row(sizes: list[int]) -> None:
+    merged = Batch.merge([batch_of(size) for size in sizes])
+    assert merged.entries == sum(sizes)

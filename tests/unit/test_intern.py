@@ -1,0 +1,154 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.intern import (
+    MetricEntry,
+    MetricKey,
+    ResourceEntry,
+    ScopeEntry,
+    SeriesCache,
+    identity_key,
+)
+from exporter.model import Series
+
+KEY = MetricKey("cpu", "gauge", "1", "how busy", None, None)
+TEXT = st.text(max_size=5)
+KEYS = st.builds(
+    MetricKey,
+    TEXT,
+    st.sampled_from(["gauge", "sum"]),
+    TEXT,
+    st.just(""),
+    st.sampled_from([None, "delta", "cumulative"]),
+    st.sampled_from([None, False, True]),
+)
+
+
+def metric_in(cache: SeriesCache, resource: str = "{}", key: MetricKey = KEY) -> MetricEntry:
+    entry = ResourceEntry(resource, "", {}, None)
+    cache.add_resource(resource.encode(), "", entry)
+    scope = ScopeEntry(entry, '{"name":"s"}', "", None)
+    entry.scopes[b"", ""] = scope
+    metric = MetricEntry(scope, key, None)
+    scope.metrics[key] = metric
+    return metric
+
+
+def register(cache: SeriesCache, metric: MetricEntry, attributes: str) -> tuple[int, list[Series]]:
+    with cache.registration() as registration:
+        series_id = cache.register(metric, attributes, {})
+        assert series_id is not None
+        cache.add_series(metric, attributes.encode(), series_id)
+    return series_id, registration.new_series
+
+
+def test_a_series_is_handed_out_once() -> None:
+    cache = SeriesCache()
+    metric = metric_in(cache)
+    first, new = register(cache, metric, '{"a":1}')
+    assert [series.series_id for series in new] == [first]
+    assert new[0].attributes == '{"a":1}'
+    again, new = register(cache, metric, '{"a":1}')
+    assert (again, new) == (first, [])
+
+
+def test_a_refused_request_leaves_nothing_behind() -> None:
+    cache = SeriesCache()
+    metric = metric_in(cache)
+
+    def refused_halfway() -> None:
+        with cache.registration():
+            series_id = cache.register(metric, "{}", {})
+            assert series_id is not None
+            cache.add_series(metric, b"{}", series_id)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        refused_halfway()
+    assert len(cache) == 0
+    assert metric.series_ids == {}
+    _, new = register(cache, metric, "{}")
+    assert len(new) == 1
+
+
+def test_a_new_description_is_handed_on_under_the_same_id() -> None:
+    cache = SeriesCache()
+    before, _ = register(cache, metric_in(cache), "{}")
+    after, new = register(cache, metric_in(cache, key=KEY._replace(description="better")), "{}")
+    assert after == before
+    assert [series.description for series in new] == ["better"]
+
+
+def test_forgotten_series_are_handed_out_again() -> None:
+    cache = SeriesCache()
+    metric = metric_in(cache)
+    kept, _ = register(cache, metric, '{"a":1}')
+    gone, _ = register(cache, metric, '{"a":2}')
+    cache.forget([gone])
+    assert register(cache, metric, '{"a":1}') == (kept, [])
+    assert len(register(cache, metric, '{"a":2}')[1]) == 1
+
+
+def test_the_least_recently_used_resource_goes_first() -> None:
+    cache = SeriesCache(max_entries=2)
+    old, new = metric_in(cache, '{"r":1}'), metric_in(cache, '{"r":2}')
+    register(cache, old, "{}")
+    register(cache, new, "{}")
+    assert cache.resource(b'{"r":1}', "") is not None  # used again, so {"r":2} is the oldest
+    register(cache, metric_in(cache, '{"r":3}'), "{}")
+    assert len(cache) == 2
+    assert cache.resource(b'{"r":2}', "") is None
+    assert cache.resource(b'{"r":1}', "") is not None
+
+
+def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:
+    cache = SeriesCache(max_entries=10)
+    for round_ in range(5):
+        metric = metric_in(cache)
+        with cache.registration() as registration:
+            for at in range(20):
+                attributes = f'{{"n":{round_ * 20 + at}}}'
+                series_id = cache.register(metric, attributes, {})
+                assert series_id is not None
+                cache.add_series(metric, attributes.encode(), series_id)
+        assert len(registration.new_series) == 20
+        assert len(cache) <= 10
+
+
+@pytest.mark.parametrize(
+    ("texts", "resource", "cluster_id", "node_id"),
+    [
+        ({}, {}, "default", "default"),
+        ({"cluster_id": "point"}, {"k8s.cluster.name": "resource"}, "point", "default"),
+        ({}, {"k8s.cluster.uid": "u", "deployment.environment.name": "prod"}, "u", "default"),
+        ({}, {"k8s.cluster.name": "", "deployment.environment.name": "prod"}, "prod", "default"),
+        ({"host.name": "point"}, {"host.id": "i", "service.instance.id": "s"}, "default", "i"),
+        ({"node_id": "n"}, {"host.name": "h"}, "default", "n"),
+    ],
+)
+def test_cluster_and_node(
+    texts: dict[str, str], resource: dict[str, str], cluster_id: str, node_id: str
+) -> None:
+    cache = SeriesCache()
+    entry = ResourceEntry("{}", "", resource, None)
+    metric = MetricEntry(ScopeEntry(entry, "{}", "", None), KEY, None)
+    with cache.registration() as registration:
+        cache.register(metric, "{}", texts)
+    (series,) = registration.new_series
+    assert (series.cluster_id, series.node_id) == (cluster_id, node_id)
+
+
+@given(KEYS, TEXT, TEXT, TEXT, KEYS, TEXT, TEXT, TEXT)
+def test_identity_keys_are_equal_only_for_equal_identities(
+    key: MetricKey, a: str, b: str, c: str, other: MetricKey, x: str, y: str, z: str
+) -> None:
+    same = (key, a, b, c) == (other, x, y, z)
+    assert (identity_key(key, a, b, c) == identity_key(other, x, y, z)) == same
+
+
+def test_an_id_does_not_change_between_versions() -> None:
+    # Stored ids outlive the program: this value may never change.
+    cache = SeriesCache()
+    series_id, _ = register(cache, metric_in(cache), '{"host":"a"}')
+    assert series_id == -6660829267390834289
