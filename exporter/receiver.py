@@ -8,7 +8,7 @@ upon which they drop the data (OTLP specification, "Failures").
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,7 +56,7 @@ class Receiver:
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
         max_message_bytes: largest request, after decompression.
         workers: threads that decode and answer.
-        max_concurrent_streams: per connection; None leaves it to gRPC.
+        server_options: further gRPC core arguments by name, such as keepalive limits.
     """
 
     def __init__(
@@ -66,18 +66,17 @@ class Receiver:
         endpoint: str = "localhost:4317",
         max_message_bytes: int = 64 * 1024 * 1024,
         workers: int = 8,
-        max_concurrent_streams: int | None = None,
+        server_options: Mapping[str, int] | None = None,
     ) -> None:
         self._submit = submit
         self._endpoint = endpoint
         self._workers = workers
-        self._options: list[tuple[str, int]] = [
-            ("grpc.max_receive_message_length", max_message_bytes),
+        self._options = {
+            "grpc.max_receive_message_length": max_message_bytes,
             # Without this a second receiver would share the port and take half of the data.
-            ("grpc.so_reuseport", 0),
-        ]
-        if max_concurrent_streams is not None:
-            self._options.append(("grpc.max_concurrent_streams", max_concurrent_streams))
+            "grpc.so_reuseport": 0,
+            **(server_options or {}),
+        }
         self._server: grpc.Server | None = None
         self._address = ""
 
@@ -93,7 +92,7 @@ class Receiver:
         if self._server is not None:
             return self._address
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc")
-        server = grpc.server(pool, handlers=self._handlers(), options=self._options)
+        server = grpc.server(pool, handlers=self._handlers(), options=list(self._options.items()))
         try:
             port = server.add_insecure_port(self._endpoint)
         except RuntimeError as exc:

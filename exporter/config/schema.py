@@ -1,0 +1,425 @@
+"""Every key of a configuration file: its type, default, bounds and meaning.
+
+The models say what a user writes; what the exporter runs with is `exporter.config.Settings`.
+Each key carries the texts from which error messages and docs/configuration.md are made. Each
+section also lists the keys that the Collector has there and this exporter has not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic.fields import FieldInfo
+
+from exporter.config import values
+
+__all__ = ["KEYS", "VARIABLES", "Configuration", "File", "Pipeline", "Section", "section_at"]
+
+_YEAR_DAYS: Final = 365
+_DAY_SECONDS: Final = 86_400
+
+_Seconds = Annotated[float, BeforeValidator(values.read_seconds)]
+_Duration = Annotated[
+    float, BeforeValidator(values.read_collector_duration), Field(ge=0.001, le=20 * _DAY_SECONDS)
+]
+_Number = BeforeValidator(values.read_number)
+_Count = Annotated[int, _Number]
+_NotNothing = BeforeValidator(values.refuse_nothing)
+_OptionalDuration = Annotated[_Duration | None, _NotNothing]
+_OptionalCount = Annotated[_Count | None, _NotNothing]
+_Flag = Annotated[bool, BeforeValidator(values.read_flag)]
+_Names = Annotated[list[str], BeforeValidator(values.read_names)]
+
+_DURATION_TEXT: Final = "a duration with its unit, from 1ms to 480h, such as 30s"
+
+
+def _key(default: Any, allowed: str, meaning: str, *, collector: str = "", **bounds: Any) -> Any:
+    """One key: `allowed` goes into errors and docs, `collector` names its counterpart there."""
+    texts: dict[str, JsonValue] = {"allowed": allowed, "collector": collector}
+    return Field(default, description=meaning, json_schema_extra=texts, **bounds)
+
+
+class Section(BaseModel):
+    """A mapping in the file; an empty one (`grpc:`) stands for all defaults."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    planned: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_all_defaults(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class ServerParameters(Section):
+    """How long connections live; gRPC's own defaults where nothing is written."""
+
+    max_connection_idle: _OptionalDuration = _key(
+        None, _DURATION_TEXT, "Close a connection that had no request for this long."
+    )
+    max_connection_age: _OptionalDuration = _key(
+        None,
+        _DURATION_TEXT,
+        "Close a connection of this age, so that senders spread over several receivers.",
+    )
+    max_connection_age_grace: _OptionalDuration = _key(
+        None, _DURATION_TEXT, "How long a request may still take on a connection of that age."
+    )
+    time: _OptionalDuration = _key(
+        None,
+        _DURATION_TEXT,
+        "Ping a client that was silent for this long, to see whether it is there.",
+    )
+    timeout: _OptionalDuration = _key(
+        None, _DURATION_TEXT, "Close the connection if such a ping is not answered in this time."
+    )
+
+
+class EnforcementPolicy(Section):
+    """What clients may do to keep a connection open."""
+
+    min_time: _OptionalDuration = _key(
+        None, _DURATION_TEXT, "A client that pings more often than this is disconnected."
+    )
+    permit_without_stream: Annotated[_Flag | None, _NotNothing] = _key(
+        None, "true or false", "Whether clients may ping while no request is under way."
+    )
+
+
+class Keepalive(Section):
+    """Life of connections."""
+
+    server_parameters: ServerParameters = ServerParameters()
+    enforcement_policy: EnforcementPolicy = EnforcementPolicy()
+
+
+class Grpc(Section):
+    """OTLP over gRPC."""
+
+    unsupported = {
+        "auth": "every client is accepted; limit access with the network or a proxy",
+        "include_metadata": "request metadata is not kept",
+        "middlewares": "remove it",
+        "read_buffer_size": "gRPC for Python sizes its buffers itself",
+        "tls": "put a proxy that ends TLS in front, or listen on localhost",
+        "transport": "write unix:///path as the endpoint for a Unix socket; all else is TCP",
+        "write_buffer_size": "gRPC for Python sizes its buffers itself",
+    }
+    planned = frozenset({"tls"})
+
+    endpoint: Annotated[str, BeforeValidator(values.read_endpoint)] = _key(
+        "localhost:4317",
+        "host:port such as localhost:4317, 0.0.0.0:4317, [::1]:4317 or :4317, "
+        "or unix:///absolute/path",
+        "Where to listen. `0.0.0.0:4317` or `:4317` listens on every interface, "
+        "port 0 takes a free port and says which.",
+    )
+    max_recv_msg_size_mib: _Count = _key(
+        64,
+        "a whole number from 1 to 2047",
+        "Largest request in MiB, after decompression. The Collector's own default is 4.",
+        ge=1,
+        le=2047,
+    )
+    max_concurrent_streams: _OptionalCount = _key(
+        None,
+        "a whole number from 1 to 2147483647",
+        "Requests that one connection may have under way at the same time; "
+        "without it there is no limit.",
+        ge=1,
+        le=2**31 - 1,
+    )
+    keepalive: Keepalive = Keepalive()
+
+
+class Protocols(Section):
+    """The protocols of the OTLP receiver."""
+
+    unsupported = {
+        "http": "remove it and let senders use gRPC (OTEL_EXPORTER_OTLP_PROTOCOL=grpc, port 4317)",
+    }
+    planned = frozenset({"http"})
+    grpc: Grpc = Grpc()
+
+
+class Otlp(Section):
+    """The OTLP receiver."""
+
+    protocols: Protocols = Protocols()
+
+
+class Receivers(Section):
+    """Where data comes from."""
+
+    otlp: Otlp = Otlp()
+
+
+class Batch(Section):
+    """The Collector's batch processor; what is not written here keeps the exporter's default."""
+
+    unsupported = {
+        "metadata_cardinality_limit": "request metadata is not kept",
+        "metadata_keys": "request metadata is not kept",
+    }
+
+    timeout: _OptionalDuration = _key(
+        None,
+        "a duration with its unit, from 1ms to 24h, such as 10s",
+        "Another way to write batch_interval_seconds.",
+        collector="timeout",
+        le=_DAY_SECONDS,
+    )
+    send_batch_size: _OptionalCount = _key(
+        None,
+        "a whole number from 1 to 1000000",
+        "Another way to write batch_size.",
+        collector="send_batch_size",
+        ge=1,
+        le=1_000_000,
+    )
+    send_batch_max_size: _Count = _key(
+        0,
+        "0, or a whole number that is at least send_batch_size",
+        "Accepted, without effect: under load batches grow instead of waiting.",
+        collector="send_batch_max_size",
+        ge=0,
+        le=2**32 - 1,
+    )
+
+    @model_validator(mode="after")
+    def _limit_is_not_below_size(self) -> Self:
+        if 0 < self.send_batch_max_size < (self.send_batch_size or 0):
+            raise ValueError(
+                f"send_batch_max_size is {self.send_batch_max_size} and send_batch_size is "
+                f"{self.send_batch_size}; the first must be 0 or at least the second"
+            )
+        return self
+
+
+class Processors(Section):
+    """What happens to data on the way."""
+
+    batch: Batch = Batch()
+
+
+class Openfinops(Section):
+    """Where data goes, and how."""
+
+    unsupported = {
+        "endpoint": "the address to listen on is receivers.otlp.protocols.grpc.endpoint; the "
+        "database's is connection_string",
+        "retry_on_failure": "failed writes are always tried again; remove it",
+        "sending_queue": "the queue is always there; max_queued_entries bounds it",
+        "timeout": "remove it; a write ends when the database answers",
+    }
+
+    backend: Annotated[
+        Literal["sqlite", "memory", "postgresql", "timescaledb"],
+        BeforeValidator(values.read_backend),
+    ] = _key(
+        "sqlite",
+        "sqlite, memory (or in_memory), postgresql, timescaledb",
+        "Where rows are kept. Without it, the connection string decides.",
+    )
+    connection_string: Annotated[str, BeforeValidator(values.read_connection_string)] = _key(
+        "sqlite:///openfinops_telemetry.db",
+        "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:5432/"
+        "database, or libpq's key=value form",
+        "Which file or database. The backend memory has none. "
+        "The default stands for the backend sqlite only.",
+        repr=False,
+    )
+    retention_days: Annotated[float, _Number] = _key(
+        90.0,
+        "a number above 0, at most 36500",
+        "Rows older than this are deleted. 36500 (a hundred years) keeps them for ever.",
+        gt=0,
+        le=100 * _YEAR_DAYS,
+    )
+    batch_size: _Count = _key(
+        100,
+        "a whole number from 1 to 1000000",
+        "Data points after which a batch is written without waiting for the interval. "
+        "Under load batches grow past it.",
+        collector="processors.batch.send_batch_size",
+        ge=1,
+        le=1_000_000,
+    )
+    batch_interval_seconds: _Seconds = _key(
+        60.0,
+        "seconds above 0, at most 86400, or a duration such as 200ms, 5s or 1m",
+        "A batch is written at the latest this long after its first data point, so other "
+        "processes see data this late at most.",
+        collector="processors.batch.timeout",
+        gt=0,
+        le=_DAY_SECONDS,
+    )
+    enable_compression: _Flag = _key(
+        False, "true or false", "Compress old rows (timescaledb only)."
+    )
+    max_memory_entries: _Count = _key(
+        10_000,
+        "a whole number from 1 to 1000000000",
+        "Data points that the backend memory keeps; the oldest give way.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    max_queued_entries: _Count = _key(
+        1_000_000,
+        "a whole number from 1 to 1000000000, at least batch_size",
+        "Data points that may wait in memory for a slow backend; beyond it senders are refused "
+        "with an error that makes them try again.",
+        collector="sending_queue.queue_size",
+        ge=1,
+        le=1_000_000_000,
+    )
+    shutdown_timeout_seconds: _Seconds = _key(
+        25.0,
+        "seconds above 0, at most 3600, or a duration such as 30s",
+        "How long stopping may take to write what was accepted. "
+        "Kubernetes kills after 30 s unless told otherwise.",
+        gt=0,
+        le=3600,
+    )
+    cluster_id_attributes: _Names = _key(
+        ["cluster_id", "k8s.cluster.name", "k8s.cluster.uid", "deployment.environment.name"],
+        "a list of attribute names",
+        "Where cluster_id is taken from: the first name is looked for in the attributes of the "
+        "data point, then all of them in the resource; the first that is found counts.",
+    )
+    node_id_attributes: _Names = _key(
+        ["node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"],
+        "a list of attribute names",
+        "Likewise for node_id.",
+    )
+
+
+class Exporters(Section):
+    """Where data goes."""
+
+    openfinops: Openfinops = Openfinops()
+
+
+class Logs(Section):
+    """The exporter's own log."""
+
+    unsupported = dict.fromkeys(
+        ["development", "disable_caller", "disable_stacktrace", "encoding", "error_output_paths",
+         "initial_fields", "output_paths", "processors", "sampling"],
+        "logs are lines of text on standard error",
+    )  # fmt: skip
+
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(values.read_log_level)
+    ] = _key(
+        "INFO",
+        "DEBUG, INFO, WARN (or WARNING) or ERROR, in any case",
+        "From which level on the exporter's own log lines are written.",
+    )
+
+
+class Telemetry(Section):
+    """What the exporter tells about itself."""
+
+    unsupported = dict.fromkeys(
+        ["metrics", "resource", "traces"], "the exporter's own telemetry is its log; remove it"
+    )
+    logs: Logs = Logs()
+
+
+class Service(Section):
+    """The part of `service` that holds settings."""
+
+    telemetry: Telemetry = Telemetry()
+
+
+class Configuration(Section):
+    """One component of each kind, under its plain name: what is left when a pipeline is chosen."""
+
+    receivers: Receivers = Receivers()
+    processors: Processors = Processors()
+    exporters: Exporters = Exporters()
+    service: Service = Service()
+
+
+_Components = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)
+]
+
+
+class FileService(Section):
+    """The section `service` as it stands in the file."""
+
+    unsupported = {"extensions": "this exporter has no extensions; remove it"}
+
+    pipelines: _Components = {}
+    telemetry: Any = None
+
+
+class File(Section):
+    """The top level as it stands in the file, with components under any name."""
+
+    unsupported = {
+        "connectors": "this exporter has no connectors; remove it",
+        "extensions": "this exporter has no extensions; remove it",
+    }
+
+    receivers: _Components = {}
+    processors: _Components = {}
+    exporters: _Components = {}
+    service: FileService = FileService()
+
+
+class Pipeline(Section):
+    """One entry of service.pipelines."""
+
+    receivers: list[str] = _key([], "a list of names from receivers", "")
+    processors: list[str] = _key([], "a list of names from processors", "")
+    exporters: list[str] = _key([], "a list of names from exporters", "")
+
+
+def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section] | None:
+    """The section that a path leads to; None where it leads to anything else."""
+    section: type[Section] | None = root
+    for part in path:
+        known = section.model_fields.get(str(part)) if section else None
+        section = _section_of(known) if known else None
+    return section
+
+
+def _section_of(key: FieldInfo) -> type[Section] | None:
+    kind = key.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _keys(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, key in section.model_fields.items():
+        inner = _section_of(key)
+        if inner is None:
+            yield (*path, name), key
+        else:
+            yield from _keys(inner, (*path, name))
+
+
+KEYS: Final[Mapping[tuple[str, ...], FieldInfo]] = dict(_keys(Configuration, ()))
+"""Every key that holds a value, by its path."""
+
+_ENDPOINT: Final = ("receivers", "otlp", "protocols", "grpc", "endpoint")
+_EXPORTER: Final = ("exporters", "openfinops")
+
+VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "OPENFINOPS_ENDPOINT": _ENDPOINT,
+    "OPENFINOPS_LOG_LEVEL": ("service", "telemetry", "logs", "level"),
+    **{
+        "OPENFINOPS_DB_URL"
+        if path[2] == "connection_string"
+        else f"OPENFINOPS_{path[2]}".upper(): path
+        for path in KEYS
+        if path[:2] == _EXPORTER
+    },
+}
+"""The key that each environment variable sets."""

@@ -1,0 +1,81 @@
+"""Imports follow the table in docs/ARCHITECTURE.md, and the table names every module."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "exporter"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TABLE = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def ranks() -> dict[str, int]:
+    rows = [line.split("|")[2] for line in TABLE.splitlines() if line.startswith("| ")][1:]
+    return {
+        name: len(rows) - at for at, row in enumerate(rows) for name in re.findall("`(.*?)`", row)
+    }
+
+
+RANKS = ranks()
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def layer(module: str) -> str | None:
+    names = [name for name in RANKS if module == name or module.startswith(f"{name}.")]
+    return max(names, key=len, default=None)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "exporter"}
+
+
+def test_the_table_has_thirteen_layers_and_nothing_that_is_not_there() -> None:
+    assert len(set(RANKS.values())) == 13
+    missing = [
+        name
+        for name in RANKS
+        if not (ROOT / name.replace(".", "/")).is_dir()
+        and not (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_go_down_the_table(path: Path) -> None:
+    module = module_name(path)
+    if module == "exporter":
+        return  # the public face may show any layer; nothing imports it
+    own = layer(module)
+    assert own is not None, f"{module} is missing from the table in docs/ARCHITECTURE.md"
+    for imported in imports(path):
+        other = layer(imported)
+        assert other is not None, f"{module} imports {imported}, which has no layer"
+        assert other == own or RANKS[other] < RANKS[own], f"{module} must not import {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_only_the_command_line_prints_and_only_configuration_reads_the_environment(
+    path: Path,
+) -> None:
+    own = layer(module_name(path))
+    source = path.read_text(encoding="utf-8")
+    if own != "exporter.cli":
+        assert not re.search(r"(?<![\w.])print\(", source)
+    if own != "exporter.config":
+        assert "os.environ" not in source
+        assert "getenv" not in source

@@ -1,0 +1,180 @@
+"""No password ever leaves the settings but through connection_string itself."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import as_table, load
+from exporter.config.connection import backend_of, redacted
+from exporter.errors import ConfigError
+
+
+def in_url(password: str) -> str:
+    return f"postgresql://finops:{password}@db:5432/cost"
+
+
+def in_escaped_url(password: str) -> str:
+    return f"postgresql://finops:{quote(password, safe='')}@db:5432/cost?sslmode=require"
+
+
+def in_query(password: str) -> str:
+    return f"postgresql://db/cost?user=finops&password={password}"
+
+
+def in_pairs(password: str) -> str:
+    return f"host=db password={password} dbname=cost"
+
+
+def in_quoted_pairs(password: str) -> str:
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
+    return f"host=db password = '{quoted}' dbname=cost"
+
+
+def without_scheme(password: str) -> str:
+    return f"finops:{password}@db:5432/cost"
+
+
+def with_foreign_scheme(password: str) -> str:
+    return f"mysql://finops:{password}@db/cost"
+
+
+def with_sqlite_scheme(password: str) -> str:
+    return f"sqlite://finops:{password}@db/cost"
+
+
+FORMS = st.sampled_from(
+    [
+        in_url,
+        in_escaped_url,
+        in_query,
+        in_pairs,
+        in_quoted_pairs,
+        without_scheme,
+        with_foreign_scheme,
+        with_sqlite_scheme,
+    ]
+)
+
+# Characters that mean something in a URL, in YAML or to libpq, among ordinary ones. Long enough
+# not to be a part of what surrounds it by chance.
+PASSWORDS = st.text(
+    st.sampled_from("QXZ789@:/?#&=%+$'\"\\ {}[]!*,.-_|<>~äß"), min_size=6, max_size=24
+).filter(lambda text: text == text.strip() and "${" not in text and "$$" not in text)
+
+
+def everything_shown(load_it: Callable[[], object]) -> str:
+    """All that a person or a log could get to see."""
+    try:
+        settings = load_it()
+    except ConfigError as error:
+        return "".join([*traceback.format_exception(error), repr(error)])
+    return f"{settings} {settings!r} {as_table(settings)}"  # type: ignore[arg-type]  # Settings
+
+
+def assert_hidden(shown: str, password: str) -> None:
+    for notation in {password, quote(password, safe=""), repr(password)[1:-1], quote(password)}:
+        assert notation not in shown, shown
+
+
+@given(form=FORMS, password=PASSWORDS, backend=st.sampled_from(["", "sqlite", "postgresql", "x"]))
+def test_from_the_environment(form: Callable[[str], str], password: str, backend: str) -> None:
+    environ = {"OPENFINOPS_DB_URL": form(password), "OPENFINOPS_BACKEND": backend}
+    assert_hidden(everything_shown(lambda: load(None, environ)), password)
+
+
+@given(form=FORMS, password=PASSWORDS, key=st.sampled_from(["endpoint", "batch_size", "backend"]))
+def test_in_the_wrong_place(form: Callable[[str], str], password: str, key: str) -> None:
+    overrides = {key: form(password)}
+    assert_hidden(everything_shown(lambda: load(None, {}, overrides=overrides)), password)
+    environ = {f"OPENFINOPS_{key.upper()}": form(password)}
+    assert_hidden(everything_shown(lambda: load(None, environ)), password)
+
+
+def test_what_remains_of_a_connection_string_in_the_wrong_place() -> None:
+    shown = everything_shown(lambda: load(None, {"OPENFINOPS_BACKEND": in_url("secret")}))
+    assert "OPENFINOPS_BACKEND: found 'postgresql://finops:***@db:5432/cost'" in shown
+
+
+@given(form=FORMS, password=PASSWORDS, backend=st.sampled_from([None, "sqlite", "timescaledb"]))
+def test_in_the_file(
+    tmp_path_factory: pytest.TempPathFactory,
+    form: Callable[[str], str],
+    password: str,
+    backend: str | None,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "secret.yaml"
+    section = {"connection_string": form(password), **({"backend": backend} if backend else {})}
+    path.write_text(yaml.safe_dump({"exporters": {"openfinops": section}}, allow_unicode=True))
+    assert_hidden(everything_shown(lambda: load(path, {})), password)
+
+
+@given(form=FORMS, password=PASSWORDS)
+def test_in_a_broken_file(
+    tmp_path_factory: pytest.TempPathFactory, form: Callable[[str], str], password: str
+) -> None:
+    """Unquoted, so that the password's characters are YAML's, and nothing may be valid."""
+    path = tmp_path_factory.getbasetemp() / "broken.yaml"
+    for text in (form(password), password):
+        path.write_text(f"exporters:\n  openfinops:\n    connection_string: {text}\n")
+        assert_hidden(everything_shown(lambda: load(path, {})), password)
+
+
+@given(form=FORMS, password=PASSWORDS)
+def test_by_reference(
+    tmp_path_factory: pytest.TempPathFactory, form: Callable[[str], str], password: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "reference.yaml"
+    written = form("${env:PASSWORD}")
+    path.write_text(yaml.safe_dump({"exporters": {"openfinops": {"connection_string": written}}}))
+    assert_hidden(everything_shown(lambda: load(path, {"PASSWORD": password})), password)
+
+
+@pytest.mark.parametrize(
+    ("connection_string", "shown"),
+    [
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("sqlite:////var/lib/a b.db", "sqlite:////var/lib/a b.db"),
+        ("sqlite:///a.db?key=secret", "sqlite:///a.db?***"),
+        ("postgresql://u:secret@h:5432/d", "postgresql://u:***@h:5432/d"),
+        ("postgres://u@h/d", "postgres://u@h/d"),
+        ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d"),
+        ("postgresql://u:secret@[::1]:5432/d", "postgresql://u:***@[::1]:5432/d"),
+        ("postgresql:///d", "postgresql:///d"),
+        (
+            "postgresql://h/d?sslmode=require&password=secret&options=-csearch",
+            "postgresql://h/d?sslmode=require&password=***&options=***",
+        ),
+        ("postgresql://u:se@cret@h/d", "postgresql://***"),
+        ("postgresql://u:se/cret@h/d", "postgresql://***"),
+        ("postgresql://u:secret", "postgresql://***"),
+        ("host=h password=secret user=u", "host=h password=*** user=u"),
+        ("host = h password = 'a b\\' c'", "host=h password=***"),
+        ("host=h password=a b", "***"),
+        ("host=h password=a'b", "***"),
+        ("secret", "***"),
+        ("", "***"),
+    ],
+)
+def test_redaction(connection_string: str, shown: str) -> None:
+    assert redacted(connection_string) == shown
+
+
+@given(st.text())
+def test_any_text_can_be_redacted(text: str) -> None:
+    assert isinstance(redacted(text), str)
+    assert backend_of(text) in {None, "sqlite", "postgresql"}
+
+
+def test_the_connection_string_itself_is_whole() -> None:
+    connection_string = in_url("secret")
+    settings = load(None, {"OPENFINOPS_DB_URL": connection_string})
+    assert settings.exporter.connection_string == connection_string
+    assert settings.exporter.redacted_connection_string == "postgresql://finops:***@db:5432/cost"
+    assert "secret" not in repr(settings)
