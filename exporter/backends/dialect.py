@@ -1,7 +1,12 @@
-"""How one database's SQL differs from another's, as data."""
+"""How one database's SQL differs from another's, as data: a new database is a new value here.
+
+Each snippet is a template for `exporter.query.sql`: a name in braces stands for a piece of SQL
+or for a bound value, whichever the caller passes. Nothing here runs SQL or knows a driver.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = ["SQLITE", "Dialect"]
@@ -9,9 +14,73 @@ __all__ = ["SQLITE", "Dialect"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Snippets that `exporter.query` composes its statements from."""
+    """Snippets that `exporter.query` composes its statements from.
+
+    Attributes:
+        name: for messages.
+        placeholder: what the driver takes for a bound value.
+        micros: a stored time `{time}` as integer microseconds since 1970 UTC.
+        instant: integer microseconds `{micros}` as a time that stored ones compare with.
+        number: a stored measurement `{value}`, with NULL for a NaN as well.
+        glob: whether `{column}` matches `{pattern}`.
+        glob_pattern: `*` and `?` in the spelling that `glob` wants; all else is literal.
+        attribute_equals: true or false, NULL if the JSON object `{document}` has no member
+            `{key}`. A string equals `{text}`; a number equals `{number}` (NULL: no number
+            asked for); true, false and null equal their names; arrays and objects their JSON.
+        members: a SELECT of series_id, grp and cumulative out of `{members}`, a JSON array of
+            arrays of three integers. series_id must have the column's own type there, or the
+            join with the points cannot use an index.
+        array_items: a row source in FROM that has the 0-based `key` and the numeric `value` of
+            each element of the JSON array `{array}`; NULL is an empty array.
+        look_up_join: the join that keeps the points as the outer loop, so that their order by
+            time is kept and the small side is looked up.
+    """
 
     name: str
+    placeholder: str
+    micros: str
+    instant: str
+    number: str
+    glob: str
+    glob_pattern: Callable[[str], str]
+    attribute_equals: str
+    members: str
+    array_items: str
+    look_up_join: str
 
 
-SQLITE = Dialect(name="sqlite")
+def _sqlite_glob_pattern(pattern: str) -> str:
+    # GLOB knows character classes as well, which nobody expects in the name of a metric.
+    return pattern.replace("[", "[[]")
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    placeholder="?",
+    micros="{time}",
+    instant="{micros}",
+    # The column is REAL; only a NaN is kept as text (see sql/sqlite/0001_initial.sql).
+    number="CASE WHEN typeof({value}) <> 'text' THEN {value} END",
+    glob="{column} GLOB {pattern}",
+    glob_pattern=_sqlite_glob_pattern,
+    # json_each and not a JSON path: a path cannot name every key that has quotes in it.
+    attribute_equals="""(
+        SELECT CASE
+            WHEN member.type IN ('true', 'false', 'null') THEN member.type = {text}
+            WHEN member.type IN ('integer', 'real') THEN COALESCE(member.value = {number}, FALSE)
+            ELSE member.value = {text}
+        END
+        FROM json_each({document}) AS member
+        WHERE member.key = {key}
+    )""",
+    # Without the CAST the column has no affinity and SQLite scans the list for every point:
+    # 34 s instead of 0.7 s for a million points of a thousand series.
+    members="""
+        SELECT
+            CAST(json_extract(value, '$[0]') AS INTEGER) AS series_id,
+            json_extract(value, '$[1]') AS grp,
+            json_extract(value, '$[2]') AS cumulative
+        FROM json_each({members})""",
+    array_items="json_each({array})",
+    look_up_join="CROSS JOIN",
+)

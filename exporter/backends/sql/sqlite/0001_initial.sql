@@ -1,5 +1,12 @@
 -- Times are INTEGER microseconds since 1970 UTC. JSON is TEXT, canonical (keys sorted).
 
+-- Which migrations this database has had.
+CREATE TABLE schema_migrations (
+    version    INTEGER PRIMARY KEY,
+    applied_at INTEGER NOT NULL DEFAULT
+                   (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000)
+);
+
 -- One row a series: everything that does not change from point to point.
 CREATE TABLE metric_series (
     series_id           INTEGER PRIMARY KEY,
@@ -18,7 +25,8 @@ CREATE TABLE metric_series (
     scope               TEXT NOT NULL,
     scope_schema_url    TEXT NOT NULL,
     attributes          TEXT NOT NULL,
-    first_seen          INTEGER NOT NULL
+    first_seen          INTEGER NOT NULL DEFAULT
+                            (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000)
 );
 CREATE INDEX metric_series_name ON metric_series (metric_name);
 

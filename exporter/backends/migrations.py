@@ -1,0 +1,100 @@
+"""Numbered migrations: what there is, in which order, and what a store still lacks.
+
+Pure but for reading the package's own files; a backend runs what `pending` returns. A migration
+and the record of it commit together. A released migration is never edited: a later one corrects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+
+from exporter.errors import BackendRefusedError
+
+__all__ = ["Migration", "in_order", "load", "pending"]
+
+_FILE_NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step from a schema version to the next."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def load(dialect: str) -> tuple[Migration, ...]:
+    """Every migration that this version of the package knows for a dialect, in order.
+
+    Args:
+        dialect: folder under `sql/`, such as "sqlite".
+    """
+    folder = files("exporter.backends") / "sql" / dialect
+    return in_order(
+        {
+            entry.name: entry.read_text(encoding="utf-8")
+            for entry in folder.iterdir()
+            if _FILE_NAME.fullmatch(entry.name)
+        }
+    )
+
+
+def in_order(texts: Mapping[str, str]) -> tuple[Migration, ...]:
+    """Migrations sorted by version.
+
+    Args:
+        texts: SQL by file name, `NNNN_name.sql`.
+
+    Raises:
+        BackendRefusedError: a name of another form, two of one version, or a gap: some file of
+            the installation is missing or does not belong there.
+    """
+    found = []
+    for file_name, sql in texts.items():
+        parts = _FILE_NAME.fullmatch(file_name)
+        if parts is None:
+            raise BackendRefusedError(
+                f"migrations: {file_name!r} is not named NNNN_name.sql; reinstall the package"
+            )
+        found.append(Migration(int(parts["version"]), parts["name"], sql))
+    found.sort(key=lambda migration: migration.version)
+    versions = [migration.version for migration in found]
+    if versions != list(range(1, len(found) + 1)):
+        raise BackendRefusedError(
+            f"migrations: found the versions {versions}, which should count up from 1 without "
+            "gap or repetition; reinstall the package"
+        )
+    return tuple(found)
+
+
+def pending(
+    known: tuple[Migration, ...], applied: Iterable[int], location: str
+) -> tuple[Migration, ...]:
+    """What a store lacks, in the order in which it is to be run. Reads nothing, changes nothing.
+
+    Args:
+        known: what `load` returned.
+        applied: versions recorded in the store.
+        location: where the store is, for the error.
+
+    Raises:
+        BackendRefusedError: the store has a version that is not known here, or lacks one
+            before its last.
+    """
+    recorded = sorted(applied)
+    if recorded and recorded[-1] > len(known):
+        raise BackendRefusedError(
+            f"{location}: its schema has version {recorded[-1]}, and this exporter knows versions "
+            f"up to {len(known)}; use the newer exporter that wrote it, or another store"
+        )
+    if recorded != list(range(1, len(recorded) + 1)):
+        raise BackendRefusedError(
+            f"{location}: schema_migrations lists the versions {recorded}, which should count up "
+            "from 1 without gap; the table was changed by hand or the store is damaged"
+        )
+    return known[len(recorded) :]

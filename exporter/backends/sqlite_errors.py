@@ -1,0 +1,118 @@
+"""What SQLite's errors mean for the caller: try again, or change something first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from exporter.errors import BackendRefusedError, BackendUnavailableError, ExporterError
+
+__all__ = ["MEMORY", "READING", "is_lock", "translated", "translating"]
+
+MEMORY: Final = "memory"  # where there is no path to name
+READING: Final = "reading"
+
+_PRIMARY_CODE: Final = 0xFF
+_LOCKS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+
+# Primary result code -> what to do about it. Codes that are in neither table are refusals whose
+# message speaks for itself: mistakes in a statement, values that do not fit.
+_TRY_AGAIN: Final = {
+    sqlite3.SQLITE_BUSY: "another program holds the lock; `fuser -v {path}` or `lsof {path}` "
+    "names it",
+    sqlite3.SQLITE_LOCKED: "another connection of this process holds the lock",
+    sqlite3.SQLITE_PROTOCOL: "several programs opened the file at the same moment",
+    sqlite3.SQLITE_FULL: "{free} are free on its volume; make room there",
+    sqlite3.SQLITE_IOERR: "the disk or the file system failed ({free} free); look at the "
+    "system's log, at quotas and at file size limits",
+    sqlite3.SQLITE_NOMEM: "the machine or the process is out of memory",
+    sqlite3.SQLITE_INTERRUPT: "the store was closed meanwhile",
+    sqlite3.SQLITE_CANTOPEN: "the process may have too many files open (`ulimit -n`)",
+}
+_CHANGE_SOMETHING: Final = {
+    sqlite3.SQLITE_READONLY: "user {user} may not write the file or its folder, or the volume "
+    "is mounted read-only; change that, or name another file",
+    sqlite3.SQLITE_PERM: "user {user} may not use the file; change its owner or mode",
+    sqlite3.SQLITE_NOTADB: "this is not a SQLite database and was left as it is; name another "
+    "file, or one that does not exist yet",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; keep a copy, save what can be saved with "
+    "`sqlite3 {path} .recover`, and move it out of the way",
+}
+
+
+@contextmanager
+def translating(operation: str, location: str) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system inside the block into ours, cause kept.
+
+    Args:
+        operation: what was being done, such as "storing a batch".
+        location: the file's absolute path, or MEMORY.
+    """
+    try:
+        yield
+    except (sqlite3.Error, OSError, OverflowError, UnicodeEncodeError) as error:
+        raise translated(error, operation, location) from error
+
+
+def is_lock(error: sqlite3.Error) -> bool:
+    """Whether somebody else's lock was all that stood in the way: the connection is sound."""
+    return _primary_code(error) in _LOCKS
+
+
+def translated(error: Exception, operation: str, location: str) -> ExporterError:
+    """The error that says what happened, where, and what to do.
+
+    Args:
+        error: from sqlite3 or the file system, or about a value that SQLite cannot hold.
+        operation: what was being done.
+        location: the file's absolute path, or MEMORY.
+    """
+    code = _primary_code(error)
+    if code == sqlite3.SQLITE_CANTOPEN and (obstacle := _obstacle(Path(location))):
+        return BackendRefusedError(f"sqlite {location}: {operation} failed: {obstacle}")
+    retryable = code in _TRY_AGAIN
+    advice = _TRY_AGAIN.get(code or 0) or _CHANGE_SOMETHING.get(code or 0)
+    if operation == READING and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
+        advice = "only statements that read can be answered"
+    text = f"{'' if location == MEMORY else 'sqlite '}{location}: {operation} failed: {error}"
+    if name := getattr(error, "sqlite_errorname", None):
+        text += f" ({name})"
+    if advice:
+        text += "; " + advice.format(path=location, user=os.geteuid(), free=_free_space(location))
+    return BackendUnavailableError(text) if retryable else BackendRefusedError(text)
+
+
+def _primary_code(error: Exception) -> int | None:
+    # Python's own complaints (a closed connection, a wrong number of parameters) have no code.
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & _PRIMARY_CODE if isinstance(code, int) else None
+
+
+def _obstacle(path: Path) -> str | None:
+    """Why a file cannot be opened, where that can be seen from outside."""
+    if not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist or is not a folder; create it"
+    if not path.exists():
+        return "there is no such file; name one that the exporter has written"
+    if not path.is_file():
+        return "this is not a file; name a file in it"
+    if not os.access(path, os.R_OK):
+        return f"user {os.geteuid()} may not read the file; change its owner or mode"
+    if not os.access(path.parent, os.W_OK):
+        return (
+            f"user {os.geteuid()} may not write in the folder {path.parent}, where SQLite keeps "
+            "the -wal and -shm files beside the database; change its owner or mode"
+        )
+    return None
+
+
+def _free_space(location: str) -> str:
+    try:
+        return f"{shutil.disk_usage(Path(location).parent).free} bytes"
+    except OSError:
+        return "unknown bytes"

@@ -1,0 +1,157 @@
+"""Which file a connection string means, and whether that file may become or is a store of ours.
+
+Looks at a file without changing it; the one thing written here is a new, empty file. Never opens
+an existing file itself: closing a descriptor drops every lock that this process holds on the
+file, those of SQLite included (sqlite.org/howtocorrupt.html, 2.2), so SQLite does the reading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from exporter.backends.sqlite_errors import translating
+from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
+
+__all__ = ["APPLICATION_ID", "FileIdentity", "create_private", "is_ours", "path_of"]
+
+# "OFOE" in the database header (offset 68) tells our files from everybody else's.
+APPLICATION_ID: Final = 0x4F464F45
+
+_FORMS: Final = "write sqlite:///relative.db, sqlite:////absolute.db or a plain path"
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+_TABLES_SHOWN: Final = 3
+
+
+def path_of(connection_string: str) -> Path:
+    """The absolute path that a connection string means.
+
+    Three forms are taken: `sqlite:///relative.db`, `sqlite:////absolute.db` and a plain path.
+    Relative ones start at the working folder of this moment.
+
+    Raises:
+        ConfigError: any other form, among them SQLite's own `file:` URIs and `:memory:`.
+    """
+    text = connection_string.strip()
+    path = text.removeprefix("sqlite:///")
+    if path in {"", ":memory:", "sqlite://", "sqlite:"}:
+        raise ConfigError(
+            f"connection_string {text!r} names no file; to keep data in memory use backend "
+            f"memory, for a file {_FORMS}"
+        )
+    if path == text and (scheme := _SCHEME.match(text)):
+        # The rest may hold a password (postgresql://user:password@...), so it is not shown.
+        raise ConfigError(
+            f"connection_string begins with {scheme[0]!r}, which backend sqlite does not take; "
+            f"{_FORMS} (./ before a file name with a colon)"
+        )
+    if "\0" in path or (path != text and "?" in path):
+        raise ConfigError(
+            f"connection_string {text!r} has options after '?' or a NUL in it; {_FORMS}"
+        )
+    return Path(path).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """Which file stood at a path when it was opened.
+
+    SQLite in WAL mode writes on into a file that was deleted or replaced under it, and every
+    such write succeeds and is lost. Comparing costs 2 us a write.
+    """
+
+    path: Path
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The identity of the file that is there now."""
+        status = path.stat()
+        return cls(path, status.st_dev, status.st_ino)
+
+    def check_in_place(self) -> None:
+        """Raise BackendUnavailableError unless the same file is still there."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            found = "removed"
+        else:
+            if (status.st_dev, status.st_ino) == (self.device, self.inode):
+                return
+            found = "replaced by another file"
+        raise BackendUnavailableError(
+            f"sqlite {self.path}: the file was {found} while it was open, so what is written now "
+            "would be lost with it; put the file back, or restart to begin with what is there"
+        )
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file that only its owner can read, unless something is there already.
+
+    SQLite gives -wal and -shm the mode of the database, so this covers all three: the
+    attributes of metrics name hosts, users and customers.
+
+    Raises:
+        BackendRefusedError: its folder is missing, or is none, or may not be written.
+    """
+    if path.exists():
+        return
+    if not path.parent.is_dir():
+        raise BackendRefusedError(
+            f"sqlite {path}: the folder {path.parent} does not exist or is not a folder; "
+            "create it, or correct connection_string"
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return  # another process was quicker, and made it just so
+    except OSError as error:
+        raise BackendRefusedError(
+            f"sqlite {path}: cannot create the file: {error.strerror}; give user {os.geteuid()} "
+            f"the right to write in {path.parent}, or choose another path"
+        ) from error
+
+
+def is_ours(path: Path) -> bool:
+    """Whether the file is a store of ours (True) or empty, and so may become one (False).
+
+    Raises:
+        BackendRefusedError: it is anything else; nothing was touched.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BackendRefusedError(
+            f"sqlite {path}: this is a folder or device, not a file; name a file in it"
+        )
+    if status.st_size == 0:
+        return False
+    application_id, tables = _look_into(path)
+    if application_id == APPLICATION_ID:
+        return True
+    shown = ", ".join(tables[:_TABLES_SHOWN]) + (", ..." if len(tables) > _TABLES_SHOWN else "")
+    raise BackendRefusedError(
+        f"sqlite {path}: this file belongs to another program (application_id {application_id}, "
+        f"tables: {shown or 'none'}) and was left as it is; name another file, or one that does "
+        "not exist yet"
+    )
+
+
+def _look_into(path: Path) -> tuple[int, list[str]]:
+    # immutable: no locks, no -wal or -shm beside it, no recovery, so a stranger's file stays as
+    # it is. Our id is in the main file from its first commit on, whatever the -wal holds.
+    with (
+        translating("looking at the file", str(path)),
+        contextlib.closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as connection,
+    ):
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        return application_id, [name for (name,) in tables]

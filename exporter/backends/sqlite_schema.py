@@ -1,0 +1,77 @@
+"""Brings a SQLite database to the schema of this version; safe when several programs do at once."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from exporter.backends.migrations import Migration, pending
+from exporter.backends.sqlite_connection import transaction
+from exporter.backends.sqlite_file import APPLICATION_ID
+
+__all__ = ["applied_versions", "mark_as_ours", "migrate", "statements_in"]
+
+
+def mark_as_ours(connection: sqlite3.Connection) -> None:
+    """Write our application_id into an empty file, as its first commit, before WAL is on.
+
+    So it is in the main file at once, and a later look at the file never has to guess what an
+    unfinished start left behind.
+    """
+    # Lets deleted rows' space be given back (`sqlite_space`); must precede the first table.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with transaction(connection):
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def applied_versions(connection: sqlite3.Connection) -> list[int]:
+    """The versions that the database records; none if it has no schema yet."""
+    exists = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'"
+    ).fetchone()[0]
+    if not exists:
+        return []
+    rows = connection.execute("SELECT version FROM schema_migrations ORDER BY version")
+    return [version for (version,) in rows]
+
+
+def migrate(
+    connection: sqlite3.Connection, known: tuple[Migration, ...], location: str
+) -> tuple[int, ...]:
+    """Run what is pending, each migration and its record in one transaction.
+
+    What is pending is asked again under the write lock, because another program may have started
+    at the same moment. Takes the lock even if nothing is pending, which proves that the file can
+    be written.
+
+    Returns:
+        The versions that this call applied.
+
+    Raises:
+        BackendRefusedError: the schema is newer than `known`; nothing was changed.
+        sqlite3.Error: as it came; what had been applied before it stays.
+    """
+    done: list[int] = []
+    while True:
+        with transaction(connection):
+            waiting = pending(known, applied_versions(connection), location)
+            if not waiting:
+                return tuple(done)
+            for statement in statements_in(waiting[0].sql):
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO schema_migrations (version) VALUES (?)", (waiting[0].version,)
+            )
+        done.append(waiting[0].version)
+
+
+def statements_in(sql: str) -> Iterator[str]:
+    """The statements of a script one by one: `executescript` would commit before the first."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement

@@ -1,0 +1,55 @@
+"""Stores one batch inside an open transaction: the part that SQLite on disk and in memory share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exporter.backends.sqlite_insert import insert_rows
+from exporter.backends.sqlite_rows import Rows, rows_of
+from exporter.backends.sqlite_series import register_series
+from exporter.model import Batch
+
+__all__ = ["Written", "write_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a batch came to.
+
+    Attributes:
+        data: its rows of points, histograms and summaries, one for each series and microsecond.
+        refused: data points left out for a series id collision.
+        rows_added: by how many rows all fact tables together grew; replaced rows add nothing.
+        series_added: by how many rows metric_series grew.
+    """
+
+    data: Sequence[Rows]
+    refused: int
+    rows_added: int
+    series_added: int
+
+    @property
+    def stored(self) -> int:
+        """Data points of the batch in the store; those that share a key count once."""
+        return sum(map(len, self.data))
+
+
+def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int]) -> Written:
+    """Store a batch inside the caller's transaction.
+
+    Args:
+        connection: where a transaction is open.
+        batch: what is to be stored.
+        refused: ids of series whose points are left out; ids found to collide are added.
+
+    Raises:
+        sqlite3.Error: as it came; the caller rolls back.
+        OverflowError: a count does not fit 64 bits with sign.
+        UnicodeEncodeError: a text holds a lone surrogate.
+    """
+    series_added = register_series(connection, batch.new_series, refused)
+    data, exemplars, left_out = rows_of(batch, refused)
+    rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
+    return Written(data, left_out, rows_added, series_added)

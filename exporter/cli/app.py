@@ -1,0 +1,89 @@
+"""The commands, and how their failures look."""
+
+import platform
+import sqlite3
+import sys
+from importlib import metadata
+from typing import Annotated, Final
+
+import grpc
+import typer
+
+from exporter.cli import output
+from exporter.cli.check import check
+from exporter.cli.demo import demo
+from exporter.cli.query import app as query_app
+from exporter.cli.serve import serve
+from exporter.errors import ExporterError
+
+__all__ = ["app", "run"]
+
+_DISTRIBUTION: Final = "openfinops-otel-exporter"
+
+app: Final = typer.Typer(
+    name="openfinops-exporter",
+    help="Receives OpenTelemetry metrics over OTLP/gRPC, keeps them in a database, and reads "
+    "them back.\n\nNew here? Run `openfinops-exporter demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command()(demo)
+app.command()(check)
+app.add_typer(query_app, name="query")
+
+
+def run() -> int:
+    """Run the command that the process arguments name.
+
+    Returns:
+        The exit code of a failure that was told on stderr; everything else exits by itself.
+    """
+    # Names and attributes are any Unicode, terminals and pipes are not always.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except ExporterError as error:
+        output.print_error(str(error))
+        return 1
+    return 0
+
+
+@app.command()
+def version() -> None:
+    """Show the version of this program and of what it stands on."""
+    output.print_data(f"{_version_line()}\n")
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del show_version
+
+
+def _version_line() -> str:
+    try:
+        number = metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        number = "(not installed)"
+    return (
+        f"openfinops-exporter {number} (Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, gRPC {grpc.__version__})"
+    )

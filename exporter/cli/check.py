@@ -1,0 +1,90 @@
+"""`check`: would `serve` start with this configuration? Answers without changing anything."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from exporter.backends.sqlite_file import path_of
+from exporter.cli import output
+from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
+from exporter.cli.service import backend_for
+from exporter.config import ExporterSettings, Settings, as_table
+from exporter.errors import BackendRefusedError
+
+__all__ = ["check"]
+
+_NOT_SET: Final = "not set"
+
+
+def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOption = None) -> None:
+    """Check a configuration and its database, and show what would run.
+
+    Nothing is created or changed. Exits with 1 if `serve` could not start like this.
+
+    Examples:
+
+        openfinops-exporter check --config otel-config.yaml
+
+        openfinops-exporter check --db /var/lib/metrics.db
+    """
+    settings = load_settings(config, db=db, backend=backend)
+    for warning in settings.warnings:
+        output.print_warning(warning)
+    stdout = output.console(sys.stdout)
+    stdout.print(_table(settings))
+    stdout.print()
+    stdout.print(f"{settings.source}: the configuration is valid", soft_wrap=True)
+    stdout.print(_storage(settings.exporter), soft_wrap=True)
+
+
+def _table(settings: Settings) -> Table:
+    """Every setting that has a value, under the section of the file that it belongs to."""
+    table = Table("Key", "Value", "From", box=None, pad_edge=False, header_style="bold")
+    section = ""
+    for path, value, origin in as_table(settings):
+        if value == _NOT_SET:
+            continue
+        parent, _, key = path.rpartition(".")
+        if parent != section:
+            section = parent
+            table.add_row(Text(f"{section}", style="cyan"))
+        table.add_row(Text(f"  {key}"), Text(value), Text(origin, style="dim"))
+    return table
+
+
+def _storage(settings: ExporterSettings) -> str:
+    """What was found where the data is to be kept, in one line.
+
+    Raises:
+        ExporterError: `serve` could not start with it.
+    """
+    if settings.backend == "sqlite" and settings.connection_string is not None:
+        return _sqlite_file(path_of(settings.connection_string), settings)
+    with opened_for_reading(settings) as backend:
+        return f"{settings.backend} {backend.location}: ready"
+
+
+def _sqlite_file(path: Path, settings: ExporterSettings) -> str:
+    if not path.exists():
+        _require_writable(path.parent, f"sqlite {path}: the file cannot be created")
+        return f"sqlite {path}: does not exist yet; serve will create it"
+    _require_writable(path, f"sqlite {path}: the file cannot be written")
+    # SQLite writes a -wal and a -shm file beside the database.
+    _require_writable(path.parent, f"sqlite {path}: nothing can be written beside the file")
+    with reading(settings):
+        return f"sqlite {path}: ready"
+
+
+def _require_writable(path: Path, failure: str) -> None:
+    """Raise BackendRefusedError with the failure and its reason unless we may write there."""
+    if not path.exists():
+        raise BackendRefusedError(f"{failure}: {path} does not exist; create it")
+    if not os.access(path, os.W_OK):
+        raise BackendRefusedError(
+            f"{failure}: user {os.geteuid()} may not write to {path}; give it the right to, or "
+            "choose another path"
+        )

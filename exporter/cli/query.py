@@ -1,0 +1,226 @@
+"""`query`: read what is stored, from any process, also while a receiver is running."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+
+from exporter.cli import output
+from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
+from exporter.query import Reader, parse_duration, parse_time
+from exporter.render import render_csv, render_json, render_table
+
+__all__ = ["app"]
+
+app: Final = typer.Typer(
+    no_args_is_help=True,
+    help="Read what is stored, also while a receiver is running.\n\n"
+    "Data is on stdout and nothing else is, so everything can be piped. What a receiver in "
+    "another process has accepted shows here after batch_interval_seconds (60) at most.",
+)
+
+_Row = dict[str, Any]
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format", "-f", help="A table stays a table in a pipe, but is neither cut nor coloured."
+    ),
+]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows to show.")]
+MetricOption = Annotated[
+    str | None,
+    typer.Option("--metric", "-m", metavar="NAME", help="Name of the metric; * and ? match."),
+]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="ID")]
+NodeOption = Annotated[str | None, typer.Option("--node", metavar="ID")]
+ServiceOption = Annotated[str | None, typer.Option("--service", metavar="NAME")]
+AttributeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attr",
+        "-a",
+        metavar="NAME=VALUE",
+        help="Attribute of the point or its resource; may be given several times.",
+    ),
+]
+_TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
+
+
+@app.command()
+def metrics(
+    metric: MetricOption = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", "-s", metavar="DURATION", help="How far back: 5m, 2h, 7d."),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="TIME", help=f"From then on: {_TIME_FORMS}.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--end", metavar="TIME", help="Until before then; likewise.")
+    ] = None,
+    cluster: ClusterOption = None,
+    node: NodeOption = None,
+    service: ServiceOption = None,
+    attr: AttributeOption = None,
+    agg: Annotated[
+        str | None,
+        typer.Option(
+            "--agg",
+            metavar="NAME",
+            help="One number for each bucket and group instead of the points: min, max, avg, sum, "
+            "last, count, rate, increase, or a quantile such as p95.",
+        ),
+    ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option("--bucket", "-b", metavar="DURATION", help="Length of a bucket: 10s, 5m."),
+    ] = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group-by",
+            "-g",
+            metavar="NAME",
+            help="An attribute, cluster_id, node_id or service_name; may be given several times.",
+        ),
+    ] = None,
+    limit: LimitOption = 100,
+    fmt: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    db: DbOption = None,
+) -> None:
+    """Show points, newest first, or what they come to (--agg).
+
+    Examples:
+
+        openfinops-exporter query metrics --metric 'system.*' --since 5m
+
+        openfinops-exporter query metrics -m system.cpu.utilization --agg avg --bucket 1m -g cpu.mode
+
+        openfinops-exporter query metrics -m http.server.duration --agg p95 --since 1d --format csv
+    """
+    if agg is None and (bucket is not None or group_by):
+        raise typer.BadParameter("--bucket and --group-by need --agg, such as --agg avg")
+    if agg is not None and metric is None:
+        raise typer.BadParameter("--agg needs --metric, the metric to aggregate")
+    if since is not None and start is not None:
+        raise typer.BadParameter("--since and --start both say where to begin; give one of them")
+    now = time.time()
+    begin = start if since is None else since
+    filters: _Row = {
+        "start_time": None if begin is None else parse_time(begin, now),
+        "end_time": None if end is None else parse_time(end, now),
+        "cluster_id": cluster,
+        "node_id": node,
+        "service_name": service,
+        "attributes": _attributes(attr),
+        "limit": limit + 1,
+    }
+    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+        reader = Reader(backend)
+        if agg is None:
+            rows = reader.query_historical_metrics(metric_name=metric, **filters)
+        else:
+            rows = reader.aggregate(
+                str(metric),
+                aggregation=agg,
+                bucket_seconds=None if bucket is None else parse_duration(bucket),
+                group_by=group_by or (),
+                **filters,
+            )
+    _show(rows, limit, fmt)
+
+
+@app.command("list")
+def list_metrics(
+    counts: Annotated[
+        bool,
+        typer.Option("--counts", help="Count the points, which takes 0.3 s a million."),
+    ] = False,
+    fmt: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    db: DbOption = None,
+) -> None:
+    """List the metrics that are stored.
+
+    Examples:
+
+        openfinops-exporter query list
+
+        openfinops-exporter query list --counts --format json
+    """
+    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+        rows = Reader(backend).list_metrics(with_counts=counts)
+    _show(rows, len(rows), fmt)
+
+
+@app.command()
+def series(
+    metric: MetricOption = None,
+    cluster: ClusterOption = None,
+    node: NodeOption = None,
+    service: ServiceOption = None,
+    attr: AttributeOption = None,
+    limit: LimitOption = 100,
+    fmt: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    db: DbOption = None,
+) -> None:
+    """List the series of metrics, one for each combination of attributes and resource.
+
+    Examples:
+
+        openfinops-exporter query series --metric system.network.io
+
+        openfinops-exporter query series --service checkout --attr k8s.namespace.name=shop
+    """
+    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+        rows = Reader(backend).list_series(
+            metric,
+            cluster_id=cluster,
+            node_id=node,
+            service_name=service,
+            attributes=_attributes(attr),
+            limit=limit + 1,
+        )
+    _show(rows, limit, fmt)
+
+
+def _attributes(pairs: Sequence[str] | None) -> Mapping[str, str]:
+    """What several `--attr name=value` say; a value may have = in it, a name may not."""
+    attributes = {}
+    for pair in pairs or ():
+        name, separator, value = pair.partition("=")
+        if not (separator and name):
+            raise typer.BadParameter(f"--attr {pair!r} is not NAME=VALUE, such as cpu.mode=user")
+        attributes[name] = value
+    return attributes
+
+
+def _show(rows: Sequence[_Row], limit: int, fmt: Format) -> None:
+    """Write the rows; say so if there are more than the limit."""
+    shown = rows[:limit]
+    if fmt is Format.JSON:
+        output.print_data("".join(render_json(shown)))
+    elif fmt is Format.CSV:
+        output.print_data("".join(render_csv(shown)))
+    else:
+        output.print_table(render_table(shown))
+    if len(rows) > limit:
+        output.print_note(f"These are the first {limit}; there are more, see --limit.")

@@ -1,0 +1,165 @@
+"""`serve`: receive until somebody says stop."""
+
+import ipaddress
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from exporter.cli import logs
+from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
+from exporter.cli.service import Service
+from exporter.cli.stopping import StopRequest
+from exporter.config import Settings
+from exporter.errors import ExporterError
+from exporter.stats import Snapshot
+
+__all__ = ["is_loopback", "report_changes", "serve"]
+
+_log = logging.getLogger(__name__)
+
+_REPORT_INTERVAL_SECONDS: Final = 60.0
+_COLLECTOR_FILE: Final = Path("otel-config.yaml")
+
+
+def serve(
+    config: ConfigOption = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="HOST:PORT",
+            help="Where to listen; port 0 takes a free one and says which.",
+            show_default="localhost:4317",
+        ),
+    ] = None,
+    backend: BackendOption = None,
+    db: DbOption = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(
+            "--log-level",
+            metavar="LEVEL",
+            help="debug, info, warning or error.",
+            show_default="info",
+        ),
+    ] = None,
+) -> None:
+    """Receive OTLP metrics over gRPC and store them, until SIGTERM or Ctrl-C.
+
+    Stopping writes what was accepted before it exits; a second signal exits at once.
+
+    Examples:
+
+        openfinops-exporter serve
+
+        openfinops-exporter serve --config otel-config.yaml
+
+        openfinops-exporter serve --endpoint 0.0.0.0:4317 --db /var/lib/metrics.db
+    """
+    with StopRequest() as stop:
+        settings = load_settings(
+            config, db=db, endpoint=endpoint, backend=backend, log_level=log_level
+        )
+        logs.configure(settings.log_level)
+        if not _run(Service(settings), stop, config_given=config is not None):
+            # Threads that are stuck in the database would hold up an orderly exit for ever.
+            logging.shutdown()
+            os._exit(1)
+
+
+def _run(service: Service, stop: StopRequest, *, config_given: bool) -> bool:
+    """Whether everything that was accepted could be stored."""
+    _tell_where(service, config_given=config_given)
+    try:
+        service.start_storing()
+        if not stop.requested:
+            _listen(service)
+            report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS)
+    except ExporterError:
+        service.stop(0.0)
+        raise
+    return _stop(service, stop.reason)
+
+
+def _tell_where(service: Service, *, config_given: bool) -> None:
+    settings = service.settings
+    _log.info(
+        "keeping data in %s %s (configuration: %s)",
+        settings.exporter.backend,
+        service.backend.location,
+        _sources(settings),
+    )
+    for warning in settings.warnings:
+        _log.warning("%s", warning)
+    if not config_given and _COLLECTOR_FILE.exists():
+        _log.info(
+            "%s in this folder is not read; to use it: serve --config %s",
+            _COLLECTOR_FILE,
+            _COLLECTOR_FILE,
+        )
+
+
+def _sources(settings: Settings) -> str:
+    return settings.source
+
+
+def _listen(service: Service) -> None:
+    address = service.listen()
+    _log.info(
+        "listening for OTLP/gRPC on %s, storing into %s %s",
+        address,
+        service.settings.exporter.backend,
+        service.backend.location,
+    )
+    if not is_loopback(service.settings.receiver.endpoint):
+        _log.warning(
+            "%s can be reached from other machines, and there is neither TLS nor authentication "
+            "yet: keep it in a network that you trust",
+            address,
+        )
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach an endpoint (host:port, or unix:...).
+
+    A name other than localhost is taken for reachable, as it usually is.
+    """
+    if endpoint.startswith("unix:"):
+        return True
+    host = endpoint.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def report_changes(
+    wait: Callable[[float], bool], stats: Callable[[], Snapshot], interval_seconds: float
+) -> None:
+    """Log the counters at every interval in which they changed, until `wait` returns true."""
+    before = stats()
+    while not wait(interval_seconds):
+        now = stats()
+        if now != before:
+            _log.info("%s", now)
+            before = now
+
+
+def _stop(service: Service, reason: str) -> bool:
+    timeout_seconds = service.settings.exporter.shutdown_timeout_seconds
+    _log.info("%s: stopping, at most %g s for what is not yet written", reason, timeout_seconds)
+    if service.stop(timeout_seconds):
+        _log.info("stopped: %s", service.stats() or "nothing was received")
+        return True
+    _log.error(
+        "%d accepted data points were not written to %s within %g s and are lost; find out why "
+        "it is slow, or raise exporters.openfinops.shutdown_timeout_seconds",
+        service.stats().points_queued,
+        service.backend.location,
+        timeout_seconds,
+    )
+    return False

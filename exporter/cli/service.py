@@ -1,0 +1,95 @@
+"""Settings -> backend, pipeline and receiver, started in this order and stopped in reverse."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from exporter.backends import open_backend
+from exporter.pipeline import Pipeline
+from exporter.receiver import Receiver
+
+if TYPE_CHECKING:
+    from exporter.backends.base import Backend
+    from exporter.config import ExporterSettings, ReceiverSettings, Settings
+    from exporter.stats import Snapshot
+
+__all__ = ["Service", "backend_for"]
+
+
+class Service:
+    """A receiver and all that is behind it.
+
+    `start_storing`, then `listen`; `stop` is safe after either, after neither, and twice.
+
+    Args:
+        settings: what to run with.
+
+    Raises:
+        ConfigError: there is no such backend.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.backend = backend_for(settings.exporter)
+        self.pipeline = _pipeline_for(settings.exporter, self.backend)
+        self._receiver: Receiver | None = None
+
+    def start_storing(self) -> None:
+        """Open the backend and start the writer.
+
+        Raises:
+            ExporterError: the backend cannot be opened.
+        """
+        self.pipeline.start()
+
+    def listen(self, endpoint: str | None = None) -> str:
+        """Take requests.
+
+        Args:
+            endpoint: in place of the one in the settings.
+
+        Returns:
+            The address that clients can use.
+
+        Raises:
+            ReceiverError: it cannot be listened on.
+        """
+        receiving = self.settings.receiver
+        receiver = Receiver(
+            self.pipeline.submit,
+            endpoint=endpoint or receiving.endpoint,
+            max_message_bytes=receiving.max_message_bytes,
+            server_options=_server_options(receiving),
+        )
+        address = receiver.start()
+        self._receiver = receiver
+        return address
+
+    def stats(self) -> Snapshot:
+        """The counters of the pipeline."""
+        return self.pipeline.stats()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Stop the intake, write what was accepted, close the backend.
+
+        Returns:
+            Whether all that was accepted was off our hands in time.
+        """
+        until = time.monotonic() + timeout_seconds
+        if self._receiver is not None:
+            # Requests under way are short; the writer needs the time more.
+            self._receiver.shutdown(timeout_seconds / 4)
+        return self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
+
+
+def _pipeline_for(settings: ExporterSettings, backend: Backend) -> Pipeline:
+    return Pipeline(
+        backend,
+        batch_size=settings.batch_size,
+        batch_interval_seconds=settings.batch_interval_seconds,
+        max_queued_entries=settings.max_queued_entries,
+        retention_days=settings.retention_days,
+        cluster_id_attributes=settings.cluster_id_attributes,
+        node_id_attributes=settings.node_id_attributes,
+    )

@@ -1,0 +1,188 @@
+"""Quantiles of histograms and summaries: buckets added up in the database, the rest in Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from exporter.errors import QueryError
+from exporter.query.changes import COUNTS_OF_HISTOGRAMS, changes
+from exporter.query.grouping import Group
+from exporter.query.levels import last
+from exporter.query.quantiles import ExponentialCounts, explicit_quantile, exponential_quantile
+from exporter.query.scope import Scope
+from exporter.query.sql import Sql, sql
+
+__all__ = [
+    "explicit_buckets",
+    "explicit_quantiles",
+    "exponential_buckets",
+    "exponential_quantiles",
+    "summary_quantiles",
+    "summary_values",
+]
+
+_Rows = Iterable[tuple[Any, ...]]
+_Cells = Iterator[tuple[int, int, float]]  # bucket in microseconds, group, value
+
+# A change is the buckets at its time less those at the time before. Where one change follows the
+# other in the same bucket of time, what was added is taken off again: only the points at the ends
+# of a stretch are left, and only their arrays are unpacked.
+_ENDS: Final = """
+    {changes},
+    steps AS (
+        SELECT bucket, grp, series_id, time, 1 AS weight FROM changes
+        UNION ALL
+        SELECT bucket, grp, series_id, previous_time, -1 FROM changes WHERE fresh = 0
+    ),
+    ends AS (
+        SELECT bucket, grp, series_id, time, SUM(weight) AS weight
+        FROM steps GROUP BY bucket, grp, series_id, time HAVING SUM(weight) <> 0
+    ),
+    points AS (
+        SELECT ends.bucket, ends.grp, ends.weight, m.*
+        FROM ends
+        {look_up} metric_histograms AS m
+            ON m.timestamp = {time} AND m.series_id = ends.series_id
+    ),
+    limits AS (
+        SELECT bucket, grp,
+               CASE WHEN COUNT({low}) = COUNT(*) THEN MIN({low}) END AS low,
+               CASE WHEN COUNT({high}) = COUNT(*) THEN MAX({high}) END AS high,
+               MAX(zero_threshold) AS zero_threshold
+        FROM points WHERE weight > 0 AND count > 0
+        GROUP BY bucket, grp
+    )
+"""
+
+
+def _ends(scope: Scope) -> Sql:
+    return sql(
+        _ENDS,
+        changes=changes(scope, COUNTS_OF_HISTOGRAMS),
+        look_up=Sql((scope.dialect.look_up_join,)),
+        time=sql(scope.dialect.instant, micros=sql("ends.time")),
+        low=scope.number(sql("points.min")),
+        high=scope.number(sql("points.max")),
+    )
+
+
+def explicit_buckets(scope: Scope) -> Sql:
+    """Rows of bucket, grp, low, high, bounds, index and count, for histograms."""
+    return sql(
+        """
+        WITH {ends}
+        SELECT points.bucket AS bucket, points.grp AS grp, limits.low, limits.high, points.bounds,
+               item.key, SUM(points.weight * item.value)
+        FROM points
+        JOIN limits ON limits.bucket = points.bucket AND limits.grp = points.grp
+        CROSS JOIN {items} AS item
+        GROUP BY points.bucket, points.grp, limits.low, limits.high, points.bounds, item.key
+        ORDER BY bucket DESC, grp, points.bounds, item.key
+        """,
+        ends=_ends(scope),
+        items=sql(scope.dialect.array_items, array=sql("points.bucket_counts")),
+    )
+
+
+def explicit_quantiles(answer: _Rows, quantile: float, groups: Sequence[Group]) -> _Cells:
+    """The answer to `explicit_buckets`, one quantile a cell.
+
+    Raises:
+        QueryError: histograms with different bounds meet in one cell.
+    """
+    for (bucket, group, low, high), rows in groupby(answer, key=lambda row: row[:4]):
+        counts_of_bounds: dict[str, list[float]] = {}
+        for *_, bounds, _index, count in rows:  # in the order of the index
+            counts_of_bounds.setdefault(bounds, []).append(count)
+        if len(counts_of_bounds) > 1:
+            raise QueryError(_different_bounds(groups[group], counts_of_bounds))
+        bounds, counts = counts_of_bounds.popitem()
+        limits = _number(low), _number(high)
+        value = explicit_quantile(quantile, _numbers(bounds), counts, *limits)
+        if value is not None:
+            yield bucket, group, value
+
+
+def _different_bounds(group: Group, all_bounds: Iterable[str]) -> str:
+    return (
+        f"quantile of {group.metric_name!r}: the histograms of one group have different bucket "
+        f"bounds, {' and '.join(sorted(all_bounds))}, and cannot be added up; put them in "
+        "different groups with group_by (such as service_name), filter, or shorten the range"
+    )
+
+
+def exponential_buckets(scope: Scope) -> Sql:
+    """Rows of bucket, grp, low, high, zero threshold, scale, sign, index and count."""
+    return sql(
+        """
+        WITH {ends},
+        counted AS (
+            SELECT bucket, grp, scale, 0 AS sign, 0 AS place, weight * zero_count AS amount
+            FROM points
+            UNION ALL
+            SELECT bucket, grp, scale, 1, positive_offset + item.key, weight * item.value
+            FROM points CROSS JOIN {positive} AS item
+            UNION ALL
+            SELECT bucket, grp, scale, -1, negative_offset + item.key, weight * item.value
+            FROM points CROSS JOIN {negative} AS item
+        )
+        SELECT c.bucket AS bucket, c.grp AS grp, limits.low, limits.high, limits.zero_threshold,
+               c.scale, c.sign, c.place, SUM(c.amount)
+        FROM counted AS c
+        JOIN limits ON limits.bucket = c.bucket AND limits.grp = c.grp
+        GROUP BY c.bucket, c.grp, limits.low, limits.high, limits.zero_threshold,
+                 c.scale, c.sign, c.place
+        ORDER BY bucket DESC, grp
+        """,
+        ends=_ends(scope),
+        positive=sql(scope.dialect.array_items, array=sql("points.positive_counts")),
+        negative=sql(scope.dialect.array_items, array=sql("points.negative_counts")),
+    )
+
+
+def exponential_quantiles(answer: _Rows, quantile: float) -> _Cells:
+    """The answer to `exponential_buckets`, one quantile a cell."""
+    for (bucket, group, low, high, threshold), rows in groupby(answer, key=lambda row: row[:5]):
+        counts = ExponentialCounts.merge((row[5:] for row in rows), _number(threshold) or 0.0)
+        value = exponential_quantile(quantile, counts, _number(low), _number(high))
+        if value is not None:
+            yield bucket, group, value
+
+
+def summary_values(scope: Scope) -> Sql:
+    """Rows of bucket, grp, quantiles and values of the newest point of each cell."""
+    columns = sql("m.quantiles, m.quantile_values")
+    return last(scope, "metric_summaries", sql("m.count"), columns)
+
+
+def summary_quantiles(answer: _Rows, quantile: float, groups: Sequence[Group]) -> _Cells:
+    """The answer to `summary_values`, where the sender computed this quantile.
+
+    Raises:
+        QueryError: it did so nowhere.
+    """
+    cells, known, names = [], set(), set()
+    for bucket, group, quantiles, values in answer:
+        names.add(groups[group].metric_name)
+        for own, value in zip(_numbers(quantiles), _numbers(values), strict=True):
+            known.add(own)
+            if abs(own - quantile) < 1e-9:
+                cells.append((bucket, group, value))
+    if names and not cells:
+        there = ", ".join(f"p{own * 100:.12g}" for own in sorted(known)) or "none"
+        raise QueryError(
+            f"quantile p{quantile * 100:.12g} of {', '.join(sorted(names))}: a summary has only "
+            f"the quantiles that its sender computed, here: {there}"
+        )
+    yield from cells
+
+
+def _number(value: float | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(item) for item in json.loads(text)]

@@ -1,0 +1,54 @@
+"""SQL composed from literal text, other SQL and bound values, so that no value becomes text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from string import Formatter
+
+__all__ = ["Sql", "joined", "sql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A piece of SQL with holes, and what is bound in them: one text more than parameters."""
+
+    texts: tuple[str, ...]
+    parameters: tuple[object, ...] = ()
+
+    def render(self, placeholder: str) -> str:
+        """The text for a driver that writes its bound values as `placeholder`."""
+        return placeholder.join(self.texts)
+
+
+def sql(template: str, **parts: object) -> Sql:
+    """Fill a template; the template is always a literal of the program or of a dialect.
+
+    Args:
+        template: SQL with names in braces.
+        parts: for each name either `Sql`, which is put in place, or a value, which is bound.
+
+    Raises:
+        KeyError: the template has a name that `parts` lacks.
+    """
+    texts = [""]
+    parameters: list[object] = []
+    for literal, name, _, _ in Formatter().parse(template):
+        texts[-1] += literal
+        if name is None:
+            continue
+        part = parts[name]
+        inner = part if isinstance(part, Sql) else Sql(("", ""), (part,))
+        texts[-1] += inner.texts[0]
+        texts.extend(inner.texts[1:])
+        parameters.extend(inner.parameters)
+    return Sql(tuple(texts), tuple(parameters))
+
+
+def joined(separator: str, pieces: Iterable[Sql]) -> Sql:
+    """All pieces with a literal separator between them."""
+    result = Sql(("",))
+    for number, piece in enumerate(pieces):
+        template = "{result}{separator}{piece}" if number else "{result}{piece}"
+        result = sql(template, result=result, separator=Sql((separator,)), piece=piece)
+    return result

@@ -1,0 +1,136 @@
+"""Times and durations as people write them; pure, the clock is an argument.
+
+Inside the query a time is an integer count of microseconds since 1970 UTC, as it is stored.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from numbers import Real
+from typing import Final
+
+from exporter.errors import QueryError
+
+__all__ = ["Time", "duration_micros", "parse_duration", "parse_time", "time_micros"]
+
+Time = float | datetime
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The years that a datetime can hold; anything else is a mistake, usually of the unit.
+_EARLIEST_SECONDS: Final = -62_135_596_800
+_LATEST_SECONDS: Final = 253_402_300_800
+_LONGEST_SECONDS: Final = _LATEST_SECONDS
+
+_UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_COMPACT_DATE: Final = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))?")
+
+_DURATION_FORMS: Final = "a duration such as 90m, 1h30m, 7d or 2w (units ms, s, m, h, d, w)"
+_TIME_FORMS: Final = (
+    f'"now", {_DURATION_FORMS}, meaning that long ago, '
+    "an ISO 8601 time such as 2026-11-23 or 2026-11-23T17:04:05+01:00 (without a zone: UTC), "
+    "or epoch seconds"
+)
+
+
+def parse_time(text: str, now: float) -> float:
+    """The moment that a person means, in epoch seconds.
+
+    Args:
+        text: "now", a duration (that long ago), an ISO 8601 date or time (UTC if it names no
+            zone), or epoch seconds.
+        now: epoch seconds.
+
+    Raises:
+        QueryError: the text is none of these, or a time that no clock shows.
+    """
+    text = text.strip()
+    if text == "now":
+        return _seconds(time_micros(now, "now"))
+    if _DURATION.fullmatch(text):
+        return _seconds(time_micros(now - _duration_seconds(text), f"time {text!r}"))
+    if _COMPACT_DATE.fullmatch(text):
+        # As epoch seconds these lie in 1970: a silent answer to another question.
+        raise QueryError(f"time {text!r}: is it a date? Write it with dashes, such as 2026-11-23")
+    if _NUMBER.fullmatch(text):
+        return _seconds(time_micros(float(text), f"time {text!r}"))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise QueryError(f"time {text!r} is not understood; write {_TIME_FORMS}") from None
+    return _seconds(time_micros(moment, f"time {text!r}"))
+
+
+def parse_duration(text: str) -> float:
+    """A length of time in seconds.
+
+    Args:
+        text: numbers with the units ms, s, m, h, d, w ("1h30m"), or a bare number of seconds.
+
+    Raises:
+        QueryError: the text is neither.
+    """
+    text = text.strip()
+    if not _DURATION.fullmatch(text) and not (_NUMBER.fullmatch(text) and text[0] != "-"):
+        raise QueryError(
+            f"duration {text!r} is not understood; write {_DURATION_FORMS}, or a number of seconds"
+        )
+    seconds = _duration_seconds(text)
+    if seconds > _LONGEST_SECONDS:
+        raise QueryError(f"duration {text!r} is longer than all of history; give a shorter one")
+    return seconds
+
+
+def _duration_seconds(text: str) -> float:
+    parts = _DURATION_PART.findall(text)
+    if not parts:
+        return float(text)
+    return math.fsum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+
+
+def time_micros(value: object, what: str) -> int:
+    """A time given by a program, in microseconds since 1970 UTC.
+
+    Args:
+        value: epoch seconds, or a datetime (a naive one is UTC).
+        what: how an error message calls it.
+
+    Raises:
+        QueryError: the value is neither, is not finite, or lies outside the years 1 to 9999.
+    """
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return (moment - _EPOCH) // timedelta(microseconds=1)
+    seconds = _finite(value, what, "give epoch seconds or a datetime (a naive one is UTC)")
+    if not _EARLIEST_SECONDS <= seconds < _LATEST_SECONDS:
+        raise QueryError(
+            f"{what}: {value!r} seconds since 1970 is no year from 1 to 9999; "
+            "give epoch seconds, not milli- or nanoseconds"
+        )
+    return round(seconds * 1_000_000)
+
+
+def duration_micros(value: object, what: str) -> int:
+    """A length of time given by a program in seconds, in microseconds.
+
+    Raises:
+        QueryError: the value is no finite number of at least one microsecond.
+    """
+    seconds = _finite(value, what, "give a number of seconds above 0")
+    if not 0.000_001 <= seconds <= _LONGEST_SECONDS:
+        raise QueryError(f"{what}: {value!r} is out of range; give a number of seconds above 0")
+    return round(seconds * 1_000_000)
+
+
+def _finite(value: object, what: str, advice: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise QueryError(f"{what}: {value!r} is not usable; {advice}")
+    return float(value)
+
+
+def _seconds(micros: int) -> float:
+    return micros / 1_000_000
