@@ -72,7 +72,7 @@ def _double(value: float) -> Any:
     return {"doubleValue": name}
 
 
-def canonical_json(value: Mapping[str, Any]) -> str:
+def canonical_json(value: Mapping[str, Any] | list[Any] | float) -> str:
     """The one spelling of these values; equal text exactly for equal values and types."""
     return json.dumps(
         value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
@@ -80,5 +80,7 @@ def canonical_json(value: Mapping[str, Any]) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A value as a person would write it: strings bare, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A value as a person would write it: strings bare, nothing empty, anything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else canonical_json(value)
