@@ -147,7 +147,7 @@ class SQLiteBackend:
             if ours:  # a newer schema is refused before anything is changed
                 pending(known, applied_versions(connection), self.location)
             else:
-                mark_as_ours(connection)
+                mark_as_ours(connection, self.location)
             use_wal(connection, self._busy_timeout_seconds)
             applied = migrate(connection, known, self.location)
         except BaseException:

@@ -22,19 +22,19 @@ __all__ = [
     "use_wal",
 ]
 
-_VERSION_NEEDED: Final = (3, 38, 0)  # the operators -> and ->> for JSON
+_VERSION_NEEDED: Final = (3, 35, 0)  # WITH ... AS MATERIALIZED, which the queries rely on
 _WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
 _CACHED_STATEMENTS: Final = 256
 _LOCK_POLL_SECONDS: Final = 0.01
 
 
-def require_version() -> None:
+def require_version(found: tuple[int, int, int] = sqlite3.sqlite_version_info) -> None:
     """Refuse a SQLite library that lacks what the statements of this package use."""
-    if sqlite3.sqlite_version_info < _VERSION_NEEDED:
-        needed = ".".join(map(str, _VERSION_NEEDED))
+    if found < _VERSION_NEEDED:
         raise BackendRefusedError(
-            f"sqlite: this Python is linked to SQLite {sqlite3.sqlite_version}, and {needed} or "
-            "later is needed; use a newer Python or SQLite library"
+            f"sqlite: this Python uses SQLite {'.'.join(map(str, found))}, and "
+            f"{'.'.join(map(str, _VERSION_NEEDED))} or later is needed; install a newer SQLite "
+            "library, or a Python that brings one"
         )
 
 

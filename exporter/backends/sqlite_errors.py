@@ -32,7 +32,6 @@ _TRY_AGAIN: Final = {
     "system's log, at quotas and at file size limits",
     sqlite3.SQLITE_NOMEM: "the machine or the process is out of memory",
     sqlite3.SQLITE_INTERRUPT: "the store was closed meanwhile",
-    sqlite3.SQLITE_CANTOPEN: "the process may have too many files open (`ulimit -n`)",
 }
 _CHANGE_SOMETHING: Final = {
     sqlite3.SQLITE_READONLY: "user {user} may not write the file or its folder, or the volume "
@@ -72,9 +71,14 @@ def translated(error: Exception, operation: str, location: str) -> ExporterError
         operation: what was being done.
         location: the file's absolute path, or MEMORY.
     """
+    if isinstance(error, OSError):
+        return BackendRefusedError(
+            f"sqlite {location}: {operation} failed: {error.strerror}; correct connection_string, "
+            f"or give user {os.geteuid()} the right to use the file and the folders above it"
+        )
     code = _primary_code(error)
-    if code == sqlite3.SQLITE_CANTOPEN and (obstacle := _obstacle(Path(location))):
-        return BackendRefusedError(f"sqlite {location}: {operation} failed: {obstacle}")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return _cannot_open(Path(location), operation)
     retryable = code in _TRY_AGAIN
     advice = _TRY_AGAIN.get(code or 0) or _CHANGE_SOMETHING.get(code or 0)
     if operation == READING and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY:
@@ -93,8 +97,17 @@ def _primary_code(error: Exception) -> int | None:
     return code & _PRIMARY_CODE if isinstance(code, int) else None
 
 
-def _obstacle(path: Path) -> str | None:
-    """Why a file cannot be opened, where that can be seen from outside."""
+def _cannot_open(path: Path, operation: str) -> ExporterError:
+    text = f"sqlite {path}: {operation} failed: "
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return BackendUnavailableError(f"{text}{error.strerror}; raise the limit (`ulimit -n`)")
+    return BackendRefusedError(text + _obstacle(path))
+
+
+def _obstacle(path: Path) -> str:
+    """Why a file cannot be opened, as far as that can be seen from outside."""
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist or is not a folder; create it"
     if not path.exists():
@@ -106,9 +119,10 @@ def _obstacle(path: Path) -> str | None:
     if not os.access(path.parent, os.W_OK):
         return (
             f"user {os.geteuid()} may not write in the folder {path.parent}, where SQLite keeps "
-            "the -wal and -shm files beside the database; change its owner or mode"
+            "the -wal and -shm files beside the database; change its owner or mode, or copy the "
+            "database to a folder of your own"
         )
-    return None
+    return "there can be no database here; name a file on a disk of this machine"
 
 
 def _free_space(location: str) -> str:

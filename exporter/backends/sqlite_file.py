@@ -27,6 +27,7 @@ APPLICATION_ID: Final = 0x4F464F45
 _FORMS: Final = "write sqlite:///relative.db, sqlite:////absolute.db or a plain path"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _TABLES_SHOWN: Final = 3
+_SMALLEST_PAGE_BYTES: Final = 512
 
 
 def path_of(connection_string: str) -> Path:
@@ -120,7 +121,7 @@ def create_private(path: Path) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether the file is a store of ours (True) or empty, and so may become one (False).
+    """Whether the file is a store of ours (True), or vacant, and so may become one (False).
 
     Raises:
         BackendRefusedError: it is anything else; nothing was touched.
@@ -135,6 +136,8 @@ def is_ours(path: Path) -> bool:
     application_id, tables = _look_into(path)
     if application_id == APPLICATION_ID:
         return True
+    if _is_vacant(path, status.st_size, application_id, tables):
+        return False
     shown = ", ".join(tables[:_TABLES_SHOWN]) + (", ..." if len(tables) > _TABLES_SHOWN else "")
     raise BackendRefusedError(
         f"sqlite {path}: this file belongs to another program (application_id {application_id}, "
@@ -143,9 +146,20 @@ def is_ours(path: Path) -> bool:
     )
 
 
+def _is_vacant(path: Path, size_bytes: int, application_id: int, tables: list[str]) -> bool:
+    """Whether it is a database without anything in it, such as a start of ours leaves midway.
+
+    Tables of another program may be in its -wal only; and what is shorter than the smallest page
+    is some other file, which SQLite would take for an empty database.
+    """
+    wal = path.with_name(path.name + "-wal")
+    logged = wal.exists() and wal.stat().st_size > 0
+    return application_id == 0 and not tables and not logged and size_bytes >= _SMALLEST_PAGE_BYTES
+
+
 def _look_into(path: Path) -> tuple[int, list[str]]:
     # immutable: no locks, no -wal or -shm beside it, no recovery, so a stranger's file stays as
-    # it is. Our id is in the main file from its first commit on, whatever the -wal holds.
+    # it is. Our id is in the main file before there are tables, so the -wal cannot hide it.
     with (
         translating("looking at the file", str(path)),
         contextlib.closing(

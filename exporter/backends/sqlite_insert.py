@@ -3,7 +3,7 @@
 `executemany` steps once a row, and sqlite3 lets go of the interpreter lock for each step: while
 another thread decodes, the writer may wait a whole switch interval (5 ms) for every single row.
 One statement of many rows is one step. Measured against executemany (docs/decisions/0002):
-1.7-1.9 times the rows/s alone, and 40-100 times the worst case beside a busy thread.
+1.7-1.9 times the rows/s alone, and 17-90 times in the slowest runs beside a busy thread.
 """
 
 from __future__ import annotations

@@ -8,19 +8,29 @@ from collections.abc import Iterator
 from exporter.backends.migrations import Migration, pending
 from exporter.backends.sqlite_connection import transaction
 from exporter.backends.sqlite_file import APPLICATION_ID
+from exporter.errors import BackendRefusedError
 
 __all__ = ["applied_versions", "mark_as_ours", "migrate", "statements_in"]
 
 
-def mark_as_ours(connection: sqlite3.Connection) -> None:
-    """Write our application_id into an empty file, as its first commit, before WAL is on.
+def mark_as_ours(connection: sqlite3.Connection, location: str) -> None:
+    """Write our application_id into a vacant file, before WAL is on and before the first table.
 
-    So it is in the main file at once, and a later look at the file never has to guess what an
-    unfinished start left behind.
+    So it is in the main file, where a look from outside finds it whatever the -wal holds.
+
+    Raises:
+        BackendRefusedError: another program made tables in it a moment ago.
     """
-    # Lets deleted rows' space be given back (`sqlite_space`); must precede the first table.
+    # Lets the space of deleted rows be given back; must precede the first table.
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     with transaction(connection):
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (entries,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if entries and application_id != APPLICATION_ID:
+            raise BackendRefusedError(
+                f"sqlite {location}: another program began to use this file at the same moment; "
+                "name another file"
+            )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
@@ -41,8 +51,7 @@ def migrate(
     """Run what is pending, each migration and its record in one transaction.
 
     What is pending is asked again under the write lock, because another program may have started
-    at the same moment. Takes the lock even if nothing is pending, which proves that the file can
-    be written.
+    at the same moment. Even if nothing is pending, this proves that the file can be written.
 
     Returns:
         The versions that this call applied.
@@ -56,6 +65,7 @@ def migrate(
         with transaction(connection):
             waiting = pending(known, applied_versions(connection), location)
             if not waiting:
+                _prove_writable(connection)
                 return tuple(done)
             for statement in statements_in(waiting[0].sql):
                 connection.execute(statement)
@@ -63,6 +73,11 @@ def migrate(
                 "INSERT INTO schema_migrations (version) VALUES (?)", (waiting[0].version,)
             )
         done.append(waiting[0].version)
+
+
+def _prove_writable(connection: sqlite3.Connection) -> None:
+    # On a file without write permission BEGIN IMMEDIATE succeeds, as a reading transaction.
+    connection.execute("DELETE FROM schema_migrations WHERE version < 1")
 
 
 def statements_in(sql: str) -> Iterator[str]:

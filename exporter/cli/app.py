@@ -1,9 +1,12 @@
 """The commands, and how their failures look."""
 
+from __future__ import annotations
+
 import platform
 import sqlite3
 import sys
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Annotated, Final
 
 import grpc
@@ -42,11 +45,11 @@ def run() -> int:
     Returns:
         The exit code of a failure that was told on stderr; everything else exits by itself.
     """
-    # Names and attributes are any Unicode, terminals and pipes are not always.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    # Names and attributes may be any Unicode, which not every terminal can show.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name=app.info.name)
     except ExporterError as error:
         output.print_error(str(error))
         return 1
@@ -56,7 +59,7 @@ def run() -> int:
 @app.command()
 def version() -> None:
     """Show the version of this program and of what it stands on."""
-    output.print_data(f"{_version_line()}\n")
+    output.print_data([f"{_version_line()}\n"])
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

@@ -1,7 +1,8 @@
 """`check`: would `serve` start with this configuration? Answers without changing anything."""
 
+from __future__ import annotations
+
 import os
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,13 @@ from rich.text import Text
 
 from exporter.backends.sqlite_file import path_of
 from exporter.cli import output
-from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
-from exporter.cli.service import backend_for
+from exporter.cli.options import (
+    BackendOption,
+    ConfigOption,
+    DbOption,
+    load_settings,
+    opened_for_reading,
+)
 from exporter.config import ExporterSettings, Settings, as_table
 from exporter.errors import BackendRefusedError
 
@@ -25,7 +31,7 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
 
     Nothing is created or changed. Exits with 1 if `serve` could not start like this.
 
-    Examples:
+    For example:
 
         openfinops-exporter check --config otel-config.yaml
 
@@ -34,11 +40,11 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
     settings = load_settings(config, db=db, backend=backend)
     for warning in settings.warnings:
         output.print_warning(warning)
-    stdout = output.console(sys.stdout)
-    stdout.print(_table(settings))
-    stdout.print()
-    stdout.print(f"{settings.source}: the configuration is valid", soft_wrap=True)
-    stdout.print(_storage(settings.exporter), soft_wrap=True)
+    output.print_rich(_table(settings), Text())
+    found = _storage(settings.exporter)
+    output.print_rich(
+        Text(f"configuration  {settings.source}: valid"), Text(f"data           {found}")
+    )
 
 
 def _table(settings: Settings) -> Table:
@@ -64,6 +70,8 @@ def _storage(settings: ExporterSettings) -> str:
     """
     if settings.backend == "sqlite" and settings.connection_string is not None:
         return _sqlite_file(path_of(settings.connection_string), settings)
+    if settings.backend == "memory":
+        return "memory: lost when serve ends; keeps max_memory_entries data points"
     with opened_for_reading(settings) as backend:
         return f"{settings.backend} {backend.location}: ready"
 
@@ -75,7 +83,7 @@ def _sqlite_file(path: Path, settings: ExporterSettings) -> str:
     _require_writable(path, f"sqlite {path}: the file cannot be written")
     # SQLite writes a -wal and a -shm file beside the database.
     _require_writable(path.parent, f"sqlite {path}: nothing can be written beside the file")
-    with reading(settings):
+    with opened_for_reading(settings):
         return f"sqlite {path}: ready"
 
 

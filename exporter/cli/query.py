@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -19,9 +18,10 @@ __all__ = ["app"]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     help="Read what is stored, also while a receiver is running.\n\n"
-    "Data is on stdout and nothing else is, so everything can be piped. What a receiver in "
-    "another process has accepted shows here after batch_interval_seconds (60) at most.",
+    "Only data goes to stdout, so all of it can be piped. What a running receiver has accepted "
+    "shows here after batch_interval_seconds (60 by default) at most.",
 )
 
 _Row = dict[str, Any]
@@ -38,17 +38,28 @@ class Format(StrEnum):
 FormatOption = Annotated[
     Format,
     typer.Option(
-        "--format", "-f", help="A table stays a table in a pipe, but is neither cut nor coloured."
+        "--format",
+        "-f",
+        metavar="|".join(Format),
+        help="A table is one in a pipe as well, and is then neither cut nor coloured.",
     ),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="Most rows to show.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, metavar="NUMBER", help="Most rows.")
+]
 MetricOption = Annotated[
     str | None,
     typer.Option("--metric", "-m", metavar="NAME", help="Name of the metric; * and ? match."),
 ]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="ID")]
-NodeOption = Annotated[str | None, typer.Option("--node", metavar="ID")]
-ServiceOption = Annotated[str | None, typer.Option("--service", metavar="NAME")]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", metavar="ID", help="Only of this cluster_id.")
+]
+NodeOption = Annotated[
+    str | None, typer.Option("--node", metavar="ID", help="Only of this node_id.")
+]
+ServiceOption = Annotated[
+    str | None, typer.Option("--service", metavar="NAME", help="Only of this service.name.")
+]
 AttributeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,6 +74,7 @@ _TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2
 
 @app.command()
 def metrics(
+    *,
     metric: MetricOption = None,
     since: Annotated[
         str | None,
@@ -107,20 +119,23 @@ def metrics(
 ) -> None:
     """Show points, newest first, or what they come to (--agg).
 
-    Examples:
+    For example:
 
         openfinops-exporter query metrics --metric 'system.*' --since 5m
 
-        openfinops-exporter query metrics -m system.cpu.utilization --agg avg --bucket 1m -g cpu.mode
+        openfinops-exporter query metrics -m system.network.io --agg rate -b 1m
 
-        openfinops-exporter query metrics -m http.server.duration --agg p95 --since 1d --format csv
+        openfinops-exporter query metrics -m rpc.server.duration --agg p95 -f csv
     """
     if agg is None and (bucket is not None or group_by):
-        raise typer.BadParameter("--bucket and --group-by need --agg, such as --agg avg")
+        raise typer.BadParameter(
+            "it needs --agg, such as --agg avg",
+            param_hint="--group-by" if bucket is None else "--bucket",
+        )
     if agg is not None and metric is None:
-        raise typer.BadParameter("--agg needs --metric, the metric to aggregate")
+        raise typer.BadParameter("it needs --metric, the metric to aggregate", param_hint="--agg")
     if since is not None and start is not None:
-        raise typer.BadParameter("--since and --start both say where to begin; give one of them")
+        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
     now = time.time()
     begin = start if since is None else since
     filters: _Row = {
@@ -149,6 +164,7 @@ def metrics(
 
 @app.command("list")
 def list_metrics(
+    *,
     counts: Annotated[
         bool,
         typer.Option("--counts", help="Count the points, which takes 0.3 s a million."),
@@ -159,7 +175,7 @@ def list_metrics(
 ) -> None:
     """List the metrics that are stored.
 
-    Examples:
+    For example:
 
         openfinops-exporter query list
 
@@ -172,6 +188,7 @@ def list_metrics(
 
 @app.command()
 def series(
+    *,
     metric: MetricOption = None,
     cluster: ClusterOption = None,
     node: NodeOption = None,
@@ -184,11 +201,11 @@ def series(
 ) -> None:
     """List the series of metrics, one for each combination of attributes and resource.
 
-    Examples:
+    For example:
 
         openfinops-exporter query series --metric system.network.io
 
-        openfinops-exporter query series --service checkout --attr k8s.namespace.name=shop
+        openfinops-exporter query series --attr k8s.namespace.name=shop -f json
     """
     with opened_for_reading(load_settings(config, db=db).exporter) as backend:
         rows = Reader(backend).list_series(
@@ -208,7 +225,9 @@ def _attributes(pairs: Sequence[str] | None) -> Mapping[str, str]:
     for pair in pairs or ():
         name, separator, value = pair.partition("=")
         if not (separator and name):
-            raise typer.BadParameter(f"--attr {pair!r} is not NAME=VALUE, such as cpu.mode=user")
+            raise typer.BadParameter(
+                f"{pair!r} is not NAME=VALUE, such as cpu.mode=user", param_hint="--attr"
+            )
         attributes[name] = value
     return attributes
 
@@ -217,10 +236,12 @@ def _show(rows: Sequence[_Row], limit: int, fmt: Format) -> None:
     """Write the rows; say so if there are more than the limit."""
     shown = rows[:limit]
     if fmt is Format.JSON:
-        output.print_data("".join(render_json(shown)))
+        output.print_data(render_json(shown))
     elif fmt is Format.CSV:
-        output.print_data("".join(render_csv(shown)))
+        output.print_data(render_csv(shown))
+    elif shown:
+        output.print_rich(render_table(shown))
     else:
-        output.print_table(render_table(shown))
+        output.print_note("Nothing matches; `query list` and `query series` show what there is.")
     if len(rows) > limit:
         output.print_note(f"These are the first {limit}; there are more, see --limit.")

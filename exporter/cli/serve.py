@@ -1,5 +1,7 @@
 """`serve`: receive until somebody says stop."""
 
+from __future__ import annotations
+
 import ipaddress
 import logging
 import os
@@ -22,6 +24,7 @@ __all__ = ["is_loopback", "report_changes", "serve"]
 _log = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_SECONDS: Final = 60.0
+_FAILED_START_SECONDS: Final = 5.0
 _COLLECTOR_FILE: Final = Path("otel-config.yaml")
 
 
@@ -52,7 +55,7 @@ def serve(
 
     Stopping writes what was accepted before it exits; a second signal exits at once.
 
-    Examples:
+    For example:
 
         openfinops-exporter serve
 
@@ -80,19 +83,14 @@ def _run(service: Service, stop: StopRequest, *, config_given: bool) -> bool:
             _listen(service)
             report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS)
     except ExporterError:
-        service.stop(0.0)
+        service.stop(_FAILED_START_SECONDS)
         raise
     return _stop(service, stop.reason)
 
 
 def _tell_where(service: Service, *, config_given: bool) -> None:
     settings = service.settings
-    _log.info(
-        "keeping data in %s %s (configuration: %s)",
-        settings.exporter.backend,
-        service.backend.location,
-        _sources(settings),
-    )
+    _log.info("keeping data in %s (configuration: %s)", service.place, _sources(settings))
     for warning in settings.warnings:
         _log.warning("%s", warning)
     if not config_given and _COLLECTOR_FILE.exists():
@@ -104,17 +102,15 @@ def _tell_where(service: Service, *, config_given: bool) -> None:
 
 
 def _sources(settings: Settings) -> str:
-    return settings.source
+    """The file, variables and flags that had a say."""
+    file = settings.source
+    others = {origin for origin in settings.origins.values() if not origin.startswith(f"{file}:")}
+    return ", ".join([file, *sorted(others)])
 
 
 def _listen(service: Service) -> None:
     address = service.listen()
-    _log.info(
-        "listening for OTLP/gRPC on %s, storing into %s %s",
-        address,
-        service.settings.exporter.backend,
-        service.backend.location,
-    )
+    _log.info("listening for OTLP/gRPC on %s, storing into %s", address, service.place)
     if not is_loopback(service.settings.receiver.endpoint):
         _log.warning(
             "%s can be reached from other machines, and there is neither TLS nor authentication "
@@ -153,13 +149,13 @@ def _stop(service: Service, reason: str) -> bool:
     timeout_seconds = service.settings.exporter.shutdown_timeout_seconds
     _log.info("%s: stopping, at most %g s for what is not yet written", reason, timeout_seconds)
     if service.stop(timeout_seconds):
-        _log.info("stopped: %s", service.stats() or "nothing was received")
+        _log.info("stopped: %s", str(service.stats()) or "nothing was received")
         return True
     _log.error(
-        "%d accepted data points were not written to %s within %g s and are lost; find out why "
-        "it is slow, or raise exporters.openfinops.shutdown_timeout_seconds",
+        "%d accepted data points could not be written to %s within %g s and are lost; find out "
+        "what blocks it, or raise exporters.openfinops.shutdown_timeout_seconds",
         service.stats().points_queued,
-        service.backend.location,
+        service.place,
         timeout_seconds,
     )
     return False

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-from exporter.backends import open_backend
+from exporter.backends.base import Backend
+from exporter.cli.options import backend_for
+from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.pipeline import Pipeline
 from exporter.receiver import Receiver
+from exporter.stats import Snapshot
 
-if TYPE_CHECKING:
-    from exporter.backends.base import Backend
-    from exporter.config import ExporterSettings, ReceiverSettings, Settings
-    from exporter.stats import Snapshot
-
-__all__ = ["Service", "backend_for"]
+__all__ = ["Service"]
 
 
 class Service:
@@ -34,6 +31,12 @@ class Service:
         self.backend = backend_for(settings.exporter)
         self.pipeline = _pipeline_for(settings.exporter, self.backend)
         self._receiver: Receiver | None = None
+
+    @property
+    def place(self) -> str:
+        """Backend and location, for people."""
+        backend, location = self.settings.exporter.backend, self.backend.location
+        return backend if backend == location else f"{backend} {location}"
 
     def start_storing(self) -> None:
         """Open the backend and start the writer.
@@ -93,3 +96,19 @@ def _pipeline_for(settings: ExporterSettings, backend: Backend) -> Pipeline:
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
     )
+
+
+def _server_options(settings: ReceiverSettings) -> dict[str, int]:
+    """What is set, by the names of gRPC core; the rest is left to gRPC."""
+    keepalive = settings.keepalive
+    options = {
+        "grpc.max_concurrent_streams": settings.max_concurrent_streams,
+        "grpc.max_connection_idle_ms": keepalive.max_connection_idle_milliseconds,
+        "grpc.max_connection_age_ms": keepalive.max_connection_age_milliseconds,
+        "grpc.max_connection_age_grace_ms": keepalive.max_connection_age_grace_milliseconds,
+        "grpc.keepalive_time_ms": keepalive.time_milliseconds,
+        "grpc.keepalive_timeout_ms": keepalive.timeout_milliseconds,
+        "grpc.http2.min_recv_ping_interval_without_data_ms": keepalive.min_time_milliseconds,
+        "grpc.keepalive_permit_without_calls": keepalive.permit_without_stream,
+    }
+    return {name: int(value) for name, value in options.items() if value is not None}

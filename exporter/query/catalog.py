@@ -142,7 +142,7 @@ def nearest(wanted: str, names: Sequence[str]) -> list[str]:
     folded = {name.casefold(): name for name in reversed(names)}
     wanted = wanted.casefold().replace("*", "").replace("?", "")
     close = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.6)
-    partial = [name for name in folded if wanted and wanted in name and name not in close]
+    partial = [name for name in folded if len(wanted) > 2 and wanted in name and name not in close]
     return [folded[name] for name in [*close, *sorted(partial)][:3]]
 
 

@@ -14,6 +14,10 @@ as `LOOK_BACK_MICROS`. The whole value counts, and not the difference,
 A start that equals its point's time is no start: the sender did not see the counter begin
 (OpenTelemetry metrics data model, "Cumulative streams: handling unknown start time"). A first
 point of which no more is known is a starting value and no change. Deltas are changes as they are.
+
+Starts are believed, so that a job that counts once and ends is counted. The price: a sender that
+tells the bytes since boot with the start of its own process has all of them in its first increase.
+Nothing on the wire tells the two apart. A rate leaves first points out.
 """
 
 from __future__ import annotations

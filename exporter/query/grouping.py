@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
@@ -22,6 +22,8 @@ __all__ = [
     "group_names",
     "members_statement",
 ]
+
+_Parse = Callable[[str], dict[str, Any]]
 
 GROUP_COLUMNS: Final = ("metric_name", "cluster_id", "node_id", "service_name")
 
@@ -129,8 +131,9 @@ def choose(answer: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Chosen:
         QueryError: no series has an attribute of such a name.
     """
     keys = [name for name in names if name not in GROUP_COLUMNS]
-    _require_known(keys, answer)
-    groups_of_rows = [_group(row, names, keys) for row in answer]
+    parse: _Parse = cache(json.loads)  # thousands of series share a few resources
+    _require_known(keys, answer, parse)
+    groups_of_rows = [_group(row, names, keys, parse) for row in answer]
     groups = sorted(set(groups_of_rows), key=_order)
     places = {group: place for place, group in enumerate(groups)}
     members = [
@@ -147,10 +150,10 @@ def choose(answer: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Chosen:
     return Chosen(tuple(groups), tuple(members))
 
 
-def _require_known(keys: Sequence[str], answer: Sequence[tuple[Any, ...]]) -> None:
+def _require_known(keys: Sequence[str], answer: Sequence[tuple[Any, ...]], parse: _Parse) -> None:
     if not keys or not answer:
         return
-    known = {key for row in answer for text in row[-2:] for key in _members(text)}
+    known = {key for row in answer for text in row[-2:] for key in parse(text)}
     for key in keys:
         if key not in known:
             likely = nearest(key, sorted(known)) or sorted(known)[:10]
@@ -160,10 +163,10 @@ def _require_known(keys: Sequence[str], answer: Sequence[tuple[Any, ...]]) -> No
             )
 
 
-def _group(row: tuple[Any, ...], names: Sequence[str], keys: Sequence[str]) -> Group:
+def _group(row: tuple[Any, ...], names: Sequence[str], keys: Sequence[str], parse: _Parse) -> Group:
     name, metric_type, unit = row[1:4]
     columns = dict(zip(GROUP_COLUMNS, (name, *row[6:9]), strict=True))
-    attributes = {**_members(row[10]), **_members(row[9])} if keys else {}
+    attributes = {**parse(row[10]), **parse(row[9])} if keys else {}
     return Group(
         name,
         metric_type,
@@ -176,10 +179,3 @@ def _group(row: tuple[Any, ...], names: Sequence[str], keys: Sequence[str]) -> G
 def _order(group: Group) -> tuple[object, ...]:
     columns = tuple(value or "" for _, value in group.columns)
     return (group.metric_name, columns, group.attributes, group.metric_type, group.unit)
-
-
-@lru_cache(maxsize=10_000)
-def _members(text: str) -> dict[str, Any]:
-    # Thousands of series share a few resources. Nothing changes what is returned here.
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed

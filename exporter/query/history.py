@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
@@ -11,6 +12,8 @@ from exporter.query.selection import TimeRange, within
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = ["TABLE_OF_TYPE", "history_rows", "history_statement"]
+
+_Parse = Callable[[str], dict[str, Any]]
 
 TABLE_OF_TYPE: Final = {
     "gauge": "system_metrics",
@@ -150,11 +153,11 @@ def _names(source: str, names: Iterable[str]) -> Sql:
 
 def history_rows(answer: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
     """The answer to `history_statement` as dicts; each has its own `attributes` and `resource`."""
-    parsed = _Parser()
-    return [_row(columns, parsed) for columns in answer]
+    parse: _Parse = cache(json.loads)  # most rows of an answer share a few texts
+    return [_row(columns, parse) for columns in answer]
 
 
-def _row(columns: tuple[Any, ...], parsed: _Parser) -> dict[str, Any]:
+def _row(columns: tuple[Any, ...], parse: _Parse) -> dict[str, Any]:
     named = dict(zip(("time", "start", *_SERIES_COLUMNS, *_POINT_COLUMNS), columns, strict=True))
     point = _SHAPES[named["metric_type"]](named)
     return {
@@ -166,25 +169,13 @@ def _row(columns: tuple[Any, ...], parsed: _Parser) -> dict[str, Any]:
         "cluster_id": named["cluster_id"],
         "node_id": named["node_id"],
         "service_name": named["service_name"],
-        "attributes": parsed(named["attributes"]),
-        "resource": parsed(named["resource"]),
+        "attributes": dict(parse(named["attributes"])),
+        "resource": dict(parse(named["resource"])),
         "temporality": named["temporality"],
         "is_monotonic": None if named["is_monotonic"] is None else bool(named["is_monotonic"]),
         "start_timestamp": None if named["start"] is None else named["start"] / 1_000_000,
         **point,
     }
-
-
-class _Parser:
-    """Parses JSON objects; most rows of an answer share a few, so each is parsed once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, dict[str, Any]] = {}
-
-    def __call__(self, text: str) -> dict[str, Any]:
-        if text not in self._known:
-            self._known[text] = json.loads(text)
-        return dict(self._known[text])
 
 
 def _nothing_more(_: dict[str, Any]) -> dict[str, Any]:

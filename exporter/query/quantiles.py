@@ -83,9 +83,8 @@ def explicit_quantile(
     Returns:
         None if there are no values, or one bucket without bounds holds them all.
     """
-    first = -math.inf
-    if low is None and bounds and bounds[0] > 0:
-        first = 0.0
+    low, high = _consistent(low, high)
+    first = 0.0 if low is None and bounds and bounds[0] > 0 else -math.inf
     edges = [first, *bounds, math.inf]
     intervals = [
         _Interval(edges[index], edges[index + 1], count) for index, count in enumerate(counts)
@@ -113,6 +112,7 @@ def exponential_quantile(
     Returns:
         None if there are no values.
     """
+    low, high = _consistent(low, high)
     negative, positive = _beyond_zero(counts, -1), _beyond_zero(counts, 1)
     edge = counts.zero_threshold
     zero = _Interval(
@@ -144,6 +144,13 @@ def _power(index: int, scale: int) -> float:
     return math.pow(2.0, exponent)
 
 
+def _consistent(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """The limits; none if a sender said that the smallest value is larger than the largest."""
+    if low is not None and high is not None and low > high:
+        return None, None
+    return low, high
+
+
 def _interpolate(
     quantile: float, intervals: Iterable[_Interval], low: float | None, high: float | None
 ) -> float | None:
@@ -162,8 +169,6 @@ def _interpolate(
 def _cut(interval: _Interval, low: float | None, high: float | None) -> _Interval:
     floor = -math.inf if low is None else low
     ceiling = math.inf if high is None else high
-    if not floor <= ceiling:  # also if one is NaN
-        return interval
     return _Interval(
         min(max(interval.lower, floor), ceiling),
         min(max(interval.upper, floor), ceiling),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError
@@ -24,6 +24,8 @@ from exporter.query.sql import Sql, sql
 from exporter.query.times import Time, duration_micros
 
 __all__ = ["Reader"]
+
+_FEW_NAMES: Final = 8
 
 
 class Reader:
@@ -205,6 +207,10 @@ class Reader:
         where = self._backend.location
         if not names:
             raise QueryError(f"metric {metric_name!r}: {where} has no metrics yet; send some first")
-        likely = nearest(metric_name, names)
-        advice = f"did you mean {', '.join(likely)}?" if likely else "list the metrics to see all"
+        if likely := nearest(metric_name, names):
+            advice = f"did you mean {', '.join(likely)}?"
+        elif len(names) <= _FEW_NAMES:
+            advice = f"there are {', '.join(names)}"
+        else:
+            advice = f"list the metrics to see the {len(names)} that are"
         raise QueryError(f"metric {metric_name!r} is not stored in {where}; {advice}")

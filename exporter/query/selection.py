@@ -51,7 +51,7 @@ class Filters:
         for key, value in self.attributes.items():
             _require_text(key, "filter attributes: name")
             if not isinstance(value, bool | int | float):
-                _require_text(value, f"filter attribute {key!r}")
+                _require_text(value, f"filter attributes: value of {key!r}")
 
 
 def _require_text(value: object, what: str) -> None:

@@ -24,9 +24,9 @@ _LATEST_SECONDS: Final = 253_402_300_800
 _LONGEST_SECONDS: Final = _LATEST_SECONDS
 
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _COMPACT_DATE: Final = re.compile(r"(?:19|20)\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))?")
 
 _DURATION_FORMS: Final = "a duration such as 90m, 1h30m, 7d or 2w (units ms, s, m, h, d, w)"
@@ -127,9 +127,15 @@ def duration_micros(value: object, what: str) -> int:
 
 
 def _finite(value: object, what: str, advice: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    try:
+        number = (
+            math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+        )
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise QueryError(f"{what}: {value!r} is not usable; {advice}")
-    return float(value)
+    return number
 
 
 def _seconds(micros: int) -> float:

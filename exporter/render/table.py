@@ -116,8 +116,8 @@ def _keys_to_show(rows: Sequence[_Row]) -> list[str]:
     hidden = set(_common(rows))
     if any("value" in row for row in rows):
         hidden |= _SHOWN_BY_VALUE
-    if any("series_id" in row for row in rows):
-        hidden.add("description")  # the same for all series of a metric
+    if any("series_id" in row or "points" in row for row in rows):
+        hidden.add("description")  # there is no room for it, and the list of metrics has it
     filled = {key for row in rows for key, value in row.items() if value not in (None, "", {})}
     filled |= {key for row in rows for key in row if key == "value"}
     return [key for key in _SHOWN if key in filled and key not in hidden]

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given
@@ -15,9 +16,7 @@ def test_the_wait_is_bounded_on_both_sides(attempt: int, seed: int) -> None:
 def test_the_wait_doubles_until_its_ceiling() -> None:
     longest = [max(delay_seconds(n, Random(seed)) for seed in range(200)) for n in range(1, 12)]
     assert longest[0] <= INITIAL_SECONDS
-    assert all(
-        later > 1.5 * sooner for sooner, later in zip(longest[:8], longest[1:9], strict=True)
-    )
+    assert all(later > 1.5 * sooner for sooner, later in pairwise(longest[:9]))
     assert longest[-1] > MAX_SECONDS * 0.9
 
 

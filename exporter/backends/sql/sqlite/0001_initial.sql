@@ -78,7 +78,7 @@ CREATE TABLE metric_summaries (
 CREATE TABLE metric_exemplars (
     timestamp  INTEGER NOT NULL,
     series_id  INTEGER NOT NULL,
-    value      REAL,
+    value      REAL NOT NULL,
     trace_id   TEXT NOT NULL,
     span_id    TEXT NOT NULL,
     attributes TEXT NOT NULL,

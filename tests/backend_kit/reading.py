@@ -1,0 +1,166 @@
+"""What a backend has stored, read through `fetch` with SQL that every database understands.
+
+The answers are in the terms of `plain`, so a test compares the two with ==.
+"""
+
+# ruff: noqa: S608 - table and column names are written here and nowhere else
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from backend_kit.plain import Key, PlainStore, comparable
+from exporter.backends.base import Backend
+
+__all__ = [
+    "count",
+    "rows_in_all",
+    "stored",
+    "stored_exemplars",
+    "stored_histograms",
+    "stored_points",
+    "stored_series",
+    "stored_summaries",
+]
+
+FACT_TABLES: Final = (
+    "system_metrics",
+    "metric_histograms",
+    "metric_summaries",
+    "metric_exemplars",
+)
+_SERIES: Final = (
+    "series_id",
+    "metric_name",
+    "metric_type",
+    "unit",
+    "description",
+    "temporality",
+    "is_monotonic",
+    "cluster_id",
+    "node_id",
+    "service_name",
+    "resource",
+    "resource_schema_url",
+    "scope",
+    "scope_schema_url",
+    "attributes",
+)
+_HISTOGRAM: Final = {
+    "count": False,
+    "sum": False,
+    "min": False,
+    "max": False,
+    "bounds": True,
+    "bucket_counts": True,
+    "scale": False,
+    "zero_count": False,
+    "zero_threshold": False,
+    "positive_offset": False,
+    "positive_counts": True,
+    "negative_offset": False,
+    "negative_counts": True,
+}
+_SUMMARY: Final = {"count": False, "sum": False, "quantiles": True, "quantile_values": True}
+_SPELLED: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+def stored(backend: Backend) -> PlainStore:
+    """Everything."""
+    return PlainStore(
+        stored_series(backend),
+        stored_points(backend),
+        stored_histograms(backend),
+        stored_summaries(backend),
+        stored_exemplars(backend),
+    )
+
+
+def stored_series(backend: Backend) -> dict[int, dict[str, Any]]:
+    """Definitions by series id, first_seen left out."""
+    found = {}
+    for row in backend.fetch(f"SELECT {', '.join(_SERIES)} FROM metric_series"):
+        one = dict(zip(_SERIES, row, strict=True))
+        if one["is_monotonic"] is not None:
+            one["is_monotonic"] = bool(one["is_monotonic"])
+        for name in ("resource", "scope", "attributes"):
+            one[name] = _json(one[name])
+        found[one["series_id"]] = one
+    return found
+
+
+def stored_points(backend: Backend) -> dict[Key, tuple[Any, ...]]:
+    """(value, start in microseconds) by (microseconds, series id)."""
+    rows = backend.fetch(
+        f"SELECT {_micros(backend, 'timestamp')}, series_id, value, "
+        f"{_micros(backend, 'start_timestamp')} FROM system_metrics"
+    )
+    return {(time, series_id): (_number(value), start) for time, series_id, value, start in rows}
+
+
+def stored_histograms(backend: Backend) -> dict[Key, dict[str, Any]]:
+    return _stored(backend, "metric_histograms", _HISTOGRAM)
+
+
+def stored_summaries(backend: Backend) -> dict[Key, dict[str, Any]]:
+    return _stored(backend, "metric_summaries", _SUMMARY)
+
+
+def stored_exemplars(backend: Backend) -> set[tuple[Any, ...]]:
+    rows = backend.fetch(
+        f"SELECT {_micros(backend, 'timestamp')}, series_id, value, trace_id, span_id, attributes "
+        "FROM metric_exemplars"
+    )
+    return {
+        (time, series_id, _number(value), trace_id, span_id, _text(attributes))
+        for time, series_id, value, trace_id, span_id, attributes in rows
+    }
+
+
+def count(backend: Backend, table: str = "system_metrics") -> int:
+    [(rows,)] = backend.fetch(f"SELECT count(*) FROM {table}")
+    return int(rows)
+
+
+def rows_in_all(backend: Backend) -> int:
+    """Rows of all fact tables."""
+    return sum(count(backend, table) for table in FACT_TABLES)
+
+
+def _stored(backend: Backend, table: str, columns: dict[str, bool]) -> dict[Key, dict[str, Any]]:
+    rows = backend.fetch(
+        f"SELECT {_micros(backend, 'timestamp')}, series_id, "
+        f"{_micros(backend, 'start_timestamp')}, {', '.join(columns)} FROM {table}"
+    )
+    return {
+        (time, series_id): {"start_timestamp": start}
+        | {
+            name: _array(value) if is_array else _number(value)
+            for (name, is_array), value in zip(columns.items(), values, strict=True)
+        }
+        for time, series_id, start, *values in rows
+    }
+
+
+def _micros(backend: Backend, column: str) -> str:
+    return backend.dialect.micros.format(time=column)
+
+
+def _number(value: Any) -> Any:
+    return comparable(value) if isinstance(value, float) else value
+
+
+def _array(value: Any) -> list[Any] | None:
+    items = _json(value)
+    return items and [_number(_SPELLED.get(item, item)) for item in items]
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,214 @@
+"""What the tests run as processes of their own: `python worker.py NAME PATH [NUMBER ...]`.
+
+Each program prints one line at every point that a test waits for, and where it says `wait` it
+goes on when it is sent a line. So nothing here or in the tests needs to sleep.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from backend_kit.samples import NOW, SECOND, flood, series
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.errors import ExporterError
+from exporter.model import Batch
+
+_NOBODY: Final = 65534
+
+
+def say(text: object) -> None:
+    print(text, flush=True)  # noqa: T201 - how the programs talk to the test
+
+
+def wait() -> None:
+    sys.stdin.readline()
+
+
+def hold(path: str) -> None:
+    """Hold the write lock."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    say("held")
+    wait()
+    connection.execute("COMMIT")
+    connection.close()
+    say("released")
+
+
+def write(path: str, first_time: str, batches: str, rows: str) -> None:
+    """Open a store at the same moment as others and write; say each batch that is stored."""
+    wait()
+    backend = SQLiteBackend(path, busy_timeout_seconds=60.0)
+    backend.start()
+    say("started")
+    wait()
+    for index in range(int(batches)):
+        time = NOW + (int(first_time) + index) * SECOND
+        backend.write(
+            Batch(
+                new_series=tuple(series(one, description=path) for one in range(100)),
+                points=flood(int(rows), time=time),
+            )
+        )
+        say(index)
+    backend.close()
+
+
+def fork(path: str) -> None:
+    """Use a backend in a child that was opened in its parent."""
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(10)))
+    child = os.fork()
+    if child == 0:
+        calls: list[Callable[[], object]] = [
+            lambda: backend.fetch("SELECT 1"),
+            lambda: backend.write(Batch(points=flood(10))),
+        ]
+        for call in calls:
+            try:
+                call()
+            except ExporterError as error:
+                say(error)
+        backend.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    backend.write(Batch(points=flood(20)))
+    say(backend.fetch("SELECT count(*) FROM system_metrics"))
+    backend.close()
+
+
+def small_file(path: str, limit_bytes: str) -> None:
+    """Write into a store whose files may not grow, then may."""
+    backend = SQLiteBackend(path)
+    backend.start()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), most))
+    _until_refused(backend)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    _and_again(backend)
+
+
+def small_volume(path: str, limit_bytes: str) -> None:
+    """Write into a store on a full volume of memory, then make room there."""
+    ballast = Path(path).with_name("ballast")
+    backend = SQLiteBackend(path)
+    backend.start()
+    with ballast.open("wb") as file:
+        file.write(bytes(int(limit_bytes)))
+    _until_refused(backend)
+    ballast.unlink()
+    _and_again(backend)
+
+
+def few_files(path: str) -> None:
+    """Read from a store when no file can be opened, then when one can."""
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(10)))
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, most)
+    )
+    try:
+        backend.fetch("SELECT 1")
+    except ExporterError as error:
+        say(f"{type(error).__name__}: {error}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    say(backend.fetch("SELECT count(*) FROM system_metrics"))
+    backend.close()
+
+
+def read_only_volume(path: str) -> None:
+    """Open a store on a volume that was made read-only, and one that is to be created there."""
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(10)))
+    backend.close()
+    folder = Path(path).parent
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    _start_in_every_way(path)
+
+
+def without_rights(path: str, file_mode: str, folder_mode: str) -> None:
+    """Open a store of another user, or with a mode that forbids it."""
+    with TemporaryDirectory() as folder:  # whose parents everybody may search
+        store = Path(folder, Path(path).name)
+        backend = SQLiteBackend(store)
+        backend.start()
+        backend.close()
+        store.chmod(int(file_mode, 8))
+        Path(folder).chmod(int(folder_mode, 8))
+        child = os.fork()
+        if child == 0:
+            if os.geteuid() == 0:  # whom no mode stops
+                os.setgroups([])
+                os.setgid(_NOBODY)
+                os.setuid(_NOBODY)
+            _start_in_every_way(str(store))
+            os._exit(0)
+        os.waitpid(child, 0)
+        Path(folder).chmod(0o700)
+
+
+def _start_in_every_way(path: str) -> None:
+    for backend in (
+        SQLiteBackend(path),
+        SQLiteBackend(path, read_only=True),
+        SQLiteBackend(Path(path).with_name("new.db")),
+    ):
+        try:
+            backend.start()
+        except ExporterError as error:
+            say(f"{type(error).__name__}: {error}")
+        else:
+            say("started")
+        backend.close()
+
+
+def _until_refused(backend: SQLiteBackend) -> None:
+    for index in range(1_000):
+        try:
+            backend.write(Batch(points=flood(5_000, time=NOW + index * SECOND)))
+        except ExporterError as error:
+            say(f"{index} {type(error).__name__}: {error}")
+            say(backend.fetch("SELECT count(*) % 5000 FROM system_metrics"))
+            return
+    say("never refused")
+
+
+def _and_again(backend: SQLiteBackend) -> None:
+    say(backend.write(Batch(points=flood(5_000, time=NOW - 3_600 * SECOND))).stored)
+    backend.close()
+    again = SQLiteBackend(backend.location)
+    again.start()
+    say(again.fetch("PRAGMA integrity_check"))
+    again.close()
+
+
+PROGRAMS: Final[dict[str, Callable[..., None]]] = {
+    program.__name__: program
+    for program in (
+        hold,
+        write,
+        fork,
+        few_files,
+        small_file,
+        small_volume,
+        read_only_volume,
+        without_rights,
+    )
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](*sys.argv[2:])

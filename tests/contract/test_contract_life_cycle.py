@@ -1,0 +1,120 @@
+"""start and close in every order, and what is safe after them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from backend_kit.kinds import Kind
+from backend_kit.reading import count, stored
+from backend_kit.samples import batch_of, flood, point, series
+
+from exporter.backends.base import Backend
+from exporter.errors import BackendRefusedError, BackendUnavailableError
+from exporter.model import Batch, WriteResult
+
+Unopened = Callable[[], Backend]
+
+
+def test_start_and_close_may_be_called_twice_and_close_first(unopened: Unopened) -> None:
+    backend = unopened()
+    backend.close()
+    backend.start()
+    backend.write(batch_of(point(1)))
+    backend.start()
+    assert count(backend) == 1
+    backend.close()
+    backend.close()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_is_not_open_says_so(unopened: Unopened, *, closed: bool) -> None:
+    backend = unopened()
+    if closed:
+        backend.start()
+        backend.close()
+    calls: list[Callable[[], object]] = [
+        lambda: backend.write(batch_of(point(1))),
+        lambda: backend.fetch("SELECT 1"),
+        lambda: backend.delete_before(1),
+    ]
+    for call in calls:
+        with pytest.raises(BackendRefusedError, match="not open; call start"):
+            call()
+
+
+def test_a_closed_backend_can_be_started_again(unopened: Unopened) -> None:
+    backend = unopened()
+    for _ in range(2):
+        backend.start()
+        assert backend.write(batch_of(point(1), new_series=(series(1),))) == WriteResult(stored=1)
+        assert count(backend) == 1
+        backend.close()
+
+
+def test_what_write_returned_for_is_there_after_close(unopened: Unopened, kind: Kind) -> None:
+    first = unopened()
+    first.start()
+    first.write(Batch(new_series=(series(1),), points=flood(3_000)))
+    kept = stored(first)
+    first.close()
+    again = unopened()
+    again.start()
+    if kind.keeps:
+        assert stored(again) == kept
+        assert len(kept.points) == 3_000
+    else:
+        assert count(again) == count(again, "metric_series") == 0
+
+
+def test_the_thread_that_opens_writes_or_closes_may_be_any(unopened: Unopened) -> None:
+    backend = unopened()
+    rows: list[int] = []
+    steps: list[Callable[[], object]] = [
+        backend.start,
+        lambda: backend.write(batch_of(point(1))),
+        lambda: backend.write(batch_of(point(2))),
+        lambda: rows.append(count(backend)),
+        lambda: backend.delete_before(1),
+        backend.close,
+    ]
+    for step in steps:
+        thread = threading.Thread(target=step)
+        thread.start()
+        thread.join()
+    assert rows == [2]
+
+
+def test_close_ends_a_long_read(unopened: Unopened, kind: Kind) -> None:
+    if not kind.keeps:
+        pytest.skip("memory reads and closes in turn, under one lock")
+    backend = unopened()
+    backend.start()
+    endless = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    outcome: list[str] = []
+    reading = threading.Event()
+
+    def read() -> None:
+        reading.set()
+        try:
+            backend.fetch(endless)
+        except (BackendUnavailableError, BackendRefusedError) as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    reading.wait()
+    backend.close()
+    thread.join()
+    assert len(outcome) == 1
+
+
+def test_the_same_dialect_and_place_before_and_after_start(unopened: Unopened) -> None:
+    backend = unopened()
+    before = backend.dialect, backend.location
+    backend.start()
+    assert (backend.dialect, backend.location) == before
+    assert backend.location

@@ -1,0 +1,209 @@
+"""Equal keys replace, definitions are kept up to date, ids of two series are refused."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from backend_kit.plain import definition
+from backend_kit.reading import (
+    count,
+    rows_in_all,
+    stored_histograms,
+    stored_points,
+    stored_series,
+    stored_summaries,
+)
+from backend_kit.samples import (
+    NOW,
+    SECOND,
+    batch_of,
+    exemplar,
+    flood,
+    histogram,
+    point,
+    series,
+    summary,
+)
+
+from exporter.backends.base import Backend
+from exporter.errors import BackendRefusedError
+from exporter.model import Batch, WriteResult
+
+MICROS = NOW // 1_000
+OTHER_IDENTITIES = {
+    "name": {"metric_name": "system.memory.usage"},
+    "type": {"metric_type": "sum"},
+    "unit": {"unit": "By"},
+    "temporality": {"temporality": "delta"},
+    "monotonicity": {"is_monotonic": False},
+    "resource": {"resource": '{"host.name":"host-2"}'},
+    "scope": {"scope": '{"attributes":{},"name":"other","version":""}'},
+    "attributes": {"attributes": '{"cpu":99}'},
+}
+
+
+def test_a_second_write_of_a_batch_changes_nothing(backend: Backend) -> None:
+    batch = Batch(
+        new_series=(series(1),),
+        points=flood(5_000),
+        histograms=(histogram(1),),
+        summaries=(summary(1),),
+        exemplars=(exemplar(1),),
+    )
+    first = backend.write(batch)
+    before = rows_in_all(backend), stored_points(backend)
+    assert backend.write(batch) == first == WriteResult(stored=5_002)
+    assert (rows_in_all(backend), stored_points(backend)) == before
+
+
+def test_a_point_of_the_same_series_and_microsecond_replaces(backend: Backend) -> None:
+    backend.write(
+        batch_of(
+            point(1, value=1.0, start=NOW - SECOND),
+            point(2, value=2.0),
+            histograms=(histogram(3, sum=1.0),),
+            summaries=(summary(4, sum=1.0),),
+        )
+    )
+    later = batch_of(
+        point(1, NOW + 999, value=10.0),
+        histograms=(histogram(3, sum=10.0, min=None),),
+        summaries=(summary(4, sum=10.0, quantiles=(), values=()),),
+    )
+    assert backend.write(later) == WriteResult(stored=3)
+    assert stored_points(backend) == {(MICROS, 1): (10.0, None), (MICROS, 2): (2.0, None)}
+    [one] = stored_histograms(backend).values()
+    assert (one["sum"], one["min"]) == (10.0, None)
+    [other] = stored_summaries(backend).values()
+    assert (other["sum"], other["quantiles"]) == (10.0, [])
+
+
+def test_the_last_of_a_batch_wins_and_counts_once(backend: Backend) -> None:
+    batch = batch_of(
+        point(1, NOW + 500, value=1.0),
+        point(2, value=5.0),
+        point(1, NOW + 100, value=2.0),
+        point(1, NOW + 900, value=3.0),
+        histograms=(histogram(3, sum=1.0), histogram(3, sum=2.0)),
+        summaries=(summary(4, sum=1.0), summary(4, sum=2.0)),
+    )
+    assert backend.write(batch) == WriteResult(stored=4)
+    assert stored_points(backend) == {(MICROS, 1): (3.0, None), (MICROS, 2): (5.0, None)}
+    assert [one["sum"] for one in stored_histograms(backend).values()] == [2.0]
+    assert [one["sum"] for one in stored_summaries(backend).values()] == [2.0]
+
+
+def test_half_of_a_large_batch_replaces_and_half_is_new(backend: Backend) -> None:
+    backend.write(Batch(points=flood(10_000)))
+    later = flood(10_000, time=NOW + 50_000_000)
+    later.value[:] = -later.value
+    assert backend.write(Batch(points=later)) == WriteResult(stored=10_000)
+    assert count(backend) == 15_000
+    assert backend.fetch("SELECT count(*) FROM system_metrics WHERE value < 0") == [(9_999,)]
+
+
+def test_exemplars_of_one_time_are_kept_apart_and_equal_ones_are_one(backend: Backend) -> None:
+    one = exemplar(1)
+    different = (
+        exemplar(1, value=9.0),
+        exemplar(1, trace_id="f" * 32),
+        exemplar(1, attributes="{}"),
+    )
+    backend.write(Batch(exemplars=(one, *different, one)))
+    backend.write(Batch(exemplars=(one,)))
+    assert count(backend, "metric_exemplars") == 4
+
+
+def test_a_known_series_takes_the_newer_description_and_schema_urls(backend: Backend) -> None:
+    first = series(1, description="old", resource_schema_url="https://example.org/1")
+    backend.write(Batch(new_series=(first, series(2))))
+    later = series(
+        1,
+        description="new",
+        resource_schema_url="https://example.org/2",
+        scope_schema_url="https://example.org/3",
+    )
+    backend.write(Batch(new_series=(later,)))
+    assert stored_series(backend) == {1: definition(later), 2: definition(series(2))}
+
+
+def test_within_a_batch_the_last_description_wins(backend: Backend) -> None:
+    backend.write(Batch(new_series=(series(1, description="a"), series(1, description="b"))))
+    assert stored_series(backend)[1]["description"] == "b"
+
+
+def test_when_a_series_was_first_seen_stays(backend: Backend) -> None:
+    backend.write(Batch(new_series=(series(1),)))
+    first_seen = backend.fetch("SELECT first_seen FROM metric_series")
+    backend.write(Batch(new_series=(series(1, description="new"),)))
+    assert backend.fetch("SELECT first_seen FROM metric_series") == first_seen
+
+
+def test_many_series_at_once_and_again(backend: Backend) -> None:
+    many = tuple(series(index, description=f"number {index}") for index in range(5_000))
+    backend.write(Batch(new_series=many[:3_000]))
+    backend.write(Batch(new_series=many))
+    assert count(backend, "metric_series") == 5_000
+    assert stored_series(backend)[4_321] == definition(many[4_321])
+
+
+@pytest.mark.parametrize("different", OTHER_IDENTITIES.values(), ids=OTHER_IDENTITIES)
+def test_an_id_of_another_series_is_refused_and_stays_refused(
+    backend: Backend, caplog: pytest.LogCaptureFixture, different: dict[str, object]
+) -> None:
+    backend.write(batch_of(point(1), new_series=(series(1), series(2))))
+    colliding = batch_of(
+        point(1, NOW + SECOND),
+        point(2, NOW + SECOND),
+        point(1, NOW + 2 * SECOND),
+        new_series=(series(1, **different), series(2, description="newer")),
+        histograms=(histogram(1),),
+        summaries=(summary(1),),
+        exemplars=(exemplar(1), exemplar(2)),
+    )
+    with caplog.at_level(logging.ERROR):
+        assert backend.write(colliding) == WriteResult(stored=1, refused=4)
+        assert backend.write(colliding) == WriteResult(stored=1, refused=4)
+    assert backend.write(batch_of(point(1, NOW + 3 * SECOND))) == WriteResult(stored=0, refused=1)
+
+    assert set(stored_points(backend)) == {(MICROS, 1), (MICROS + 1_000_000, 2)}
+    assert count(backend, "metric_histograms") == count(backend, "metric_summaries") == 0
+    assert count(backend, "metric_exemplars") == 1
+    assert stored_series(backend)[1] == definition(series(1))
+    assert stored_series(backend)[2]["description"] == "newer"
+    [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
+    for value in (1, series(1).metric_name, *different.values()):
+        assert str(value) in record.getMessage()
+
+
+def test_two_series_of_one_id_in_one_batch_are_both_refused(backend: Backend) -> None:
+    colliding = batch_of(
+        point(1), point(2), new_series=(series(1), series(1, unit="By"), series(2))
+    )
+    assert backend.write(colliding) == WriteResult(stored=1, refused=1)
+    assert stored_series(backend) == {1: definition(series(1)), 2: definition(series(2))}
+
+
+def test_what_is_derived_from_attributes_is_no_other_identity(backend: Backend) -> None:
+    # Which attributes name the cluster is configured, and may be configured anew.
+    backend.write(Batch(new_series=(series(1),)))
+    again = batch_of(point(1), new_series=(series(1, cluster_id="east", node_id="n"),))
+    assert backend.write(again) == WriteResult(stored=1)
+
+
+def test_a_failing_write_leaves_nothing(backend: Backend) -> None:
+    backend.write(batch_of(point(1), new_series=(series(1),)))
+    impossible = Batch(
+        new_series=(series(1, description="newer"), series(2)),
+        points=flood(10_000),
+        histograms=(histogram(1), histogram(2, count=2**64 - 1)),
+        exemplars=(exemplar(1),),
+    )
+    with pytest.raises(BackendRefusedError, match="storing a batch failed"):
+        backend.write(impossible)
+    assert rows_in_all(backend) == 1
+    assert stored_series(backend) == {1: definition(series(1))}
+    possible = Batch(impossible.new_series, impossible.points, (histogram(1),))
+    assert backend.write(possible) == WriteResult(stored=10_001)
+    assert rows_in_all(backend) == 10_001  # one of them is the first point again

@@ -1,0 +1,228 @@
+"""The backend `memory` stays within its bound, and says what it let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from backend_kit.plain import PlainStore
+from backend_kit.reading import (
+    count,
+    rows_in_all,
+    stored_exemplars,
+    stored_histograms,
+    stored_points,
+    stored_summaries,
+)
+from backend_kit.samples import (
+    NOW,
+    SECOND,
+    batch_of,
+    exemplar,
+    flood,
+    histogram,
+    point,
+    series,
+    summary,
+)
+from backend_kit.strategies import batches
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.backends.memory import MemoryBackend
+from exporter.errors import ConfigError
+from exporter.model import Batch, WriteResult
+
+MICROS = NOW // 1_000
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[int], MemoryBackend]]:
+    opened = []
+
+    def make(most: int) -> MemoryBackend:
+        opened.append(MemoryBackend(max_memory_entries=most))
+        opened[-1].start()
+        return opened[-1]
+
+    yield make
+    for backend in opened:
+        backend.close()
+
+
+@pytest.mark.parametrize("most", [0, -5])
+def test_the_bound_must_be_positive(most: int) -> None:
+    with pytest.raises(ConfigError, match=f"max_memory_entries is {most}"):
+        MemoryBackend(max_memory_entries=most)
+
+
+def test_the_oldest_go_first(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(3)
+    times = [NOW + seconds * SECOND for seconds in (3, 1, 5, 2, 4)]
+    backend.write(batch_of(*(point(1, time) for time in times[:3])))
+    result = backend.write(batch_of(*(point(1, time) for time in times[3:])))
+    assert result == WriteResult(stored=1, evicted=2)
+    assert {key[0] - MICROS for key in stored_points(backend)} == {3_000_000, 4_000_000, 5_000_000}
+
+
+def test_all_tables_share_the_bound(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(4)
+    backend.write(
+        batch_of(
+            point(1, NOW + SECOND),
+            histograms=(histogram(1, NOW + 2 * SECOND),),
+            summaries=(summary(1, NOW + 3 * SECOND),),
+            exemplars=(exemplar(1, NOW + 4 * SECOND),),
+        )
+    )
+    assert rows_in_all(backend) == 4
+    for seconds, table in enumerate(
+        ("system_metrics", "metric_histograms", "metric_summaries", "metric_exemplars"), 5
+    ):
+        assert backend.write(batch_of(point(9, NOW + seconds * SECOND))).evicted == 1
+        rest = count(backend, table) - (table == "system_metrics")
+        assert (rest, rows_in_all(backend)) == (0, 4)
+
+
+def test_a_batch_beyond_the_bound_keeps_its_newest(
+    memory: Callable[[int], MemoryBackend],
+) -> None:
+    backend = memory(100)
+    backend.write(batch_of(point(1)))
+    result = backend.write(Batch(points=flood(5_000, time=NOW - SECOND, ids=1)))
+    assert result == WriteResult(stored=100, evicted=4_901)
+    assert {value for value, _ in stored_points(backend).values()} == set(range(4_900, 5_000))
+
+
+def test_of_rows_of_one_time_just_enough_go(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(10)
+    everything = Batch(
+        points=flood(30, ids=30),
+        histograms=tuple(histogram(index) for index in range(5)),
+        summaries=tuple(summary(index) for index in range(5)),
+        exemplars=tuple(exemplar(index, value=index) for index in range(5)),
+    )
+    result = backend.write(everything)
+    assert rows_in_all(backend) == 10
+    assert result.evicted == 35
+    assert result.stored == 10 - count(backend, "metric_exemplars")
+
+
+def test_a_repeated_row_does_not_count_twice(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(10)
+    batch = Batch(points=flood(10, ids=10))
+    for _ in range(5):
+        assert backend.write(batch) == WriteResult(stored=10)
+    assert count(backend) == 10
+
+
+def test_room_made_by_deleting_is_used(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(10)
+    backend.write(Batch(points=flood(10, ids=1)))
+    assert backend.delete_before(NOW + 5_000_000) == 5
+    later = flood(5, time=NOW + SECOND, ids=1)
+    assert backend.write(Batch(points=later)) == WriteResult(stored=5)
+    assert count(backend) == 10
+
+
+def test_a_failing_write_does_not_upset_the_count(
+    memory: Callable[[int], MemoryBackend],
+) -> None:
+    backend = memory(10)
+    bad = Batch(points=flood(10, ids=1), histograms=(histogram(1, count=2**64),))
+    with pytest.raises(Exception, match="storing a batch failed"):
+        backend.write(bad)
+    assert backend.write(Batch(points=flood(10, ids=1))) == WriteResult(stored=10)
+
+
+def test_any_number_of_series_may_pass_through(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(50)
+    known: set[int] = set()
+    forgotten = 0
+    for index in range(60):
+        ids = range(index * 100, index * 100 + 100)
+        batch = batch_of(
+            *(point(one, NOW + index * SECOND + one) for one in ids),
+            new_series=tuple(series(one) for one in ids),
+        )
+        result = backend.write(batch)
+        known |= set(ids)
+        known -= result.forgotten_series
+        forgotten += len(result.forgotten_series)
+        # 50 rows, 1,000 series without any, and those of two batches on their way out
+        assert count(backend, "metric_series") <= 1_250
+    assert forgotten > 4_000
+    ids_there = {one for (one,) in backend.fetch("SELECT series_id FROM metric_series")}
+    assert known <= ids_there
+
+
+def test_series_with_rows_are_never_forgotten(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(2_000)
+    wanted = frozenset(range(4))
+    backend.write(
+        batch_of(
+            point(0, NOW + SECOND),
+            new_series=tuple(series(one) for one in range(6_000)),
+            histograms=(histogram(1, NOW + SECOND),),
+            summaries=(summary(2, NOW + SECOND),),
+            exemplars=(exemplar(3, NOW + SECOND),),
+        )
+    )
+    backend.write(batch_of(point(0, NOW + 2 * SECOND)))
+    assert {one for (one,) in backend.fetch("SELECT series_id FROM metric_series")} == wanted
+
+
+def test_points_on_their_way_still_find_their_series(
+    memory: Callable[[int], MemoryBackend],
+) -> None:
+    # Decoded before the writer said that 7 is forgotten, so without a definition.
+    backend = memory(10)
+    result = backend.write(Batch(new_series=tuple(series(one) for one in range(1_100))))
+    assert 7 in result.forgotten_series
+    backend.write(batch_of(point(7)))
+    backend.write(batch_of(point(8, NOW + 1)))
+    assert backend.fetch("SELECT series_id FROM metric_series") == [(7,)]
+
+
+def test_a_forgotten_series_that_is_defined_again_stays(
+    memory: Callable[[int], MemoryBackend],
+) -> None:
+    backend = memory(10)
+    backend.write(Batch(new_series=tuple(series(one) for one in range(1_100))))
+    backend.write(Batch(new_series=(series(7),)))
+    assert backend.fetch("SELECT series_id FROM metric_series") == [(7,)]
+
+
+def test_after_close_it_begins_anew(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(10)
+    backend.write(Batch(points=flood(10, ids=1)))
+    backend.close()
+    backend.start()
+    assert backend.write(Batch(points=flood(10, ids=1))) == WriteResult(stored=10)
+
+
+@given(st.lists(batches, min_size=1, max_size=4), st.integers(1, 30))
+def test_the_newest_rows_of_any_batches_are_kept(written: list[Batch], most: int) -> None:
+    plain = PlainStore()
+    backend = MemoryBackend(max_memory_entries=most)
+    backend.start()
+    try:
+        for batch in written:
+            distinct = PlainStore().write(batch)
+            before = rows_in_all(backend)
+            result = backend.write(batch)
+            plain.write(batch)
+            assert rows_in_all(backend) <= most
+            assert 0 <= result.stored <= distinct
+            assert rows_in_all(backend) + result.evicted >= before
+        kept = [key[0] for key in stored_points(backend)]
+        kept += [key[0] for key in stored_histograms(backend)]
+        kept += [key[0] for key in stored_summaries(backend)]
+        kept += [row[0] for row in stored_exemplars(backend)]
+        times = [key[0] for key in (*plain.points, *plain.histograms, *plain.summaries)]
+        times += [row[0] for row in plain.exemplars]
+        # What was let go can come back as old as before, but never in the place of newer rows.
+        newest = sorted(times, reverse=True)[:most]
+        assert sorted(kept, reverse=True) == newest
+    finally:
+        backend.close()

@@ -1,0 +1,292 @@
+"""How `serve` starts, runs and stops, shown on real processes."""
+
+import logging
+import re
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from processes import Program, environment, run
+
+from exporter.cli.serve import is_loopback, report_changes
+from exporter.stats import Snapshot
+
+FILE = "openfinops_telemetry.db"
+STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
+POINTS = 10
+EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+
+def request(first_unix_nano: int) -> bytes:
+    """POINTS points of one gauge, a microsecond apart."""
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add()
+    metric.name = "load"
+    for at in range(POINTS):
+        point = metric.gauge.data_points.add()
+        point.time_unix_nano = first_unix_nano + at * 1000
+        point.as_double = at
+    return message.SerializeToString()
+
+
+def export(channel: grpc.Channel, first_unix_nano: int) -> None:
+    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+    assert call(request(first_unix_nano), timeout=20) == b"", "partial_success is set"
+
+
+def send(address: str, *, requests: int = 1) -> None:
+    with grpc.insecure_channel(address) as channel:
+        for number in range(requests):
+            export(channel, 1_700_000_000_000_000_000 + number * 1_000_000)
+
+
+def stored(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / FILE)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (rows,) = connection.execute("SELECT count(*) FROM system_metrics").fetchone()
+    return int(rows)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the write lock of a database, as a careless program might."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_the_first_lines_say_where_data_is_kept_and_where_it_listens(tmp_path: Path) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        address = program.wait_until_listening()
+        assert program.stop() == 0
+    first, second = program.lines[0], next(line for line in program.lines if "listening" in line)
+    assert re.match(STAMP + "INFO keeping data in sqlite ", first)
+    assert f" {tmp_path / FILE} (configuration: built-in defaults, command line)" in first
+    assert re.match(STAMP + "INFO listening for OTLP/gRPC on ", second)
+    assert second.endswith(f" {address}, storing into sqlite {tmp_path / FILE}")
+    host, _, port = address.rpartition(":")
+    assert host == "localhost"
+    assert 1024 < int(port) < 65536
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_was_acknowledged_is_stored_when_a_signal_stops_it(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    # The batch is neither full nor due: only stopping writes it.
+    env = environment(OPENFINOPS_BATCH_SIZE="1000", OPENFINOPS_BATCH_INTERVAL_SECONDS="3600")
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
+        send(program.wait_until_listening(), requests=3)
+        assert stored(tmp_path) == 0
+        assert program.stop(number) == 0
+    assert stored(tmp_path) == 3 * POINTS
+    assert f"INFO {number.name}: stopping" in program.log
+    assert "INFO stopped: requests=3 points_accepted=30 points_stored=30" in program.log
+    assert not list(tmp_path.glob("*-wal")), "the file was not closed"
+
+
+def test_nothing_is_lost_when_it_is_stopped_under_load(tmp_path: Path) -> None:
+    under_load = threading.Event()
+    acknowledged: list[int] = []
+    endings: list[grpc.StatusCode] = []
+    clients = 4
+
+    def client(place: int, address: str) -> None:
+        with grpc.insecure_channel(address) as channel:
+            for number in count(1):
+                try:
+                    export(channel, (place * 1_000_000 + number) * 1_000_000)
+                except grpc.RpcError as error:
+                    endings.append(error.code())
+                    return
+                acknowledged.append(number)
+                if len(acknowledged) > 300:
+                    under_load.set()
+
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        address = program.wait_until_listening()
+        threads = [
+            threading.Thread(target=client, args=(place, address)) for place in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        assert under_load.wait(60)
+        assert program.stop() == 0
+        for thread in threads:
+            thread.join(60)
+    # Both of them tell an OTLP client to send the same again later.
+    assert set(endings) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert len(endings) == clients
+    # A request whose answer was lost on the way may be stored as well: one for each client.
+    surplus = stored(tmp_path) - len(acknowledged) * POINTS
+    assert 0 <= surplus <= clients * POINTS
+
+
+@pytest.mark.parametrize("delay_seconds", [0.0, 0.1, 0.2, 0.4, 0.8])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_ends_it_without_a_trace(
+    number: signal.Signals, delay_seconds: float, tmp_path: Path
+) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        time.sleep(delay_seconds)
+        code = program.stop(number)
+    # Before the program has taken over the signal, it ends as every process does.
+    assert code in {0, -number} or (number is signal.SIGINT and "KeyboardInterrupt" in program.log)
+    if code == 0:
+        assert "INFO stopped" in program.log
+    if (tmp_path / FILE).exists():
+        with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+            program.wait_until_listening()
+            assert program.stop() == 0
+        assert stored(tmp_path) == 0
+
+
+def test_a_signal_while_the_database_is_opened_ends_it_before_it_listens(tmp_path: Path) -> None:
+    assert_started_once(tmp_path)
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        with locked(tmp_path / FILE):
+            program.wait_for_line("keeping data in")
+            program.send(signal.SIGTERM)
+        assert program.wait() == 0
+    assert "listening" not in program.log
+    assert "INFO stopped: nothing was received" in program.log
+
+
+def assert_started_once(folder: Path) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=folder) as program:
+        program.wait_until_listening()
+        assert program.stop() == 0
+
+
+def test_what_could_not_be_stored_in_time_is_counted(tmp_path: Path) -> None:
+    env = environment(OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS="1")
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
+        send(program.wait_until_listening(), requests=3)
+        with locked(tmp_path / FILE):
+            assert program.stop() == 1
+    line = program.lines[-1]
+    assert re.match(STAMP + "ERROR 30 accepted data points could not be written to sqlite", line)
+    assert str(tmp_path / FILE) in line
+    assert "shutdown_timeout_seconds" in line
+    assert stored(tmp_path) == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(second: signal.Signals, tmp_path: Path) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        send(program.wait_until_listening())
+        with locked(tmp_path / FILE):
+            program.send(signal.SIGTERM)
+            program.wait_for_line("SIGTERM: stopping, at most 25 s")
+            began = time.monotonic()
+            assert program.stop(second) == 128 + second
+            assert time.monotonic() - began < 5
+
+
+def test_nohup_keeps_it_running_when_the_terminal_goes(tmp_path: Path) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, prefix=["nohup"]) as program:
+        address = program.wait_until_listening()
+        program.send(signal.SIGHUP)
+        send(address)
+        assert program.stop() == 0
+    assert stored(tmp_path) == POINTS
+
+
+def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with Program("serve", "--endpoint", "127.0.0.1:0", cwd=tmp_path) as first:
+        address = first.wait_until_listening()
+        second = run("serve", "--endpoint", address, cwd=tmp_path)
+        assert first.stop() == 0
+    assert second.returncode == 1
+    error = second.stderr.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert address in error
+    assert "Traceback" not in second.stderr
+
+
+def test_a_foreign_file_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("not a database, but long enough to look like something" * 100)
+    before = foreign.read_bytes()
+    result = run("serve", "--endpoint", "localhost:0", "--db", "notes.txt", cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"error: sqlite {foreign}" in result.stderr
+    assert foreign.read_bytes() == before
+
+
+def test_it_warns_when_other_machines_can_reach_it(tmp_path: Path) -> None:
+    arguments = ("serve", "--endpoint", "0.0.0.0:0", "--backend", "memory")
+    with Program(*arguments, cwd=tmp_path) as program:
+        address = program.wait_until_listening()
+        program.wait_for_line(rf"WARNING {re.escape(address)} can be reached from other machines")
+        assert program.stop() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_file_is_used_only_when_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "otel-config.yaml").write_text("exporters: {openfinops: {backend: memory}}")
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        program.wait_for_line("keeping data in sqlite")
+        program.wait_for_line("otel-config.yaml in this folder is not read; to use it: serve --con")
+        program.wait_until_listening()
+        assert program.stop() == 0
+    arguments = ("serve", "--config", "otel-config.yaml", "--endpoint", "localhost:0")
+    with Program(*arguments, cwd=tmp_path) as program:
+        program.wait_for_line(r"keeping data in memory \(configuration: otel-config.yaml, command")
+        program.wait_until_listening()
+        assert program.stop() == 0
+
+
+def test_log_level_error_leaves_nothing_to_say(tmp_path: Path) -> None:
+    env = environment(OPENFINOPS_NO_SUCH_KEY="1")
+    arguments = ("serve", "--endpoint", "localhost:0", "--log-level")
+    with Program(*arguments, "warning", cwd=tmp_path, env=env) as program:
+        program.wait_for_line(STAMP + "WARNING OPENFINOPS_NO_SUCH_KEY")
+        assert program.stop() == 0
+    assert "INFO" not in program.log
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("localhost:4317", True),
+        ("LocalHost:4317", True),
+        ("127.0.0.1:4317", True),
+        ("127.1.2.3:0", True),
+        ("[::1]:4317", True),
+        ("unix:///run/otlp.sock", True),
+        ("0.0.0.0:4317", False),
+        ("[::]:4317", False),
+        (":4317", False),
+        ("10.0.0.1:4317", False),
+        ("collector.example.com:4317", False),
+    ],
+)
+def test_what_only_this_machine_can_reach(endpoint: str, *, expected: bool) -> None:
+    assert is_loopback(endpoint) is expected
+
+
+def test_counters_are_logged_only_when_they_changed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    snapshots = iter(Snapshot(requests=number) for number in (0, 0, 2, 2, 5))
+    waits = iter([False, False, False, False, True])
+    asked: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        asked.append(seconds)
+        return next(waits)
+
+    report_changes(wait, lambda: next(snapshots), 60.0)
+    assert caplog.messages == ["requests=2", "requests=5"]
+    assert asked == [60.0] * 5

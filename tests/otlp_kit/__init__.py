@@ -1,0 +1,9 @@
+"""What the tests of the OTLP decoder are made of; imports nothing that it is used to judge.
+
+layouts     how encoders lay a request out, named and random
+encode      writes an official message in a layout
+strategies  draws requests, with `faults` for what the data model forbids
+mutate      damages encoded bytes
+model       what must be stored of a request, from the data model
+observed    what a decoder made of it, in the model's terms
+"""

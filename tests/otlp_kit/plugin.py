@@ -1,0 +1,57 @@
+"""What the decoder's tests ask of pytest: hypothesis profiles and the folder of real payloads.
+
+`ci` is the default: the same examples at every run, about a minute in all. For a longer search
+with new examples: `pytest tests/unit/test_wire_properties.py --hypothesis-profile=long`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["corpus", "pytest_addoption"]
+
+# A slow or busy machine is no reason to fail: no deadline, and no complaint about slow drawing.
+_UNHURRIED: Final = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.register_profile("ci", _UNHURRIED, max_examples=60, derandomize=True, database=None)
+settings.register_profile("long", _UNHURRIED, max_examples=3_000)
+settings.load_profile("ci")
+
+_MANIFEST: Final = Path("corpus/otlp/manifest.json")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller say where the corpus is."""
+    parser.addoption(
+        "--corpus",
+        type=Path,
+        metavar="DIR",
+        help="folder of real OTLP payloads; default: */corpus beside the project's folder",
+    )
+
+
+def _folders(config: pytest.Config) -> Iterator[Path]:
+    asked: Path | None = config.getoption("--corpus")
+    if asked is not None:
+        yield asked
+        return
+    for manifest in sorted(config.rootpath.parent.glob(f"*/{_MANIFEST}")):
+        yield manifest.parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpus(pytestconfig: pytest.Config) -> Path:
+    """The folder of real payloads; the test is skipped where there is none."""
+    for folder in _folders(pytestconfig):
+        if (folder / "otlp" / "manifest.json").is_file():
+            return folder
+        pytest.fail(f"--corpus {folder}: no otlp/manifest.json in it")
+    pytest.skip("no corpus of real payloads beside the project; name one with --corpus DIR")

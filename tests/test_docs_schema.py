@@ -1,0 +1,150 @@
+"""docs/schema.md describes the schema that there is, and its statements run and find something."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
+
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.sqlite_file import APPLICATION_ID
+
+PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
+STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
+NEVER_NULL, MAY_BE_NULL = False, True
+
+Column = tuple[str, str, str, bool]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path = tmp_path_factory.mktemp("docs") / "store.db"
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(
+        batch_of(
+            *(point(1, NOW + index * SECOND, 0.5) for index in range(600)),
+            point(2, NOW, float("nan")),
+            point(2, NOW + SECOND, recorded=False),
+            *(point(3, NOW + index * SECOND, index % 200, start=NOW) for index in range(400)),
+            new_series=(
+                series(1, attributes='{"cpu":0,"state":"user"}'),
+                series(2, attributes='{"cpu":0,"state":"idle"}'),
+                series(
+                    3,
+                    metric_name="system.network.io",
+                    metric_type="sum",
+                    temporality="cumulative",
+                    is_monotonic=True,
+                ),
+                series(
+                    4,
+                    metric_name="http.server.request.duration",
+                    metric_type="histogram",
+                    temporality="delta",
+                    unit="s",
+                ),
+            ),
+            histograms=(histogram(4), histogram(4, NOW + SECOND)),
+            exemplars=(exemplar(4), exemplar(4, value=9.0, trace_id="f" * 32)),
+        )
+    )
+    backend.close()
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+def documented() -> set[Column]:
+    found = set()
+    for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]:
+        name = re.match(r"`(\w+)`", section)
+        assert name is not None
+        for column, kind, null in re.findall(
+            r"^\| `(\w+)` \| (\w*) ?\| ([^|]*)\| \S", section, re.MULTILINE
+        ):
+            found.add((name[1], column, kind, bool(null.strip())))
+    return found
+
+
+def real(store: sqlite3.Connection) -> set[Column]:
+    found = set()
+    for table, kind in store.execute(
+        "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"
+    ).fetchall():
+        for _, column, declared, not_null, _, key in store.execute(
+            "SELECT * FROM pragma_table_info(?)", (table,)
+        ):
+            null = kind == "table" and not (not_null or key)
+            found.add((table, column, declared, null))
+    return found
+
+
+def test_every_column_is_documented_and_every_documented_one_is_there(
+    store: sqlite3.Connection,
+) -> None:
+    columns = real(store)
+    # A view does not say which of its columns may be NULL; those are its tables'.
+    of_tables = {(name, null) for table, name, _, null in columns if table != "metric_samples"}
+    view = {
+        (table, name, kind, (name, MAY_BE_NULL) in of_tables)
+        for table, name, kind, _ in columns
+        if table == "metric_samples"
+    }
+    tables = {column for column in columns if column[0] != "metric_samples"}
+    assert documented() == tables | view
+
+
+def test_columns_are_documented_in_their_order(store: sqlite3.Connection) -> None:
+    for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]:
+        table = section[1 : section.index("`", 1)]
+        rows = store.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [name for (name,) in rows]
+
+
+def test_there_are_statements_for_the_usual_questions() -> None:
+    assert len(STATEMENTS) == PAGE.count("```sql")
+    assert len(STATEMENTS) >= 8
+
+
+@pytest.mark.parametrize(
+    "statement", [sql for _, sql in STATEMENTS], ids=[q for q, _ in STATEMENTS]
+)
+def test_a_statement_finds_something(store: sqlite3.Connection, statement: str) -> None:
+    rows = rows_of(store, statement)
+    assert rows
+    # What is asked for is found, and no number was made out of the text 'NaN'.
+    assert all(any(value is not None for value in row) for row in rows)
+
+
+def rows_of(store: sqlite3.Connection, statement: str) -> list[tuple[object, ...]]:
+    if "->>" in statement and sqlite3.sqlite_version_info < (3, 38):
+        pytest.skip(f"SQLite {sqlite3.sqlite_version} has no ->>, as the page says")
+    return store.execute(statement).fetchall()
+
+
+def answer(store: sqlite3.Connection, question: str) -> list[tuple[object, ...]]:
+    [statement] = [sql for asked, sql in STATEMENTS if asked.startswith(question)]
+    return rows_of(store, statement)
+
+
+def test_answers_are_right_where_that_is_easily_seen(store: sqlite3.Connection) -> None:
+    assert answer(store, "What is in there")[0][2:] == ("1", 602, 2)
+    assert [row[2:] for row in answer(store, "Averages of five")][-1] == (0.5, 0.5, 100)
+    assert answer(store, "One value of an attribute") == [("user", 0.5)]
+    assert answer(store, "By a resource attribute") == [("host-1", 4)]
+    assert {row[3] for row in answer(store, "How fast")} == {1.0}
+    assert [row[2:] for row in answer(store, "Average, and buckets")][:3] == [
+        (0.5, 1),
+        (5.0, 3),
+        ("more", 2),
+    ]
+    assert answer(store, "Traces of the slowest")[0][1] == 9.0
+
+
+def test_the_application_id_is_the_real_one() -> None:
+    assert f"`application_id` {APPLICATION_ID}" in PAGE

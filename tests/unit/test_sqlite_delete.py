@@ -1,0 +1,102 @@
+"""Deleting in steps, and giving disk space back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from backend_kit.reading import count
+from backend_kit.samples import NOW, SECOND, flood
+
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.sqlite_delete import delete_rows_before
+from exporter.model import Batch
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    opened = SQLiteBackend(path)
+    opened.start()
+    yield opened
+    opened.close()
+
+
+def pages(backend: SQLiteBackend) -> tuple[int, int]:
+    """Pages of the file, and how many of them are free."""
+    [(all_pages,)] = backend.fetch("PRAGMA page_count")
+    [(free,)] = backend.fetch("PRAGMA freelist_count")
+    return all_pages, free
+
+
+def size_when_closed(backend: SQLiteBackend) -> int:
+    backend.close()
+    return Path(backend.location).stat().st_size
+
+
+def test_a_file_shrinks_when_most_of_it_is_deleted(backend: SQLiteBackend) -> None:
+    backend.write(Batch(points=flood(200_000)))
+    before, _ = pages(backend)
+    assert backend.delete_before(NOW + 1_900 * 1_000_000) == 190_000
+    after, free = pages(backend)
+    assert after < before / 4
+    assert free <= after / 4
+    assert size_when_closed(backend) == after * 4_096
+
+
+def test_a_little_free_space_is_kept_for_the_next_rows(backend: SQLiteBackend) -> None:
+    backend.write(Batch(points=flood(200_000)))
+    before, _ = pages(backend)
+    assert backend.delete_before(NOW + 200 * 1_000_000) == 20_000
+    after, free = pages(backend)
+    assert after == before
+    assert free > 0
+    backend.write(Batch(points=flood(10_000, time=NOW + 3_600 * SECOND)))
+    assert pages(backend)[0] == before
+
+
+def test_a_store_made_without_auto_vacuum_only_keeps_its_size(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    backend.write(Batch(points=flood(50_000)))
+    backend.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = delete")
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    backend.start()
+    before, _ = pages(backend)
+    assert backend.delete_before(NOW + 3_600 * SECOND) == 50_000
+    after, free = pages(backend)
+    assert after == before
+    assert free > before / 2
+    assert count(backend) == 0
+
+
+def test_no_step_deletes_more_than_a_bounded_number(backend: SQLiteBackend, path: Path) -> None:
+    backend.write(Batch(points=flood(100_000, ids=3)))
+    steps: list[int] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+
+        @contextmanager
+        def reader() -> Iterator[sqlite3.Connection]:
+            yield connection
+
+        @contextmanager
+        def writer() -> Iterator[sqlite3.Connection]:
+            before = connection.total_changes
+            yield connection
+            assert not connection.in_transaction
+            steps.append(connection.total_changes - before)
+
+        deleted = delete_rows_before(reader, writer, (NOW + 3_600 * SECOND) // 1_000)
+    assert deleted == sum(steps) == 100_000
+    # 20,000, and what shares the time of the last of them
+    assert max(steps) <= 20_002

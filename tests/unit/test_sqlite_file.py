@@ -1,0 +1,316 @@
+"""Connection strings, and files that are not ours."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from backend_kit.reading import count
+from backend_kit.samples import batch_of, flood, point, series
+
+from exporter.backends import open_backend
+from exporter.backends.memory import MemoryBackend
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.sqlite_file import APPLICATION_ID, is_ours, path_of
+from exporter.backends.sqlite_schema import mark_as_ours
+from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
+from exporter.model import Batch
+
+HERE = Path.cwd()
+
+
+@pytest.mark.parametrize(
+    ("connection_string", "path"),
+    {
+        "sqlite:///data.db": HERE / "data.db",
+        "sqlite:///a/b c/d%20e#f.db": HERE / "a" / "b c" / "d%20e#f.db",
+        "sqlite:////var/lib/data.db": Path("/var/lib/data.db"),
+        "data.db": HERE / "data.db",
+        " ./with:colon.db ": HERE / "with:colon.db",
+        "/var/lib/data": Path("/var/lib/data"),
+        "C:/data.db": HERE / "C:/data.db",
+        "what?.db": HERE / "what?.db",
+    }.items(),
+)
+def test_the_file_that_a_connection_string_means(connection_string: str, path: Path) -> None:
+    assert path_of(connection_string) == path
+
+
+@pytest.mark.parametrize(
+    ("connection_string", "message"),
+    {
+        "": "use backend memory",
+        "sqlite://": "use backend memory",
+        "sqlite:///": "use backend memory",
+        ":memory:": "use backend memory",
+        "sqlite:///:memory:": "use backend memory",
+        "sqlite://data.db": "write sqlite:///relative.db",
+        "sqlite:data.db": "write sqlite:///relative.db",
+        "sqlite+pysqlite:///data.db": "begins with 'sqlite+pysqlite:'",
+        "file:data.db?mode=ro": "begins with 'file:'",
+        "postgresql://anna:secret@db/x": "begins with 'postgresql:'",
+        "sqlite:///data.db?mode=ro": "options after '?'",
+        "sqlite:///a\0b": "NUL",
+    }.items(),
+)
+def test_other_forms_are_refused(connection_string: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        SQLiteBackend(connection_string)
+    assert "secret" not in str(caught.value)
+
+
+def test_backends_by_name() -> None:
+    assert isinstance(open_backend("memory", None, max_memory_entries=1), MemoryBackend)
+    backend = open_backend("sqlite", "sqlite:////tmp/x.db", max_memory_entries=1)
+    assert isinstance(backend, SQLiteBackend)
+    assert backend.location == "/tmp/x.db"  # noqa: S108 - only its name
+
+
+@pytest.mark.parametrize(
+    ("name", "connection_string", "read_only", "message"),
+    [
+        ("sqlite", None, False, "needs connection_string"),
+        ("postgresql", "postgresql://db", False, "not available in this version yet"),
+        ("timescaledb", None, False, "not available in this version yet"),
+        ("mysql", None, False, "'mysql' is unknown"),
+        ("memory", None, True, "cannot be read from another"),
+    ],
+)
+def test_names_that_are_refused(
+    name: str, connection_string: str | None, message: str, *, read_only: bool
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_backend(name, connection_string, max_memory_entries=1, read_only=read_only)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in folder.iterdir()}
+
+
+def refusal(path: Path, *, read_only: bool = False) -> str:
+    """What start says; the folder must be as it was."""
+    before = contents(path.parent) if path.parent.is_dir() else None
+    backend = SQLiteBackend(path, read_only=read_only)
+    with pytest.raises(BackendRefusedError) as caught:
+        backend.start()
+    backend.close()
+    if before is not None:
+        assert contents(path.parent) == before
+    message = str(caught.value)
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+def test_a_database_of_another_program_is_left_alone(
+    path: Path, journal_mode: str, *, read_only: bool
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+        connection.executescript("CREATE TABLE bookmarks (url); CREATE TABLE history (url)")
+    message = refusal(path, read_only=read_only)
+    assert "belongs to another program (application_id 0, tables: bookmarks, history)" in message
+
+
+def test_a_database_in_use_by_another_program_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.execute("CREATE TABLE bookmarks (url)")
+        assert "belongs to another program" in refusal(path)
+        connection.execute("INSERT INTO bookmarks VALUES (1)")
+
+
+def test_another_application_id_is_named(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 252006674")
+    assert "application_id 252006674, tables: none" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"x", b"SQLite format 3\0", b"PK\x03\x04" + bytes(5_000), b"hello world\n" * 2_000],
+    ids=["byte", "magic", "zip", "text"],
+)
+def test_a_file_that_is_no_database_is_left_alone(path: Path, junk: bytes) -> None:
+    path.write_bytes(junk)
+    assert re.search("is not a database|belongs to another program", refusal(path))
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO schema_migrations (version) VALUES (2), (3)")
+    for read_only in (False, True):
+        message = refusal(path, read_only=read_only)
+        assert "schema has version 3, and this exporter knows versions up to 1" in message
+
+
+def test_a_truncated_file_is_refused(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(50_000)))
+    backend.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "damaged" in refusal(path)
+    assert ".recover" in refusal(path)
+
+
+def test_a_damaged_page_is_reported_when_it_is_read(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(50_000)))
+    backend.close()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+    backend.start()
+    with pytest.raises(BackendRefusedError, match="damaged"):
+        backend.fetch("SELECT sum(value) FROM system_metrics")
+    backend.close()
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "such" / "store.db"
+    assert f"the folder {path.parent} does not exist" in refusal(path)
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert "is not a folder" in refusal(tmp_path / "file" / "store.db")
+
+
+def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    backend = SQLiteBackend(folder)
+    with pytest.raises(BackendRefusedError, match="this is a folder or device"):
+        backend.start()
+
+
+@pytest.mark.parametrize("path", ["/proc/store.db", "/dev/null", "/proc/version", "/" + "x" * 300])
+def test_places_where_no_file_can_be(path: str) -> None:
+    backend = SQLiteBackend(path)
+    with pytest.raises(BackendRefusedError, match=re.escape(path[:20])):
+        backend.start()
+    backend.close()
+
+
+def test_reading_needs_a_file_with_data(path: Path) -> None:
+    assert "file is missing or empty" in refusal(path, read_only=True)
+    path.touch()
+    assert "file is missing or empty" in refusal(path, read_only=True)
+    assert contents(path.parent) == {"store.db": b""}
+
+
+@pytest.mark.parametrize("journal_mode", [None, "delete", "wal"])
+def test_a_vacant_file_becomes_a_store(path: Path, journal_mode: str | None) -> None:
+    path.touch()
+    if journal_mode:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(f"PRAGMA journal_mode = {journal_mode}")
+            connection.execute("VACUUM")
+        assert path.stat().st_size > 0
+    backend = SQLiteBackend(path)
+    backend.start()
+    assert backend.write(batch_of(point(1))).stored == 1
+    backend.close()
+    assert is_ours(path)
+
+
+def test_a_file_that_another_program_began_to_use_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url)")
+        with pytest.raises(BackendRefusedError, match="another program began to use"):
+            mark_as_ours(connection, str(path))
+        assert connection.execute("PRAGMA application_id").fetchone() == (0,)
+
+
+def test_only_the_owner_can_read_what_is_created(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(batch_of(point(1), new_series=(series(1),)))
+    modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    backend.close()
+    assert contents(path.parent).keys() == {"store.db"}
+
+
+def test_the_settings_that_durability_and_space_hang_on(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    pragmas = ("application_id", "journal_mode", "auto_vacuum")
+    assert [backend.fetch(f"PRAGMA {name}") for name in pragmas] == [
+        [(APPLICATION_ID,)],
+        [("wal",)],
+        [(2,)],  # incremental
+    ]
+    backend.close()
+    assert path.read_bytes()[68:72] == b"OFOE"
+
+
+def test_a_store_that_is_only_read_is_not_changed(path: Path) -> None:
+    writer = SQLiteBackend(path)
+    writer.start()
+    writer.write(batch_of(point(1)))
+    writer.close()
+    before = contents(path.parent)
+    reader = SQLiteBackend(path, read_only=True)
+    reader.start()
+    assert count(reader) == 1
+    for change in (lambda: reader.write(batch_of(point(2))), lambda: reader.delete_before(2**62)):
+        with pytest.raises(BackendRefusedError, match="opened for reading only"):
+            change()
+    reader.close()
+    assert contents(path.parent) == before
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_file_that_vanished_is_noticed(path: Path, *, replaced: bool) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(batch_of(point(1)))
+    aside = path.with_name("aside.db")
+    path.rename(aside)
+    if replaced:
+        path.write_bytes(aside.read_bytes())
+    calls = (
+        lambda: backend.write(batch_of(point(2))),
+        lambda: backend.fetch("SELECT 1"),
+        lambda: backend.delete_before(1),
+    )
+    for call in calls:
+        with pytest.raises(BackendUnavailableError, match=r"removed|replaced") as caught:
+            call()
+        assert str(path) in str(caught.value)
+    path.unlink(missing_ok=True)
+    aside.rename(path)
+    assert backend.write(batch_of(point(2))).stored == 1
+    assert count(backend) == 2
+    backend.close()
+
+
+def test_two_backends_of_one_process_keep_their_locks(path: Path) -> None:
+    # Looking at a file must not open and close it: that would drop the locks of the first.
+    first = SQLiteBackend(path, busy_timeout_seconds=0.01)
+    first.start()
+    second = SQLiteBackend(path, busy_timeout_seconds=0.01)
+    second.start()
+    first.write(batch_of(point(1)))
+    second.write(batch_of(point(2)))
+    assert count(first) == count(second) == 2
+    second.close()
+    first.write(batch_of(point(3)))
+    assert count(first) == 3
+    first.close()
