@@ -97,23 +97,26 @@ class MetricEntry:
     why no point of this metric can be stored, None where they can.
     """
 
-    __slots__ = ("key", "refusal", "scope", "series_ids")
+    __slots__ = ("identity", "key", "refusal", "scope", "series_ids")
 
     def __init__(self, scope: ScopeEntry, key: MetricKey, refusal: str | None) -> None:
         self.scope = scope
         self.key = key
         self.refusal = refusal
         self.series_ids: dict[bytes, int] = {}
+        # All of the identity but the attributes, which come last.
+        self.identity = identity_key(key, scope.resource.json, scope.json)
 
 
-def identity_key(key: MetricKey, resource: str, scope: str, attributes: str) -> bytes:
+def identity_key(key: MetricKey, resource: str, scope: str, *attributes: str) -> bytes:
     """The bytes that identify a series; equal exactly when the identities are.
 
     Each part is preceded by its length in bytes as a fixed-width number, so the parts can be
-    read back one after the other: two different lists of parts cannot give the same bytes. The
-    JSON parts are canonical (sorted keys, one spelling a value, types told apart), so attribute
-    order does not matter. Description and schema URLs are left out: they do not identify
-    (data-model.md, "Timeseries Model").
+    read back one after the other: two different lists of parts cannot give the same bytes, and
+    the key of a list is the concatenation of the keys of its pieces. The JSON parts are canonical
+    (sorted keys, one spelling a value, types told apart), so attribute order does not matter.
+    Description and schema URLs are left out: they do not identify (data-model.md, "Timeseries
+    Model").
     """
     parts = (
         key.name,
@@ -123,10 +126,14 @@ def identity_key(key: MetricKey, resource: str, scope: str, attributes: str) -> 
         {None: "", False: "0", True: "1"}[key.is_monotonic],
         resource,
         scope,
-        attributes,
+        *attributes,
     )
-    encoded = [part.encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "little") + part for part in encoded)
+    return b"".join(map(_with_length, parts))
+
+
+def _with_length(part: str) -> bytes:
+    encoded = part.encode()
+    return len(encoded).to_bytes(4, "little") + encoded
 
 
 class Registration:
@@ -227,7 +234,7 @@ class SeriesCache:
             The series id, or None where another identity has the same 64-bit hash.
         """
         key, scope = metric.key, metric.scope
-        identity = identity_key(key, scope.resource.json, scope.json, attributes)
+        identity = metric.identity + _with_length(attributes)
         unsigned = xxhash.xxh3_64_intdigest(identity)
         series_id = unsigned - (1 << 64) if unsigned & _SIGN_BIT else unsigned
         described = [key.description, scope.resource.schema_url, scope.schema_url]

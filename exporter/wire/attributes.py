@@ -72,11 +72,15 @@ def _double(value: float) -> Any:
     return {"doubleValue": name}
 
 
+# Made once: json.dumps makes a new encoder for these options at every call, at 3 us each.
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
 def canonical_json(value: Mapping[str, Any] | list[Any] | float) -> str:
     """The one spelling of these values; equal text exactly for equal values and types."""
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    )
+    return _encode(value)
 
 
 def as_text(value: Any) -> str:
