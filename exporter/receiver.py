@@ -7,7 +7,9 @@ upon which they drop the data (OTLP specification, "Failures").
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +38,8 @@ _OTHER_SERVICES: Final = {
     "logs": f"{_COLLECTOR}.logs.v1.LogsService",
     "traces": f"{_COLLECTOR}.trace.v1.TraceService",
 }
+# A machine without IPv6 still resolves localhost to ::1.
+_NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 # Python SDKs give up at once when the asked delay is longer than what is left of their 10 s.
 _RETRY_DELAY_SECONDS: Final = 1
 # Status details travel in an HTTP/2 header, which peers bound at 8 KiB and more.
@@ -91,17 +95,15 @@ class Receiver:
         """
         if self._server is not None:
             return self._address
+        _check_free(self._endpoint)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc")
-        server = grpc.server(pool, handlers=self._handlers(), options=list(self._options.items()))
+        options = list(self._options.items())
+        server = grpc.server(pool, handlers=self._handlers(), options=options)
         try:
             port = server.add_insecure_port(self._endpoint)
         except RuntimeError as exc:
             pool.shutdown()
-            raise ReceiverError(
-                f"cannot listen for OTLP/gRPC on {self._endpoint}: is the address right, and is "
-                "no other receiver or Collector using the port? Choose another endpoint, or port "
-                "0 for a free one"
-            ) from exc
+            raise _cannot_listen(self._endpoint, str(exc)) from exc
         server.start()
         host = self._endpoint.rpartition(":")[0]
         is_path = self._endpoint.startswith("unix:")
@@ -148,6 +150,37 @@ class Receiver:
             _log.exception("a request of %d bytes could not be taken", len(request))
             return _refusal(grpc.StatusCode.UNAVAILABLE, exc)
         return _success(rejections)
+
+
+def _check_free(endpoint: str) -> None:
+    # gRPC is content with one of the addresses that a name stands for: with localhost it would
+    # take ::1 alone while another program has 127.0.0.1, and get none of the data sent there.
+    host, _, port = endpoint.rpartition(":")
+    if endpoint.startswith("unix:") or port == "0":
+        return
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as exc:
+        raise _cannot_listen(endpoint, str(exc)) from exc
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family is socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+        except OSError as exc:
+            if exc.errno not in _NO_SUCH_ADDRESS or len(found) == 1:
+                raise _cannot_listen(endpoint, f"{address[0]}: {exc.strerror}") from exc
+
+
+def _cannot_listen(endpoint: str, reason: str) -> ReceiverError:
+    return ReceiverError(
+        f"cannot listen for OTLP/gRPC on {endpoint}: {reason}; stop the other receiver or "
+        "Collector on that port, or choose another endpoint (port 0 takes a free one)"
+    )
 
 
 def _refusal(code: grpc.StatusCode, exc: Exception) -> _Refusal:

@@ -223,6 +223,22 @@ def test_a_port_that_is_taken_is_named() -> None:
         first.shutdown()
 
 
+def test_half_of_a_name_is_not_enough() -> None:
+    first = Receiver(decoding(), endpoint="127.0.0.1:0")
+    port = first.start().rpartition(":")[2]
+    try:
+        with pytest.raises(ReceiverError, match=r"127\.0\.0\.1: Address already in use"):
+            Receiver(decoding(), endpoint=f"localhost:{port}").start()
+    finally:
+        first.shutdown()
+
+
+@pytest.mark.parametrize("endpoint", ["no.such.host.invalid:4317", "192.0.2.1:4317"])
+def test_an_address_that_is_not_ours_is_named(endpoint: str) -> None:
+    with pytest.raises(ReceiverError, match=endpoint):
+        Receiver(decoding(), endpoint=endpoint).start()
+
+
 def test_start_and_shutdown_are_safe_twice() -> None:
     receiver = Receiver(decoding(), endpoint="127.0.0.1:0")
     receiver.shutdown()
