@@ -79,7 +79,7 @@ def test_a_counter_arrives_with_everything_around_it(running: Running, compressi
     provider = running.provider(temporality=CUMULATIVE, compression=named[compression])
     meter = provider.get_meter("shop.cart", "1.2", attributes={"team": "checkout"})
     meter.create_counter("orders", unit="{order}", description="Orders placed").add(
-        3, {"region": "eu", "express": True, "items": 2, "weight": 1.5, "tags": ["a", "b"]}
+        3, {"region": "eu", "express": True, "items": 2, "weight": 1.5}
     )
     assert provider.force_flush()
     provider.shutdown()
@@ -94,7 +94,7 @@ def test_a_counter_arrives_with_everything_around_it(running: Running, compressi
     assert json.loads(row[9]) == {
         "name": "shop.cart", "version": "1.2", "attributes": {"team": "checkout"},
     }  # fmt: skip
-    assert row[10] == '{"express":true,"items":2,"region":"eu","tags":["a","b"],"weight":1.5}'
+    assert row[10] == '{"express":true,"items":2,"region":"eu","weight":1.5}'
     # force_flush and shutdown each export once: a cumulative counter is the same in both.
     values = running.rows("SELECT value, start_timestamp <= timestamp FROM system_metrics")
     assert values == [(3.0, 1), (3.0, 1)]
