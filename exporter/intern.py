@@ -24,6 +24,7 @@ __all__ = [
     "NODE_ID_ATTRIBUTES",
     "MetricEntry",
     "MetricKey",
+    "Pieces",
     "Registration",
     "ResourceEntry",
     "ScopeEntry",
@@ -46,6 +47,10 @@ NODE_ID_ATTRIBUTES: Final = (
 )
 _NOWHERE: Final = "default"
 _SIGN_BIT: Final = 1 << 63
+
+
+# A serialized message, in as many pieces as it was written in.
+Pieces = tuple[bytes, ...]
 
 
 class MetricKey(NamedTuple):
@@ -71,7 +76,7 @@ class ResourceEntry:
         self.schema_url = schema_url
         self.attributes = attributes
         self.refusal = refusal
-        self.scopes: dict[tuple[bytes, str], ScopeEntry] = {}
+        self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
 
 
 class ScopeEntry:
@@ -168,7 +173,7 @@ class SeriesCache:
         self._max_entries = max_entries
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
-        self._resources: OrderedDict[tuple[bytes, str], ResourceEntry] = OrderedDict()
+        self._resources: OrderedDict[tuple[Pieces, str], ResourceEntry] = OrderedDict()
         # Series id -> hash of the identity (upper 64 bits) and of the whole definition (lower):
         # tells a collision and a changed description apart from a series that is known.
         self._known: dict[int, int] = {}
@@ -179,11 +184,11 @@ class SeriesCache:
         """How many attribute sets are remembered."""
         return self._entries
 
-    def resource(self, raw: bytes, schema_url: str) -> ResourceEntry | None:
+    def resource(self, pieces: Pieces, schema_url: str) -> ResourceEntry | None:
         """The entry of a resource seen before, which becomes the most recently used one."""
-        entry = self._resources.get((raw, schema_url))
+        entry = self._resources.get((pieces, schema_url))
         if entry is not None:
-            self._resources.move_to_end((raw, schema_url))
+            self._resources.move_to_end((pieces, schema_url))
         return entry
 
     def remember(self, mapping: MutableMapping[Any, Any], key: Any, entry: Any) -> None:
@@ -191,9 +196,9 @@ class SeriesCache:
         mapping[key] = entry
         self._registration.added.append((mapping, key))
 
-    def add_resource(self, raw: bytes, schema_url: str, entry: ResourceEntry) -> None:
+    def add_resource(self, pieces: Pieces, schema_url: str, entry: ResourceEntry) -> None:
         """Remember a resource under the bytes that it was written with."""
-        self.remember(self._resources, (raw, schema_url), entry)
+        self.remember(self._resources, (pieces, schema_url), entry)
 
     @contextmanager
     def registration(self) -> Iterator[Registration]:

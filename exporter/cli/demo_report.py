@@ -29,7 +29,8 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 # A change below this share of the largest value is noise, and drawn as a level.
 _NOISE: Final = 0.01
 # Narrower than this, the table does without the column of points.
-_WIDE_COLUMNS: Final = 92
+_WIDE_COLUMNS: Final = 106
+_TREND_COLUMNS: Final = 10
 _SQL: Final = (
     "SELECT time, metric_name, value, unit FROM metric_samples ORDER BY timestamp DESC LIMIT 10"
 )
@@ -139,7 +140,7 @@ def _table(lines: tuple[Line, ...], *, wide: bool) -> Table:
     table.add_column("METRIC", no_wrap=True)
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("TREND", style="green", no_wrap=True)
+    table.add_column("TREND", style="green", no_wrap=True, min_width=_TREND_COLUMNS)
     before = ""
     for line in lines:
         name = Text(line.metric_name, style="dim" if line.metric_name == before else "cyan")

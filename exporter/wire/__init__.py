@@ -4,8 +4,17 @@
 messages and is what `decode` is tested against.
 """
 
+from exporter.wire.ages import ANY_TIME, AgeLimits, TimeWindow
 from exporter.wire.fast import decode
 from exporter.wire.reference import decode_reference
 from exporter.wire.result import Decoded, Rejections
 
-__all__ = ["Decoded", "Rejections", "decode", "decode_reference"]
+__all__ = [
+    "ANY_TIME",
+    "AgeLimits",
+    "Decoded",
+    "Rejections",
+    "TimeWindow",
+    "decode",
+    "decode_reference",
+]

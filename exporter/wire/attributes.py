@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-__all__ = ["InvalidAttributesError", "as_text", "canonical_json", "plain"]
+__all__ = ["InvalidAttributesError", "canonical_json", "plain", "texts"]
 
 MAX_DEPTH: Final = 16
 _WRAPPERS: Final = frozenset({"bytesValue", "doubleValue", "kvlistValue"})
@@ -83,8 +83,10 @@ def canonical_json(value: Mapping[str, Any] | list[Any] | float) -> str:
     return _encode(value)
 
 
-def as_text(value: Any) -> str:
-    """A value as a person would write it: strings bare, nothing empty, anything else as JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else canonical_json(value)
+def texts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Values as a person would write them: strings bare, others as JSON, empty ones left out."""
+    return {
+        key: value if isinstance(value, str) else canonical_json(value)
+        for key, value in attributes.items()
+        if value is not None
+    }

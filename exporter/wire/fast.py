@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from exporter.intern import MetricEntry, ScopeEntry, SeriesCache
 from exporter.model import NO_POINTS, Points
+from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.identity import metric_entry, remember_raw, resource_entry, scope_entry
 from exporter.wire.layouts import AS_DOUBLE, AS_INT, START, TIME, Layout, layout_of
 from exporter.wire.lazy import LazyRequest
@@ -33,12 +34,13 @@ __all__ = ["decode"]
 _NUMBERS: Final = frozenset({"gauge", "sum"})
 
 
-def decode(data: bytes, series: SeriesCache) -> Decoded:
+def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> Decoded:
     """Decode one serialized ExportMetricsServiceRequest.
 
     Args:
         data: the request as it came, after decompression.
         series: the cache of series, which learns those that are new.
+        window: the times that points may have; those outside are rejected.
 
     Returns:
         The points of every type, the definitions of series not handed out before, and what was
@@ -51,7 +53,7 @@ def decode(data: bytes, series: SeriesCache) -> Decoded:
     try:
         request = LazyRequest.FromString(data)
         with series.registration() as registration:
-            decoder = _Decoder(series)
+            decoder = _Decoder(series, window)
             decoder.read(request)
             points = decoder.columns()
             if registration.added or not decoder.rows.untouched:
@@ -60,9 +62,9 @@ def decode(data: bytes, series: SeriesCache) -> Decoded:
                 return decoder.rows.finish(registration.new_series, points)
     except ProtobufDecodeError:
         # What a part of a request is refused for, the whole is refused for.
-        return decode_reference(data, series)
+        return decode_reference(data, series, window)
     # The last of two points at one time counts, and only the reference keeps their order.
-    again = decode_reference(data, series)
+    again = decode_reference(data, series, window)
     new_series = (*registration.new_series, *again.batch.new_series)
     return replace(again, batch=replace(again.batch, new_series=new_series))
 
@@ -99,9 +101,10 @@ class _Runs:
 
 
 class _Decoder:
-    def __init__(self, series: SeriesCache) -> None:
-        self.rows = Rows(series)
+    def __init__(self, series: SeriesCache, window: TimeWindow) -> None:
+        self.rows = Rows(series, window)
         self._series = series
+        self._window = window
         self._runs: dict[Layout, _Runs] = {}
         self._latest: _Runs | None = None
 
@@ -110,11 +113,11 @@ class _Decoder:
         series = self._series
         for resource_metrics in request.resource_metrics:
             resource = resource_entry(
-                series, b"".join(resource_metrics.resource), resource_metrics.schema_url
+                series, tuple(resource_metrics.resource), resource_metrics.schema_url
             )
             for scope_metrics in resource_metrics.scope_metrics:
                 scope = scope_entry(
-                    series, resource, b"".join(scope_metrics.scope), scope_metrics.schema_url
+                    series, resource, tuple(scope_metrics.scope), scope_metrics.schema_url
                 )
                 for metric in scope_metrics.metrics:
                     self._read_metric(scope, metric)
@@ -195,7 +198,8 @@ class _Decoder:
         time = fields["time"].astype(np.int64)
         value_tag = fields["value_tag"]
         integers = fields["value"].astype(np.int64)
-        fits = (fields["time_tag"] == TIME) & (time > 0)
+        fits = (fields["time_tag"] == TIME) & (time >= self._window.earliest_unix_nano)
+        fits &= time <= self._window.latest_unix_nano
         fits &= (value_tag == AS_DOUBLE) | (value_tag == AS_INT)
         if runs.layout.has_start:
             start = fields["start"].astype(np.int64)

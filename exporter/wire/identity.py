@@ -13,13 +13,20 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyVa
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, NumberDataPoint
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporter.intern import MetricEntry, MetricKey, ResourceEntry, ScopeEntry, SeriesCache
+from exporter.intern import (
+    MetricEntry,
+    MetricKey,
+    Pieces,
+    ResourceEntry,
+    ScopeEntry,
+    SeriesCache,
+)
 from exporter.model import MetricType, Temporality
 from exporter.wire.attributes import (
     InvalidAttributesError,
-    as_text,
     canonical_json,
     plain,
+    texts,
 )
 
 __all__ = [
@@ -48,30 +55,38 @@ _HAS_TEMPORALITY: Final = frozenset({"sum", "histogram", "exponential_histogram"
 _ATTRIBUTES_TAG: Final = 0x3A
 
 
-def resource_entry(cache: SeriesCache, raw: bytes, schema_url: str) -> ResourceEntry:
-    """The cached entry of a resource, made on first sight."""
-    entry = cache.resource(raw, schema_url)
+def resource_entry(cache: SeriesCache, pieces: Pieces, schema_url: str) -> ResourceEntry:
+    """The cached entry of a resource, made on first sight.
+
+    Args:
+        cache: where it is remembered.
+        pieces: the serialized Resource; several where a sender split it, which protobuf merges.
+            Pieces that together are known may still be broken one by one, so each way of
+            splitting is an entry of its own.
+        schema_url: that of the ResourceMetrics.
+    """
+    entry = cache.resource(pieces, schema_url)
     if entry is None:
-        attributes, refusal = _attributes("resource", Resource.FromString(raw).attributes)
-        texts = {key: as_text(value) for key, value in attributes.items()}
-        entry = ResourceEntry(canonical_json(attributes), schema_url, texts, refusal)
-        cache.add_resource(raw, schema_url, entry)
+        message = Resource.FromString(b"".join(pieces))
+        attributes, refusal = _attributes("resource", message.attributes)
+        entry = ResourceEntry(canonical_json(attributes), schema_url, texts(attributes), refusal)
+        cache.add_resource(pieces, schema_url, entry)
     return entry
 
 
 def scope_entry(
-    cache: SeriesCache, resource: ResourceEntry, raw: bytes, schema_url: str
+    cache: SeriesCache, resource: ResourceEntry, pieces: Pieces, schema_url: str
 ) -> ScopeEntry:
-    """The cached entry of a scope below a resource, made on first sight."""
-    entry = resource.scopes.get((raw, schema_url))
+    """The cached entry of a scope below a resource, made on first sight; see `resource_entry`."""
+    entry = resource.scopes.get((pieces, schema_url))
     if entry is None:
-        scope = InstrumentationScope.FromString(raw)
+        scope = InstrumentationScope.FromString(b"".join(pieces))
         attributes, refusal = _attributes("scope", scope.attributes)
         json = canonical_json(
             {"name": scope.name, "version": scope.version, "attributes": attributes}
         )
         entry = ScopeEntry(resource, json, schema_url, resource.refusal or refusal)
-        cache.remember(resource.scopes, (raw, schema_url), entry)
+        cache.remember(resource.scopes, (pieces, schema_url), entry)
     return entry
 
 
@@ -147,9 +162,7 @@ def remember_raw(cache: SeriesCache, metric: MetricEntry, raw: bytes, series_id:
 
 def _register(cache: SeriesCache, metric: MetricEntry, raw: bytes) -> int:
     attributes = plain(NumberDataPoint.FromString(raw).attributes)
-    json = canonical_json(attributes)
-    texts = {key: as_text(value) for key, value in attributes.items()}
-    series_id = cache.register(metric, json, texts)
+    series_id = cache.register(metric, canonical_json(attributes), texts(attributes))
     if series_id is None:
         raise InvalidAttributesError("another series has the same 64-bit id (hash collision)")
     cache.add_series(metric, raw, series_id)

@@ -31,6 +31,7 @@ from exporter.model import (
     Series,
     SummaryPoint,
 )
+from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.attributes import (
     InvalidAttributesError,
     canonical_json,
@@ -61,10 +62,16 @@ class _InvalidPointError(Exception):
 
 
 class Rows:
-    """Takes data points one by one and gives them back as a batch."""
+    """Takes data points one by one and gives them back as a batch.
 
-    def __init__(self, cache: SeriesCache) -> None:
+    Args:
+        cache: the series, which learns those that are new.
+        window: the times that points and exemplars may have.
+    """
+
+    def __init__(self, cache: SeriesCache, window: TimeWindow = ANY_TIME) -> None:
         self._cache = cache
+        self._window = window
         self._rejected: dict[tuple[str, str], int] = {}
         self._numbers: list[tuple[NumberRow, str]] = []
         self._histograms: list[tuple[HistogramPoint, str]] = []
@@ -81,7 +88,7 @@ class Rows:
         try:
             if metric.refusal:
                 raise _InvalidPointError(metric.refusal)
-            _check_times(point)
+            _check_times(point, self._window)
             return self._take(metric, point)
         except (_InvalidPointError, InvalidAttributesError) as exc:
             key = (metric.key.name, str(exc))
@@ -120,7 +127,7 @@ class Rows:
 
     def _take_exemplars(self, kind: str, owner: int, series_id: int, point: Any) -> None:
         for exemplar in point.exemplars:
-            row = _exemplar(series_id, point.time_unix_nano, exemplar)
+            row = _exemplar(series_id, point.time_unix_nano, exemplar, self._window)
             if row is not None:
                 self._exemplars.append((kind, owner - 1, row))
 
@@ -162,12 +169,15 @@ class Rows:
         return [row for at, (row, _) in enumerate(rows) if at not in gone], gone
 
 
-def _check_times(point: Any) -> None:
+def _check_times(point: Any, window: TimeWindow) -> None:
     if point.time_unix_nano == 0:
         raise _InvalidPointError("time_unix_nano is 0")
     for name in ("time_unix_nano", "start_time_unix_nano"):
         if getattr(point, name) > INT64_MAX:
             raise _InvalidPointError(f"{name} is later than the year 2262")
+    refusal = window.refusal(point.time_unix_nano)
+    if refusal is not None:
+        raise _InvalidPointError(refusal)
 
 
 def _number(point: NumberDataPoint) -> tuple[float, bool]:
@@ -268,11 +278,13 @@ def _summary(point: SummaryDataPoint) -> SummaryPoint:
     )
 
 
-def _exemplar(series_id: int, point_time_unix_nano: int, exemplar: Any) -> Exemplar | None:
+def _exemplar(
+    series_id: int, point_time_unix_nano: int, exemplar: Any, window: TimeWindow
+) -> Exemplar | None:
     # An exemplar illustrates a point: one that cannot be stored is left out, its point stays.
     kind = exemplar.WhichOneof("value")
     time = exemplar.time_unix_nano or point_time_unix_nano
-    if kind is None or time > INT64_MAX:
+    if kind is None or not window.holds(time):
         return None
     try:
         attributes = canonical_json(plain(exemplar.filtered_attributes))

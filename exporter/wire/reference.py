@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache
+from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.identity import metric_entry, resource_entry, scope_entry
 from exporter.wire.points import Rows
 from exporter.wire.result import Decoded
@@ -34,20 +35,22 @@ def parse(data: bytes) -> ExportMetricsServiceRequest:
         ) from exc
 
 
-def decode_reference(data: bytes, series: SeriesCache) -> Decoded:
+def decode_reference(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> Decoded:
     """Decode one serialized ExportMetricsServiceRequest; see `exporter.wire.decode`."""
     request = parse(data)
-    rows = Rows(series)
+    rows = Rows(series, window)
     with series.registration() as registration:
         for resource_metrics in request.resource_metrics:
             resource = resource_entry(
-                series, resource_metrics.resource.SerializeToString(), resource_metrics.schema_url
+                series,
+                (resource_metrics.resource.SerializeToString(),),
+                resource_metrics.schema_url,
             )
             for scope_metrics in resource_metrics.scope_metrics:
                 scope = scope_entry(
                     series,
                     resource,
-                    scope_metrics.scope.SerializeToString(),
+                    (scope_metrics.scope.SerializeToString(),),
                     scope_metrics.schema_url,
                 )
                 for metric in scope_metrics.metrics:

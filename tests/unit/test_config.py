@@ -82,6 +82,8 @@ def test_defaults() -> None:
         "backend": "sqlite",
         "connection_string": "sqlite:///openfinops_telemetry.db",
         "retention_days": 90.0,
+        "max_past_days": None,
+        "max_future_days": 7.0,
         "batch_size": 100,
         "batch_interval_seconds": 60.0,
         "enable_compression": False,
@@ -110,7 +112,8 @@ def test_shipped_file_says_the_defaults() -> None:
     assert shipped.exporter == DEFAULTS.exporter
     assert shipped.log_level == DEFAULTS.log_level
     assert shipped.warnings == ()
-    written = {key for key in KEYS if key[:2] == ("exporters", "openfinops")}
+    exporter = {key for key in KEYS if key[:2] == ("exporters", "openfinops")}
+    written = {key for key in exporter if KEYS[key].default is not None}
     assert {".".join(key) for key in written} <= set(shipped.origins)
 
 
@@ -144,6 +147,8 @@ GOOD: dict[str, tuple[dict[str, object], int]] = {
             "backend": "memory",
             "connection_string": None,
             "retention_days": 0.5,
+            "max_past_days": 365.0,
+            "max_future_days": 0.25,
             "batch_size": 8192,
             "batch_interval_seconds": 0.2,
             "max_memory_entries": 5,
@@ -347,6 +352,8 @@ FROM_ENVIRONMENT: dict[str, tuple[str, object]] = {
     "OPENFINOPS_BACKEND": ("in_memory", "memory"),
     "OPENFINOPS_DB_URL": ("sqlite:////data/a.db", "sqlite:////data/a.db"),
     "OPENFINOPS_RETENTION_DAYS": ("365", 365.0),
+    "OPENFINOPS_MAX_PAST_DAYS": ("1.5", 1.5),
+    "OPENFINOPS_MAX_FUTURE_DAYS": ("2", 2.0),
     "OPENFINOPS_BATCH_SIZE": (" 1_000 ", 1000),
     "OPENFINOPS_BATCH_INTERVAL_SECONDS": ("200ms", 0.2),
     "OPENFINOPS_ENABLE_COMPRESSION": ("0", False),

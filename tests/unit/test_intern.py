@@ -27,9 +27,9 @@ KEYS = st.builds(
 
 def metric_in(cache: SeriesCache, resource: str = "{}", key: MetricKey = KEY) -> MetricEntry:
     entry = ResourceEntry(resource, "", {}, None)
-    cache.add_resource(resource.encode(), "", entry)
+    cache.add_resource((resource.encode(),), "", entry)
     scope = ScopeEntry(entry, '{"name":"s"}', "", None)
-    entry.scopes[b"", ""] = scope
+    entry.scopes[(b"",), ""] = scope
     metric = MetricEntry(scope, key, None)
     scope.metrics[key] = metric
     return metric
@@ -95,11 +95,11 @@ def test_the_least_recently_used_resource_goes_first() -> None:
     old, new = metric_in(cache, '{"r":1}'), metric_in(cache, '{"r":2}')
     register(cache, old, "{}")
     register(cache, new, "{}")
-    assert cache.resource(b'{"r":1}', "") is not None  # used again, so {"r":2} is the oldest
+    assert cache.resource((b'{"r":1}',), "") is not None  # used again, so {"r":2} is the oldest
     register(cache, metric_in(cache, '{"r":3}'), "{}")
     assert len(cache) == 2
-    assert cache.resource(b'{"r":2}', "") is None
-    assert cache.resource(b'{"r":1}', "") is not None
+    assert cache.resource((b'{"r":2}',), "") is None
+    assert cache.resource((b'{"r":1}',), "") is not None
 
 
 def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 from contextlib import closing
@@ -299,6 +300,28 @@ def test_a_file_that_vanished_is_noticed(path: Path, *, replaced: bool) -> None:
     assert backend.write(batch_of(point(2))).stored == 1
     assert count(backend) == 2
     backend.close()
+
+
+def test_a_file_that_vanishes_during_a_write_is_noticed(path: Path) -> None:
+    class Remover(logging.Handler):
+        """Removes the file as soon as a collision is logged, which is in mid-transaction."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            del record
+            path.unlink()
+
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(new_series=(series(1),)))
+    remover = Remover(logging.ERROR)
+    logger = logging.getLogger("exporter.backends.sqlite_series")
+    logger.addHandler(remover)
+    try:
+        with pytest.raises(BackendUnavailableError, match="the file was removed"):
+            backend.write(batch_of(point(2), new_series=(series(1, unit="By"),)))
+    finally:
+        logger.removeHandler(remover)
+        backend.close()
 
 
 def test_two_backends_of_one_process_keep_their_locks(path: Path) -> None:

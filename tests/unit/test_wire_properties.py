@@ -21,18 +21,25 @@ from otlp_kit.layouts import ENCODERS, random_layouts
 from otlp_kit.model import Expected, Identity, expect
 from otlp_kit.mutate import mutated_bytes
 from otlp_kit.observed import Definitions, observe
-from otlp_kit.strategies import requests, steady_requests
+from otlp_kit.strategies import BASE_UNIX_NANO, requests, steady_requests
 
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache
-from exporter.wire import Decoded, decode, decode_reference
+from exporter.wire import (
+    ANY_TIME,
+    AgeLimits,
+    Decoded,
+    TimeWindow,
+    decode,
+    decode_reference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from google.protobuf.message import Message
 
-    Decode = Callable[[bytes, SeriesCache], Decoded]
+    Decode = Callable[[bytes, SeriesCache, TimeWindow], Decoded]
 
 UPB: Final = ENCODERS[0]
 LAYOUTS: Final = st.one_of(st.sampled_from(ENCODERS), random_layouts(), random_layouts())
@@ -50,15 +57,18 @@ def damaged_copies(data: bytes) -> st.SearchStrategy[tuple[bytes, list[bytes]]]:
 class Stream:
     """A decoder with one cache, and every definition that it has handed out so far."""
 
-    def __init__(self, decoder: Decode, *, max_entries: int = 1_000_000) -> None:
+    def __init__(
+        self, decoder: Decode, *, max_entries: int = 1_000_000, window: TimeWindow = ANY_TIME
+    ) -> None:
         self._decoder = decoder
+        self._window = window
         self._cache = SeriesCache(max_entries=max_entries)
         self._definitions = Definitions()
 
     def feed(self, data: bytes) -> Expected | None:
         """What was stored and rejected; None for a DecodeError."""
         try:
-            decoded = self._decoder(data, self._cache)
+            decoded = self._decoder(data, self._cache, self._window)
         except DecodeError:
             return None
         return observe(decoded, self._definitions)
@@ -107,6 +117,22 @@ def test_a_request_is_stored_as_the_data_model_says(
     assert_stored(found, expected)
     assert found is not None
     assert found.places.keys() == expected.places.keys()
+
+
+# Ends of the time window that lie on and between the times that are drawn most.
+SECONDS: Final = st.integers(0, 5).map(lambda second: BASE_UNIX_NANO + second * 10**9)
+
+
+@both_decoders
+@given(request=REQUESTS, layout=LAYOUTS, ends=st.tuples(SECONDS, SECONDS))
+def test_points_and_exemplars_outside_the_time_window_are_not_stored(
+    decoder: Decode, request: ExportMetricsServiceRequest, layout: Any, ends: tuple[int, int]
+) -> None:
+    window = TimeWindow(*ends, BASE_UNIX_NANO, AgeLimits(max_past_days=1, max_future_days=1))
+    expected = expect(request, ends)
+    stream = Stream(decoder, window=window)
+    for _ in range(2):
+        assert_stored(stream.feed(encode(request, layout)), expected)
 
 
 @given(request=requests(most_faults=2))
