@@ -59,7 +59,7 @@ def test_the_python_example_reads_the_data(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.usefixtures("stored")
 def test_the_sql_example_reads_the_data() -> None:
     (block,) = [block for block in blocks("bash") if "sqlite3 openfinops" in block]
-    (statement,) = re.findall(r'sqlite3 openfinops_telemetry.db "(.*?)"', block, re.DOTALL)
+    (statement,) = re.findall(r"openfinops_telemetry.db <<'SQL'\n(.*?)SQL\n", block, re.DOTALL)
     connection = sqlite3.connect("openfinops_telemetry.db")
     rows = connection.execute(statement).fetchall()
     connection.close()

@@ -12,7 +12,7 @@ from typing import Final
 
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ExporterError
 
-__all__ = ["MEMORY", "READING", "is_lock", "translated", "translating"]
+__all__ = ["MEMORY", "READING", "is_lock", "this_user", "translated", "translating"]
 
 MEMORY: Final = "memory"  # where there is no path to name
 READING: Final = "reading"
@@ -74,7 +74,7 @@ def translated(error: Exception, operation: str, location: str) -> ExporterError
     if isinstance(error, OSError):
         return BackendRefusedError(
             f"sqlite {location}: {operation} failed: {error.strerror}; correct connection_string, "
-            f"or give user {os.geteuid()} the right to use the file and the folders above it"
+            f"or give user {this_user()} the right to use the file and the folders above it"
         )
     code = _primary_code(error)
     if code == sqlite3.SQLITE_CANTOPEN:
@@ -87,8 +87,13 @@ def translated(error: Exception, operation: str, location: str) -> ExporterError
     if name := getattr(error, "sqlite_errorname", None):
         text += f" ({name})"
     if advice:
-        text += "; " + advice.format(path=location, user=os.geteuid(), free=_free_space(location))
+        text += "; " + advice.format(path=location, user=this_user(), free=_free_space(location))
     return BackendUnavailableError(text) if retryable else BackendRefusedError(text)
+
+
+def this_user() -> str:
+    """Who needs a right that is missing: a number, or a phrase where users have none."""
+    return str(os.geteuid()) if hasattr(os, "geteuid") else "of this process"
 
 
 def _primary_code(error: Exception) -> int | None:
@@ -115,10 +120,10 @@ def _obstacle(path: Path) -> str:
     if not path.is_file():
         return "this is not a file; name a file in it"
     if not os.access(path, os.R_OK):
-        return f"user {os.geteuid()} may not read the file; change its owner or mode"
+        return f"user {this_user()} may not read the file; change its owner or mode"
     if not os.access(path.parent, os.W_OK):
         return (
-            f"user {os.geteuid()} may not write in the folder {path.parent}, where SQLite keeps "
+            f"user {this_user()} may not write in the folder {path.parent}, where SQLite keeps "
             "the -wal and -shm files beside the database; change its owner or mode, or copy the "
             "database to a folder of your own"
         )

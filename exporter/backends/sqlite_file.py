@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from exporter.backends.sqlite_errors import translating
+from exporter.backends.sqlite_errors import this_user, translating
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 
 __all__ = ["APPLICATION_ID", "FileIdentity", "create_private", "is_ours", "path_of"]
@@ -115,7 +115,7 @@ def create_private(path: Path) -> None:
         return  # another process was quicker, and made it just so
     except OSError as error:
         raise BackendRefusedError(
-            f"sqlite {path}: cannot create the file: {error.strerror}; give user {os.geteuid()} "
+            f"sqlite {path}: cannot create the file: {error.strerror}; give user {this_user()} "
             f"the right to write in {path.parent}, or choose another path"
         ) from error
 

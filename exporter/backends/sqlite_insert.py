@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from exporter.backends.sqlite_rows import Rows, Table
 
-__all__ = ["insert_rows"]
+__all__ = ["insert_rows", "statement_rows"]
 
 _MOST_ROWS: Final = 4096
 _MOST_PADDING: Final = 4  # at most a quarter of the rows left

@@ -140,7 +140,9 @@ def _table(lines: tuple[Line, ...], *, wide: bool) -> Table:
     table.add_column("METRIC", no_wrap=True)
     for header in columns:
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("TREND", style="green", no_wrap=True, min_width=_TREND_COLUMNS)
+    table.add_column(
+        "TREND", style="green", no_wrap=True, min_width=_TREND_COLUMNS if wide else None
+    )
     before = ""
     for line in lines:
         name = Text(line.metric_name, style="dim" if line.metric_name == before else "cyan")

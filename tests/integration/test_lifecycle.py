@@ -1,6 +1,7 @@
 """How `serve` starts, runs and stops, shown on real processes."""
 
 import logging
+import queue
 import re
 import signal
 import sqlite3
@@ -248,7 +249,26 @@ def test_a_configuration_file_is_used_only_when_it_is_named(tmp_path: Path) -> N
         assert program.stop() == 0
 
 
-def test_log_level_error_leaves_nothing_to_say(tmp_path: Path) -> None:
+def test_connection_limits_of_the_file_reach_grpc(tmp_path: Path) -> None:
+    (tmp_path / "otel.yaml").write_text(
+        "receivers: {otlp: {protocols: {grpc: {endpoint: 'localhost:0', max_concurrent_streams: 5, "
+        "keepalive: {server_parameters: {max_connection_idle: 300ms, time: 10s, timeout: 5s}, "
+        "enforcement_policy: {min_time: 5s, permit_without_stream: true}}}}}}"
+    )
+    states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+    with Program("serve", "--config", "otel.yaml", cwd=tmp_path) as program:
+        with grpc.insecure_channel(program.wait_until_listening()) as channel:
+            channel.subscribe(states.put)
+            assert states.get(timeout=30) is grpc.ChannelConnectivity.IDLE
+            export(channel, 1_700_000_000_000_000_000)
+            while states.get(timeout=30) is not grpc.ChannelConnectivity.READY:
+                pass
+            # The receiver closes a connection that had nothing to do.
+            assert states.get(timeout=30) is grpc.ChannelConnectivity.IDLE
+        assert program.stop() == 0
+
+
+def test_a_higher_log_level_leaves_out_what_is_below(tmp_path: Path) -> None:
     env = environment(OPENFINOPS_NO_SUCH_KEY="1")
     arguments = ("serve", "--endpoint", "localhost:0", "--log-level")
     with Program(*arguments, "warning", cwd=tmp_path, env=env) as program:
