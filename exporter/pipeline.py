@@ -28,13 +28,14 @@ from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, SeriesCac
 from exporter.model import Batch
 from exporter.retry import delay_seconds
 from exporter.stats import Counters, Snapshot
-from exporter.wire import Rejections, decode
+from exporter.wire import AgeLimits, Rejections, decode
 
 __all__ = ["Pipeline"]
 
 _log = logging.getLogger(__name__)
 
 _CLEANUP_INTERVAL_SECONDS: Final = 3600.0
+_REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0
 _SECONDS_PER_DAY: Final = 86_400
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000
 
@@ -49,6 +50,8 @@ class Pipeline:
         max_queued_entries: accepted data points that may wait for a slow backend; beyond it
             `submit` refuses. A request is taken whole, so the last one may pass the bound.
         retention_days: older points are deleted at start and then hourly; None keeps all.
+        max_past_days: points older than this on arrival are rejected; None takes any.
+        max_future_days: likewise of points that are ahead of this machine's clock.
         cluster_id_attributes: see `SeriesCache`.
         node_id_attributes: see `SeriesCache`.
     """
@@ -61,6 +64,8 @@ class Pipeline:
         batch_interval_seconds: float = 60.0,
         max_queued_entries: int = 1_000_000,
         retention_days: float | None = None,
+        max_past_days: float | None = None,
+        max_future_days: float | None = None,
         cluster_id_attributes: Sequence[str] = CLUSTER_ID_ATTRIBUTES,
         node_id_attributes: Sequence[str] = NODE_ID_ATTRIBUTES,
     ) -> None:
@@ -70,6 +75,7 @@ class Pipeline:
         )
         self._max_queued_entries = max_queued_entries
         self._retention_days = retention_days
+        self._age_limits = AgeLimits(max_past_days, max_future_days)
         self._series = SeriesCache(
             cluster_id_attributes=cluster_id_attributes, node_id_attributes=node_id_attributes
         )
@@ -83,6 +89,7 @@ class Pipeline:
         self._stopping = False
         self._give_up_at: float | None = None
         self._writer: threading.Thread | None = None
+        self._log_rejections_at = 0.0
 
     def start(self) -> None:
         """Open the backend and begin to write.
@@ -111,7 +118,7 @@ class Pipeline:
             self._counters.add(requests=1)
             self._check_open()
             try:
-                decoded = decode(data, self._series)
+                decoded = decode(data, self._series, self._age_limits.window(time.time_ns()))
             except DecodeError:
                 self._counters.add(requests_undecodable=1)
                 raise
@@ -119,7 +126,7 @@ class Pipeline:
                 self._counters.add(requests_turned_away=1)
                 raise
             self._take(decoded.batch)
-            self._counters.add(points_rejected=decoded.rejections.total)
+            self._note(decoded.rejections)
         return decoded.rejections
 
     def flush(self, timeout_seconds: float = 10.0) -> bool:
@@ -187,6 +194,17 @@ class Pipeline:
             points_accepted=entries, points_queued=entries, series_new=len(batch.new_series)
         )
         self._changed.notify_all()
+
+    def _note(self, rejections: Rejections) -> None:
+        # Senders may not show what a partial_success says (the Python SDK does not), so it is
+        # logged here too, but not for every request of a sender that is always wrong.
+        if not rejections.counts:
+            return
+        self._counters.add(points_rejected=rejections.total)
+        now = time.monotonic()
+        if now >= self._log_rejections_at:
+            self._log_rejections_at = now + _REJECTIONS_LOGGED_EVERY_SECONDS
+            _log.warning("%s (further ones are counted for a minute)", rejections.message())
 
     def _run(self) -> None:
         clean_at = time.monotonic()

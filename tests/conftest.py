@@ -1,3 +1,3 @@
 """Options and fixtures that every test may use."""
 
-pytest_plugins = ["otlp_kit.plugin"]
+pytest_plugins = ["otlp_kit.plugin", "engines.fixtures"]

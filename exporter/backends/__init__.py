@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from exporter.backends.base import Backend
 from exporter.backends.memory import MemoryBackend
+from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.errors import ConfigError
 
 __all__ = ["open_backend"]
-
-_PLANNED: Final = ("postgresql", "timescaledb")
 
 
 def open_backend(
@@ -20,14 +18,20 @@ def open_backend(
     *,
     max_memory_entries: int,
     read_only: bool = False,
+    enable_compression: bool | None = None,
+    retention_days: float | None = None,
 ) -> Backend:
     """The backend of a name, not started yet.
 
     Args:
-        backend: "memory" or "sqlite".
+        backend: "memory", "sqlite", "postgresql" or "timescaledb".
         connection_string: where the data is; memory needs none and ignores it.
         max_memory_entries: how many rows memory keeps, over all its tables.
         read_only: only ever read.
+        enable_compression: whether the database compresses old rows; timescaledb only.
+        retention_days: how old rows become before the database deletes them by itself, also while
+            no exporter runs; timescaledb only. For both, None leaves the database's policies as
+            they are.
 
     Raises:
         ConfigError: no such backend, or the connection string is missing or not for it.
@@ -46,6 +50,24 @@ def open_backend(
                 "sqlite:///openfinops_telemetry.db"
             )
         return SQLiteBackend(connection_string, read_only=read_only)
-    if backend in _PLANNED:
-        raise ConfigError(f"backend {backend} is not available in this version yet; use sqlite")
-    raise ConfigError(f"backend {backend!r} is unknown; use memory or sqlite")
+    if backend == "postgresql":
+        if not connection_string:
+            raise ConfigError(
+                "backend postgresql needs connection_string, for example "
+                "postgresql://user:password@localhost:5432/openfinops"
+            )
+        return PostgreSQLBackend(connection_string, read_only=read_only)
+    if backend == "timescaledb":
+        if not connection_string:
+            raise ConfigError(
+                "backend timescaledb needs connection_string, for example "
+                "postgresql://user:password@localhost:5432/openfinops"
+            )
+        return timescaledb_backend(
+            connection_string,
+            options=Options(enable_compression=enable_compression, retention_days=retention_days),
+            read_only=read_only,
+        )
+    raise ConfigError(
+        f"backend {backend!r} is unknown; use memory, sqlite, postgresql or timescaledb"
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from exporter.backends.dialect import Dialect
-from exporter.model import Batch, WriteResult
+from exporter.model import Batch, StoreSizes, WriteResult
 
 __all__ = ["Backend"]
 
@@ -46,6 +46,19 @@ class Backend(Protocol):
 
     def delete_before(self, time_unix_nano: int) -> int:
         """Delete the points and exemplars older than this; returns how many rows went."""
+
+    def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
+        """How many rows of each fact table `delete_before` would delete now; changes nothing.
+
+        Every fact table is a key, in the order of `sizes`. What counting would take long is
+        estimated where `sizes` estimates it.
+        """
+
+    def sizes(self) -> StoreSizes:
+        """How much is stored, without reading tables whole where that would take minutes.
+
+        Like `fetch`, from any thread and also on a store that is open for reading only.
+        """
 
     def close(self) -> None:
         """Let go of the store; what `write` returned for is safe."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["SQLITE", "Dialect"]
+__all__ = ["POSTGRESQL", "SQLITE", "Dialect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,15 @@ class Dialect:
         glob_pattern: `*` and `?` in the spelling that `glob` wants; all else is literal.
         attribute_equals: true or false, NULL if the JSON object `{document}` has no member
             `{key}`. A string equals `{text}`; a number equals `{number}` (NULL: no number
-            asked for); true, false and null equal their names; arrays and objects their JSON.
+            asked for); true, false and null equal their names; arrays and objects their JSON
+            `{json}` (NULL: no array or object asked for).
         members: a SELECT of series_id, grp and cumulative out of `{members}`, a JSON array of
             arrays of three integers. series_id must have the column's own type there, or the
             join with the points cannot use an index.
         array_items: a row source in FROM that has the 0-based `key` and the numeric `value` of
             each element of the JSON array `{array}`; NULL is an empty array.
+        number_array: the type of a column that holds an array of measurements.
+        count_array: the type of a column that holds an array of counts.
         look_up_join: the join that keeps the points as the outer loop, so that their order by
             time is kept and the small side is looked up.
     """
@@ -46,6 +49,8 @@ class Dialect:
     attribute_equals: str
     members: str
     array_items: str
+    number_array: str
+    count_array: str
     look_up_join: str
 
 
@@ -82,5 +87,57 @@ SQLITE = Dialect(
             json_extract(value, '$[2]') AS cumulative
         FROM json_each({members})""",
     array_items="json_each({array})",
+    number_array="TEXT",
+    count_array="TEXT",
     look_up_join="CROSS JOIN",
+)
+
+
+def _like_pattern(pattern: str) -> str:
+    for literal in ("\\", "%", "_"):
+        pattern = pattern.replace(literal, f"\\{literal}")
+    return pattern.replace("*", "%").replace("?", "_")
+
+
+# The driver takes a bare percent sign for a placeholder's, so there is none here.
+POSTGRESQL = Dialect(
+    name="postgresql",
+    placeholder="%s",
+    # extract() answers with a numeric, which is exact.
+    micros="CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)",
+    # Seconds and microseconds apart: a factor of an interval is a double, and loses the last
+    # digit of microseconds after 2255.
+    instant="""(
+        TIMESTAMPTZ 'epoch' + CAST({micros} AS BIGINT) / 1000000 * INTERVAL '1 second'
+        + mod(CAST({micros} AS BIGINT), 1000000) * INTERVAL '1 microsecond'
+    )""",
+    # NULLIF would turn counts into doubles.
+    number="CASE WHEN {value} <> CAST('NaN' AS DOUBLE PRECISION) THEN {value} END",
+    glob="{column} LIKE {pattern}",
+    glob_pattern=_like_pattern,
+    attribute_equals="""(
+        SELECT CASE jsonb_typeof(member.value)
+            WHEN 'string' THEN member.value #>> '{{}}' = {text}
+            WHEN 'number' THEN
+                COALESCE(CAST(member.value #>> '{{}}' AS NUMERIC) = {number}, FALSE)
+            WHEN 'boolean' THEN CAST(member.value AS TEXT) = {text}
+            WHEN 'null' THEN {text} = 'null'
+            ELSE COALESCE(member.value = CAST({json} AS JSONB), FALSE)
+        END
+        FROM (SELECT {document} -> {key} AS value) AS member
+        WHERE member.value IS NOT NULL
+    )""",
+    members="""
+        SELECT
+            CAST(item ->> 0 AS BIGINT) AS series_id,
+            CAST(item ->> 1 AS INTEGER) AS grp,
+            CAST(item ->> 2 AS INTEGER) AS cumulative
+        FROM jsonb_array_elements(CAST({members} AS JSONB)) AS item""",
+    array_items="""LATERAL (
+        SELECT place - 1 AS key, CAST(element AS DOUBLE PRECISION) AS value
+        FROM unnest({array}) WITH ORDINALITY AS items (element, place)
+    )""",
+    number_array="DOUBLE PRECISION[]",
+    count_array="NUMERIC(20, 0)[]",
+    look_up_join="JOIN",
 )

@@ -29,9 +29,10 @@ from exporter.backends.sqlite_connection import (
 )
 from exporter.backends.sqlite_errors import MEMORY, READING, translating
 from exporter.backends.sqlite_schema import migrate
+from exporter.backends.sqlite_sizes import count_rows_before, has_dbstat, read_sizes
 from exporter.backends.sqlite_write import Written, write_batch
 from exporter.errors import BackendRefusedError, ConfigError
-from exporter.model import Batch, WriteResult
+from exporter.model import Batch, StoreSizes, WriteResult
 
 __all__ = ["MemoryBackend"]
 
@@ -118,6 +119,16 @@ class MemoryBackend:
                 deleted = delete_older(connection, time_unix_nano // 1_000)
             self._rows -= deleted
         return deleted
+
+    def count_before(self, time_unix_nano: int) -> dict[str, int]:
+        """How many rows of each table `delete_before` would delete now; counted."""
+        with translating("counting old rows", MEMORY), self._using() as connection:
+            return count_rows_before(connection, time_unix_nano // 1_000)
+
+    def sizes(self) -> StoreSizes:
+        """How much is stored; the bytes are of this process's memory."""
+        with translating("measuring the store", MEMORY), self._using() as connection:
+            return read_sizes(connection, dbstat=has_dbstat(connection))
 
     def close(self) -> None:
         """Let go of everything that is stored."""

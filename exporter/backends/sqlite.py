@@ -30,9 +30,15 @@ from exporter.backends.sqlite_errors import READING, is_lock, translating
 from exporter.backends.sqlite_file import FileIdentity, create_private, is_ours, path_of
 from exporter.backends.sqlite_readers import ReaderPool
 from exporter.backends.sqlite_schema import applied_versions, mark_as_ours, migrate
+from exporter.backends.sqlite_sizes import (
+    bytes_of_files,
+    count_rows_before,
+    has_dbstat,
+    read_sizes,
+)
 from exporter.backends.sqlite_write import write_batch
 from exporter.errors import BackendRefusedError
-from exporter.model import Batch, WriteResult
+from exporter.model import Batch, StoreSizes, WriteResult
 
 __all__ = ["SQLiteBackend"]
 
@@ -126,6 +132,20 @@ class SQLiteBackend:
             if deleted:
                 give_back_space(self._writing)
         return deleted
+
+    def count_before(self, time_unix_nano: int) -> dict[str, int]:
+        """How many rows of each table `delete_before` would delete now; counted."""
+        with translating("counting old rows", self.location), self._reading() as connection:
+            return count_rows_before(connection, time_unix_nano // 1_000)
+
+    def sizes(self) -> StoreSizes:
+        """How much is stored: rows are counted, which reads the file once."""
+        with translating("measuring the file", self.location), self._reading() as connection:
+            return read_sizes(
+                connection,
+                total_bytes=bytes_of_files(self._path),
+                dbstat=has_dbstat(connection),
+            )
 
     def close(self) -> None:
         """Close every connection; reads that are under way end with an error."""

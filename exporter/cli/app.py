@@ -14,9 +14,11 @@ import typer
 
 from exporter.cli import output
 from exporter.cli.check import check
+from exporter.cli.cleanup import cleanup
 from exporter.cli.demo import demo
 from exporter.cli.query import app as query_app
 from exporter.cli.serve import serve
+from exporter.cli.stats import stats
 from exporter.errors import ExporterError
 
 __all__ = ["app", "run"]
@@ -37,6 +39,8 @@ app.command()(serve)
 app.command()(demo)
 app.command()(check)
 app.add_typer(query_app, name="query")
+app.command()(stats)
+app.command()(cleanup)
 
 
 def run() -> int:

@@ -80,8 +80,16 @@ def _is_key_value(text: str) -> bool:
     return "=" in text.partition("/")[0]
 
 
-def backend_for(settings: config.ExporterSettings, *, read_only: bool = False) -> Backend:
+def backend_for(
+    settings: config.ExporterSettings, *, read_only: bool = False, serving: bool = False
+) -> Backend:
     """The backend that the settings name, not yet opened.
+
+    Args:
+        settings: what was configured.
+        read_only: only ever read.
+        serving: let what the database does by itself follow the settings. A command that passes by
+            may have been started with others than the receiver.
 
     Raises:
         ConfigError: there is no such backend.
@@ -91,6 +99,8 @@ def backend_for(settings: config.ExporterSettings, *, read_only: bool = False) -
         settings.connection_string,
         max_memory_entries=settings.max_memory_entries,
         read_only=read_only,
+        enable_compression=settings.enable_compression if serving else None,
+        retention_days=settings.retention_days if serving else None,
     )
 
 

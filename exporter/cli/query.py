@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -25,6 +26,19 @@ app: Final = typer.Typer(
 )
 
 _Row = dict[str, Any]
+
+# Columns of the list of metrics, and how wide a terminal must be to show them as well; names of
+# metrics are there to be copied, and a narrow table would break them.
+_LIST_COLUMNS: Final = {
+    "metric_name": 0,
+    "metric_type": 0,
+    "unit": 0,
+    "series": 0,
+    "points": 0,
+    "last_timestamp": 100,
+    "first_timestamp": 130,
+    "description": 130,
+}
 
 
 class Format(StrEnum):
@@ -183,7 +197,9 @@ def list_metrics(
     """
     with opened_for_reading(load_settings(config, db=db).exporter) as backend:
         rows = Reader(backend).list_metrics(with_counts=counts)
-    _show(rows, len(rows), fmt)
+    width = output.console(sys.stdout).width
+    columns = [name for name, needed in _LIST_COLUMNS.items() if width >= needed]
+    _show(rows, len(rows), fmt, columns=columns)
 
 
 @app.command()
@@ -232,15 +248,25 @@ def _attributes(pairs: Sequence[str] | None) -> Mapping[str, str]:
     return attributes
 
 
-def _show(rows: Sequence[_Row], limit: int, fmt: Format) -> None:
-    """Write the rows; say so if there are more than the limit."""
+def _show(
+    rows: Sequence[_Row], limit: int, fmt: Format, *, columns: Sequence[str] | None = None
+) -> None:
+    """Write the rows; say so if there are more than the limit.
+
+    Args:
+        rows: may be one more than the limit.
+        limit: most to show.
+        fmt: how.
+        columns: of a table, in place of those that the table itself chooses.
+    """
     shown = rows[:limit]
     if fmt is Format.JSON:
         output.print_data(render_json(shown))
     elif fmt is Format.CSV:
         output.print_data(render_csv(shown))
     elif shown:
-        output.print_rich(render_table(shown))
+        there = None if columns is None else [key for key in columns if key in shown[0]]
+        output.print_rich(render_table(shown, columns=there))
     else:
         output.print_note("Nothing matches; `query list` and `query series` show what there is.")
     if len(rows) > limit:

@@ -28,7 +28,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.backend = backend_for(settings.exporter)
+        self.backend = backend_for(settings.exporter, serving=True)
         self.pipeline = _pipeline_for(settings.exporter, self.backend)
         self._receiver: Receiver | None = None
 
@@ -93,6 +93,8 @@ def _pipeline_for(settings: ExporterSettings, backend: Backend) -> Pipeline:
         batch_interval_seconds=settings.batch_interval_seconds,
         max_queued_entries=settings.max_queued_entries,
         retention_days=settings.retention_days,
+        max_past_days=settings.max_past_days,
+        max_future_days=settings.max_future_days,
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
     )

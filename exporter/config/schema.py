@@ -240,6 +240,22 @@ class Openfinops(Section):
         gt=0,
         le=100 * _YEAR_DAYS,
     )
+    max_past_days: Annotated[float | None, _Number, _NotNothing] = _key(
+        None,
+        "a number above 0, at most 36500",
+        "Data points that are older than this when they arrive are rejected by name. Without it "
+        "any age is taken, until retention_days deletes it.",
+        gt=0,
+        le=100 * _YEAR_DAYS,
+    )
+    max_future_days: Annotated[float, _Number] = _key(
+        7.0,
+        "a number above 0, at most 36500",
+        "Data points that are further ahead of this machine's clock than this are rejected by "
+        "name: a sender whose clock is wrong must not fill partitions of the year 2255.",
+        gt=0,
+        le=100 * _YEAR_DAYS,
+    )
     batch_size: _Count = _key(
         100,
         "a whole number from 1 to 1000000",

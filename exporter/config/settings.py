@@ -52,13 +52,15 @@ class ReceiverSettings:
 class ExporterSettings:
     """Where rows are kept, and how they get there.
 
-    `connection_string` is None for the backend memory. It may hold a password, so it is left
-    out of the repr; `redacted_connection_string` is for people.
+    `max_past_days` is None for any age. `connection_string` is None for the backend memory. It
+    may hold a password, so it is left out of the repr; `redacted_connection_string` is for people.
     """
 
     backend: str
     connection_string: str | None = field(repr=False)
     retention_days: float
+    max_past_days: float | None
+    max_future_days: float
     batch_size: int
     batch_interval_seconds: float
     enable_compression: bool
@@ -106,6 +108,8 @@ def settings_from(layer: Layer, source: str) -> Settings:
             backend=written.backend,
             connection_string=None if written.backend == "memory" else written.connection_string,
             retention_days=written.retention_days,
+            max_past_days=written.max_past_days,
+            max_future_days=written.max_future_days,
             batch_size=written.batch_size,
             batch_interval_seconds=written.batch_interval_seconds,
             enable_compression=written.enable_compression,

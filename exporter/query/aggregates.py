@@ -38,7 +38,7 @@ from exporter.query.grouping import Group, Member
 from exporter.query.history import TABLE_OF_TYPE
 from exporter.query.levels import extreme, last, oldest, statistic
 from exporter.query.scope import Scope
-from exporter.query.sql import Sql, sql
+from exporter.query.sql import Sql
 
 __all__ = ["Aggregation", "aggregate_rows", "require_answerable"]
 
@@ -166,7 +166,7 @@ def _number_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iter
     if aggregation.is_growth:
         statement = growth(scope, VALUES, aggregation.name)
     elif aggregation.name == "last":
-        statement = last(scope, "system_metrics", sql("m.value"), sql("m.value"))
+        statement = last(scope, "system_metrics", "value", ("value",))
     else:
         statement = statistic(scope, aggregation.name)
     for bucket, group, value in fetch(statement):

@@ -15,6 +15,8 @@ A start that equals its point's time is no start: the sender did not see the cou
 (OpenTelemetry metrics data model, "Cumulative streams: handling unknown start time"). A first
 point of which no more is known is a starting value and no change. Deltas are changes as they are.
 
+A point of the same time as the one before is that point stored twice, and changes nothing.
+
 Starts are believed, so that a job that counts once and ends is counted. The price: a sender that
 tells the bytes since boot with the start of its own process has all of them in its first increase.
 Nothing on the wire tells the two apart. A rate leaves first points out.
@@ -86,6 +88,7 @@ def changes(scope: Scope, source: Source) -> Sql:
                    CASE fresh WHEN 1 THEN total ELSE total - previous_total END AS total_change
             FROM (SELECT pairs.*, {fresh} AS fresh FROM pairs) AS judged
             WHERE time >= {first} AND fresh IS NOT NULL
+                AND (previous_time IS NULL OR previous_time < time)
         )
         """,
         chosen=scope.series_table(),

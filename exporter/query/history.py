@@ -36,24 +36,27 @@ _SERIES_COLUMNS: Final = (
     "resource",
 )
 
-# What a table lacks is a NULL of this type, so that the three can be one UNION in any database.
+# What a table lacks is a NULL of this type, so that the three can be one UNION in any database;
+# the names in braces are of the dialect.
+_NUMBER_ARRAY: Final = "{number_array}"
+_COUNT_ARRAY: Final = "{count_array}"
 _POINT_COLUMNS: Final = {
     "value": "DOUBLE PRECISION",
     "count": "BIGINT",
     "sum": "DOUBLE PRECISION",
     "min": "DOUBLE PRECISION",
     "max": "DOUBLE PRECISION",
-    "bounds": "TEXT",
-    "bucket_counts": "TEXT",
+    "bounds": _NUMBER_ARRAY,
+    "bucket_counts": _COUNT_ARRAY,
     "scale": "INTEGER",
     "zero_count": "BIGINT",
     "zero_threshold": "DOUBLE PRECISION",
     "positive_offset": "INTEGER",
-    "positive_counts": "TEXT",
+    "positive_counts": _COUNT_ARRAY,
     "negative_offset": "INTEGER",
-    "negative_counts": "TEXT",
-    "quantiles": "TEXT",
-    "quantile_values": "TEXT",
+    "negative_counts": _COUNT_ARRAY,
+    "quantiles": _NUMBER_ARRAY,
+    "quantile_values": _NUMBER_ARRAY,
 }
 _COLUMNS_OF_TABLE: Final = {
     "system_metrics": ("value",),
@@ -134,17 +137,22 @@ def _points(
         """,
         time=sql(dialect.micros, time=sql("m.timestamp")),
         start=sql(dialect.micros, time=sql("m.start_timestamp")),
-        columns=joined(", ", [_column(table, name) for name in _POINT_COLUMNS]),
+        columns=joined(", ", [_column(table, name, dialect) for name in _POINT_COLUMNS]),
         table=Sql((table,)),
         condition=condition,
         limit=limit,
     )
 
 
-def _column(table: str, name: str) -> Sql:
+def _column(table: str, name: str, dialect: Dialect) -> Sql:
     if name in _COLUMNS_OF_TABLE[table]:
         return Sql((f'm."{name}"',))
-    return Sql((f'CAST(NULL AS {_POINT_COLUMNS[name]}) AS "{name}"',))
+    column_type = sql(
+        _POINT_COLUMNS[name],
+        number_array=Sql((dialect.number_array,)),
+        count_array=Sql((dialect.count_array,)),
+    )
+    return sql("CAST(NULL AS {type}) AS {name}", type=column_type, name=Sql((f'"{name}"',)))
 
 
 def _names(source: str, names: Iterable[str]) -> Sql:

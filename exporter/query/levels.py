@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from exporter.query.scope import Scope
-from exporter.query.sql import Sql, sql
+from exporter.query.sql import Sql, joined, sql
 
 __all__ = ["extreme", "last", "oldest", "statistic"]
 
@@ -63,42 +64,41 @@ def extreme(scope: Scope, aggregation: str) -> Sql:
     )
 
 
-def last(scope: Scope, table: str, recorded: Sql, columns: Sql) -> Sql:
+def last(scope: Scope, table: str, recorded: str, columns: Sequence[str]) -> Sql:
     """Rows of bucket, grp and some columns of the newest recorded point of each.
 
     Args:
         scope: which series.
         table: where their points are.
-        recorded: a column of the table `m` that is NULL for a point without a recorded value.
-        columns: of the table `m`.
+        recorded: the column of the table that is NULL for a point without a recorded value.
+        columns: of the table.
     """
     bucket = scope.bucket(scope.time(sql("m.timestamp")))
     return sql(
         """
         WITH {chosen},
         ranked AS (
-            SELECT m.timestamp, m.series_id, {bucket} AS bucket, c.grp AS grp,
+            SELECT {bucket} AS bucket, c.grp AS grp, {columns},
                    ROW_NUMBER() OVER (
                        PARTITION BY {bucket}, c.grp ORDER BY m.timestamp DESC, m.series_id DESC
                    ) AS place
             {points} AND {recorded} IS NOT NULL
         )
-        SELECT ranked.bucket AS bucket, ranked.grp AS grp, {columns}
-        FROM ranked
-        {look_up} {table} AS m
-            ON m.timestamp = ranked.timestamp AND m.series_id = ranked.series_id
-        WHERE ranked.place = 1
+        SELECT bucket, grp, {names} FROM ranked WHERE place = 1
         {tail}
         """,
         chosen=scope.series_table(),
         bucket=bucket,
         points=scope.points(table, scope.time_range),
-        recorded=recorded,
-        columns=columns,
-        look_up=Sql((scope.dialect.look_up_join,)),
-        table=Sql((table,)),
+        recorded=_column(recorded),
+        columns=joined(", ", [_column(name) for name in columns]),
+        names=Sql((", ".join(columns),)),
         tail=scope.tail(),
     )
+
+
+def _column(name: str) -> Sql:
+    return Sql((f"m.{name}",))
 
 
 def oldest(scope: Scope, table: str) -> Sql:

@@ -21,6 +21,7 @@ from exporter.query.history import TABLE_OF_TYPE, history_rows, history_statemen
 from exporter.query.scope import Scope
 from exporter.query.selection import Filters, TimeRange, row_limit, series_condition
 from exporter.query.sql import Sql, sql
+from exporter.query.storage import sizes_as_dict
 from exporter.query.times import Time, duration_micros
 
 __all__ = ["Reader"]
@@ -190,6 +191,18 @@ class Reader:
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
         return series_rows(self._fetch(series_statement(condition, most)))
+
+    def store_sizes(self) -> dict[str, Any]:
+        """How much is stored; see `exporter.model.StoreSizes` for what each number means.
+
+        Returns:
+            A dict with series (how many), total_bytes, free_bytes (None: unknown) and tables, a
+            list of dicts with table, rows, rows_are_exact, size_bytes, oldest_timestamp and
+            newest_timestamp (epoch seconds; None: there are no rows), times_are_exact,
+            partitions, compressed_partitions and compression_ratio (None: has none).
+        """
+        self._settle()
+        return sizes_as_dict(self._backend.sizes())
 
     def _settle(self) -> None:
         if self._flush is not None:

@@ -86,10 +86,17 @@ def _name_condition(metric_name: str, dialect: Dialect) -> Sql:
 
 def _attribute_condition(key: str, value: object, dialect: Dialect) -> Sql:
     text = value if isinstance(value, str) else json.dumps(value)
-    number = _number(text)
+    number, composite = _number(text), _composite(text)
 
     def equals(document: Sql) -> Sql:
-        return sql(dialect.attribute_equals, document=document, key=key, text=text, number=number)
+        return sql(
+            dialect.attribute_equals,
+            document=document,
+            key=key,
+            text=text,
+            number=number,
+            json=composite,
+        )
 
     return sql(
         "COALESCE({point}, {resource}, FALSE)",
@@ -101,9 +108,21 @@ def _attribute_condition(key: str, value: object, dialect: Dialect) -> Sql:
 def _number(text: str) -> int | float | None:
     if not _JSON_NUMBER.fullmatch(text):
         return None
-    if text.lstrip("-").isdigit() and len(text) <= 18:
-        return int(text)  # exact, where a double would not be
+    if text.lstrip("-").isdigit() and -(2**63) <= (whole := int(text)) < 2**63:
+        return whole  # exact, where a double would not be
     return float(text)
+
+
+def _composite(text: str) -> str | None:
+    """The text if it is a JSON array or object that can be stored, else None."""
+    if not text.startswith(("[", "{")):
+        return None
+    try:
+        plain = json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False)
+        plain.encode()
+    except (ValueError, RecursionError):
+        return None
+    return None if r"\u0000" in plain else plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from exporter.model import Batch, HistogramPoint, Series, SummaryPoint
 
-__all__ = ["Key", "PlainStore", "comparable", "definition"]
+__all__ = ["Key", "PlainStore", "comparable", "definition", "without_repeats"]
 
 Key = tuple[int, int]
 
@@ -27,11 +30,12 @@ class PlainStore:
     histograms: dict[Key, dict[str, Any]] = field(default_factory=dict)
     summaries: dict[Key, dict[str, Any]] = field(default_factory=dict)
     exemplars: set[tuple[Any, ...]] = field(default_factory=set)
+    keeps_nul: bool = field(default=True, compare=False)
 
     def write(self, batch: Batch) -> int:
         """Store a batch without collisions; returns how many distinct data points it has."""
         for one in batch.new_series:
-            self.series[one.series_id] = definition(one)
+            self.series[one.series_id] = self._kept(definition(one))
         points = dict(_point(batch, index) for index in range(len(batch.points)))
         histograms = {_key(one): _histogram(one) for one in batch.histograms}
         summaries = {_key(one): _summary(one) for one in batch.summaries}
@@ -43,13 +47,23 @@ class PlainStore:
                 micros(one.time_unix_nano),
                 one.series_id,
                 comparable(one.value),
-                one.trace_id,
-                one.span_id,
-                one.attributes,
+                self._kept(one.trace_id),
+                self._kept(one.span_id),
+                _canonical(self._kept(json.loads(one.attributes))),
             )
             for one in batch.exemplars
         }
         return len(points) + len(histograms) + len(summaries)
+
+    def _kept(self, value: Any) -> Any:
+        """Text as the store has it, wherever it is in a value."""
+        if self.keeps_nul:
+            return value
+        if isinstance(value, str):
+            return value.replace("\0", "\ufffd")
+        if isinstance(value, dict):
+            return {self._kept(key): self._kept(item) for key, item in value.items()}
+        return [self._kept(item) for item in value] if isinstance(value, list) else value
 
 
 def definition(series: Series) -> dict[str, Any]:
@@ -58,6 +72,36 @@ def definition(series: Series) -> dict[str, Any]:
         name: json.loads(getattr(series, name)) for name in ("resource", "scope", "attributes")
     }
     return asdict(series) | parsed
+
+
+def without_repeats(written: Iterable[Batch]) -> list[Batch]:
+    """The batches with only the first point of each series and microsecond, and exemplar."""
+    seen: set[object] = set()
+
+    def is_first(*key: object) -> bool:
+        new = key not in seen
+        seen.add(key)
+        return new
+
+    return [
+        replace(
+            batch,
+            points=batch.points.take(
+                np.array(
+                    [
+                        index
+                        for index in range(len(batch.points))
+                        if is_first("point", _point(batch, index)[0])
+                    ],
+                    np.intp,
+                )
+            ),
+            histograms=tuple(one for one in batch.histograms if is_first("histogram", _key(one))),
+            summaries=tuple(one for one in batch.summaries if is_first("summary", _key(one))),
+            exemplars=tuple(one for one in batch.exemplars if is_first("exemplar", repr(one))),
+        )
+        for batch in written
+    ]
 
 
 def comparable(value: float | None) -> float | str | None:
@@ -115,6 +159,10 @@ def _summary(one: SummaryPoint) -> dict[str, Any]:
         "quantiles": _list(one.quantiles),
         "quantile_values": _list(one.values),
     }
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _list(values: tuple[float, ...]) -> list[float | str | None]:

@@ -18,7 +18,7 @@ class Program:
     """One running program; at the end of the `with` block it is gone."""
 
     def __init__(
-        self, name: str, path: Path, *arguments: object, wrapper: tuple[str, ...] = ()
+        self, name: str, path: Path | str, *arguments: object, wrapper: tuple[str, ...] = ()
     ) -> None:
         command = [*wrapper, sys.executable, str(_WORKER), name, str(path), *map(str, arguments)]
         self._process = subprocess.Popen(

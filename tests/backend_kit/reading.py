@@ -8,7 +8,8 @@ The answers are in the terms of `plain`, so a test compares the two with ==.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
 
 from backend_kit.plain import Key, PlainStore, comparable
 from exporter.backends.base import Backend
@@ -23,6 +24,8 @@ __all__ = [
     "stored_series",
     "stored_summaries",
 ]
+
+_T = TypeVar("_T")
 
 FACT_TABLES: Final = (
     "system_metrics",
@@ -96,7 +99,9 @@ def stored_points(backend: Backend) -> dict[Key, tuple[Any, ...]]:
         f"SELECT {_micros(backend, 'timestamp')}, series_id, value, "
         f"{_micros(backend, 'start_timestamp')} FROM system_metrics"
     )
-    return {(time, series_id): (_number(value), start) for time, series_id, value, start in rows}
+    return _by_key(
+        ((time, series_id), (_number(value), start)) for time, series_id, value, start in rows
+    )
 
 
 def stored_histograms(backend: Backend) -> dict[Key, dict[str, Any]]:
@@ -113,7 +118,7 @@ def stored_exemplars(backend: Backend) -> set[tuple[Any, ...]]:
         "FROM metric_exemplars"
     )
     return {
-        (time, series_id, _number(value), trace_id, span_id, _text(attributes))
+        (time, series_id, _number(value), trace_id, span_id, _canonical(attributes))
         for time, series_id, value, trace_id, span_id, attributes in rows
     }
 
@@ -133,14 +138,24 @@ def _stored(backend: Backend, table: str, columns: dict[str, bool]) -> dict[Key,
         f"SELECT {_micros(backend, 'timestamp')}, series_id, "
         f"{_micros(backend, 'start_timestamp')}, {', '.join(columns)} FROM {table}"
     )
-    return {
-        (time, series_id): {"start_timestamp": start}
-        | {
-            name: _array(value) if is_array else _number(value)
-            for (name, is_array), value in zip(columns.items(), values, strict=True)
-        }
+    return _by_key(
+        (
+            (time, series_id),
+            {"start_timestamp": start}
+            | {
+                name: _array(value) if is_array else _number(value)
+                for (name, is_array), value in zip(columns.items(), values, strict=True)
+            },
+        )
         for time, series_id, start, *values in rows
-    }
+    )
+
+
+def _by_key(pairs: Iterable[tuple[Key, _T]]) -> dict[Key, _T]:
+    pairs = list(pairs)
+    found = dict(pairs)
+    assert len(found) == len(pairs), "two rows of one series and time: count them instead"
+    return found
 
 
 def _micros(backend: Backend, column: str) -> str:
@@ -160,7 +175,5 @@ def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _canonical(value: Any) -> str:
+    return json.dumps(_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

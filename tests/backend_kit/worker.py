@@ -13,15 +13,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from backend_kit.samples import NOW, SECOND, flood, series
+from backend_kit.samples import NOW, SECOND, batch_of, flood, histogram, point, series
+from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError
 from exporter.model import Batch
 
+DAY: Final = 86_400 * SECOND
 _NOBODY: Final = 65534
 
 
@@ -61,6 +64,33 @@ def write(path: str, first_time: str, batches: str, rows: str) -> None:
         )
         say(index)
     backend.close()
+
+
+def write_to_postgresql(dsn: str, first_time: str, batches: str) -> None:
+    """Write small batches of many days, all series in all of them, from two threads at once."""
+    wait()
+    with ThreadPoolExecutor(2) as threads:
+        writers = [
+            threads.submit(_write_days, dsn, int(first_time) + offset, int(batches))
+            for offset in (0, int(batches))
+        ]
+        say(sum(writer.result() for writer in writers))
+
+
+def _write_days(dsn: str, first_time: int, batches: int) -> int:
+    backend = PostgreSQLBackend(dsn)
+    backend.start()
+    stored = 0
+    for index in range(first_time, first_time + batches):
+        ids = [(index * 7 + place) % 40 for place in range(8)]
+        batch = batch_of(
+            *(point(one, NOW + index * SECOND + one % 30 * DAY, value=index) for one in ids),
+            new_series=tuple(series(one, description=f"seen {index}") for one in reversed(ids)),
+            histograms=(histogram(ids[0], NOW + index * SECOND - index % 30 * DAY),),
+        )
+        stored += backend.write(batch).stored
+    backend.close()
+    return stored
 
 
 def fork(path: str) -> None:
@@ -201,6 +231,7 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     for program in (
         hold,
         write,
+        write_to_postgresql,
         fork,
         few_files,
         small_file,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from backend_kit.kinds import Kind
 from backend_kit.plain import definition
 from backend_kit.reading import (
     count,
@@ -43,7 +44,36 @@ OTHER_IDENTITIES = {
 }
 
 
-def test_a_second_write_of_a_batch_changes_nothing(backend: Backend) -> None:
+@pytest.fixture
+def replacing(backend: Backend, kind: Kind) -> Backend:
+    if not kind.replaces:
+        pytest.skip("a second point of a series and time is stored beside the first")
+    return backend
+
+
+@pytest.fixture
+def adding(backend: Backend, kind: Kind) -> Backend:
+    if kind.replaces:
+        pytest.skip("a second point of a series and time takes the place of the first")
+    return backend
+
+
+def test_a_second_point_is_stored_beside_the_first(adding: Backend) -> None:
+    batch = batch_of(
+        point(1, value=1.0),
+        point(1, value=2.0),
+        histograms=(histogram(1), histogram(1)),
+        summaries=(summary(1), summary(1)),
+        exemplars=(exemplar(1), exemplar(1)),
+    )
+    assert adding.write(batch) == WriteResult(stored=6)
+    assert adding.write(batch_of(point(1, value=3.0))) == WriteResult(stored=1)
+    values = adding.fetch("SELECT value FROM system_metrics ORDER BY value")
+    assert values == [(1.0,), (2.0,), (3.0,)]
+    assert rows_in_all(adding) == 9
+
+
+def test_a_second_write_of_a_batch_changes_nothing(replacing: Backend) -> None:
     batch = Batch(
         new_series=(series(1),),
         points=flood(5_000),
@@ -51,14 +81,14 @@ def test_a_second_write_of_a_batch_changes_nothing(backend: Backend) -> None:
         summaries=(summary(1),),
         exemplars=(exemplar(1),),
     )
-    first = backend.write(batch)
-    before = rows_in_all(backend), stored_points(backend)
-    assert backend.write(batch) == first == WriteResult(stored=5_002)
-    assert (rows_in_all(backend), stored_points(backend)) == before
+    first = replacing.write(batch)
+    before = rows_in_all(replacing), stored_points(replacing)
+    assert replacing.write(batch) == first == WriteResult(stored=5_002)
+    assert (rows_in_all(replacing), stored_points(replacing)) == before
 
 
-def test_a_point_of_the_same_series_and_microsecond_replaces(backend: Backend) -> None:
-    backend.write(
+def test_a_point_of_the_same_series_and_microsecond_replaces(replacing: Backend) -> None:
+    replacing.write(
         batch_of(
             point(1, value=1.0, start=NOW - SECOND),
             point(2, value=2.0),
@@ -71,15 +101,15 @@ def test_a_point_of_the_same_series_and_microsecond_replaces(backend: Backend) -
         histograms=(histogram(3, sum=10.0, min=None),),
         summaries=(summary(4, sum=10.0, quantiles=(), values=()),),
     )
-    assert backend.write(later) == WriteResult(stored=3)
-    assert stored_points(backend) == {(MICROS, 1): (10.0, None), (MICROS, 2): (2.0, None)}
-    [one] = stored_histograms(backend).values()
+    assert replacing.write(later) == WriteResult(stored=3)
+    assert stored_points(replacing) == {(MICROS, 1): (10.0, None), (MICROS, 2): (2.0, None)}
+    [one] = stored_histograms(replacing).values()
     assert (one["sum"], one["min"]) == (10.0, None)
-    [other] = stored_summaries(backend).values()
+    [other] = stored_summaries(replacing).values()
     assert (other["sum"], other["quantiles"]) == (10.0, [])
 
 
-def test_the_last_of_a_batch_wins_and_counts_once(backend: Backend) -> None:
+def test_the_last_of_a_batch_wins_and_counts_once(replacing: Backend) -> None:
     batch = batch_of(
         point(1, NOW + 500, value=1.0),
         point(2, value=5.0),
@@ -88,31 +118,31 @@ def test_the_last_of_a_batch_wins_and_counts_once(backend: Backend) -> None:
         histograms=(histogram(3, sum=1.0), histogram(3, sum=2.0)),
         summaries=(summary(4, sum=1.0), summary(4, sum=2.0)),
     )
-    assert backend.write(batch) == WriteResult(stored=4)
-    assert stored_points(backend) == {(MICROS, 1): (3.0, None), (MICROS, 2): (5.0, None)}
-    assert [one["sum"] for one in stored_histograms(backend).values()] == [2.0]
-    assert [one["sum"] for one in stored_summaries(backend).values()] == [2.0]
+    assert replacing.write(batch) == WriteResult(stored=4)
+    assert stored_points(replacing) == {(MICROS, 1): (3.0, None), (MICROS, 2): (5.0, None)}
+    assert [one["sum"] for one in stored_histograms(replacing).values()] == [2.0]
+    assert [one["sum"] for one in stored_summaries(replacing).values()] == [2.0]
 
 
-def test_half_of_a_large_batch_replaces_and_half_is_new(backend: Backend) -> None:
-    backend.write(Batch(points=flood(10_000)))
+def test_half_of_a_large_batch_replaces_and_half_is_new(replacing: Backend) -> None:
+    replacing.write(Batch(points=flood(10_000)))
     later = flood(10_000, time=NOW + 50_000_000)
     later.value[:] = -later.value
-    assert backend.write(Batch(points=later)) == WriteResult(stored=10_000)
-    assert count(backend) == 15_000
-    assert backend.fetch("SELECT count(*) FROM system_metrics WHERE value < 0") == [(9_999,)]
+    assert replacing.write(Batch(points=later)) == WriteResult(stored=10_000)
+    assert count(replacing) == 15_000
+    assert replacing.fetch("SELECT count(*) FROM system_metrics WHERE value < 0") == [(9_999,)]
 
 
-def test_exemplars_of_one_time_are_kept_apart_and_equal_ones_are_one(backend: Backend) -> None:
+def test_exemplars_of_one_time_are_kept_apart_and_equal_ones_are_one(replacing: Backend) -> None:
     one = exemplar(1)
     different = (
         exemplar(1, value=9.0),
         exemplar(1, trace_id="f" * 32),
         exemplar(1, attributes="{}"),
     )
-    backend.write(Batch(exemplars=(one, *different, one)))
-    backend.write(Batch(exemplars=(one,)))
-    assert count(backend, "metric_exemplars") == 4
+    replacing.write(Batch(exemplars=(one, *different, one)))
+    replacing.write(Batch(exemplars=(one,)))
+    assert count(replacing, "metric_exemplars") == 4
 
 
 def test_a_known_series_takes_the_newer_description_and_schema_urls(backend: Backend) -> None:
@@ -153,23 +183,27 @@ def test_an_id_of_another_series_is_refused_and_stays_refused(
     backend: Backend, caplog: pytest.LogCaptureFixture, different: dict[str, object]
 ) -> None:
     backend.write(batch_of(point(1), new_series=(series(1), series(2))))
-    colliding = batch_of(
-        point(1, NOW + SECOND),
-        point(2, NOW + SECOND),
-        point(1, NOW + 2 * SECOND),
-        new_series=(series(1, **different), series(2, description="newer")),
-        histograms=(histogram(1),),
-        summaries=(summary(1),),
-        exemplars=(exemplar(1), exemplar(2)),
-    )
     with caplog.at_level(logging.ERROR):
-        assert backend.write(colliding) == WriteResult(stored=1, refused=4)
-        assert backend.write(colliding) == WriteResult(stored=1, refused=4)
-    assert backend.write(batch_of(point(1, NOW + 3 * SECOND))) == WriteResult(stored=0, refused=1)
+        for seconds in (1, 2):
+            colliding = batch_of(
+                point(1, NOW + seconds * SECOND),
+                point(2, NOW + seconds * SECOND),
+                point(1, NOW + (seconds + 2) * SECOND),
+                new_series=(series(1, **different), series(2, description="newer")),
+                histograms=(histogram(1),),
+                summaries=(summary(1),),
+                exemplars=(exemplar(1), exemplar(2, NOW + seconds * SECOND)),
+            )
+            assert backend.write(colliding) == WriteResult(stored=1, refused=4)
+    assert backend.write(batch_of(point(1, NOW + 5 * SECOND))) == WriteResult(stored=0, refused=1)
 
-    assert set(stored_points(backend)) == {(MICROS, 1), (MICROS + 1_000_000, 2)}
+    assert set(stored_points(backend)) == {
+        (MICROS, 1),
+        (MICROS + 1_000_000, 2),
+        (MICROS + 2_000_000, 2),
+    }
     assert count(backend, "metric_histograms") == count(backend, "metric_summaries") == 0
-    assert count(backend, "metric_exemplars") == 1
+    assert count(backend, "metric_exemplars") == 2
     assert stored_series(backend)[1] == definition(series(1))
     assert stored_series(backend)[2]["description"] == "newer"
     [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
@@ -192,7 +226,7 @@ def test_what_is_derived_from_attributes_is_no_other_identity(backend: Backend) 
     assert backend.write(again) == WriteResult(stored=1)
 
 
-def test_a_failing_write_leaves_nothing(backend: Backend) -> None:
+def test_a_failing_write_leaves_nothing(backend: Backend, kind: Kind) -> None:
     backend.write(batch_of(point(1), new_series=(series(1),)))
     impossible = Batch(
         new_series=(series(1, description="newer"), series(2)),
@@ -206,4 +240,5 @@ def test_a_failing_write_leaves_nothing(backend: Backend) -> None:
     assert stored_series(backend) == {1: definition(series(1))}
     possible = Batch(impossible.new_series, impossible.points, (histogram(1),))
     assert backend.write(possible) == WriteResult(stored=10_001)
-    assert rows_in_all(backend) == 10_001  # one of them is the first point again
+    again = 1  # one of them is the first point once more
+    assert rows_in_all(backend) == 10_002 - (again if kind.replaces else 0)

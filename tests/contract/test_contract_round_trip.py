@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from backend_kit.kinds import NewStore
-from backend_kit.plain import PlainStore, definition
+from backend_kit.kinds import Kind, NewStore
+from backend_kit.plain import PlainStore, definition, without_repeats
 from backend_kit.reading import count, stored, stored_exemplars, stored_points, stored_series
 from backend_kit.samples import (
     NOW,
@@ -183,7 +183,7 @@ def test_an_unknown_start_is_null(backend: Backend) -> None:
     "text",
     [
         *("", "Größe", "温度", "\U0001f469\u200d\U0001f4bb", "\u202eright to left", "\uffff"),
-        *("a'b\"c\\d;--", "line\nbreak\ttab", "a\0b"),
+        *("a'b\"c\\d;--", "line\nbreak\ttab\rreturn", "\\N", r"\u0000", "{}", "\\."),
     ],
     ids=ascii,
 )
@@ -192,6 +192,22 @@ def test_any_text_reads_back(backend: Backend, text: str) -> None:
     backend.write(batch_of(point(1), new_series=(one,), exemplars=(exemplar(1, span_id=text),)))
     assert stored_series(backend) == {1: definition(one)}
     assert {row[4] for row in stored_exemplars(backend)} == {text}
+
+
+def test_a_nul_reads_back_or_is_shown_as_replaced(backend: Backend, kind: Kind) -> None:
+    text, escaped = "a\0b", r'{"k\u0000":"\\u0000 \\\u0000"}'
+    shown = text if kind.keeps_nul else "a\ufffdb"
+    one = series(1, metric_name=text, service_name=text, attributes=escaped)
+    backend.write(
+        batch_of(point(1), new_series=(one,), exemplars=(exemplar(1, attributes=escaped),))
+    )
+    nul = "\0" if kind.keeps_nul else "\ufffd"
+    found = stored_series(backend)[1]
+    assert (found["metric_name"], found["service_name"]) == (shown, shown)
+    assert found["attributes"] == {f"k{nul}": rf"\u0000 \{nul}"}
+    plain = PlainStore(keeps_nul=kind.keeps_nul)
+    plain.write(Batch(exemplars=(exemplar(1, attributes=escaped),)))
+    assert stored_exemplars(backend) == plain.exemplars
 
 
 def test_a_series_without_a_service(backend: Backend) -> None:
@@ -230,9 +246,11 @@ def test_an_empty_batch_changes_nothing(backend: Backend) -> None:
 @settings(max_examples=40)
 @given(st.lists(batches, max_size=4))
 def test_any_batches_read_back_as_from_plain_dicts(
-    new_store: NewStore, written: list[Batch]
+    new_store: NewStore, kind: Kind, written: list[Batch]
 ) -> None:
-    plain = PlainStore()
+    if not kind.replaces:
+        written = without_repeats(written)
+    plain = PlainStore(keeps_nul=kind.keeps_nul)
     with new_store() as backend:
         for batch in written:
             assert backend.write(batch) == WriteResult(stored=plain.write(batch))

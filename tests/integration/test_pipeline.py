@@ -129,6 +129,18 @@ def test_an_undecodable_request_is_counted_and_harms_nothing(path: Path) -> None
     assert pipeline.stats().requests_undecodable == 1
 
 
+def test_rejections_are_counted_each_and_logged_once_a_minute(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = pipeline_to(path, batch_interval_seconds=3600.0)
+    pipeline.start()
+    for _ in range(3):
+        assert pipeline.submit(request(2, first_time=0)).total == 1
+    assert pipeline.stats().points_rejected == 3
+    assert caplog.text.count("1 because time_unix_nano is 0 (m0)") == 1
+    assert pipeline.shutdown()
+
+
 def test_a_locked_file_is_tried_again_until_it_is_free(path: Path) -> None:
     pipeline = pipeline_to(path, batch_size=1, batch_interval_seconds=3600.0)
     pipeline.start()

@@ -1,4 +1,4 @@
-"""What the tests of the OTLP decoder are made of; imports nothing that it is used to judge.
+"""What the tests of the OTLP decoder are made of; only the last two import anything of it.
 
 layouts     how encoders lay a request out, named and random
 encode      writes an official message in a layout

@@ -6,7 +6,7 @@ changes nothing. It says nothing of what a receiver should do: `otlp_kit.model` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
@@ -169,38 +169,40 @@ def _key_value(key: str, value: AnyValue) -> KeyValue:
 _TWIN = _key_value("twin", AnyValue(string_value="a"))
 _TWINS_INSIDE = AnyValue(kvlist_value=KeyValueList(values=[_TWIN, _TWIN]))
 
-FAULTS: Final[tuple[Fault, ...]] = (
-    _set("time_unix_nano", 0),
-    _set("time_unix_nano", _TOO_LARGE),
-    _set("start_time_unix_nano", _TOO_LARGE),
-    _set("start_time_unix_nano", _LARGEST_UINT64),
-    _set("flags", 1),
-    _no_value,
-    _no_name,
-    _no_data,
-    _temporality(0),
-    _temporality(_UNKNOWN_TEMPORALITY),
-    _temporality(-1),
-    _attributes(_TWIN, _TWIN),
-    _attributes(_TWIN, _key_value("twin", AnyValue(int_value=1))),
-    _attributes(_key_value("inside", _TWINS_INSIDE)),
-    _attributes(_key_value("deep", nested(16))),
-    _attributes(_key_value("deep", nested(16, kvlists=True))),
-    _attributes(_key_value("too deep", nested(17))),
-    _attributes(_key_value("too deep", nested(17, kvlists=True))),
-    _bounds(1.0, 1.0),
-    _bounds(2.0, 1.0),
-    _bounds(-0.0, 0.0),
-    _bounds(float("nan")),
-    _bounds(1.0, float("nan"), 2.0),
-    _one_bucket_more,
-    _bounds_without_buckets,
-    _one_count_more,
-    _huge_buckets,
-    _set("count", _TOO_LARGE, "summary"),
-    _set("count", _LARGEST_UINT64, "histogram"),
-    _set("zero_count", _TOO_LARGE, "exponential_histogram"),
-    _quantile(1.5),
-    _quantile(-0.5),
-    _quantile(float("nan")),
-)
+FAULTS: Final[Mapping[str, Fault]] = {
+    "time 0": _set("time_unix_nano", 0),
+    "time beyond int64": _set("time_unix_nano", _TOO_LARGE),
+    "start beyond int64": _set("start_time_unix_nano", _TOO_LARGE),
+    "start at the end of uint64": _set("start_time_unix_nano", _LARGEST_UINT64),
+    "flagged as not recorded": _set("flags", 1),
+    "no value": _no_value,
+    "no name": _no_name,
+    "no data": _no_data,
+    "temporality unspecified": _temporality(0),
+    "temporality unknown": _temporality(_UNKNOWN_TEMPORALITY),
+    "temporality negative": _temporality(-1),
+    "attribute twice": _attributes(_TWIN, _TWIN),
+    "attribute twice with two values": _attributes(
+        _TWIN, _key_value("twin", AnyValue(int_value=1))
+    ),
+    "attribute twice inside": _attributes(_key_value("inside", _TWINS_INSIDE)),
+    "arrays as deep as may be": _attributes(_key_value("deep", nested(16))),
+    "maps as deep as may be": _attributes(_key_value("deep", nested(16, kvlists=True))),
+    "arrays too deep": _attributes(_key_value("too deep", nested(17))),
+    "maps too deep": _attributes(_key_value("too deep", nested(17, kvlists=True))),
+    "bounds equal": _bounds(1.0, 1.0),
+    "bounds falling": _bounds(2.0, 1.0),
+    "bounds both zero": _bounds(-0.0, 0.0),
+    "bound NaN": _bounds(float("nan")),
+    "bound NaN between others": _bounds(1.0, float("nan"), 2.0),
+    "a bucket too many": _one_bucket_more,
+    "bounds without buckets": _bounds_without_buckets,
+    "buckets short of count": _one_count_more,
+    "buckets beyond uint64": _huge_buckets,
+    "summary count beyond int64": _set("count", _TOO_LARGE, "summary"),
+    "histogram count beyond int64": _set("count", _LARGEST_UINT64, "histogram"),
+    "zero_count beyond int64": _set("zero_count", _TOO_LARGE, "exponential_histogram"),
+    "quantile above 1": _quantile(1.5),
+    "quantile below 0": _quantile(-0.5),
+    "quantile NaN": _quantile(float("nan")),
+}

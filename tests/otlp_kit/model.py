@@ -37,6 +37,9 @@ _CLUSTER_KEYS: Final = ("k8s.cluster.name", "k8s.cluster.uid", "deployment.envir
 _NODE_KEYS: Final = ("k8s.node.name", "host.name", "host.id", "service.instance.id")
 
 Json = tuple[Any, ...]
+# First and last time that a point or an exemplar may have, in nanoseconds.
+Window = tuple[int, int]
+ANY_TIME: Final[Window] = (1, LARGEST_INT64)
 
 
 class Identity(NamedTuple):
@@ -194,8 +197,8 @@ def _identity(metric: Metric, shared: Identity, attributes: Json) -> Identity:
     )
 
 
-def _check_times(point: Any) -> None:
-    _require(0 < point.time_unix_nano <= LARGEST_INT64, "time is 0 or too late")
+def _check_times(point: Any, window: Window) -> None:
+    _require(window[0] <= point.time_unix_nano <= window[1], "time is outside the window")
     _require(point.start_time_unix_nano <= LARGEST_INT64, "start time is too late")
 
 
@@ -267,11 +270,11 @@ _READERS: Final = {
 }
 
 
-def _exemplar(exemplar: Exemplar, point_time_unix_nano: int) -> Json | None:
+def _exemplar(exemplar: Exemplar, point_time_unix_nano: int, window: Window) -> Json | None:
     """The exemplar as stored; None where it is left out."""
     kind = exemplar.WhichOneof("value")
     time_unix_nano = exemplar.time_unix_nano or point_time_unix_nano
-    if kind is None or time_unix_nano > LARGEST_INT64:
+    if kind is None or not window[0] <= time_unix_nano <= window[1]:
         return None
     try:
         attributes = _attributes(exemplar.filtered_attributes)
@@ -281,8 +284,9 @@ def _exemplar(exemplar: Exemplar, point_time_unix_nano: int) -> Json | None:
     return (time_unix_nano, real(getattr(exemplar, kind)), *ids, attributes)
 
 
-def _exemplars(point: Any) -> list[Json]:
-    read = (_exemplar(each, point.time_unix_nano) for each in getattr(point, "exemplars", ()))
+def _exemplars(point: Any, window: Window) -> list[Json]:
+    exemplars = getattr(point, "exemplars", ())
+    read = (_exemplar(each, point.time_unix_nano, window) for each in exemplars)
     return [each for each in read if each is not None]
 
 
@@ -304,8 +308,9 @@ def _place(identity: Identity, metric: Metric, urls: tuple[str, str]) -> Place:
 class _Reader:
     """Collects the rows of one request; the last point of a series and microsecond wins."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window) -> None:
         self.expected = Expected()
+        self._window = window
         self._latest: dict[tuple[Identity, int], tuple[str, str, Json, list[Json]]] = {}
 
     def metric(self, metric: Metric, shared: Identity | None, urls: tuple[str, str]) -> None:
@@ -314,6 +319,7 @@ class _Reader:
         for point in getattr(metric, kind).data_points if kind else ():
             try:
                 _require(shared is not None, "resource or scope is invalid")
+                _check_times(point, self._window)
                 self._point(metric, point, _checked(metric, point, shared), urls)
             except _InvalidError:
                 self.expected.rejected[metric.name] += 1
@@ -324,7 +330,7 @@ class _Reader:
         key = (identity, point.time_unix_nano // 1000)
         if key in self._latest:
             self.expected.rejected[metric.name] += 1
-        self._latest[key] = (table, metric.name, row, _exemplars(point))
+        self._latest[key] = (table, metric.name, row, _exemplars(point, self._window))
         self.expected.places.setdefault(identity, set()).add(_place(identity, metric, urls))
 
     def result(self) -> Expected:
@@ -338,7 +344,6 @@ class _Reader:
 def _checked(metric: Metric, point: Any, shared: Identity | None) -> Identity:
     assert shared is not None
     _require(metric.name != "", "metric has no name")
-    _check_times(point)
     return _identity(metric, shared, _attributes(point.attributes))
 
 
@@ -356,9 +361,9 @@ def _shared(group: Any, scope_metrics: Any) -> Identity | None:
     )
 
 
-def expect(request: ExportMetricsServiceRequest) -> Expected:
+def expect(request: ExportMetricsServiceRequest, window: Window = ANY_TIME) -> Expected:
     """What must be stored of the request, and how many points must be rejected."""
-    reader = _Reader()
+    reader = _Reader(window)
     for group in request.resource_metrics:
         for scope_metrics in group.scope_metrics:
             shared = _shared(group, scope_metrics)

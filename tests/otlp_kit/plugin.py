@@ -1,7 +1,7 @@
 """What the decoder's tests ask of pytest: hypothesis profiles and the folder of real payloads.
 
-`ci` is the default: the same examples at every run, about a minute in all. For a longer search
-with new examples: `pytest tests/unit/test_wire_properties.py --hypothesis-profile=long`.
+`ci` is the default: the same examples at every run, about a minute in all. For a search of half an
+hour with new examples: `pytest tests/unit -k wire --hypothesis-profile=long`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["corpus", "pytest_addoption"]
+
+pytest.register_assert_rewrite("otlp_kit.judge", "otlp_kit.observed")
 
 # A slow or busy machine is no reason to fail: no deadline, and no complaint about slow drawing.
 _UNHURRIED: Final = settings(

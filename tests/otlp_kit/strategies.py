@@ -8,7 +8,7 @@ running service sends: the same few series over and over in one shape.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -45,7 +45,14 @@ from otlp_kit.faults import FAULTS, Fault
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["any_values", "attribute_lists", "requests", "steady_requests"]
+__all__ = [
+    "BASE_UNIX_NANO",
+    "any_values",
+    "attribute_lists",
+    "requests",
+    "showcase",
+    "steady_requests",
+]
 
 BASE_UNIX_NANO: Final = 1_700_000_000_123_456_789
 LATEST_UNIX_NANO: Final = 2**63 - 1
@@ -305,7 +312,7 @@ def requests(draw: st.DrawFn, most_faults: int = 0) -> ExportMetricsServiceReque
 
 
 def _faults(most: int) -> st.SearchStrategy[Sequence[Fault]]:
-    return st.lists(st.sampled_from(FAULTS), max_size=most) if most else st.just([])
+    return st.lists(st.sampled_from(list(FAULTS.values())), max_size=most) if most else st.just([])
 
 
 @st.composite
@@ -334,3 +341,39 @@ def steady_requests(draw: st.DrawFn, most_points: int = 200) -> ExportMetricsSer
                 else:
                     point.as_double = dice.choice((dice.random(), -0.0, float("nan"), 1e300))
     return request
+
+
+def showcase() -> ExportMetricsServiceRequest:
+    """A sound request with two points of every type, exemplars and every list of attributes."""
+    request = ExportMetricsServiceRequest()
+    group = request.resource_metrics.add()
+    group.resource.attributes.add(key="service.name").value.string_value = "shop"
+    scope_metrics = group.scope_metrics.add(scope=InstrumentationScope(name="library"))
+    scope_metrics.scope.attributes.add(key="short").value.bool_value = True
+    for kind in ("gauge", "sum", "histogram", "exponential_histogram", "summary"):
+        data = getattr(scope_metrics.metrics.add(name=f"the {kind}"), kind)
+        if kind not in {"gauge", "summary"}:
+            data.aggregation_temporality = AGGREGATION_TEMPORALITY_DELTA
+        for second in range(2):
+            point = data.data_points.add(time_unix_nano=BASE_UNIX_NANO + second * 10**9)
+            point.attributes.add(key="host").value.string_value = "a"
+            _fill(point, kind)
+    return request
+
+
+def _fill(point: Any, kind: str) -> None:
+    if kind in {"gauge", "sum"}:
+        point.as_int = 7
+    else:
+        point.count, point.sum = 3, 1.5
+    if kind == "histogram":
+        point.explicit_bounds.append(1.0)
+        point.bucket_counts.extend((1, 2))
+    if kind == "exponential_histogram":
+        point.zero_count = 1
+        point.positive.bucket_counts.append(2)
+    if kind == "summary":
+        point.quantile_values.add(quantile=0.5, value=1.0)
+    else:
+        exemplar = point.exemplars.add(as_double=1.0, trace_id=b"t" * 16)
+        exemplar.filtered_attributes.add(key="user").value.int_value = 1

@@ -74,8 +74,8 @@ def test_backends_by_name() -> None:
     ("name", "connection_string", "read_only", "message"),
     [
         ("sqlite", None, False, "needs connection_string"),
-        ("postgresql", "postgresql://db", False, "not available in this version yet"),
-        ("timescaledb", None, False, "not available in this version yet"),
+        ("postgresql", None, False, "needs connection_string"),
+        ("timescaledb", None, False, "needs connection_string"),
         ("mysql", None, False, "'mysql' is unknown"),
         ("memory", None, True, "cannot be read from another"),
     ],

@@ -1,0 +1,5 @@
+"""The backend `postgresql`: tables cut by day, filled by binary COPY."""
+
+from exporter.backends.postgresql.backend import PostgreSQLBackend
+
+__all__ = ["PostgreSQLBackend"]

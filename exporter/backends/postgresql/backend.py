@@ -1,0 +1,261 @@
+"""Keeps everything in PostgreSQL: one writing connection, a pool of reading ones."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+
+from exporter.backends.dialect import POSTGRESQL, Dialect
+from exporter.backends.postgresql.connecting import (
+    Connection,
+    connect,
+    connect_reader,
+    connect_writer,
+    location_of,
+    parameters_of,
+    transaction,
+)
+from exporter.backends.postgresql.copying import clean_text
+from exporter.backends.postgresql.errors import READING, is_missing_partition, translating
+from exporter.backends.postgresql.layout import DailyPartitions, Layout
+from exporter.backends.postgresql.readers import ReaderPool
+from exporter.backends.postgresql.schema import migrate, require_migrated
+from exporter.backends.postgresql.writing import days_by_table, without_series, write_batch
+from exporter.errors import BackendRefusedError
+from exporter.model import Batch, StoreSizes, WriteResult
+
+__all__ = ["PostgreSQLBackend"]
+
+_log = logging.getLogger(__name__)
+
+
+class PostgreSQLBackend:
+    """The backend `postgresql`; keeps the contract of `exporter.backends.base.Backend`.
+
+    Args:
+        connection_string: as libpq takes it, a URL or key=value pairs.
+        read_only: never create, migrate or write; `start` then needs a database of this schema.
+        pool_min_connections: reading connections that are opened by `start`.
+        pool_max_connections: how many reads may run at once.
+        pool_patience_seconds: how long a read waits for one of them.
+        layout: how the fact tables are cut by time; a partition a day if None.
+
+    A point of the same series and time as a stored one is stored beside it: a unique index would
+    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch whose outcome
+    was unknown is not stored twice, because its mark in `ingest_ledger` commits with it.
+
+    Raises:
+        ConfigError: the connection string is not libpq's.
+    """
+
+    def __init__(
+        self,
+        connection_string: str,
+        *,
+        read_only: bool = False,
+        pool_min_connections: int = 1,
+        pool_max_connections: int = 4,
+        pool_patience_seconds: float = 30.0,
+        layout: Layout | None = None,
+    ) -> None:
+        self._parameters = parameters_of(connection_string)
+        self._location = location_of(self._parameters)
+        self._read_only = read_only
+        self._pool_min_connections = pool_min_connections
+        self._pool_max_connections = pool_max_connections
+        self._pool_patience_seconds = pool_patience_seconds
+        self._layout: Layout = DailyPartitions() if layout is None else layout
+        self._pool: ReaderPool | None = None
+        self._process_id = 0
+        # Below here only the thread that writes.
+        self._writer: Connection | None = None
+        self._refused_series: set[int] = set()
+        self._writer_id = uuid.uuid4().hex
+        self._sequence = 0
+        self._unsettled: Batch | None = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """PostgreSQL's."""
+        return POSTGRESQL
+
+    @property
+    def location(self) -> str:
+        """Host, port and database."""
+        return self._location
+
+    def start(self) -> None:
+        """Connect, create or migrate the schema, check the role's rights, open the pool."""
+        if self._pool is not None:
+            return
+        pool = ReaderPool(
+            lambda: connect_reader(self._parameters),
+            self._location,
+            min_connections=self._pool_min_connections,
+            max_connections=self._pool_max_connections,
+            patience_seconds=self._pool_patience_seconds,
+        )
+        with translating("connecting", self._location):
+            if self._read_only:
+                with closing(connect(self._parameters)) as connection:
+                    require_migrated(connection, self._location)
+                    self._layout.require_readable(connection, self._location)
+            else:
+                self._writer = self._connect_writer()
+            try:
+                pool.start()
+            except BaseException:
+                self._drop_writer()
+                raise
+        self._process_id = os.getpid()
+        self._pool = pool
+
+    def write(self, batch: Batch) -> WriteResult:
+        """Store the whole batch in one transaction, or nothing of it.
+
+        The same object again is taken for another attempt at the same batch, and is not stored
+        if the last attempt was, although its answer got lost.
+        """
+        self._require_writable()
+        if batch is not self._unsettled:
+            self._unsettled = batch
+            self._sequence += 1
+        with translating("storing a batch", self._location, worked_before=True):
+            try:
+                self._store(batch)
+            except psycopg2.Error as error:
+                if not is_missing_partition(error):
+                    raise
+                self._layout.forget_room()  # another receiver's retention has dropped it
+                self._store(batch)
+        self._unsettled = None
+        stored = without_series(batch, self._refused_series).entries
+        return WriteResult(stored=stored, refused=batch.entries - stored)
+
+    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Answer one reading SQL statement with all its rows; values are bound, not written in."""
+        pool = self._require_open()
+        if ";" in statement:
+            raise BackendRefusedError(
+                f"postgresql {self._location}: reading failed: there is a semicolon in the "
+                "statement; ask one question at a time, and bind texts as parameters"
+            )
+        with translating(READING, self._location, worked_before=True):
+            return pool.run(lambda connection: self._answer(connection, statement, parameters))
+
+    def delete_before(self, time_unix_nano: int) -> int:
+        """Drop the partitions of days that are wholly older; younger rows keep the others.
+
+        Returns:
+            How many rows went. A partition that somebody reads stays until the next time.
+        """
+        self._require_writable()
+        with (
+            translating("deleting old rows", self._location, worked_before=True),
+            closing(connect(self._parameters)) as connection,
+        ):
+            return self._layout.delete_before(connection, time_unix_nano)
+
+    def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
+        """How many rows of each table `delete_before` would drop now; counted."""
+        pool = self._require_open()
+        with translating("counting old rows", self._location, worked_before=True):
+            return pool.run(
+                lambda connection: self._layout.count_before(connection, time_unix_nano)
+            )
+
+    def sizes(self) -> StoreSizes:
+        """How much is stored; rows and times are estimates from the catalogue."""
+        pool = self._require_open()
+        with translating("measuring the tables", self._location, worked_before=True):
+            return pool.run(self._layout.sizes)
+
+    def close(self) -> None:
+        """Close every connection; reads that are under way end with an error."""
+        pool, self._pool = self._pool, None
+        if pool is None or self._process_id != os.getpid():
+            return  # after a fork the connections are the parent's
+        pool.close()
+        self._drop_writer()
+
+    def _connect_writer(self) -> Connection:
+        # Each new connection migrates: the server may have been restored, or be another one.
+        connection = connect_writer(self._parameters)
+        try:
+            self._layout.before_migrations(connection, self._location)
+            applied = migrate(connection, self._location, partitioned=self._layout.partitioned_by)
+            self._layout.after_migrations(connection, self._location)
+        except BaseException:
+            connection.close()
+            raise
+        if applied:
+            _log.info("postgresql %s: schema is at version %d now", self._location, applied[-1])
+        return connection
+
+    def _store(self, batch: Batch) -> None:
+        if self._writer is None:
+            self._writer = self._connect_writer()
+            self._layout.forget_room()
+        connection = self._writer
+        try:
+            self._layout.make_room(connection, days_by_table(batch))
+            write_batch(
+                connection,
+                batch,
+                self._refused_series,
+                writer_id=self._writer_id,
+                sequence=self._sequence,
+                copying=self._layout.copying,
+            )
+        finally:
+            if connection.closed:
+                self._drop_writer()
+
+    def _answer(
+        self, connection: Connection, statement: str, parameters: Sequence[object]
+    ) -> list[tuple[Any, ...]]:
+        values = tuple(clean_text(v) if isinstance(v, str) else v for v in parameters)
+        with transaction(connection) as cursor:
+            cursor.execute(self._bound(cursor, statement, values))
+            return [] if cursor.description is None else cursor.fetchall()
+
+    def _bound(self, cursor: Any, statement: str, values: tuple[object, ...]) -> bytes:
+        try:
+            text: bytes = cursor.mogrify(statement, values or None)
+        except (TypeError, IndexError, ValueError) as error:
+            raise BackendRefusedError(
+                f"postgresql {self._location}: reading failed: the statement and its "
+                f"{len(values)} parameters do not fit: {error}"
+            ) from error
+        return text
+
+    def _drop_writer(self) -> None:
+        connection, self._writer = self._writer, None
+        if connection is not None:
+            connection.close()
+
+    def _require_writable(self) -> None:
+        self._require_open()
+        if self._read_only:
+            raise BackendRefusedError(
+                f"postgresql {self._location}: it was opened for reading only"
+            )
+
+    def _require_open(self) -> ReaderPool:
+        pool = self._pool
+        if pool is None:
+            raise BackendRefusedError(
+                f"postgresql {self._location}: it is not open; call start() first"
+            )
+        if self._process_id != os.getpid():
+            raise BackendRefusedError(
+                f"postgresql {self._location}: opened in process {self._process_id} and used in "
+                f"{os.getpid()}; connections do not survive a fork, so open it after forking"
+            )
+        return pool

@@ -1,0 +1,179 @@
+"""Connections to PostgreSQL: how they are opened, what they return, where a transaction ends.
+
+Nothing here leans on the state of a session, so that a pooler such as pgbouncer may hand each
+transaction to another one; what is set for a writing session only makes a failure shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
+from psycopg2.extensions import new_type, parse_dsn, register_type
+from psycopg2.extras import register_default_jsonb
+
+from exporter.errors import BackendRefusedError, ConfigError
+
+__all__ = [
+    "Connection",
+    "Cursor",
+    "connect",
+    "connect_reader",
+    "connect_writer",
+    "location_of",
+    "parameters_of",
+    "transaction",
+]
+
+_OLDEST_VERSION: Final = 140_000
+_DEFAULTS: Final[Mapping[str, str | int]] = {
+    "fallback_application_name": "openfinops-otel-exporter",
+    "connect_timeout": 10,
+    # A server that vanished without a word is given up after a minute, not after two hours.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+# The same the other way round: a session whose client vanished in the middle of a batch holds
+# locks that the client's next session waits for.
+_NOTICE_A_DEAD_CLIENT: Final = """
+    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"""
+
+
+def parameters_of(connection_string: str) -> dict[str, str]:
+    """The parameters in a connection string, a URL or key=value pairs as libpq takes them.
+
+    Raises:
+        ConfigError: it is neither; the message does not quote it, there may be a password in it.
+    """
+    try:
+        return {name: str(value) for name, value in parse_dsn(connection_string).items()}
+    except psycopg2.Error:
+        # `from None`: the driver quotes pieces of what it could not read.
+        raise ConfigError(
+            "backend postgresql: connection_string is not one that libpq understands; write "
+            "postgresql://user:password@host:5432/database?sslmode=require with special "
+            "characters percent-encoded, or host=... dbname=... user=... password=..."
+        ) from None
+
+
+def location_of(parameters: Mapping[str, str]) -> str:
+    """Where the database is, for people: host, port and name, nothing secret."""
+    if "service" in parameters and "host" not in parameters:
+        return f"service {parameters['service']}"
+    hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
+    ports = parameters.get("port", "5432").split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    addresses = ",".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=False))
+    return f"{addresses}/{parameters.get('dbname') or parameters.get('user') or ''}"
+
+
+def connect(parameters: Mapping[str, str]) -> Connection:
+    """A new connection to a database that can hold our text.
+
+    Raises:
+        psycopg2.Error: there is none to be had.
+        BackendRefusedError: the server is too old, or the database has another encoding.
+    """
+    chosen: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
+    connection = psycopg2.connect(connection_factory=Connection, **chosen)
+    try:
+        _require_usable(connection, location_of(parameters))
+    except BaseException:
+        connection.close()
+        raise
+    register_default_jsonb(connection, loads=str)
+    return connection
+
+
+def connect_writer(parameters: Mapping[str, str]) -> Connection:
+    """A connection to write with; the same errors."""
+    connection = connect(parameters)
+    try:
+        with transaction(connection) as cursor:
+            cursor.execute(_NOTICE_A_DEAD_CLIENT)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(parameters: Mapping[str, str]) -> Connection:
+    """A connection whose transactions only read, and that answers as the other backends do.
+
+    JSON and arrays come as JSON text, whole numbers of any size as int; the same errors.
+    """
+    connection = connect(parameters)
+    connection.set_session(readonly=True)
+    for reading_type in (_NUMBER, _NUMBERS, _DOUBLES):
+        register_type(reading_type, connection)
+    return connection
+
+
+def _require_usable(connection: Connection, location: str) -> None:
+    if connection.server_version < _OLDEST_VERSION:
+        raise BackendRefusedError(
+            f"postgresql {location}: the server has version {connection.server_version // 10_000}; "
+            f"use {_OLDEST_VERSION // 10_000} or later"
+        )
+    encoding = connection.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise BackendRefusedError(
+            f"postgresql {location}: the database has the encoding {encoding}, which cannot hold "
+            "every text; create one with UTF8: createdb --template template0 --encoding UTF8 NAME"
+        )
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Cursor]:
+    """A cursor whose statements commit together at the end of the block, or not at all."""
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+        connection.commit()
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except psycopg2.Error:  # it is gone, and the first error says more about why
+        connection.close()
+
+
+def _number(text: str | bytes | None, _: Cursor) -> int | float | None:
+    if not isinstance(text, str):
+        return None
+    return int(text) if text.removeprefix("-").isdecimal() else float(text)
+
+
+def _json_array(text: str | bytes | None, _: Cursor) -> str | None:
+    if not isinstance(text, str):
+        return None
+    return f"[{text[1:-1]}]"
+
+
+def _json_array_of_doubles(text: str | bytes | None, _: Cursor) -> str | None:
+    if not isinstance(text, str):
+        return None
+    items = text[1:-1].split(",") if text != "{}" else []
+    return f"[{','.join(map(_json_number, items))}]"
+
+
+def _json_number(text: str) -> str:
+    # NaN and the infinities have none.
+    return repr(float(text)) if text[-1].isdigit() else f'"{text}"'
+
+
+# The numbers are of the types numeric, numeric[] and double precision[] in pg_type.
+_NUMBER: Final = new_type((1700,), "NUMBER", _number)
+_NUMBERS: Final = new_type((1231,), "NUMBERS", _json_array)
+_DOUBLES: Final = new_type((1022,), "DOUBLES", _json_array_of_doubles)

@@ -1,0 +1,102 @@
+"""How time cuts the fact tables: what differs between PostgreSQL's partitions and hypertables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, Protocol
+
+from exporter.backends.postgresql.connecting import Connection, Cursor
+from exporter.backends.postgresql.partitions import FACT_TABLES, create_partitions, drop_partitions
+from exporter.backends.postgresql.schema import require_rights
+from exporter.backends.postgresql.sizes import count_rows_before, read_sizes
+from exporter.model import StoreSizes
+
+__all__ = ["DailyPartitions", "Layout"]
+
+_NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
+
+
+class Layout(Protocol):
+    """Cuts the fact tables by time, for one backend.
+
+    Those around migrations, `make_room`, `forget_room` and `copying` are called by the thread that
+    writes, the others by any. Connections come with no transaction open, and go back so.
+    """
+
+    @property
+    def partitioned_by(self) -> str:
+        """The clause that ends the statement which creates a fact table, or ""."""
+
+    def before_migrations(self, connection: Connection, location: str) -> None:
+        """See to what the schema needs, on every new connection for writing."""
+
+    def after_migrations(self, connection: Connection, location: str) -> None:
+        """Bring the fact tables to their form, and check that they can be written."""
+
+    def require_readable(self, connection: Connection, location: str) -> None:
+        """Check, without a change, that the fact tables have their form."""
+
+    def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+        """See to it that rows of these days, counted from 1970, can go into each table."""
+
+    def forget_room(self) -> None:
+        """What `make_room` has seen may have changed: another program or database."""
+
+    def copying(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
+        """Around one COPY of so many number points, sorted by series and time."""
+
+    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
+        """See `Backend.delete_before`."""
+
+    def count_before(self, connection: Connection, time_unix_nano: int) -> Mapping[str, int]:
+        """See `Backend.count_before`."""
+
+    def sizes(self, connection: Connection) -> StoreSizes:
+        """See `Backend.sizes`."""
+
+
+class DailyPartitions:
+    """The layout of the backend `postgresql`: a partition a day, made when a row needs one."""
+
+    partitioned_by: Final = 'PARTITION BY RANGE ("timestamp")'
+
+    def __init__(self) -> None:
+        self._known_days: dict[str, set[int]] = {}
+
+    def before_migrations(self, connection: Connection, location: str) -> None:
+        """Nothing: PostgreSQL brings all that is needed."""
+
+    def after_migrations(self, connection: Connection, location: str) -> None:
+        """Check that the role may make partitions."""
+        require_rights(connection, location)
+
+    def require_readable(self, connection: Connection, location: str) -> None:
+        """Nothing: tables of every form can be read."""
+
+    def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+        """Make the partitions that are missing."""
+        for table, needed in days.items():
+            if not needed <= self._known_days.get(table, set()):
+                self._known_days[table] = create_partitions(connection, table, needed)
+
+    def forget_room(self) -> None:
+        """Look for the partitions again."""
+        self._known_days.clear()
+
+    def copying(self, _cursor: Cursor, _rows: int, /) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
+        """Drop the partitions of days that are wholly older."""
+        before_day = time_unix_nano // _NANOSECONDS_PER_DAY
+        return sum(drop_partitions(connection, table, before_day) for table in FACT_TABLES)
+
+    def count_before(self, connection: Connection, time_unix_nano: int) -> dict[str, int]:
+        """Count what is in those partitions."""
+        return count_rows_before(connection, time_unix_nano // _NANOSECONDS_PER_DAY)
+
+    def sizes(self, connection: Connection) -> StoreSizes:
+        """Estimate from the catalogue."""
+        return read_sizes(connection)

@@ -1,0 +1,114 @@
+"""Writes one batch in one transaction, once, whatever happens to the connection meanwhile."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import numpy as np
+
+from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
+from exporter.backends.postgresql.series import register_series
+from exporter.model import Batch
+
+__all__ = ["days_by_table", "without_series", "write_batch"]
+
+_COPY_BUFFER_BYTES: Final = 1 << 18
+
+_COPY_POINTS: Final = """
+    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
+    FROM STDIN (FORMAT binary)"""
+_COPY_HISTOGRAMS: Final = """
+    COPY metric_histograms (
+        "timestamp", series_id, start_timestamp, count, sum, min, max, bounds, bucket_counts, scale,
+        zero_count, zero_threshold, positive_offset, positive_counts, negative_offset,
+        negative_counts
+    ) FROM STDIN"""
+_COPY_SUMMARIES: Final = """
+    COPY metric_summaries (
+        "timestamp", series_id, start_timestamp, count, sum, quantiles, quantile_values
+    ) FROM STDIN"""
+_COPY_EXEMPLARS: Final = """
+    COPY metric_exemplars ("timestamp", series_id, value, trace_id, span_id, attributes)
+    FROM STDIN"""
+
+# The mark of a batch commits with its rows. Its row is locked by whoever wrote it last, so a
+# session that still commits this batch on a connection that broke is waited for, and seen.
+# Both in one message: the patience is for this transaction only.
+_MARK: Final = """
+    SET LOCAL lock_timeout = '30s';
+    INSERT INTO ingest_ledger AS mark (receiver_id, last_sequence) VALUES (%s, %s)
+    ON CONFLICT (receiver_id) DO UPDATE SET last_sequence = excluded.last_sequence
+    WHERE mark.last_sequence < excluded.last_sequence"""
+
+
+Copying = Callable[[Cursor, int], AbstractContextManager[None]]
+
+
+def write_batch(
+    connection: Connection,
+    batch: Batch,
+    refused: set[int],
+    *,
+    writer_id: str,
+    sequence: int,
+    copying: Copying,
+) -> None:
+    """Store a batch and its mark in one transaction; nothing, if its mark is there already.
+
+    Args:
+        connection: with no transaction open.
+        batch: what to store; there are partitions for all of its times.
+        refused: ids that two different series share; those found now are added.
+        writer_id: whose sequence it is.
+        sequence: grows from batch to batch and stays the same when one is tried again.
+        copying: entered around each COPY of number points, with how many they are.
+    """
+    with transaction(connection) as cursor:
+        cursor.execute(_MARK, (writer_id, sequence))
+        if cursor.rowcount == 0:
+            return
+        register_series(cursor, batch.new_series, refused)
+        _copy(cursor, without_series(batch, refused), copying)
+
+
+def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:
+    if len(batch.points):
+        with copying(cursor, len(batch.points)):
+            for stream in binary_groups(batch.points):
+                cursor.copy_expert(_COPY_POINTS, io.BytesIO(stream), _COPY_BUFFER_BYTES)
+    rarer: tuple[tuple[str, Sequence[Any]], ...] = (
+        (_COPY_HISTOGRAMS, batch.histograms),
+        (_COPY_SUMMARIES, batch.summaries),
+        (_COPY_EXEMPLARS, batch.exemplars),
+    )
+    for statement, items in rarer:
+        if items:
+            cursor.copy_expert(statement, text_rows(items), _COPY_BUFFER_BYTES)
+
+
+def without_series(batch: Batch, refused: Collection[int]) -> Batch:
+    """The batch without the points and exemplars of these series."""
+    if not refused:
+        return batch
+    wanted = ~np.isin(batch.points.series_id, np.fromiter(refused, np.int64))
+    return Batch(
+        new_series=batch.new_series,
+        points=batch.points.take(np.flatnonzero(wanted)),
+        histograms=tuple(item for item in batch.histograms if item.series_id not in refused),
+        summaries=tuple(item for item in batch.summaries if item.series_id not in refused),
+        exemplars=tuple(item for item in batch.exemplars if item.series_id not in refused),
+    )
+
+
+def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
+    """Which days, counted from 1970, the batch has rows of, for each fact table."""
+    return {
+        "system_metrics": days_of(batch.points.time_unix_nano),
+        "metric_histograms": days_of([item.time_unix_nano for item in batch.histograms]),
+        "metric_summaries": days_of([item.time_unix_nano for item in batch.summaries]),
+        "metric_exemplars": days_of([item.time_unix_nano for item in batch.exemplars]),
+    }

@@ -1,0 +1,7 @@
+"""The backend `timescaledb`: hypertables, compressed and thinned out by the database itself."""
+
+from exporter.backends.timescaledb.backend import timescaledb_backend
+from exporter.backends.timescaledb.columnstore import DirectCompress
+from exporter.backends.timescaledb.setup import Options
+
+__all__ = ["DirectCompress", "Options", "timescaledb_backend"]

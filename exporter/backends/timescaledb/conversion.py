@@ -1,0 +1,166 @@
+"""Moves the rows of tables that the backend `postgresql` cut into partitions into hypertables.
+
+A partitioned table cannot become a hypertable, so a new table takes its name and the partitions
+follow one at a time, each in one transaction that copies its rows, compares the counts and drops
+it. What interrupts that leaves some partitions to the next start, and no row twice or not at all.
+The newest go first: until the last is there, answers lack the oldest rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from psycopg2 import sql
+
+from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.errors import BackendRefusedError
+
+__all__ = ["is_partitioned", "move_partitions", "replace_partitioned"]
+
+_log = logging.getLogger(__name__)
+
+_OUR_VIEW: Final = "metric_samples"
+# Any number that no other program's advisory locks use: "OFOC" as ASCII.
+_CONVERSION_LOCK: Final = 0x4F464F43
+
+_PARTITIONS: Final = """
+    SELECT space.nspname, child.relname
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    JOIN pg_namespace AS space ON space.oid = child.relnamespace
+    WHERE inhparent = to_regclass(%s)
+    ORDER BY child.relname DESC"""
+_FOREIGN_VIEWS: Final = """
+    SELECT DISTINCT rule.ev_class::regclass::text
+    FROM pg_depend AS link
+    JOIN pg_rewrite AS rule ON rule.oid = link.objid
+    WHERE link.classid = 'pg_rewrite'::regclass AND link.refclassid = 'pg_class'::regclass
+        AND link.refobjid IN (%s::regclass, to_regclass(%s))
+        AND rule.ev_class NOT IN (link.refobjid, coalesce(to_regclass(%s), 0))
+    ORDER BY 1"""
+_GRANTS: Final = """
+    SELECT format(
+        'GRANT %%s ON %%I TO %%s %%s', acl.privilege_type, relname,
+        CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END,
+        CASE WHEN acl.is_grantable THEN 'WITH GRANT OPTION' END)
+    FROM pg_class, aclexplode(relacl) AS acl
+    WHERE pg_class.oid IN (%s::regclass, to_regclass(%s)) AND acl.grantee <> relowner"""
+_COLUMNS: Final = """
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+
+
+def is_partitioned(cursor: Cursor, table: str) -> bool:
+    """Whether a table is one that PostgreSQL itself has partitioned."""
+    cursor.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (table,))
+    return cursor.fetchone() == (True,)
+
+
+def replace_partitioned(
+    cursor: Cursor, table: str, make_hypertable: Callable[[], None], location: str
+) -> None:
+    """Put an empty hypertable in the place of a partitioned table, which is renamed.
+
+    The view `metric_samples` and what was granted on both go over to the new table.
+
+    Args:
+        cursor: with a transaction open.
+        table: the partitioned table.
+        make_hypertable: turns the plain table of that name into a hypertable.
+        location: for errors.
+
+    Raises:
+        BackendRefusedError: somebody's view reads the table; it would go on reading the old one.
+    """
+    cursor.execute(_FOREIGN_VIEWS, (table, _OUR_VIEW, _OUR_VIEW))
+    if views := [name for (name,) in cursor.fetchall()]:
+        raise BackendRefusedError(
+            f"timescaledb {location}: {table} has to be converted into a hypertable, and "
+            f"{', '.join(views)} depends on it; drop that, start again, and create it anew"
+        )
+    cursor.execute(_GRANTS, (table, _OUR_VIEW))
+    grants = [statement for (statement,) in cursor.fetchall()]
+    view = _take_view(cursor) if table == "system_metrics" else None
+    names = {"table": sql.Identifier(table), "old": sql.Identifier(_old_name(table))}
+    cursor.execute(sql.SQL("ALTER TABLE {table} RENAME TO {old}").format(**names))
+    cursor.execute(
+        sql.SQL(
+            "CREATE TABLE {table} (LIKE {old} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
+            " INCLUDING STORAGE)"
+        ).format(**names)
+    )
+    make_hypertable()
+    if view:
+        cursor.execute(sql.SQL("CREATE VIEW {} AS ").format(sql.Identifier(_OUR_VIEW)) + view)
+    for grant in grants:
+        cursor.execute(grant)
+
+
+def move_partitions(connection: Connection, table: str, location: str) -> int:
+    """Move what partitions a replaced table still has; how many rows that was.
+
+    Args:
+        connection: with no transaction open.
+        table: a hypertable; there may be nothing to move.
+        location: for messages.
+
+    Raises:
+        BackendRefusedError: not as many rows arrived as left; that partition stays as it was.
+    """
+    old = _old_name(table)
+    rows = 0
+    while True:
+        with transaction(connection) as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_CONVERSION_LOCK,))
+            cursor.execute(_PARTITIONS, (old,))
+            left = cursor.fetchall()
+            if not left:
+                cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(old)))
+                return rows
+            moved = _move(cursor, table, sql.Identifier(*left[0]), location)
+        rows += moved
+        _log.info(
+            "timescaledb %s: moved %d rows of %s into %s; %d partitions left",
+            location,
+            moved,
+            left[0][1],
+            table,
+            len(left) - 1,
+        )
+
+
+def _move(cursor: Cursor, table: str, partition: sql.Identifier, location: str) -> int:
+    cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(partition))
+    cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(partition))
+    [(rows,)] = cursor.fetchall()
+    cursor.execute(_COLUMNS, (table,))
+    columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in cursor.fetchall())
+    cursor.execute(
+        sql.SQL("INSERT INTO {table} ({columns}) SELECT {columns} FROM {partition}").format(
+            table=sql.Identifier(table), columns=columns, partition=partition
+        )
+    )
+    if cursor.rowcount != rows:
+        name = ".".join(partition.strings)
+        raise BackendRefusedError(
+            f"timescaledb {location}: moving {name} into {table} would turn {rows} rows into "
+            f"{cursor.rowcount}; nothing was changed, see whether a trigger or rule is on either "
+            "table"
+        )
+    cursor.execute(sql.SQL("DROP TABLE {}").format(partition))
+    return int(rows)
+
+
+def _take_view(cursor: Cursor) -> sql.SQL | None:
+    cursor.execute("SELECT pg_get_viewdef(to_regclass(%s))", (_OUR_VIEW,))
+    [(definition,)] = cursor.fetchall()
+    if definition is None:
+        return None
+    cursor.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(_OUR_VIEW)))
+    return sql.SQL(definition)
+
+
+def _old_name(table: str) -> str:
+    return f"{table}_partitioned"

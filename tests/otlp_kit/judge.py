@@ -1,0 +1,79 @@
+"""Feeds a decoder and compares what it made of the bytes with what the data model says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import google.protobuf.message
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from exporter.errors import DecodeError
+from exporter.intern import SeriesCache
+from exporter.wire import ANY_TIME, Decoded, TimeWindow, decode, decode_reference
+from otlp_kit.model import Expected, Identity, expect
+from otlp_kit.observed import Definitions, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decode = Callable[[bytes, SeriesCache, TimeWindow], Decoded]
+
+__all__ = ["Stream", "assert_defined", "assert_stored", "both_decoders", "official"]
+
+both_decoders = pytest.mark.parametrize("decoder", [decode, decode_reference])
+
+
+class Stream:
+    """A decoder with one cache, and every definition that it has handed out so far."""
+
+    def __init__(
+        self, decoder: Decode, *, max_entries: int = 1_000_000, window: TimeWindow = ANY_TIME
+    ) -> None:
+        self._decoder = decoder
+        self._window = window
+        self._cache = SeriesCache(max_entries=max_entries)
+        self._definitions = Definitions()
+
+    def feed(self, data: bytes) -> Expected | None:
+        """What was stored and rejected; None for a DecodeError."""
+        try:
+            decoded = self._decoder(data, self._cache, self._window)
+        except DecodeError:
+            return None
+        return observe(decoded, self._definitions)
+
+    def ids(self) -> dict[Identity, int]:
+        """Series ids by identity."""
+        return self._definitions.ids()
+
+
+def official(data: bytes) -> Expected | None:
+    """What must be stored and rejected; None where the bytes are not a request."""
+    try:
+        request = ExportMetricsServiceRequest.FromString(data)
+    except google.protobuf.message.DecodeError:
+        return None
+    return expect(request)
+
+
+def assert_stored(found: Expected | None, expected: Expected | None) -> None:
+    """Same rows, same rejections, and definitions that say what the request said."""
+    if found is None or expected is None:
+        assert found is expected
+        return
+    assert found.numbers == expected.numbers
+    assert found.histograms == expected.histograms
+    assert found.summaries == expected.summaries
+    assert found.exemplars == expected.exemplars
+    assert found.rejected == expected.rejected
+    for identity, places in found.places.items():
+        assert places <= expected.places[identity]
+
+
+def assert_defined(found: Expected | None, expected: Expected | None) -> None:
+    """As `assert_stored`, and every series was defined here and now."""
+    assert_stored(found, expected)
+    assert found is None or expected is None or found.places.keys() == expected.places.keys()

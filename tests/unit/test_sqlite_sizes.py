@@ -1,0 +1,101 @@
+"""Sizes of a SQLite file beside what the file system and SQLite itself say."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from backend_kit.samples import NOW, flood, point, points
+
+from exporter.backends.memory import MemoryBackend
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.sqlite_sizes import bytes_of_files, has_dbstat, read_sizes
+from exporter.errors import BackendRefusedError
+from exporter.model import Batch
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    opened = SQLiteBackend(path)
+    opened.start()
+    yield opened
+    opened.close()
+
+
+def test_the_write_ahead_log_counts_too(backend: SQLiteBackend, path: Path) -> None:
+    backend.write(Batch(points=flood(10_000)))
+    wal = path.with_name("store.db-wal")
+    assert wal.stat().st_size > 0
+    assert backend.sizes().total_bytes == path.stat().st_size + wal.stat().st_size
+    backend.close()
+    assert bytes_of_files(path) == path.stat().st_size
+
+
+def test_free_pages_are_told(backend: SQLiteBackend) -> None:
+    backend.write(Batch(points=flood(100_000)))
+    assert backend.sizes().free_bytes == 0
+    assert backend.delete_before(NOW + 100 * 1_000_000) == 10_000  # too few to shrink the file
+    [(free,)] = backend.fetch("PRAGMA freelist_count")
+    assert free > 0
+    assert backend.sizes().free_bytes == free * 4_096
+
+
+def test_a_store_that_is_open_for_reading_only_tells_its_sizes(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    backend.write(Batch(points=points([point(1)])))
+    with closing(SQLiteBackend(path, read_only=True)) as reader:
+        reader.start()
+        assert reader.sizes().tables == backend.sizes().tables
+        assert reader.count_before(NOW + 1_000) == backend.count_before(NOW + 1_000)
+
+
+def test_without_dbstat_tables_have_no_size_and_the_store_has(
+    backend: SQLiteBackend, path: Path
+) -> None:
+    backend.write(Batch(points=flood(1_000)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        sizes = read_sizes(connection, dbstat=False)
+        assert {table.size_bytes for table in sizes.tables} == {None}
+        assert sizes.tables[0].rows == 1_000
+        [(pages,)] = connection.execute("PRAGMA page_count").fetchall()
+        assert sizes.total_bytes == pages * 4_096
+        assert not connection.in_transaction
+
+
+def test_dbstat_is_found_where_this_build_has_it(backend: SQLiteBackend, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        if has_dbstat(connection):
+            sizes = read_sizes(connection, dbstat=True)
+            assert all((table.size_bytes or 0) >= 4_096 for table in sizes.tables)
+        else:
+            with pytest.raises(sqlite3.OperationalError, match="dbstat"):
+                read_sizes(connection, dbstat=True)
+            assert not connection.in_transaction
+    assert backend.sizes().series == 0
+
+
+def test_a_closed_store_says_so(path: Path) -> None:
+    backend = SQLiteBackend(path)
+    with pytest.raises(BackendRefusedError, match="not open"):
+        backend.sizes()
+    with pytest.raises(BackendRefusedError, match="not open"):
+        backend.count_before(NOW)
+
+
+def test_memory_tells_the_bytes_of_its_pages() -> None:
+    with closing(MemoryBackend(max_memory_entries=1_000)) as backend:
+        backend.start()
+        backend.write(Batch(points=flood(5_000)))
+        sizes = backend.sizes()
+        assert sizes.tables[0].rows == 1_000
+        assert sizes.total_bytes >= 1_000 * 16
+        assert sizes.free_bytes == 0
