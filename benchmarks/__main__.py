@@ -28,7 +28,9 @@ def main() -> None:
     results: list[Result] = []
     for stage in arguments.stages or STAGES:
         results += STAGES[stage]()
-    Console().print(_table(results))
+    console = Console()
+    # In a pipe as wide as it has to be.
+    Console(width=None if console.is_terminal else 120).print(_table(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(_document(results), indent=1), encoding="utf-8")
 

@@ -156,8 +156,9 @@ class SeriesCache:
     """Bounded memory of the series seen; least recently used resources go first.
 
     Args:
-        max_entries: how many attribute sets are remembered. A sender that shuffles its
-            attributes takes several a series. Forgetting costs a second definition, no more.
+        max_entries: how many resources, scopes, metrics and attribute sets are remembered
+            together. A sender that shuffles its attributes takes several sets a series.
+            Forgetting costs a second definition, no more.
         cluster_id_attributes: where cluster_id is looked for: the first name among the point's
             attributes, then each among the resource's.
         node_id_attributes: likewise for node_id.
@@ -181,7 +182,7 @@ class SeriesCache:
         self._registration = Registration()
 
     def __len__(self) -> int:
-        """How many attribute sets are remembered."""
+        """How many entries are remembered: resources, scopes, metrics and attribute sets."""
         return self._entries
 
     def resource(self, pieces: Pieces, schema_url: str) -> ResourceEntry | None:
@@ -194,6 +195,7 @@ class SeriesCache:
     def remember(self, mapping: MutableMapping[Any, Any], key: Any, entry: Any) -> None:
         """Put an entry below another one of this cache; goes again if the request is refused."""
         mapping[key] = entry
+        self._entries += 1
         self._registration.added.append((mapping, key))
 
     def add_resource(self, pieces: Pieces, schema_url: str, entry: ResourceEntry) -> None:
@@ -223,7 +225,6 @@ class SeriesCache:
     def add_series(self, metric: MetricEntry, raw: bytes, series_id: int) -> None:
         """Remember a series id under the attributes as one sender writes them."""
         self.remember(metric.series_ids, raw, series_id)
-        self._entries += 1
 
     def register(
         self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
@@ -304,8 +305,9 @@ class SeriesCache:
         # A resource that fills the cache alone goes too: bounded comes before fast.
         while self._entries > self._max_entries and self._resources:
             _, resource = self._resources.popitem(last=False)
+            self._entries -= 1 + len(resource.scopes)
             for metric in _metrics(resource):
-                self._entries -= len(metric.series_ids)
+                self._entries -= 1 + len(metric.series_ids)
                 for series_id in metric.series_ids.values():
                     self._known.pop(series_id, None)
 

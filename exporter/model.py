@@ -45,7 +45,7 @@ class Series:
         metric_name: the instrument's name.
         metric_type: one of the five OTLP types.
         unit: UCUM unit, "" where the sender gave none.
-        description: not part of the identity; the newest one seen is kept.
+        description: not part of the identity; a text not seen before takes the place of the last.
         temporality: None for gauges and summaries.
         is_monotonic: None for everything but sums.
         cluster_id: see `exporter.intern` for where it is looked for.

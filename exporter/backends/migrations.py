@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -28,6 +29,7 @@ class Migration:
     sql: str
 
 
+@cache
 def load(dialect: str) -> tuple[Migration, ...]:
     """Every migration that this version of the package knows for a dialect, in order.
 

@@ -75,15 +75,23 @@ class Chosen:
     def table(self, dialect: Dialect) -> Sql:
         """A SELECT of series_id, grp and cumulative.
 
-        The list travels as one JSON value, because a statement has room for some thousand bound
-        values only. What is not delta counts as cumulative, summaries included: Prometheus
-        clients, which they come from, send running totals.
+        The list travels as one JSON value, or as three array literals, because a statement has
+        room for some thousand bound values only. What is not delta counts as cumulative,
+        summaries included: Prometheus clients, which they come from, send running totals.
         """
         rows = [
             (member.series_id, member.group, int(member.temporality != "delta"))
             for member in self.members
         ]
-        return sql(dialect.members, members=json.dumps(rows))
+        columns = list(zip(*rows, strict=True)) or [()] * 3
+        series_ids, groups, cumulatives = (f"{{{','.join(map(str, one))}}}" for one in columns)
+        return sql(
+            dialect.members,
+            members=json.dumps(rows),
+            series_ids=series_ids,
+            groups=groups,
+            cumulatives=cumulatives,
+        )
 
 
 def group_names(group_by: object) -> tuple[str, ...]:

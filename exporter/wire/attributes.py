@@ -19,6 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 __all__ = ["InvalidAttributesError", "canonical_json", "plain", "texts"]
 
 MAX_DEPTH: Final = 16
+_KEY_SHOWN_CHARACTERS: Final = 100
 _WRAPPERS: Final = frozenset({"bytesValue", "doubleValue", "kvlistValue"})
 
 
@@ -36,7 +37,8 @@ def plain(attributes: Iterable[KeyValue], depth: int = 0) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for attribute in attributes:
         if attribute.key in result:
-            raise InvalidAttributesError(f"attribute key {attribute.key!r} comes twice")
+            key = attribute.key[:_KEY_SHOWN_CHARACTERS]
+            raise InvalidAttributesError(f"attribute key {key!r} comes twice")
         result[attribute.key] = _value(attribute.value, depth)
     return result
 

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from typing import Any, cast
 
 import psycopg2
 import pytest
 from backend_kit.reading import count, rows_in_all, stored_points
-from backend_kit.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, summary
+from backend_kit.samples import (
+    NOW,
+    SECOND,
+    batch_of,
+    exemplar,
+    flood,
+    histogram,
+    point,
+    series,
+    summary,
+)
 from engines.asking import Connection, ask
 
+from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.partitions import LOCK_PATIENCE_MILLISECONDS
 from exporter.model import Batch, WriteResult
+from exporter.query import Reader
 
 DAY = 86_400 * SECOND
 MIDNIGHT = NOW - NOW % DAY
@@ -219,15 +233,67 @@ def test_other_tables_that_look_like_partitions_are_left_alone(postgresql_databa
         assert backend.fetch("SELECT count(*) FROM system_metrics_p20200101") == [(0,)]
 
 
-def test_a_range_reads_only_the_partitions_of_its_days(backend: PostgreSQLBackend) -> None:
-    for day in range(10):
-        backend.write(batch_of(point(1, NOW + day * DAY)))
-    micros = backend.dialect.instant.format(micros="%s")
-    plan = backend.fetch(
-        f"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) SELECT * FROM system_metrics AS m "  # noqa: S608
-        f"WHERE m.timestamp >= {micros} AND m.timestamp < {micros}",
-        [(NOW + 3 * DAY) // 1_000] * 2 + [(NOW + 5 * DAY) // 1_000] * 2,
-    )
-    text = "\n".join(line for (line,) in plan)
-    assert sum(f"_p202311{day} " in text for day in range(14, 24)) == 3
-    assert "Subplans Removed: 7" in text
+class Explained:
+    """A backend that also asks for the plan of each statement about points."""
+
+    def __init__(self, backend: PostgreSQLBackend) -> None:
+        self._backend = backend
+        self.dialect = backend.dialect
+        self.location = backend.location
+        self.plan = ""
+
+    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        if "system_metrics" in statement:
+            explain = f"EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {statement}"
+            self.plan = "\n".join(line for (line,) in self._backend.fetch(explain, parameters))
+        return self._backend.fetch(statement, parameters)
+
+    def days_read(self) -> set[str]:
+        """The days, as YYYYMMDD, of the partitions whose scan was begun."""
+        return set(re.findall(r" on system_metrics_p(\d+) .*\(actual rows", self.plan))
+
+
+@pytest.fixture
+def ten_days(postgresql_database: str) -> Iterator[Explained]:
+    """Ten days from 2023-11-14 of a hundred series, a thousand points each."""
+    with started(postgresql_database) as backend:
+        new_series = tuple(
+            series(one, metric_name="level", attributes=f'{{"n":{one}}}') for one in range(100)
+        )
+        for day in range(10):
+            time = MIDNIGHT + day * DAY
+            backend.write(Batch(new_series=new_series, points=flood(20_000, time=time)))
+        with session(postgresql_database) as owner:
+            ask(owner, "ANALYZE")
+            owner.commit()
+        yield Explained(backend)
+
+
+def seconds(day: float) -> float:
+    return MIDNIGHT / SECOND + day * 86_400
+
+
+def test_a_range_reads_only_the_partitions_of_its_days(ten_days: Explained) -> None:
+    reader = Reader(cast(Backend, ten_days))
+    range_of_days = {"start_time": seconds(3), "end_time": seconds(5)}
+    rows = reader.aggregate("level", aggregation="count", **range_of_days)
+    assert [row["value"] for row in rows] == [40_000]
+    assert "Subplans Removed: 8" in ten_days.plan
+    assert ten_days.days_read() == {"20231117", "20231118"}
+
+
+def test_some_series_are_looked_up_in_the_index_of_each_day(ten_days: Explained) -> None:
+    reader = Reader(cast(Backend, ten_days))
+    question = {"aggregation": "avg", "bucket_seconds": 300.0, "start_time": seconds(8)}
+    assert len(reader.aggregate("level", attributes={"n": "7"}, **question)) == 2
+    assert len(re.findall("_series_id_timestamp_idx", ten_days.plan)) >= 2
+    assert "Seq Scan on system_metrics" not in ten_days.plan
+    assert ten_days.days_read() == {"20231122", "20231123"}
+
+
+def test_the_newest_points_are_read_from_the_newest_partition_only(ten_days: Explained) -> None:
+    rows = Reader(cast(Backend, ten_days)).query_historical_metrics(limit=1_000)
+    assert len(rows) == 1_000
+    assert rows[0]["timestamp"] == seconds(9) + 0.199
+    assert ten_days.days_read() == {"20231123"}
+    assert ten_days.plan.count("never executed") == 9

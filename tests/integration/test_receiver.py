@@ -134,6 +134,17 @@ def test_a_million_reasons_stay_a_short_message() -> None:
     assert len(answer.partial_success.error_message) < 4_000
 
 
+def test_a_huge_key_makes_a_short_message() -> None:
+    message = request(NOW)
+    point = message.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
+    for _ in range(2):
+        point.attributes.add(key="k" * 5_000_000)
+    with receiving(decoding()) as channel:
+        answer = export(channel, message.SerializeToString())
+    assert answer.partial_success.rejected_data_points == 1
+    assert len(answer.partial_success.error_message) < 1_000
+
+
 @pytest.mark.parametrize(
     "data", [b"\xff", b"\x0a\x05abc", request(NOW).SerializeToString()[:-1], b"{}"]
 )

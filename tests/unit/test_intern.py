@@ -29,9 +29,9 @@ def metric_in(cache: SeriesCache, resource: str = "{}", key: MetricKey = KEY) ->
     entry = ResourceEntry(resource, "", {}, None)
     cache.add_resource((resource.encode(),), "", entry)
     scope = ScopeEntry(entry, '{"name":"s"}', "", None)
-    entry.scopes[(b"",), ""] = scope
+    cache.remember(entry.scopes, ((b"",), ""), scope)
     metric = MetricEntry(scope, key, None)
-    scope.metrics[key] = metric
+    cache.remember(scope.metrics, key, metric)
     return metric
 
 
@@ -66,7 +66,7 @@ def test_a_refused_request_leaves_nothing_behind() -> None:
 
     with pytest.raises(RuntimeError):
         refused_halfway()
-    assert len(cache) == 0
+    assert len(cache) == 3  # what was there before
     assert metric.series_ids == {}
     _, new = register(cache, metric, "{}")
     assert len(new) == 1
@@ -91,13 +91,13 @@ def test_forgotten_series_are_handed_out_again() -> None:
 
 
 def test_the_least_recently_used_resource_goes_first() -> None:
-    cache = SeriesCache(max_entries=2)
+    cache = SeriesCache(max_entries=8)  # a resource, its scope, its metric, one attribute set
     old, new = metric_in(cache, '{"r":1}'), metric_in(cache, '{"r":2}')
     register(cache, old, "{}")
     register(cache, new, "{}")
     assert cache.resource((b'{"r":1}',), "") is not None  # used again, so {"r":2} is the oldest
     register(cache, metric_in(cache, '{"r":3}'), "{}")
-    assert len(cache) == 2
+    assert len(cache) == 8
     assert cache.resource((b'{"r":2}',), "") is None
     assert cache.resource((b'{"r":1}',), "") is not None
 
@@ -114,6 +114,25 @@ def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:
                 cache.add_series(metric, attributes.encode(), series_id)
         assert len(registration.new_series) == 20
         assert len(cache) <= 10
+
+
+def test_resources_without_a_point_are_bounded_too() -> None:
+    cache = SeriesCache(max_entries=10)
+    for at in range(100):
+        with cache.registration():
+            metric_in(cache, f'{{"r":{at}}}')
+        assert len(cache) <= 10
+    assert (
+        sum(cache.resource((f'{{"r":{at}}}'.encode(),), "") is not None for at in range(100)) == 3
+    )
+
+
+def test_what_was_evicted_is_handed_out_again() -> None:
+    cache = SeriesCache(max_entries=5)
+    first, _ = register(cache, metric_in(cache, '{"r":1}'), "{}")
+    register(cache, metric_in(cache, '{"r":2}'), "{}")
+    again, new = register(cache, metric_in(cache, '{"r":1}'), "{}")
+    assert [series.series_id for series in new] == [first] == [again]
 
 
 @pytest.mark.parametrize(

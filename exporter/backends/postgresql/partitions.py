@@ -38,10 +38,10 @@ LOCK_PATIENCE_MILLISECONDS: Final = 500
 _EPOCH: Final = date(1970, 1, 1)
 # Any number that no other program's advisory locks use: "OFOP" as ASCII.
 _PARTITION_LOCK: Final = 0x4F464F50
-# BRIN with 4 pages a range: 10 million rows in batches of 4,000 load three times as fast as with a
-# btree on (series_id, timestamp), because each batch arrives sorted by series (docs/decisions).
-_INDEX: Final = """
-    CREATE INDEX ON {child} USING brin ("timestamp", series_id) WITH (pages_per_range = 4)"""
+# One for a series over time, one for the newest rows of all. What each costs, and what the others
+# that were tried cannot do: docs/decisions/0003-postgresql-writes.md.
+_BY_SERIES: Final = 'CREATE INDEX ON {child} (series_id, "timestamp")'
+_BY_TIME: Final = 'CREATE INDEX ON {child} ("timestamp")'
 _CREATE: Final = """
     CREATE TABLE {child}
     (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"""
@@ -98,7 +98,7 @@ def _create(cursor: Cursor, table: str, day: int) -> None:
         "begin": sql.Literal(_midnight(day)),
         "end": sql.Literal(_midnight(day + 1)),
     }
-    for statement in (_CREATE, _INDEX, _ATTACH):
+    for statement in (_CREATE, _BY_SERIES, _BY_TIME, _ATTACH):
         cursor.execute(sql.SQL(statement).format(**parts))
 
 

@@ -63,7 +63,7 @@ CREATE TABLE metric_summaries (
 CREATE TABLE metric_exemplars (
     "timestamp" timestamptz NOT NULL,
     series_id   bigint NOT NULL,
-    value       double precision,
+    value       double precision NOT NULL,
     trace_id    text NOT NULL,
     span_id     text NOT NULL,
     attributes  jsonb NOT NULL

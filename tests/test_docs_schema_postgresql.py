@@ -1,0 +1,145 @@
+"""docs/schema-postgresql.md describes the schema that there is; its statements find something."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from backend_kit.samples import SECOND, batch_of, exemplar, histogram, point, series
+from engines.asking import Connection, ask
+from engines.databases import Databases
+
+from exporter.backends.postgresql import PostgreSQLBackend
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "schema-postgresql.md").read_text(encoding="utf-8")
+OTHER_PAGE = (DOCS / "schema.md").read_text(encoding="utf-8")
+STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
+SECTIONS = {
+    match[1]: section
+    for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]
+    if (match := re.match(r"`(\w+)`", section))
+}
+
+
+@pytest.fixture(scope="module")
+def store(postgresql_server: Databases) -> Iterator[Connection]:
+    now = time.time_ns() - 600 * SECOND
+    with postgresql_server.fresh() as dsn:
+        backend = PostgreSQLBackend(dsn)
+        backend.start()
+        backend.write(
+            batch_of(
+                *(point(1, now + index * SECOND, 0.5) for index in range(600)),
+                point(2, now, float("nan")),
+                point(2, now + SECOND, recorded=False),
+                *(point(3, now + index * SECOND, index % 200, start=now) for index in range(400)),
+                new_series=(
+                    series(1, attributes='{"cpu":0,"state":"user"}'),
+                    series(2, attributes='{"cpu":0,"state":"idle"}'),
+                    series(
+                        3,
+                        metric_name="system.network.io",
+                        metric_type="sum",
+                        temporality="cumulative",
+                        is_monotonic=True,
+                    ),
+                    series(
+                        4,
+                        metric_name="http.server.request.duration",
+                        metric_type="histogram",
+                        temporality="delta",
+                        unit="s",
+                    ),
+                ),
+                histograms=(histogram(4, now), histogram(4, now + SECOND)),
+                exemplars=(exemplar(4, now), exemplar(4, now, value=9.0, trace_id="f" * 32)),
+            )
+        )
+        backend.close()
+        with closing(psycopg2.connect(dsn)) as connection:
+            yield connection
+
+
+def columns_of(store: Connection, table: str) -> list[tuple[str, str, bool]]:
+    return ask(
+        store,
+        "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+        (table,),
+    )
+
+
+def documented(table: str) -> list[tuple[str, str, bool]]:
+    found = re.findall(r"^\| `(\w+)` \| ([^|]*?) \| ([^|]*)\|$", SECTIONS[table], re.MULTILINE)
+    return [(name, kind, bool(null.strip())) for name, kind, null in found]
+
+
+def test_every_table_is_documented_and_every_documented_one_is_there(store: Connection) -> None:
+    tables = ask(
+        store,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+        "AND relkind IN ('r', 'p', 'v') AND NOT relispartition",
+    )
+    assert set(SECTIONS) == {name for (name,) in tables}
+
+
+@pytest.mark.parametrize("table", SECTIONS)
+def test_every_column_is_documented_in_its_order_with_its_type(
+    store: Connection, table: str
+) -> None:
+    columns = columns_of(store, table)
+    if table == "metric_samples":  # a view does not say which of its columns may be NULL
+        may_be_null = {
+            name
+            for source in ("metric_series", "system_metrics")
+            for name, _, null in columns_of(store, source)
+            if null
+        }
+        columns = [(name, kind, name in may_be_null) for name, kind, _ in columns]
+    assert documented(table) == columns
+
+
+@pytest.mark.parametrize("table", sorted(SECTIONS.keys() - {"ingest_ledger"}))
+def test_names_are_those_of_sqlite(table: str) -> None:
+    section = OTHER_PAGE[OTHER_PAGE.index(f"### `{table}`") :].partition("\n## ")[0]
+    section = section[4:].partition("\n### ")[0]
+    names = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert [name for name, _, _ in documented(table)] == names
+
+
+def test_there_are_statements_for_the_usual_questions() -> None:
+    assert len(STATEMENTS) == PAGE.count("```sql")
+    assert len(STATEMENTS) >= 8
+
+
+@pytest.mark.parametrize(
+    "statement", [sql for _, sql in STATEMENTS], ids=[q for q, _ in STATEMENTS]
+)
+def test_a_statement_finds_something(store: Connection, statement: str) -> None:
+    rows = ask(store, statement)
+    assert rows
+    assert all(any(value is not None for value in row) for row in rows)
+
+
+def answer(store: Connection, question: str) -> list[tuple[object, ...]]:
+    [statement] = [sql for asked, sql in STATEMENTS if asked.startswith(question)]
+    return ask(store, statement)
+
+
+def test_answers_are_right_where_that_is_easily_seen(store: Connection) -> None:
+    assert answer(store, "What is in there")[0][2:] == ("1", 602, 2)
+    assert {row[2:] for row in answer(store, "Averages of five")} == {(0.5, 0.5)}
+    assert answer(store, "By an attribute") == [("host-1", "user", 0.5)]
+    assert {row[3] for row in answer(store, "How fast")} == {1.0}
+    assert [row[2:] for row in answer(store, "Average, and buckets")][:3] == [
+        (0.5, 1),
+        (5.0, 3),
+        (float("inf"), 2),
+    ]
+    assert answer(store, "Traces of the slowest")[0][1] == 9.0
