@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "DecodeError",
     "ExporterError",
+    "NothingStoredError",
     "PermanentError",
     "QueryError",
     "QueueFullError",
@@ -61,6 +62,10 @@ class BackendUnavailableError(RetryableError):
 
 class BackendRefusedError(PermanentError):
     """The backend will not take this: missing rights, foreign file, newer schema, bad value."""
+
+
+class NothingStoredError(BackendRefusedError):
+    """There is nothing to read yet: the database can be reached and has no schema of ours."""
 
 
 class QueueFullError(RetryableError):

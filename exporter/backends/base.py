@@ -38,7 +38,9 @@ class Backend(Protocol):
 
         Durable when it returns, as far as the backend is durable at all. A series that is there
         already is kept, only its description and schema URLs take the newer text. A point of the
-        same series and time (in the backend's resolution) as a stored one replaces it.
+        same series and time (in the backend's resolution) as a stored one replaces it in memory
+        and SQLite, and is stored beside it in PostgreSQL and TimescaleDB, where the unique key
+        that would find it costs most of the speed; `exporter.query` counts it once.
         """
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

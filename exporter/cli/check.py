@@ -15,11 +15,12 @@ from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
+    backend_for,
     load_settings,
     opened_for_reading,
 )
 from exporter.config import ExporterSettings, Settings, as_table
-from exporter.errors import BackendRefusedError
+from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["check"]
 
@@ -72,8 +73,12 @@ def _storage(settings: ExporterSettings) -> str:
         return _sqlite_file(path_of(settings.connection_string), settings)
     if settings.backend == "memory":
         return "memory: lost when serve ends; keeps max_memory_entries data points"
-    with opened_for_reading(settings) as backend:
-        return f"{settings.backend} {backend.location}: ready"
+    try:
+        with opened_for_reading(settings) as backend:
+            return f"{settings.backend} {backend.location}: ready"
+    except NothingStoredError:
+        where = backend_for(settings, read_only=True).location
+        return f"{settings.backend} {where}: reached, and empty; serve will make the tables"
 
 
 def _sqlite_file(path: Path, settings: ExporterSettings) -> str:

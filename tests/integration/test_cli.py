@@ -427,3 +427,11 @@ def test_check_refuses_what_it_may_not_write(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
     assert result.returncode == 1
     assert "may not write" in result.stderr
+
+
+def test_check_of_an_empty_server_says_what_serve_will_do(
+    postgresql_database: str, tmp_path: Path
+) -> None:
+    checked = run("check", "--db", postgresql_database, cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert "reached, and empty; serve will make the tables" in " ".join(checked.stdout.split())

@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.backends.migrations import load, pending
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.errors import BackendRefusedError
+from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["migrate", "require_migrated", "require_rights"]
 
@@ -65,7 +65,8 @@ def require_migrated(connection: Connection, location: str) -> None:
     if not waiting:
         return
     found = f"its schema lacks version {waiting[-1].version}" if applied else "there is nothing yet"
-    raise BackendRefusedError(
+    kind = BackendRefusedError if applied else NothingStoredError
+    raise kind(
         f"postgresql {location}: {found}, and it is opened for reading only; correct "
         "connection_string, or start the exporter on it once, which makes the tables"
     )
