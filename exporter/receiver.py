@@ -59,7 +59,9 @@ class Receiver:
         submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
         max_message_bytes: largest request, after decompression.
-        workers: threads that decode and answer.
+        workers: threads that decode and answer. One decodes while the other receives and replies;
+            more only pass the interpreter's lock around (gRPC to SQLite: 8 threads take 1.1 times
+            as long as 2).
         server_options: further gRPC core arguments by name, such as keepalive limits.
     """
 
@@ -69,7 +71,7 @@ class Receiver:
         *,
         endpoint: str = "localhost:4317",
         max_message_bytes: int = 64 * 1024 * 1024,
-        workers: int = 8,
+        workers: int = 2,
         server_options: Mapping[str, int] | None = None,
     ) -> None:
         self._submit = submit

@@ -219,7 +219,7 @@ def test_calls_on_one_connection_run_at_once() -> None:
         meeting.wait()  # passes only when four calls are inside together
         return Rejections()
 
-    with receiving(submit) as channel, ThreadPoolExecutor(4) as pool:
+    with receiving(submit, workers=4) as channel, ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: export(channel, b""), range(4)))
     assert len(answers) == 4
 
