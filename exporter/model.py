@@ -7,7 +7,7 @@ backend converts them to its own resolution. A start time of 0 means that it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -217,6 +217,19 @@ class Batch:
     def entries(self) -> int:
         """How many data points of any type; exemplars ride with theirs and are not counted."""
         return len(self.points) + len(self.histograms) + len(self.summaries)
+
+    def without(self, series_ids: Collection[int]) -> Batch:
+        """The batch less the points and exemplars of these series."""
+        if not series_ids:
+            return self
+        wanted = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
+        return Batch(
+            new_series=self.new_series,
+            points=self.points.take(np.flatnonzero(wanted)),
+            histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
+            summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
+            exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
+        )
 
     @classmethod
     def merge(cls, parts: Iterable[Batch]) -> Batch:

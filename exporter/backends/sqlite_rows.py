@@ -113,34 +113,14 @@ def rows_of(batch: Batch, refused: Collection[int] = ()) -> tuple[list[Rows], Ro
         Rows of points, histograms and summaries; rows of exemplars; and how many data points
         were left out because their series is refused.
     """
-    points, histograms, summaries, exemplars = _without(batch, refused)
-    kept = len(points) + len(histograms) + len(summaries)
+    kept = batch.without(refused)
     data = [
-        Rows(_POINTS, _point_values(points)),
-        Rows(_HISTOGRAMS, _joined(_last_of_each(_histogram_row(item) for item in histograms))),
-        Rows(_SUMMARIES, _joined(_last_of_each(_summary_row(item) for item in summaries))),
+        Rows(_POINTS, _point_values(kept.points)),
+        Rows(_HISTOGRAMS, _joined(_last_of_each(map(_histogram_row, kept.histograms)))),
+        Rows(_SUMMARIES, _joined(_last_of_each(map(_summary_row, kept.summaries)))),
     ]
-    return data, Rows(_EXEMPLARS, _joined(map(_exemplar_row, exemplars))), batch.entries - kept
-
-
-def _without(
-    batch: Batch, refused: Collection[int]
-) -> tuple[Points, Sequence[HistogramPoint], Sequence[SummaryPoint], Sequence[Exemplar]]:
-    if not refused:
-        return batch.points, batch.histograms, batch.summaries, batch.exemplars
-    wanted = ~np.isin(batch.points.series_id, np.fromiter(refused, np.int64))
-    return (
-        Points(
-            series_id=batch.points.series_id[wanted],
-            time_unix_nano=batch.points.time_unix_nano[wanted],
-            start_time_unix_nano=batch.points.start_time_unix_nano[wanted],
-            value=batch.points.value[wanted],
-            recorded=batch.points.recorded[wanted],
-        ),
-        [item for item in batch.histograms if item.series_id not in refused],
-        [item for item in batch.summaries if item.series_id not in refused],
-        [item for item in batch.exemplars if item.series_id not in refused],
-    )
+    exemplars = Rows(_EXEMPLARS, _joined(map(_exemplar_row, kept.exemplars)))
+    return data, exemplars, batch.entries - kept.entries
 
 
 def _point_values(points: Points) -> list[object]:

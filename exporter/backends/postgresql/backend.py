@@ -26,7 +26,7 @@ from exporter.backends.postgresql.errors import READING, is_missing_partition, t
 from exporter.backends.postgresql.layout import DailyPartitions, Layout
 from exporter.backends.postgresql.readers import ReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
-from exporter.backends.postgresql.writing import days_by_table, without_series, write_batch
+from exporter.backends.postgresql.writing import days_by_table, write_batch
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, WriteResult
 
@@ -135,7 +135,7 @@ class PostgreSQLBackend:
                 self._layout.forget_room()  # another receiver's retention has dropped it
                 self._store(batch)
         self._unsettled = None
-        stored = without_series(batch, self._refused_series).entries
+        stored = batch.without(self._refused_series).entries
         return WriteResult(stored=stored, refused=batch.entries - stored)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
-
-import numpy as np
 
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
 from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
 from exporter.backends.postgresql.series import register_series
 from exporter.model import Batch
 
-__all__ = ["days_by_table", "without_series", "write_batch"]
+__all__ = ["days_by_table", "write_batch"]
 
 _COPY_BUFFER_BYTES: Final = 1 << 18
 
@@ -72,7 +70,7 @@ def write_batch(
         if cursor.rowcount == 0:
             return
         register_series(cursor, batch.new_series, refused)
-        _copy(cursor, without_series(batch, refused), copying)
+        _copy(cursor, batch.without(refused), copying)
 
 
 def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:
@@ -88,20 +86,6 @@ def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:
     for statement, items in rarer:
         if items:
             cursor.copy_expert(statement, text_rows(items), _COPY_BUFFER_BYTES)
-
-
-def without_series(batch: Batch, refused: Collection[int]) -> Batch:
-    """The batch without the points and exemplars of these series."""
-    if not refused:
-        return batch
-    wanted = ~np.isin(batch.points.series_id, np.fromiter(refused, np.int64))
-    return Batch(
-        new_series=batch.new_series,
-        points=batch.points.take(np.flatnonzero(wanted)),
-        histograms=tuple(item for item in batch.histograms if item.series_id not in refused),
-        summaries=tuple(item for item in batch.summaries if item.series_id not in refused),
-        exemplars=tuple(item for item in batch.exemplars if item.series_id not in refused),
-    )
 
 
 def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
