@@ -11,7 +11,7 @@ Not thread-safe: the pipeline calls under its lock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -51,6 +51,8 @@ _SIGN_BIT: Final = 1 << 63
 
 # A serialized message, in as many pieces as it was written in.
 Pieces = tuple[bytes, ...]
+# A metric's name, type, unit, description, temporality code and monotonicity, as written.
+WrittenMetric = tuple[str, str, str, str, int, bool | None]
 
 
 class MetricKey(NamedTuple):
@@ -65,9 +67,21 @@ class MetricKey(NamedTuple):
 
 
 class ResourceEntry:
-    """One resource, as one sender writes it."""
+    """One resource, as one sender writes it.
 
-    __slots__ = ("attributes", "json", "refusal", "schema_url", "scopes")
+    `attempts` is the decoder's memory of whole messages of this resource, by their length; it
+    goes with the resource, and when a series of it is forgotten.
+    """
+
+    __slots__ = (
+        "attempts",
+        "attributes",
+        "json",
+        "refusal",
+        "schema_url",
+        "scopes",
+        "template_points",
+    )
 
     def __init__(
         self, json: str, schema_url: str, attributes: Mapping[str, str], refusal: str | None
@@ -77,6 +91,8 @@ class ResourceEntry:
         self.attributes = attributes
         self.refusal = refusal
         self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
+        self.attempts: OrderedDict[int, Any] = OrderedDict()
+        self.template_points = 0
 
 
 class ScopeEntry:
@@ -92,7 +108,7 @@ class ScopeEntry:
         self.schema_url = schema_url
         self.refusal = refusal
         # Keyed by the fields as written: the temporality still a number of any meaning.
-        self.metrics: dict[Hashable, MetricEntry] = {}
+        self.metrics: dict[WrittenMetric, MetricEntry] = {}
 
 
 class MetricEntry:
@@ -180,6 +196,9 @@ class SeriesCache:
         self._known: dict[int, int] = {}
         self._entries = 0
         self._registration = Registration()
+        # Length of a ResourceMetrics message -> where its resource may stand, and its schema URL:
+        # what it takes to find the resource of a message without parsing it.
+        self.places_of_resource: dict[int, list[tuple[int, int, str]]] = {}
 
     def __len__(self) -> int:
         """How many entries are remembered: resources, scopes, metrics and attribute sets."""
@@ -226,6 +245,11 @@ class SeriesCache:
         """Remember a series id under the attributes as one sender writes them."""
         self.remember(metric.series_ids, raw, series_id)
 
+    def count_template_points(self, resource: ResourceEntry, points: int) -> None:
+        """Note that the templates of this resource grew or shrank by so many points."""
+        resource.template_points += points
+        self._entries += points
+
     def register(
         self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
     ) -> int | None:
@@ -270,6 +294,9 @@ class SeriesCache:
                 for raw in stale:
                     del metric.series_ids[raw]
                 self._entries -= len(stale)
+                if stale:
+                    resource.attempts.clear()
+                    self.count_template_points(resource, -resource.template_points)
         for series_id in gone:
             self._known.pop(series_id, None)
 
@@ -305,7 +332,7 @@ class SeriesCache:
         # A resource that fills the cache alone goes too: bounded comes before fast.
         while self._entries > self._max_entries and self._resources:
             _, resource = self._resources.popitem(last=False)
-            self._entries -= 1 + len(resource.scopes)
+            self._entries -= 1 + len(resource.scopes) + resource.template_points
             for metric in _metrics(resource):
                 self._entries -= 1 + len(metric.series_ids)
                 for series_id in metric.series_ids.values():

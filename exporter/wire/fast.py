@@ -1,6 +1,7 @@
 """The fast decoder: number points are recognised by their bytes instead of parsed.
 
-A metric's points are cut into fixed-width fields and attributes by the layout of the first one
+A message that a template fits (`exporter.wire.recognition`) is read whole. Of any other, a
+metric's points are cut into fixed-width fields and attributes by the layout of the first one
 (`exporter.wire.layouts`); the attributes' bytes look the series up, and numpy reads the times and
 values of all points at once and checks every tag. Points that do not fit go through
 `exporter.wire.points` one by one, as do all histograms and summaries.
@@ -19,15 +20,17 @@ from typing import Any, Final
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from exporter.intern import MetricEntry, ScopeEntry, SeriesCache
+from exporter.intern import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
 from exporter.model import NO_POINTS, Points
 from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.identity import metric_entry, remember_raw, resource_entry, scope_entry
 from exporter.wire.layouts import AS_DOUBLE, AS_INT, START, TIME, Layout, layout_of
 from exporter.wire.lazy import LazyRequest
 from exporter.wire.points import NANOSECONDS_PER_MICROSECOND, POINT_MESSAGES, Rows
+from exporter.wire.recognition import learn_from, recognise
 from exporter.wire.reference import decode_reference, parse
 from exporter.wire.result import Decoded
+from exporter.wire.templates import Recognised
 
 __all__ = ["decode"]
 
@@ -50,15 +53,16 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
         DecodeError: the bytes are not such a request; the cache is as it was. Anything else
             raised is a bug.
     """
+    recognition = recognise(data, series, window)
     try:
-        request = LazyRequest.FromString(data)
         with series.registration() as registration:
             decoder = _Decoder(series, window)
-            decoder.read(request)
-            points = decoder.columns()
+            decoder.read(LazyRequest.FromString(recognition.rest))
+            points = decoder.finish(recognition.parts)
             if registration.added or not decoder.rows.untouched:
                 parse(data)
-            if not _has_duplicates(points, decoder.rows):
+            if not _has_duplicates(points, decoder.rows, recognition.parts):
+                learn_from(recognition.unknown, decoder.resources, series)
                 return decoder.rows.finish(registration.new_series, points)
     except ProtobufDecodeError:
         # What a part of a request is refused for, the whole is refused for.
@@ -103,6 +107,7 @@ class _Runs:
 class _Decoder:
     def __init__(self, series: SeriesCache, window: TimeWindow) -> None:
         self.rows = Rows(series, window)
+        self.resources: list[ResourceEntry] = []
         self._series = series
         self._window = window
         self._runs: dict[Layout, _Runs] = {}
@@ -115,6 +120,7 @@ class _Decoder:
             resource = resource_entry(
                 series, tuple(resource_metrics.resource), resource_metrics.schema_url
             )
+            self.resources.append(resource)
             for scope_metrics in resource_metrics.scope_metrics:
                 scope = scope_entry(
                     series, resource, tuple(scope_metrics.scope), scope_metrics.schema_url
@@ -183,9 +189,16 @@ class _Decoder:
                 remember_raw(self._series, entry, raw, series_id)
         return seen, series_ids
 
-    def columns(self) -> Points:
-        """The collected runs as columns; points that do not fit after all are taken singly."""
-        return Points.concatenate([self._columns_of(runs) for runs in self._runs.values()])
+    def finish(self, parts: Sequence[Recognised]) -> Points:
+        """What was recognised and the collected runs as columns.
+
+        Points that are no mere numbers, or do not fit after all, are taken singly.
+        """
+        for part in parts:
+            for entry, point in part.singles:
+                self._add(entry, point)
+        runs = [self._columns_of(runs) for runs in self._runs.values()]
+        return Points.concatenate([*(part.points for part in parts), *runs])
 
     def _columns_of(self, runs: _Runs) -> Points:
         joined = b"".join(runs.heads)
@@ -231,13 +244,16 @@ def _bytes_fixed(runs: _Runs) -> int:
     return runs.head_bytes + runs.tail_bytes
 
 
-def _has_duplicates(points: Points, rows: Rows) -> bool:
+def _has_duplicates(points: Points, rows: Rows, parts: Sequence[Recognised]) -> bool:
     keys = rows.number_keys()
-    series_ids = points.series_id.tolist()
+    if not keys and len(parts) == 1 and len(parts[0].points) == len(points):
+        return False  # a template has each series once
     # Cheap first: a request in which each series comes once has no duplicates.
-    if len({*series_ids, *(key[0] for key in keys)}) == len(series_ids) + len(keys):
+    series_ids = np.concatenate([points.series_id, np.array([key[0] for key in keys], np.int64)])
+    series_ids.sort()
+    if not (series_ids[1:] == series_ids[:-1]).any():
         return False
     times = (points.time_unix_nano // NANOSECONDS_PER_MICROSECOND).tolist()
     seen = {(key[0], key[1] // NANOSECONDS_PER_MICROSECOND) for key in keys}
-    seen.update(zip(series_ids, times, strict=True))
-    return len(seen) < len(series_ids) + len(keys)
+    seen.update(zip(points.series_id.tolist(), times, strict=True))
+    return len(seen) < len(series_ids)

@@ -20,6 +20,7 @@ from exporter.intern import (
     ResourceEntry,
     ScopeEntry,
     SeriesCache,
+    WrittenMetric,
 )
 from exporter.model import MetricType, Temporality
 from exporter.wire.attributes import (
@@ -32,6 +33,7 @@ from exporter.wire.attributes import (
 __all__ = [
     "METRIC_TYPES",
     "metric_entry",
+    "metric_fields",
     "remember_raw",
     "resource_entry",
     "scope_entry",
@@ -110,11 +112,10 @@ def metric_entry(
         type_name: which field of its oneof is set.
         data: that field's message.
     """
-    code = data.aggregation_temporality if type_name in _HAS_TEMPORALITY else 0
-    is_monotonic = data.is_monotonic if type_name == "sum" else None
-    written = (metric.name, type_name, metric.unit, metric.description, code, is_monotonic)
+    written = metric_fields(metric, type_name, data)
     entry = scope.metrics.get(written)
     if entry is None:
+        *_, code, is_monotonic = written
         key = MetricKey(
             metric.name,
             METRIC_TYPES[type_name],
@@ -126,6 +127,13 @@ def metric_entry(
         entry = MetricEntry(scope, key, scope.refusal or _refusal(key, code))
         cache.remember(scope.metrics, written, entry)
     return entry
+
+
+def metric_fields(metric: Any, type_name: str, data: Any) -> WrittenMetric:
+    """What a metric is remembered by below its scope: its fields as they are written."""
+    code = data.aggregation_temporality if type_name in _HAS_TEMPORALITY else 0
+    is_monotonic = data.is_monotonic if type_name == "sum" else None
+    return metric.name, type_name, metric.unit, metric.description, code, is_monotonic
 
 
 def _refusal(key: MetricKey, temporality_code: int) -> str | None:

@@ -11,13 +11,13 @@ object.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1 import common_pb2
 
-__all__ = ["LazyRequest"]
+__all__ = ["LazyRequest", "LazyResourceMetrics"]
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "openfinops.lazy"
@@ -64,7 +64,7 @@ _SCALARS = {
 }
 
 
-def _declare() -> type[Message]:
+def _declare() -> dict[str, type[Message]]:
     file = descriptor_pb2.FileDescriptorProto(
         name="openfinops/lazy_metrics.proto",
         package=_PACKAGE,
@@ -91,7 +91,12 @@ def _declare() -> type[Message]:
             message.oneof_decl.add(name="data")
     pool = descriptor_pool.Default()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Request"))
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        for name in ("Request", "ResourceMetrics")
+    }
 
 
-LazyRequest: Any = _declare()
+_CLASSES: Final[dict[str, Any]] = _declare()
+LazyRequest: Final = _CLASSES["Request"]
+LazyResourceMetrics: Final = _CLASSES["ResourceMetrics"]

@@ -34,13 +34,13 @@ class Stream:
     ) -> None:
         self._decoder = decoder
         self._window = window
-        self._cache = SeriesCache(max_entries=max_entries)
+        self.cache = SeriesCache(max_entries=max_entries)
         self._definitions = Definitions()
 
     def feed(self, data: bytes) -> Expected | None:
         """What was stored and rejected; None for a DecodeError."""
         try:
-            decoded = self._decoder(data, self._cache, self._window)
+            decoded = self._decoder(data, self.cache, self._window)
         except DecodeError:
             return None
         return observe(decoded, self._definitions)
