@@ -25,9 +25,10 @@ VOLUME /data
 ENV OPENFINOPS_ENDPOINT=0.0.0.0:4317
 EXPOSE 4317
 
-# A connection to the port takes 40 ms, a gRPC client would take ten times that to load.
+# Whether it takes requests, not only whether the port is open. It takes 0.6 s of CPU each time.
+# With TLS in a mounted configuration add --config and its path.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 4317), 3).close()"]
+    CMD ["openfinops-exporter", "health"]
 
 # Without a shell in between, so that SIGTERM reaches the program, which then writes what it has.
 ENTRYPOINT ["openfinops-exporter"]

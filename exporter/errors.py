@@ -20,6 +20,7 @@ __all__ = [
     "QueueFullError",
     "ReceiverError",
     "RetryableError",
+    "RowRefusedError",
     "ShuttingDownError",
 ]
 
@@ -62,6 +63,10 @@ class BackendUnavailableError(RetryableError):
 
 class BackendRefusedError(PermanentError):
     """The backend will not take this: missing rights, foreign file, newer schema, bad value."""
+
+
+class RowRefusedError(BackendRefusedError):
+    """The backend will not take the content of a row; the batch without that row may be stored."""
 
 
 class NothingStoredError(BackendRefusedError):

@@ -29,6 +29,8 @@ __all__ = [
     "ResourceEntry",
     "ScopeEntry",
     "SeriesCache",
+    "SeriesRefusedError",
+    "WrittenMetric",
     "identity_key",
 ]
 
@@ -157,6 +159,10 @@ def _with_length(part: str) -> bytes:
     return len(encoded).to_bytes(4, "little") + encoded
 
 
+class SeriesRefusedError(Exception):
+    """A series that cannot be taken; the message says why."""
+
+
 class Registration:
     """What one request adds to the cache, so that it can be taken back as a whole."""
 
@@ -178,16 +184,20 @@ class SeriesCache:
         cluster_id_attributes: where cluster_id is looked for: the first name among the point's
             attributes, then each among the resource's.
         node_id_attributes: likewise for node_id.
+        max_series: how many series may be known at a time; further ones are refused. None for any
+            number, which `max_entries` bounds still.
     """
 
     def __init__(
         self,
         *,
         max_entries: int = 1_000_000,
+        max_series: int | None = None,
         cluster_id_attributes: Sequence[str] = CLUSTER_ID_ATTRIBUTES,
         node_id_attributes: Sequence[str] = NODE_ID_ATTRIBUTES,
     ) -> None:
         self._max_entries = max_entries
+        self._max_series = max_series
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
         self._resources: OrderedDict[tuple[Pieces, str], ResourceEntry] = OrderedDict()
@@ -250,9 +260,7 @@ class SeriesCache:
         resource.template_points += points
         self._entries += points
 
-    def register(
-        self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
-    ) -> int | None:
+    def register(self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]) -> int:
         """The id of the series with these attributes; its definition is new if not known.
 
         Args:
@@ -261,7 +269,11 @@ class SeriesCache:
             texts: the same, each value as text.
 
         Returns:
-            The series id, or None where another identity has the same 64-bit hash.
+            The series id.
+
+        Raises:
+            SeriesRefusedError: another identity has the same 64-bit hash, or there are too many
+                series.
         """
         key, scope = metric.key, metric.scope
         identity = metric.identity + _with_length(attributes)
@@ -273,12 +285,25 @@ class SeriesCache:
         fingerprint = check << 64 | xxhash.xxh3_64_intdigest(definition)
         known = self._known.get(series_id)
         if known is not None and known >> 64 != check:
-            return None
+            raise SeriesRefusedError("another series has the same 64-bit id (hash collision)")
+        if known is None and self._max_series is not None and len(self._known) >= self._max_series:
+            raise SeriesRefusedError(
+                f"{self._max_series} series are known and no more are taken (max_series)"
+            )
         if known != fingerprint:
             self._known[series_id] = fingerprint
             self._registration.known_before.append((series_id, known))
             self._registration.new_series.append(self._define(series_id, metric, attributes, texts))
         return series_id
+
+    @contextmanager
+    def without_limit(self) -> Iterator[None]:
+        """Take any number of series: for requests that were accepted before."""
+        limit, self._max_series = self._max_series, None
+        try:
+            yield
+        finally:
+            self._max_series = limit
 
     def forget(self, series_ids: Collection[int]) -> None:
         """Hand out the definitions of these series again when they are next seen.

@@ -8,7 +8,7 @@ backend converts them to its own resolution. A start time of 0 means that it is 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,10 +17,13 @@ import numpy.typing as npt
 __all__ = [
     "NO_POINTS",
     "Batch",
+    "DeadLetter",
+    "DeadLetterKind",
     "Exemplar",
     "ExponentialBuckets",
     "HistogramPoint",
     "Int64Array",
+    "Mark",
     "MetricType",
     "Points",
     "Series",
@@ -33,6 +36,7 @@ __all__ = [
 
 MetricType = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 Temporality = Literal["delta", "cumulative"]
+DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series"]
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -200,11 +204,49 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a writer has come once the batch that carries this is stored.
+
+    Attributes:
+        writer_id: names the writer, the same after its restart.
+        sequence: 1 or more; grows from batch to batch of the writer.
+    """
+
+    writer_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One row that a backend refused for its content, in a form that every backend can keep.
+
+    Attributes:
+        kind: what it is; a series that is refused has its points refused with it.
+        reason: why, in the backend's words.
+        series_id: of the row, or of the series itself.
+        metric_name: the beginning of it; None where the batch did not define the series.
+        time_unix_nano: of the row; None for a series.
+        content: JSON object with the fields of the refused value, under the names in this module;
+            NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+    """
+
+    kind: DeadLetterKind
+    reason: str
+    series_id: int
+    metric_name: str | None
+    time_unix_nano: int | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction stores: points of every kind, and the series that are new in it.
 
     `new_series` holds the definition of every series that the backend may not have yet; writing
-    one that it already has is harmless.
+    one that it already has is harmless. With a `mark` the backend stores the batch once, however
+    often it is written. `dead` is what was refused of it before, and is kept apart.
+
+    Its rows are its points, histograms, summaries and exemplars, in this order.
     """
 
     new_series: tuple[Series, ...] = ()
@@ -212,6 +254,13 @@ class Batch:
     histograms: tuple[HistogramPoint, ...] = ()
     summaries: tuple[SummaryPoint, ...] = ()
     exemplars: tuple[Exemplar, ...] = ()
+    mark: Mark | None = None
+    dead: tuple[DeadLetter, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows: data points of any type, and exemplars."""
+        return self.entries + len(self.exemplars)
 
     @property
     def entries(self) -> int:
@@ -223,17 +272,41 @@ class Batch:
         if not series_ids:
             return self
         wanted = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
-        return Batch(
-            new_series=self.new_series,
+        return replace(
+            self,
             points=self.points.take(np.flatnonzero(wanted)),
             histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
             summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
             exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
         )
 
+    def take(self, positions: npt.NDArray[np.intp]) -> Batch:
+        """The batch less its other rows; definitions, mark and dead letters stay.
+
+        Args:
+            positions: of the rows that are wanted, rising.
+        """
+        parts: list[npt.NDArray[np.intp]] = []
+        begin = 0
+        for kind in (self.points, self.histograms, self.summaries, self.exemplars):
+            first, end = np.searchsorted(positions, (begin, begin + len(kind)))
+            parts.append(positions[first:end] - begin)
+            begin += len(kind)
+        points, histograms, summaries, exemplars = parts
+        return replace(
+            self,
+            points=self.points.take(points),
+            histograms=tuple(self.histograms[place] for place in histograms.tolist()),
+            summaries=tuple(self.summaries[place] for place in summaries.tolist()),
+            exemplars=tuple(self.exemplars[place] for place in exemplars.tolist()),
+        )
+
     @classmethod
     def merge(cls, parts: Iterable[Batch]) -> Batch:
-        """One batch with everything that the parts hold, in their order."""
+        """One batch with everything that the parts hold, in their order, and the last mark.
+
+        Its mark says that all of them are stored: the parts are one writer's, in its order.
+        """
         parts = list(parts)
         if len(parts) == 1:
             return parts[0]
@@ -247,6 +320,8 @@ class Batch:
             histograms=joined("histograms"),
             summaries=joined("summaries"),
             exemplars=joined("exemplars"),
+            mark=next((part.mark for part in reversed(parts) if part.mark is not None), None),
+            dead=joined("dead"),
         )
 
 
@@ -260,12 +335,15 @@ class WriteResult:
             (a hash collision); each is named in a log line.
         evicted: rows that a bounded backend let go to make room, over all its tables.
         forgotten_series: ids whose definition the backend no longer has.
+        already_stored: whether an earlier attempt at this batch, or a later batch of its writer,
+            had been stored, so that nothing was written now; `stored` counts as if it had been.
     """
 
     stored: int
     refused: int = 0
     evicted: int = 0
     forgotten_series: frozenset[int] = frozenset()
+    already_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,13 +15,13 @@ from typing import Any, Final
 import pytest
 import typer.main
 import yaml
+from integration.processes import environment, run
 
-from exporter.backends.memory import MemoryBackend
 from exporter.cli.app import app
 from exporter.config import Settings, load
 from exporter.config.schema import VARIABLES
-from exporter.pipeline import Pipeline
 from exporter.receiver import Receiver
+from exporter.wire import Rejections
 
 ROOT: Final = Path(__file__).parent.parent
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -158,22 +156,38 @@ def test_everything_that_the_build_needs_is_copied_and_nothing_secret_is() -> No
         assert is_ignored(path), path
 
 
-def test_the_health_check_tells_a_receiver_from_none() -> None:
-    check = only("HEALTHCHECK")
-    options, _, command = check.partition("CMD ")
+def health_checks() -> list[list[str]]:
+    """The commands by which the image and the Compose file look after the receiver."""
+    of_the_image = only("HEALTHCHECK")
+    options, _, command = of_the_image.partition("CMD ")
     assert "--interval=" in options
-    assert f"'127.0.0.1', {PORT}" in command
-    pipeline = Pipeline(MemoryBackend())
-    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", max_message_bytes=1_000)
+    kind, *of_compose = EXPORTER["healthcheck"]["test"]
+    assert kind == "CMD"
+    return [json.loads(command), of_compose]
+
+
+@pytest.mark.parametrize("command", health_checks(), ids=["image", "compose"])
+def test_the_health_check_tells_a_receiver_from_none(command: list[str], tmp_path: Path) -> None:
+    program, *arguments = command
+    assert program == json.loads(only("ENTRYPOINT"))[0]
+    assert_understood(arguments)
+    [config] = [volume for volume in EXPORTER["volumes"] if volume.startswith("./")]
+    source, target, _ = config.split(":")
+    mounted = [str(ROOT / source) if each == target else each for each in arguments]
+
+    def code(port: str) -> int:
+        env = environment(OPENFINOPS_ENDPOINT=f"0.0.0.0:{port}")
+        return run(*mounted, cwd=tmp_path, env=env).returncode
+
+    receiver = Receiver(lambda _data: Rejections(), endpoint="127.0.0.1:0")
     port = receiver.start().rpartition(":")[2]
-    program, *arguments = json.loads(command.replace(str(PORT), port))
-    assert program == "python"
     try:
-        assert subprocess.run([sys.executable, *arguments], check=False).returncode == 0
+        assert code(port) == 0
+        receiver.drain()
+        assert code(port) == 1
     finally:
         receiver.shutdown(5.0)
-    refused = subprocess.run([sys.executable, *arguments], check=False, capture_output=True)
-    assert refused.returncode == 1
+    assert code(port) == 1
 
 
 # Compose

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
 
+from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite_file import APPLICATION_ID
 
@@ -52,6 +53,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
             ),
             histograms=(histogram(4), histogram(4, NOW + SECOND)),
             exemplars=(exemplar(4), exemplar(4, value=9.0, trace_id="f" * 32)),
+            dead=(
+                letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
+                *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
+            ),
         )
     )
     backend.close()
@@ -89,7 +94,8 @@ def test_every_column_is_documented_and_every_documented_one_is_there(
 ) -> None:
     columns = real(store)
     # A view does not say which of its columns may be NULL; those are its tables'.
-    of_tables = {(name, null) for table, name, _, null in columns if table != "metric_samples"}
+    sources = ("metric_series", "system_metrics")
+    of_tables = {(name, null) for table, name, _, null in columns if table in sources}
     view = {
         (table, name, kind, (name, MAY_BE_NULL) in of_tables)
         for table, name, kind, _ in columns
@@ -144,6 +150,14 @@ def test_answers_are_right_where_that_is_easily_seen(store: sqlite3.Connection) 
         ("more", 2),
     ]
     assert answer(store, "Traces of the slowest")[0][1] == 9.0
+    repairing = [(row[1], row[5]) for row in answer(store, "What was refused")]
+    assert repairing == [
+        ("point", '{"cpu":9}'),
+        ("point", '{"cpu":0,"state":"user"}'),
+        ("series", '{"cpu":9}'),
+    ]
+    reasons = sorted(row[2:4] for row in answer(store, "Why things"))
+    assert reasons == [("too large", 1), ("too large", 1), ("too long", 1)]
 
 
 def test_the_application_id_is_the_real_one() -> None:

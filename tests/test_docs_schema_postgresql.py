@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from backend_kit.samples import SECOND, batch_of, exemplar, histogram, point, se
 from engines.asking import Connection, ask
 from engines.databases import Databases
 
+from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -21,7 +23,7 @@ PAGE = (DOCS / "schema-postgresql.md").read_text(encoding="utf-8")
 OTHER_PAGE = (DOCS / "schema.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 SECTIONS = {
-    match[1]: section
+    match[1]: section.partition("\n## ")[0]
     for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]
     if (match := re.match(r"`(\w+)`", section))
 }
@@ -59,6 +61,10 @@ def store(postgresql_server: Databases) -> Iterator[Connection]:
                 ),
                 histograms=(histogram(4, now), histogram(4, now + SECOND)),
                 exemplars=(exemplar(4, now), exemplar(4, now, value=9.0, trace_id="f" * 32)),
+                dead=(
+                    letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
+                    *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
+                ),
             )
         )
         backend.close()
@@ -105,7 +111,7 @@ def test_every_column_is_documented_in_its_order_with_its_type(
     assert documented(table) == columns
 
 
-@pytest.mark.parametrize("table", sorted(SECTIONS.keys() - {"ingest_ledger"}))
+@pytest.mark.parametrize("table", sorted(SECTIONS))
 def test_names_are_those_of_sqlite(table: str) -> None:
     section = OTHER_PAGE[OTHER_PAGE.index(f"### `{table}`") :].partition("\n## ")[0]
     section = section[4:].partition("\n### ")[0]
@@ -143,3 +149,9 @@ def test_answers_are_right_where_that_is_easily_seen(store: Connection) -> None:
         (float("inf"), 2),
     ]
     assert answer(store, "Traces of the slowest")[0][1] == 9.0
+    repairing = [(row[1], json.loads(str(row[5]))) for row in answer(store, "What was refused")]
+    assert repairing == [
+        ("point", {"cpu": 9}),
+        ("point", {"cpu": 0, "state": "user"}),
+        ("series", {"cpu": 9}),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from exporter.backends.base import Backend
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.postgresql import PostgreSQLBackend
@@ -9,7 +11,9 @@ from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.errors import ConfigError
 
-__all__ = ["open_backend"]
+__all__ = ["Options", "open_backend"]
+
+_DEFAULT_OPTIONS: Final = Options()
 
 
 def open_backend(
@@ -18,8 +22,9 @@ def open_backend(
     *,
     max_memory_entries: int,
     read_only: bool = False,
-    enable_compression: bool | None = None,
-    retention_days: float | None = None,
+    pool_min_connections: int = 1,
+    pool_max_connections: int = 4,
+    hypertables: Options = _DEFAULT_OPTIONS,
 ) -> Backend:
     """The backend of a name, not started yet.
 
@@ -28,10 +33,9 @@ def open_backend(
         connection_string: where the data is; memory needs none and ignores it.
         max_memory_entries: how many rows memory keeps, over all its tables.
         read_only: only ever read.
-        enable_compression: whether the database compresses old rows; timescaledb only.
-        retention_days: how old rows become before the database deletes them by itself, also while
-            no exporter runs; timescaledb only. For both, None leaves the database's policies as
-            they are.
+        pool_min_connections: reading connections that are kept open; postgresql and timescaledb.
+        pool_max_connections: how many reads may run at once; postgresql and timescaledb.
+        hypertables: what is to become of them, also while no exporter runs; timescaledb only.
 
     Raises:
         ConfigError: no such backend, or the connection string is missing or not for it.
@@ -56,7 +60,12 @@ def open_backend(
                 "backend postgresql needs connection_string, for example "
                 "postgresql://user:password@localhost:5432/openfinops"
             )
-        return PostgreSQLBackend(connection_string, read_only=read_only)
+        return PostgreSQLBackend(
+            connection_string,
+            read_only=read_only,
+            pool_min_connections=pool_min_connections,
+            pool_max_connections=pool_max_connections,
+        )
     if backend == "timescaledb":
         if not connection_string:
             raise ConfigError(
@@ -65,8 +74,10 @@ def open_backend(
             )
         return timescaledb_backend(
             connection_string,
-            options=Options(enable_compression=enable_compression, retention_days=retention_days),
+            options=hypertables,
             read_only=read_only,
+            pool_min_connections=pool_min_connections,
+            pool_max_connections=pool_max_connections,
         )
     raise ConfigError(
         f"backend {backend!r} is unknown; use memory, sqlite, postgresql or timescaledb"

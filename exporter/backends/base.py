@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from exporter.backends.dialect import Dialect
 from exporter.model import Batch, StoreSizes, WriteResult
 
-__all__ = ["Backend"]
+__all__ = ["MARKS_OUTLIVE_ROWS_BY_NANOSECONDS", "Backend"]
+
+# A receiver that comes back after so long with requests that it had stored before would store
+# them twice; one whose mark is kept for ever leaves a row for each time it was set up anew.
+MARKS_OUTLIVE_ROWS_BY_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
 
 
 class Backend(Protocol):
@@ -34,26 +38,55 @@ class Backend(Protocol):
         """Open the store, create or migrate its schema, check that it can be written."""
 
     def write(self, batch: Batch) -> WriteResult:
-        """Store the whole batch in one transaction, or nothing of it.
+        """Store the whole batch with its dead letters in one transaction, or nothing of it.
+
+        A batch with a mark is stored once. Its mark commits with it, and where the writer's mark
+        is as far already, or farther, nothing is written and `already_stored` says so. So after
+        an error that leaves the outcome unknown, such as a connection that breaks during COMMIT,
+        write the same batch again, before any other of this writer. A batch without a mark is
+        stored as often as it is written.
 
         Durable when it returns, as far as the backend is durable at all. A series that is there
         already is kept, only its description and schema URLs take the newer text. A point of the
         same series and time (in the backend's resolution) as a stored one replaces it in memory
         and SQLite, and is stored beside it in PostgreSQL and TimescaleDB, where the unique key
         that would find it costs most of the speed; `exporter.query` counts it once.
+
+        Raises:
+            RowRefusedError: the content of a row is refused, and the batch could be stored
+                without that row; `exporter.backends.isolate` finds it.
+            BackendRefusedError: something else is wrong, and fewer rows would not help.
+        """
+
+    def rehearse(self, batch: Batch) -> None:
+        """Do all that `write` does, with the same errors, and take it back.
+
+        By the thread that writes. Nothing is said about what only a commit can find, such as a
+        disk that is full.
+        """
+
+    def last_sequence(self, writer_id: str) -> int:
+        """The sequence of the writer's mark, 0 if it has none: where it is to go on.
+
+        By the thread that writes. A transaction of the writer that is still about to commit, on
+        a connection that it lost, is waited for.
         """
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Answer one reading SQL statement, written in `dialect`, with all its rows."""
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete the points and exemplars older than this; returns how many rows went."""
+        """Delete the points and exemplars older than this; returns how many rows went.
+
+        Dead letters go by the time at which they were written, and count. Marks that were not
+        advanced for a year before this time go as well, and do not count.
+        """
 
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
-        """How many rows of each fact table `delete_before` would delete now; changes nothing.
+        """How many rows of each table `delete_before` would delete now; changes nothing.
 
-        Every fact table is a key, in the order of `sizes`. What counting would take long is
-        estimated where `sizes` estimates it.
+        Every fact table and `dead_letters` is a key, in the order of `sizes`. What counting would
+        take long is estimated where `sizes` estimates it.
         """
 
     def sizes(self) -> StoreSizes:

@@ -32,10 +32,13 @@ class Dialect:
             arrays of three integers, or out of `{series_ids}`, `{groups}` and `{cumulatives}`,
             the same as three lists such as `{1,2}`. series_id must have the column's own type
             there, or the join with the points cannot use an index.
+        series_among: whether a point `m` is of one of `{series_ids}`, a list such as `{1,2}`, in a
+            form that the planner sees the ids of; None where a join serves as well.
         array_items: a row source in FROM that has the 0-based `key` and the numeric `value` of
             each element of the JSON array `{array}`; NULL is an empty array.
         number_array: the type of a column that holds an array of measurements.
         count_array: the type of a column that holds an array of counts.
+        may_have_rollups: whether it is worth asking the catalogue for roll-ups (TimescaleDB's).
         look_up_join: the join that keeps the points as the outer loop, so that their order by
             time is kept and the small side is looked up.
     """
@@ -49,10 +52,12 @@ class Dialect:
     glob_pattern: Callable[[str], str]
     attribute_equals: str
     members: str
+    series_among: str | None
     array_items: str
     number_array: str
     count_array: str
     look_up_join: str
+    may_have_rollups: bool = False
 
 
 def _sqlite_glob_pattern(pattern: str) -> str:
@@ -87,6 +92,7 @@ SQLITE = Dialect(
             json_extract(value, '$[1]') AS grp,
             json_extract(value, '$[2]') AS cumulative
         FROM json_each({members})""",
+    series_among=None,
     array_items="json_each({array})",
     number_array="TEXT",
     count_array="TEXT",
@@ -137,6 +143,7 @@ POSTGRESQL = Dialect(
             CAST({groups} AS INTEGER[]),
             CAST({cumulatives} AS INTEGER[])
         ) AS member (series_id, grp, cumulative)""",
+    series_among="m.series_id = ANY(CAST({series_ids} AS BIGINT[]))",
     array_items="""LATERAL (
         SELECT place - 1 AS key, CAST(element AS DOUBLE PRECISION) AS value
         FROM unnest({array}) WITH ORDINALITY AS items (element, place)
@@ -144,4 +151,5 @@ POSTGRESQL = Dialect(
     number_array="DOUBLE PRECISION[]",
     count_array="NUMERIC(20, 0)[]",
     look_up_join="JOIN",
+    may_have_rollups=True,
 )

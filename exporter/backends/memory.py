@@ -24,10 +24,14 @@ from exporter.backends.sqlite_bound import (
 from exporter.backends.sqlite_connection import (
     connect_memory,
     reading_only,
+    rehearsal,
     require_version,
     transaction,
 )
-from exporter.backends.sqlite_errors import MEMORY, READING, translating
+from exporter.backends.sqlite_delete import delete_notes_before
+from exporter.backends.sqlite_errors import MEMORY, READING, STORING, translating
+from exporter.backends.sqlite_ledger import last_sequence
+from exporter.backends.sqlite_letters import keep_newest_letters
 from exporter.backends.sqlite_schema import migrate
 from exporter.backends.sqlite_sizes import count_rows_before, has_dbstat, read_sizes
 from exporter.backends.sqlite_write import Written, write_batch
@@ -44,7 +48,7 @@ class MemoryBackend:
 
     Holds at most `max_memory_entries` rows over all tables of points and exemplars. Series
     without rows stay until there are more of them than that (or than 1,000), so any number of
-    series may pass through.
+    series may pass through. Dead letters have a bound of their own, the same number.
 
     Args:
         max_memory_entries: how many rows to keep; beyond, the oldest by time go.
@@ -93,15 +97,38 @@ class MemoryBackend:
             `stored` counts points of the batch that are there now: neither those that had to go
             at once, nor those that a later one of the same series and microsecond replaced.
         """
-        with translating("storing a batch", MEMORY), self._using() as connection:
+        letters = 0
+        with translating(STORING, MEMORY), self._using() as connection:
             with transaction(connection):
                 written = write_batch(connection, batch, self._refused_series)
                 stored, evicted = self._evict(connection, written)
                 series, forgotten = self._forget(connection, batch, written, evicted)
+                if batch.dead:
+                    letters = keep_newest_letters(connection, self._most_rows)
             self._rows += written.rows_added - evicted
             self._series = series
             self._any_marked = bool(forgotten)
-        return WriteResult(stored, written.refused, evicted, forgotten)
+        return WriteResult(
+            stored=stored,
+            refused=written.refused,
+            evicted=evicted + letters,
+            forgotten_series=forgotten,
+            already_stored=written.already_stored,
+        )
+
+    def rehearse(self, batch: Batch) -> None:
+        """Do all that `write` does but commit; nothing is let go for it."""
+        with (
+            translating(STORING, MEMORY),
+            self._using() as connection,
+            rehearsal(connection),
+        ):
+            write_batch(connection, batch, self._refused_series)
+
+    def last_sequence(self, writer_id: str) -> int:
+        """How far the writer has come since `start`; 0 if there is nothing of it."""
+        with translating("reading a mark", MEMORY), self._using() as connection:
+            return last_sequence(connection, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Answer one reading SQL statement with all its rows."""
@@ -113,12 +140,14 @@ class MemoryBackend:
             return connection.execute(statement, tuple(parameters)).fetchall()
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete points and exemplars older than this; returns how many rows went."""
+        """Delete what is older than this; returns how many rows went."""
+        timestamp = time_unix_nano // 1_000
         with translating("deleting old rows", MEMORY), self._using() as connection:
             with transaction(connection):
-                deleted = delete_older(connection, time_unix_nano // 1_000)
+                deleted = delete_older(connection, timestamp)
+                letters = delete_notes_before(connection, timestamp)
             self._rows -= deleted
-        return deleted
+        return deleted + letters
 
     def count_before(self, time_unix_nano: int) -> dict[str, int]:
         """How many rows of each table `delete_before` would delete now; counted."""

@@ -21,13 +21,19 @@ from exporter.backends.migrations import load, pending
 from exporter.backends.sqlite_connection import (
     connect_reader,
     connect_writer,
+    rehearsal,
     require_version,
     transaction,
     use_wal,
 )
-from exporter.backends.sqlite_delete import delete_rows_before, give_back_space
-from exporter.backends.sqlite_errors import READING, is_lock, translating
+from exporter.backends.sqlite_delete import (
+    delete_notes_before,
+    delete_rows_before,
+    give_back_space,
+)
+from exporter.backends.sqlite_errors import READING, STORING, is_sound_after, translating
 from exporter.backends.sqlite_file import FileIdentity, create_private, is_ours, path_of
+from exporter.backends.sqlite_ledger import last_sequence
 from exporter.backends.sqlite_readers import ReaderPool
 from exporter.backends.sqlite_schema import applied_versions, mark_as_ours, migrate
 from exporter.backends.sqlite_sizes import (
@@ -108,12 +114,30 @@ class SQLiteBackend:
             within the same microsecond are one, the last, and count once.
         """
         with (
-            translating("storing a batch", self.location),
+            translating(STORING, self.location),
             self._writing() as connection,
             transaction(connection),
         ):
             written = write_batch(connection, batch, self._refused_series)
-        return WriteResult(stored=written.stored, refused=written.refused)
+        return WriteResult(
+            stored=written.stored,
+            refused=written.refused,
+            already_stored=written.already_stored,
+        )
+
+    def rehearse(self, batch: Batch) -> None:
+        """Do all that `write` does but commit."""
+        with (
+            translating(STORING, self.location),
+            self._writing() as connection,
+            rehearsal(connection),
+        ):
+            write_batch(connection, batch, self._refused_series)
+
+    def last_sequence(self, writer_id: str) -> int:
+        """How far the writer has come by its mark; 0 if there is none."""
+        with translating("reading a mark", self.location), self._reading() as connection:
+            return last_sequence(connection, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Answer one reading SQL statement with all its rows, as of the last commit."""
@@ -121,14 +145,17 @@ class SQLiteBackend:
             return connection.execute(statement, tuple(parameters)).fetchall()
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete points and exemplars older than this, in steps that let writes pass between.
+        """Delete what is older than this, in steps that let writes pass between.
 
         Returns:
             How many rows went. Series stay. Disk space is given back as soon as more than a
             quarter of the file is free.
         """
         with translating("deleting old rows", self.location):
-            deleted = delete_rows_before(self._reading, self._writing, time_unix_nano // 1_000)
+            timestamp = time_unix_nano // 1_000
+            deleted = delete_rows_before(self._reading, self._writing, timestamp)
+            with self._writing() as connection, transaction(connection):
+                deleted += delete_notes_before(connection, timestamp)
             if deleted:
                 give_back_space(self._writing)
         return deleted
@@ -218,7 +245,7 @@ class SQLiteBackend:
             try:
                 yield self._writer
             except sqlite3.Error as error:
-                if not is_lock(error):
+                if not is_sound_after(error):
                     self._drop_writer()
                 raise
             file.check_in_place()  # removed during the write: do not call it stored

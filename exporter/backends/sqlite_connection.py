@@ -17,6 +17,7 @@ __all__ = [
     "connect_reader",
     "connect_writer",
     "reading_only",
+    "rehearsal",
     "require_version",
     "transaction",
     "use_wal",
@@ -109,6 +110,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             with suppress(sqlite3.Error):  # the first error is the one that explains
                 connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def rehearsal(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction like the other, of which nothing stays."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
+from exporter.backends.base import MARKS_OUTLIVE_ROWS_BY_NANOSECONDS
 from exporter.backends.sqlite_connection import transaction
+from exporter.backends.sqlite_ledger import forget_marks
+from exporter.backends.sqlite_letters import delete_letters_before
 from exporter.backends.sqlite_rows import FACT_TABLES, Table
 
-__all__ = ["delete_rows_before", "give_back_space"]
+__all__ = ["delete_notes_before", "delete_rows_before", "give_back_space"]
 
 # One step takes some 10 ms, and that is how long a batch may have to wait for its turn.
 _ROWS_PER_STEP: Final = 20_000
@@ -35,6 +38,20 @@ def delete_rows_before(reader: _Use, writer: _Use, timestamp: int) -> int:
         How many rows went.
     """
     return sum(_delete_from(table, reader, writer, timestamp) for table in FACT_TABLES)
+
+
+def delete_notes_before(connection: sqlite3.Connection, timestamp: int) -> int:
+    """Delete dead letters that were written earlier, and marks of writers long gone.
+
+    Args:
+        connection: where a transaction is open.
+        timestamp: microseconds since 1970.
+
+    Returns:
+        How many letters went; marks are not counted.
+    """
+    forget_marks(connection, timestamp - MARKS_OUTLIVE_ROWS_BY_NANOSECONDS // 1_000)
+    return delete_letters_before(connection, timestamp)
 
 
 def give_back_space(writer: _Use) -> None:

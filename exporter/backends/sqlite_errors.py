@@ -10,12 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from exporter.errors import BackendRefusedError, BackendUnavailableError, ExporterError
+from exporter.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    ExporterError,
+    RowRefusedError,
+)
 
-__all__ = ["MEMORY", "READING", "is_lock", "this_user", "translated", "translating"]
+__all__ = [
+    "MEMORY",
+    "READING",
+    "STORING",
+    "is_lock",
+    "is_sound_after",
+    "this_user",
+    "translated",
+    "translating",
+]
 
 MEMORY: Final = "memory"  # where there is no path to name
 READING: Final = "reading"
+STORING: Final = "storing a batch"
 
 _PRIMARY_CODE: Final = 0xFF
 _LOCKS: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
@@ -42,6 +57,12 @@ _CHANGE_SOMETHING: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged; keep a copy, save what can be saved with "
     "`sqlite3 {path} .recover`, and move it out of the way",
 }
+# What the content of a row is refused with: constraints and triggers (RAISE is a constraint), a
+# value too large, a value of another type. Python's own two are about values that SQLite cannot
+# hold at all.
+_CONTENT: Final = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH}
+)
 
 
 @contextmanager
@@ -61,6 +82,11 @@ def translating(operation: str, location: str) -> Iterator[None]:
 def is_lock(error: sqlite3.Error) -> bool:
     """Whether somebody else's lock was all that stood in the way: the connection is sound."""
     return _primary_code(error) in _LOCKS
+
+
+def is_sound_after(error: sqlite3.Error) -> bool:
+    """Whether the connection can be used again: a lock or a value was all that it was about."""
+    return is_lock(error) or _is_about_content(error)
 
 
 def translated(error: Exception, operation: str, location: str) -> ExporterError:
@@ -88,12 +114,18 @@ def translated(error: Exception, operation: str, location: str) -> ExporterError
         text += f" ({name})"
     if advice:
         text += "; " + advice.format(path=location, user=this_user(), free=_free_space(location))
+    if operation == STORING and _is_about_content(error):
+        return RowRefusedError(text)
     return BackendUnavailableError(text) if retryable else BackendRefusedError(text)
 
 
 def this_user() -> str:
     """Who needs a right that is missing: a number, or a phrase where users have none."""
     return str(os.geteuid()) if hasattr(os, "geteuid") else "of this process"
+
+
+def _is_about_content(error: Exception) -> bool:
+    return not isinstance(error, sqlite3.Error) or _primary_code(error) in _CONTENT
 
 
 def _primary_code(error: Exception) -> int | None:

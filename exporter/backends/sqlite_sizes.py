@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from exporter.backends.sqlite_letters import DEAD_LETTERS
 from exporter.backends.sqlite_rows import FACT_TABLES
 from exporter.model import StoreSizes, TableSize
 
 __all__ = ["bytes_of_files", "count_rows_before", "has_dbstat", "read_sizes"]
 
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
+# The tables that grow, and the column by which retention deletes from them.
+_TABLES: Final = {table.name: "timestamp" for table in FACT_TABLES} | {DEAD_LETTERS: "written_at"}
 
 
 def read_sizes(
@@ -34,7 +37,8 @@ def read_sizes(
     try:
         size_bytes = _bytes_by_table(connection) if dbstat else {}
         tables = tuple(
-            _table_size(connection, table.name, size_bytes.get(table.name)) for table in FACT_TABLES
+            _table_size(connection, name, time, size_bytes.get(name))
+            for name, time in _TABLES.items()
         )
         page_bytes = _number(connection, "PRAGMA page_size")
         pages = _number(connection, "PRAGMA page_count")
@@ -50,14 +54,14 @@ def read_sizes(
 
 
 def count_rows_before(connection: sqlite3.Connection, timestamp: int) -> dict[str, int]:
-    """Rows of each fact table that are older than this, in microseconds since 1970."""
+    """Rows of each table that are older than this, in microseconds since 1970."""
     return {
-        table.name: _number(
+        name: _number(
             connection,
-            f"SELECT count(*) FROM {table.name} WHERE timestamp < ?",  # noqa: S608 - a fixed name
+            f"SELECT count(*) FROM {name} WHERE {time} < ?",  # noqa: S608 - fixed names
             timestamp,
         )
-        for table in FACT_TABLES
+        for name, time in _TABLES.items()
     }
 
 
@@ -68,11 +72,13 @@ def has_dbstat(connection: sqlite3.Connection) -> bool:
 
 
 def _bytes_by_table(connection: sqlite3.Connection) -> dict[str, int]:
-    """Bytes of the pages of each table and index, by its name."""
+    """Bytes of the pages of each table with its indexes, by its name."""
     # Without the condition on the schema, dbstat answers for attached databases as well.
     return dict(
         connection.execute(
-            "SELECT name, pgsize FROM dbstat WHERE aggregate = 1 AND schema = 'main'"
+            "SELECT entry.tbl_name, sum(pages.pgsize) FROM dbstat AS pages "
+            "JOIN main.sqlite_schema AS entry ON entry.name = pages.name "
+            "WHERE pages.aggregate = 1 AND pages.schema = 'main' GROUP BY entry.tbl_name"
         )
     )
 
@@ -88,11 +94,13 @@ def bytes_of_files(path: Path) -> int:
     return path.stat().st_size + wal_bytes
 
 
-def _table_size(connection: sqlite3.Connection, name: str, size_bytes: int | None) -> TableSize:
+def _table_size(
+    connection: sqlite3.Connection, name: str, time: str, size_bytes: int | None
+) -> TableSize:
     # Two subqueries: min and max in one SELECT would read the whole table for them.
     rows, oldest, newest = connection.execute(
-        f"SELECT (SELECT count(*) FROM {name}), "  # noqa: S608 - a fixed name
-        f"(SELECT min(timestamp) FROM {name}), (SELECT max(timestamp) FROM {name})"
+        f"SELECT (SELECT count(*) FROM {name}), "  # noqa: S608 - fixed names
+        f"(SELECT min({time}) FROM {name}), (SELECT max({time}) FROM {name})"
     ).fetchone()
     return TableSize(
         table=name,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.backends.sqlite_insert import insert_rows
+from exporter.backends.sqlite_ledger import advance
+from exporter.backends.sqlite_letters import insert_letters
 from exporter.backends.sqlite_rows import Rows, rows_of
 from exporter.backends.sqlite_series import register_series
 from exporter.model import Batch
@@ -23,12 +25,14 @@ class Written:
         refused: data points left out for a series id collision.
         rows_added: by how many rows all fact tables together grew; replaced rows add nothing.
         series_added: by how many rows metric_series grew.
+        already_stored: whether the batch's mark was there, so that nothing was done.
     """
 
     data: Sequence[Rows]
     refused: int
     rows_added: int
     series_added: int
+    already_stored: bool = False
 
     @property
     def stored(self) -> int:
@@ -37,7 +41,7 @@ class Written:
 
 
 def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int]) -> Written:
-    """Store a batch inside the caller's transaction.
+    """Store a batch and its mark inside the caller's transaction, unless the mark is there.
 
     Args:
         connection: where a transaction is open.
@@ -49,7 +53,11 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
         OverflowError: a count does not fit 64 bits with sign.
         UnicodeEncodeError: a text holds a lone surrogate.
     """
+    if not advance(connection, batch.mark):
+        data, _, left_out = rows_of(batch, refused)
+        return Written(data, left_out, rows_added=0, series_added=0, already_stored=True)
     series_added = register_series(connection, batch.new_series, refused)
     data, exemplars, left_out = rows_of(batch, refused)
     rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
+    insert_letters(connection, batch.dead)
     return Written(data, left_out, rows_added, series_added)

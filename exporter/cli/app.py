@@ -16,6 +16,7 @@ from exporter.cli import output
 from exporter.cli.check import check
 from exporter.cli.cleanup import cleanup
 from exporter.cli.demo import demo
+from exporter.cli.health import health
 from exporter.cli.query import app as query_app
 from exporter.cli.serve import serve
 from exporter.cli.stats import stats
@@ -38,6 +39,7 @@ app: Final = typer.Typer(
 app.command()(serve)
 app.command()(demo)
 app.command()(check)
+app.command()(health)
 app.add_typer(query_app, name="query")
 app.command()(stats)
 app.command()(cleanup)

@@ -16,10 +16,12 @@ from exporter.cli.options import (
     ConfigOption,
     DbOption,
     backend_for,
+    certificates_for,
     load_settings,
     opened_for_reading,
+    tokens_for,
 )
-from exporter.config import ExporterSettings, Settings, as_table
+from exporter.config import ExporterSettings, ReceiverSettings, Settings, as_table
 from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["check"]
@@ -42,9 +44,12 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
     for warning in settings.warnings:
         output.print_warning(warning)
     output.print_rich(_table(settings), Text())
+    access = _access(settings.receiver)
     found = _storage(settings.exporter)
     output.print_rich(
-        Text(f"configuration  {settings.source}: valid"), Text(f"data           {found}")
+        Text(f"configuration  {settings.source}: valid"),
+        Text(f"access         {access}"),
+        Text(f"data           {found}"),
     )
 
 
@@ -61,6 +66,27 @@ def _table(settings: Settings) -> Table:
             table.add_row(Text(f"{section}", style="cyan"))
         table.add_row(Text(f"  {key}"), Text(value), Text(origin, style="dim"))
     return table
+
+
+def _access(settings: ReceiverSettings) -> str:
+    """Who may send, in one line; the files have been tried out.
+
+    Raises:
+        ReceiverError: `serve` could not start with one of them.
+    """
+    certificates, tokens = certificates_for(settings), tokens_for(settings)
+    transport = "plain text"
+    if certificates is not None:
+        transport = f"TLS, certificate valid until {certificates.check()}"
+    needed = []
+    if settings.tls is not None and settings.tls.client_ca_file is not None:
+        needed.append("a certificate")
+    if tokens is not None:
+        count = tokens.load()
+        needed.append("the bearer token" if count == 1 else f"one of {count} bearer tokens")
+    return f"{transport}; " + (
+        f"clients need {' and '.join(needed)}" if needed else "whoever can connect may send"
+    )
 
 
 def _storage(settings: ExporterSettings) -> str:

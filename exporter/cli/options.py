@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from exporter import config
-from exporter.backends import open_backend
+from exporter.backends import Options, open_backend
 from exporter.backends.base import Backend
+from exporter.receiver import BearerTokens, Certificates
 
 __all__ = [
     "BackendOption",
     "ConfigOption",
     "DbOption",
     "backend_for",
+    "certificates_for",
     "connection_string",
     "load_settings",
     "opened_for_reading",
+    "tokens_for",
 ]
+
+_LEFT_AS_THEY_ARE: Final = Options(rollups=False)
 
 ConfigOption = Annotated[
     Path | None,
@@ -45,7 +50,12 @@ DbOption = Annotated[
 ]
 BackendOption = Annotated[
     str | None,
-    typer.Option("--backend", metavar="NAME", help="sqlite or memory.", show_default="sqlite"),
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="sqlite, memory, postgresql or timescaledb. Without it, --db decides.",
+        show_default="sqlite",
+    ),
 ]
 
 
@@ -99,9 +109,42 @@ def backend_for(
         settings.connection_string,
         max_memory_entries=settings.max_memory_entries,
         read_only=read_only,
-        enable_compression=settings.enable_compression if serving else None,
-        retention_days=settings.retention_days if serving else None,
+        pool_min_connections=settings.pool_min_connections,
+        pool_max_connections=settings.pool_max_connections,
+        hypertables=_hypertables(settings) if serving else _LEFT_AS_THEY_ARE,
     )
+
+
+def _hypertables(settings: config.ExporterSettings) -> Options:
+    return Options(
+        chunk_interval_seconds=settings.chunk_interval_seconds,
+        enable_compression=settings.enable_compression,
+        compress_after_seconds=settings.compress_after_seconds,
+        direct_compress=settings.direct_compress,
+        retention_days=settings.retention_days,
+        rollups=settings.rollups,
+    )
+
+
+def certificates_for(settings: config.ReceiverSettings) -> Certificates | None:
+    """The receiver's certificates, not yet read; None for plain text."""
+    tls = settings.tls
+    if tls is None:
+        return None
+    return Certificates(
+        tls.cert_file,
+        tls.key_file,
+        client_ca_file=tls.client_ca_file,
+        reload_interval_seconds=tls.reload_interval_seconds,
+    )
+
+
+def tokens_for(settings: config.ReceiverSettings) -> BearerTokens | None:
+    """The receiver's bearer tokens, not yet read; None where everybody may send."""
+    tokens = settings.tokens
+    if tokens is None:
+        return None
+    return BearerTokens(token=tokens.token, path=tokens.path, scheme=tokens.scheme)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from exporter.cli import logs
 from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
 from exporter.cli.service import Service
 from exporter.cli.stopping import StopRequest
-from exporter.config import Settings
+from exporter.config import ReceiverSettings, Settings
 from exporter.errors import ExporterError
 from exporter.stats import Snapshot
 
-__all__ = ["is_loopback", "report_changes", "serve"]
+__all__ = ["exposure_of", "is_loopback", "report_changes", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,14 +68,15 @@ def serve(
             config, db=db, endpoint=endpoint, backend=backend, log_level=log_level
         )
         logs.configure(settings.log_level)
-        if not _run(Service(settings), stop, config_given=config is not None):
+        code = _run(Service(settings), stop, config_given=config is not None)
+        if code is not None:
             # Threads that are stuck in the database would hold up an orderly exit for ever.
             logging.shutdown()
-            os._exit(1)
+            os._exit(code)
 
 
-def _run(service: Service, stop: StopRequest, *, config_given: bool) -> bool:
-    """Whether everything that was accepted could be stored."""
+def _run(service: Service, stop: StopRequest, *, config_given: bool) -> int | None:
+    """None where everything that was accepted is stored, else the code to exit with at once."""
     _tell_where(service, config_given=config_given)
     try:
         service.start_storing()
@@ -91,6 +92,12 @@ def _run(service: Service, stop: StopRequest, *, config_given: bool) -> bool:
 def _tell_where(service: Service, *, config_given: bool) -> None:
     settings = service.settings
     _log.info("keeping data in %s (configuration: %s)", service.place, _sources(settings))
+    if service.spool is None and settings.exporter.backend != "memory":
+        _log.warning(
+            "the spool is off: what was acknowledged and is not yet stored, up to "
+            "batch_interval_seconds (%g s) of it, is lost if this process is killed",
+            settings.exporter.batch_interval_seconds,
+        )
     for warning in settings.warnings:
         _log.warning("%s", warning)
     if not config_given and _COLLECTOR_FILE.exists():
@@ -111,12 +118,28 @@ def _sources(settings: Settings) -> str:
 def _listen(service: Service) -> None:
     address = service.listen()
     _log.info("listening for OTLP/gRPC on %s, storing into %s", address, service.place)
-    if not is_loopback(service.settings.receiver.endpoint):
-        _log.warning(
-            "%s can be reached from other machines, and there is neither TLS nor authentication "
-            "yet: keep it in a network that you trust",
-            address,
+    exposure = exposure_of(service.settings.receiver)
+    if exposure is not None:
+        _log.warning("%s can be reached from other machines, and %s", address, exposure)
+
+
+def exposure_of(settings: ReceiverSettings) -> str | None:
+    """What is insecure about an endpoint that other machines can reach; None where nothing is."""
+    if is_loopback(settings.endpoint):
+        return None
+    tls, tokens = settings.tls, settings.tokens
+    if tokens is not None:
+        return (
+            None if tls is not None else "tokens and data cross the network as plain text: add tls"
         )
+    if tls is None:
+        return (
+            "every one of them can send and read along: add tls and auth (docs/security.md), or "
+            "keep it in a network that you trust"
+        )
+    if tls.client_ca_file is None:
+        return "every one of them can send: add auth, or client_ca_file to tls (docs/security.md)"
+    return None
 
 
 def is_loopback(endpoint: str) -> bool:
@@ -145,17 +168,25 @@ def report_changes(
             before = now
 
 
-def _stop(service: Service, reason: str) -> bool:
+def _stop(service: Service, reason: str) -> int | None:
     timeout_seconds = service.settings.exporter.shutdown_timeout_seconds
     _log.info("%s: stopping, at most %g s for what is not yet written", reason, timeout_seconds)
     if service.stop(timeout_seconds):
         _log.info("stopped: %s", str(service.stats()) or "nothing was received")
-        return True
+        return None
+    if service.spool is not None:
+        _log.warning(
+            "stopped: %s; %d data points wait in the spool %s and are stored at the next start",
+            service.stats(),
+            service.stats().points_queued,
+            service.spool.path,
+        )
+        return 0
     _log.error(
         "%d accepted data points could not be written to %s within %g s and are lost; find out "
-        "what blocks it, or raise exporters.openfinops.shutdown_timeout_seconds",
+        "what blocks it, raise exporters.openfinops.shutdown_timeout_seconds, or let the spool on",
         service.stats().points_queued,
         service.place,
         timeout_seconds,
     )
-    return False
+    return 1

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.cli.options import backend_for
+from exporter.cli.options import backend_for, certificates_for, tokens_for
 from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.pipeline import Pipeline
 from exporter.receiver import Receiver
+from exporter.spool import Spool
 from exporter.stats import Snapshot
 
 __all__ = ["Service"]
+
+_BYTES_IN_MIB: Final = 1024 * 1024
+# In the working folder.
+_SPOOL: Final = Path("openfinops-spool.db")
+# Each waits for the disk, and those that wait share one sync.
+_WORKERS: Final = 16
+# Nobody waits: more of them only pass the interpreter's lock around (1.1 times as slow with 8).
+_WORKERS_WITHOUT_SPOOL: Final = 2
 
 
 class Service:
@@ -29,7 +41,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.backend = backend_for(settings.exporter, serving=True)
-        self.pipeline = _pipeline_for(settings.exporter, self.backend)
+        self.spool = _spool_for(settings.exporter, self.backend)
+        self.pipeline = _pipeline_for(settings.exporter, self.backend, self.spool)
         self._receiver: Receiver | None = None
 
     @property
@@ -63,6 +76,11 @@ class Service:
             self.pipeline.submit,
             endpoint=endpoint or receiving.endpoint,
             max_message_bytes=receiving.max_message_bytes,
+            max_connections=receiving.max_connections,
+            workers=_WORKERS if self.spool else _WORKERS_WITHOUT_SPOOL,
+            accepting=lambda: self.pipeline.is_accepting,
+            tls=certificates_for(receiving),
+            tokens=tokens_for(receiving),
             server_options=_server_options(receiving),
         )
         address = receiver.start()
@@ -70,8 +88,17 @@ class Service:
         return address
 
     def stats(self) -> Snapshot:
-        """The counters of the pipeline."""
-        return self.pipeline.stats()
+        """The counters of the receiver and the pipeline."""
+        now = self.pipeline.stats()
+        if self._receiver is None:
+            return now
+        turned_away = self._receiver.counts()
+        return replace(
+            now,
+            requests_unauthenticated=turned_away.requests_unauthenticated,
+            requests_stalled=turned_away.requests_stalled,
+            requests_turned_away=now.requests_turned_away + turned_away.requests_overloaded,
+        )
 
     def stop(self, timeout_seconds: float) -> bool:
         """Stop the intake, write what was accepted, close the backend.
@@ -86,9 +113,25 @@ class Service:
         return self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
 
 
-def _pipeline_for(settings: ExporterSettings, backend: Backend) -> Pipeline:
+def _spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
+    if not settings.spool or settings.backend == "memory":
+        return None
+    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
+    return Spool(
+        settings.spool_path or beside,
+        max_bytes=settings.spool_max_size_mib * _BYTES_IN_MIB,
+        retry_window_seconds=settings.retry_window_seconds,
+    )
+
+
+def _pipeline_for(settings: ExporterSettings, backend: Backend, spool: Spool | None) -> Pipeline:
     return Pipeline(
         backend,
+        spool,
+        max_series=settings.max_series,
+        spool_max_age_seconds=settings.spool_max_age_seconds,
+        retry_window_seconds=settings.retry_window_seconds,
+        memory_limit_bytes=settings.memory_limit_mib * _BYTES_IN_MIB,
         batch_size=settings.batch_size,
         batch_interval_seconds=settings.batch_interval_seconds,
         max_queued_entries=settings.max_queued_entries,

@@ -2,8 +2,9 @@
 
 How a value travels: `document` reads the YAML and puts variables in (`references`); `components`
 chooses what runs; `layers` checks each source on its own against `schema` and `values`, and lays
-one over the other; `rules` looks at keys together; `settings` is what comes out. `loading` calls
-them in this order. Every mistake is put into words by `mistakes`, without secrets (`connection`).
+one over the other; `rules` looks at keys together; `settings` is what comes out, `table` shows it.
+`loading` calls them in this order. Every mistake is put into words by `mistakes`, without secrets
+(`connection`).
 """
 
 from exporter.config.loading import load, load_dotenv_file, process_environment
@@ -12,14 +13,18 @@ from exporter.config.settings import (
     KeepaliveSettings,
     ReceiverSettings,
     Settings,
-    as_table,
+    TlsSettings,
+    TokenSettings,
 )
+from exporter.config.table import as_table
 
 __all__ = [
     "ExporterSettings",
     "KeepaliveSettings",
     "ReceiverSettings",
     "Settings",
+    "TlsSettings",
+    "TokenSettings",
     "as_table",
     "load",
     "load_dotenv_file",

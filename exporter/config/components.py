@@ -19,12 +19,15 @@ from exporter.errors import ConfigError
 
 __all__ = ["read_file"]
 
-_TYPE_OF_KIND: Final = {"receivers": "otlp", "processors": "batch", "exporters": "openfinops"}
+_TYPE_OF_PIPED: Final = {"receivers": "otlp", "processors": "batch", "exporters": "openfinops"}
+_TYPE_OF_KIND: Final = {"extensions": "bearertokenauth", **_TYPE_OF_PIPED}
+_AUTHENTICATOR: Final = ("receivers", "otlp", "protocols", "grpc", "auth", "authenticator")
 _OTHER_SIGNALS: Final = frozenset({"traces", "logs", "profiles"})
 
 # What a component that this exporter lacks is usually there for, and what stands in for it.
 _INSTEAD: Final = {
     "memory_limiter": "max_queued_entries of exporters.openfinops bounds what waits in memory",
+    "health_check": "the gRPC health service is always there, and the command `health` asks it",
     "debug": "`query metrics` shows what was stored",
     "logging": "`query metrics` shows what was stored",
 }
@@ -73,6 +76,7 @@ class _FileReader:
         chosen = self._piped(pipelines) if pipelines else self._joined()
         for kind, name in chosen.items():
             self._layer.lay_over(self._defined[kind].pop(name))
+        self._authenticate(service.get("extensions"))
         self._note_unused(explicit=bool(pipelines))
         self._layer.problems.sort(key=lambda problem: problem.place.line)
         return self._layer
@@ -130,7 +134,7 @@ class _FileReader:
         if "" in wrong:
             return {}
         chosen = {}
-        for kind in _TYPE_OF_KIND:
+        for kind in _TYPE_OF_PIPED:
             names: Any = _mapping(content).get(kind, [])
             member = None if kind in wrong else self._member(kind, names, (*path, kind))
             if member:
@@ -139,20 +143,24 @@ class _FileReader:
 
     def _member(self, kind: str, names: list[str], path: KeyPath) -> str | None:
         """The one component of its kind in a pipeline."""
-        missing = [name for name in names if name not in _mapping(self._tree.get(kind))]
-        for name in missing:
-            near = nearest(name, self._defined[kind])
-            hint = f"; did you mean {near}?" if near else ""
-            self._problem(path, f"'{dotted((name,))}' is not defined under {kind}{hint}")
+        self._check_defined(kind, names, path)
         if len(names) > 1 or (not names and kind != "processors"):
             limit = "at most" if kind == "processors" else "exactly"
             self._problem(path, f"found {len(names)} {kind}; there must be {limit} one")
             return None
         return names[0] if names and names[0] in self._defined[kind] else None
 
+    def _check_defined(self, kind: str, names: list[str], path: KeyPath) -> None:
+        for name in names:
+            if name not in _mapping(self._tree.get(kind)):
+                near = nearest(str(name), self._defined[kind])
+                hint = f"; did you mean {near}?" if near else ""
+                self._problem(path, f"'{dotted((str(name),))}' is not defined under {kind}{hint}")
+
     def _joined(self) -> dict[str, str]:
         """The components of a file without pipelines."""
-        for kind, components in self._defined.items():
+        piped = {kind: self._defined[kind] for kind in _TYPE_OF_PIPED}
+        for kind, components in piped.items():
             if len(components) > 1:
                 self._problem(
                     (kind,),
@@ -161,16 +169,37 @@ class _FileReader:
                 )
         return {
             kind: next(iter(components))
-            for kind, components in self._defined.items()
+            for kind, components in piped.items()
             if len(components) == 1
         }
+
+    def _authenticate(self, started: object) -> None:
+        """Take the extension that the receiver names; the Collector wants it started as well."""
+        names = started if isinstance(started, list) else []
+        self._check_defined("extensions", names, ("service", "extensions"))
+        given = self._layer.given.get(_AUTHENTICATOR)
+        if given is None:
+            return
+        name, place = str(given.value), Place(given.source, dotted(_AUTHENTICATOR))
+        if name not in _mapping(self._tree.get("extensions")):
+            message = f"'{dotted((name,))}' is not defined under extensions"
+            self._layer.problems.append(Problem(place, message))
+        elif name not in names:
+            message = f"'{dotted((name,))}' is missing from service.extensions; add it there"
+            self._layer.problems.append(Problem(place, message))
+        self._layer.lay_over(self._defined["extensions"].pop(name, Layer()))
 
     def _note_unused(self, *, explicit: bool) -> None:
         for kind, components in self._defined.items():
             for name, layer in components.items():
                 self._layer.problems += layer.problems
-                if explicit:
-                    place = self._place((kind, name))
+                place = self._place((kind, name))
+                if kind == "extensions":
+                    self._layer.warnings.append(
+                        f"{place}: no receiver that runs names it in auth.authenticator, so it "
+                        "keeps nobody out"
+                    )
+                elif explicit:
                     self._layer.warnings.append(f"{place}: is in no pipeline and does nothing")
 
     def _place(self, path: KeyPath) -> Place:

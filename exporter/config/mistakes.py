@@ -18,6 +18,8 @@ from exporter.config.values import FLOAT, INTEGER, EnvironmentText
 __all__ = ["Mistake", "found", "mistakes_in", "nearest"]
 
 _SHOWN_CHARACTERS: Final = 60
+# What stands under these names is never shown, however wrong.
+_SECRETS: Final = frozenset({"connection_string", "bearertokenauth"})
 _NOT_TEXT: Final = frozenset({"int_type", "float_type", "bool_type"})
 
 
@@ -55,7 +57,7 @@ def _explanation(model: type[Section], path: KeyPath, value: object, details: An
         return _wrong_value(model, path, value, details)
     if "error" in details.get("ctx", {}):
         return str(details["ctx"]["error"])
-    return f"found {found(value)}; allowed: a mapping; {_keys_of(section)}"
+    return f"found {_shown(path, value)}; allowed: a mapping; {_keys_of(section)}"
 
 
 def _unknown_key(model: type[Section], path: KeyPath) -> str:
@@ -82,8 +84,7 @@ def _keys_of(section: type[Section]) -> str:
 
 def _wrong_value(model: type[Section], path: KeyPath, value: object, details: Any) -> str:
     context = details.get("ctx", {})
-    secret = path[-1] == "connection_string"
-    text = f"found {_found_connection_string(value) if secret else found(value)}"
+    text = f"found {_shown(path, value)}"
     if "error" in context:
         text += f": {context['error']}"
     if details["type"] == "literal_error" and isinstance(value, str):
@@ -126,7 +127,11 @@ def found(value: object) -> str:
     return repr(value)
 
 
-def _found_connection_string(value: object) -> str:
+def _shown(path: KeyPath, value: object) -> str:
+    return found(value) if _SECRETS.isdisjoint(path) else _found_secret(value)
+
+
+def _found_secret(value: object) -> str:
     # What is no connection string may be a password alone, even one that YAML takes for a number.
     if isinstance(value, str) and value:
         return f"'{redacted(value)}'"

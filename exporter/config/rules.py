@@ -11,16 +11,34 @@ from typing import Final
 from exporter.config.connection import backend_of, redacted
 from exporter.config.document import dotted
 from exporter.config.layers import Given, Layer, Place, Problem
+from exporter.config.schema import KEYS
 
 __all__ = ["apply_rules", "take_over_batch_processor"]
 
 _EXPORTER: Final = ("exporters", "openfinops")
 _BACKEND: Final = (*_EXPORTER, "backend")
 _CONNECTION_STRING: Final = (*_EXPORTER, "connection_string")
-_COMPRESSION: Final = (*_EXPORTER, "enable_compression")
 _INTERVAL: Final = (*_EXPORTER, "batch_interval_seconds")
 _BATCH_SIZE: Final = (*_EXPORTER, "batch_size")
 _QUEUED: Final = (*_EXPORTER, "max_queued_entries")
+_POOL_MIN: Final = (*_EXPORTER, "pool_min_connections")
+_POOL_MAX: Final = (*_EXPORTER, "pool_max_connections")
+_SERVERS: Final = ("postgresql", "timescaledb")
+# Keys that the other backends do not read.
+_BACKENDS_OF: Final = {
+    "enable_compression": ("timescaledb",),
+    "compress_after_seconds": ("timescaledb",),
+    "direct_compress": ("timescaledb",),
+    "chunk_interval_seconds": ("timescaledb",),
+    "rollups": ("timescaledb",),
+    "pool_min_connections": _SERVERS,
+    "pool_max_connections": _SERVERS,
+}
+
+_GRPC: Final = ("receivers", "otlp", "protocols", "grpc")
+_TLS: Final = (*_GRPC, "tls")
+_AUTHENTICATOR: Final = (*_GRPC, "auth", "authenticator")
+_TOKENS: Final = ("extensions", "bearertokenauth")
 
 _BATCH: Final = ("processors", "batch")
 _SEND_BATCH_MAX_SIZE: Final = (*_BATCH, "send_batch_max_size")
@@ -58,6 +76,9 @@ def apply_rules(layer: Layer) -> None:
     _derive_backend(layer)
     _check_storage(layer)
     _check_queue(layer)
+    _check_tls(layer)
+    _check_tokens(layer)
+    _check_pool(layer)
     _note_without_effect(layer)
 
 
@@ -114,16 +135,66 @@ def _check_queue(layer: Layer) -> None:
         )
 
 
+def _check_pool(layer: Layer) -> None:
+    if layer.broken & {_POOL_MIN, _POOL_MAX}:
+        return
+    exporter = layer.configuration().exporters.openfinops
+    if exporter.pool_min_connections > exporter.pool_max_connections:
+        _contradiction(
+            layer,
+            _POOL_MIN if _POOL_MIN in layer.given else _POOL_MAX,
+            f"pool_min_connections is {exporter.pool_min_connections} "
+            f"({_source(layer, _POOL_MIN)}) and pool_max_connections is "
+            f"{exporter.pool_max_connections} ({_source(layer, _POOL_MAX)}); the first must be at "
+            "most the second",
+        )
+
+
+def _check_tls(layer: Layer) -> None:
+    if any(key[: len(_TLS)] == _TLS for key in layer.broken):
+        return
+    given = [key for key in layer.given if key[: len(_TLS)] == _TLS]
+    missing = [name for name in ("cert_file", "key_file") if (*_TLS, name) not in layer.given]
+    if given and missing:
+        _contradiction(
+            layer,
+            given[0],
+            f"TLS needs cert_file and key_file, and {' and '.join(missing)} is missing; write "
+            "both, or remove the section tls",
+        )
+
+
+def _check_tokens(layer: Layer) -> None:
+    token, filename = (*_TOKENS, "token"), (*_TOKENS, "filename")
+    if _AUTHENTICATOR not in layer.given or layer.broken & {token, filename}:
+        return
+    if token not in layer.given and filename not in layer.given:
+        _contradiction(
+            layer,
+            _AUTHENTICATOR,
+            "the extension has neither a filename nor a token, so nobody could be let in; write "
+            "filename with the path of a file that holds one token a line",
+        )
+    elif token in layer.given and filename in layer.given:
+        layer.warnings.append(
+            f"{_source(layer, token)}: token has no effect, because filename "
+            f"({_source(layer, filename)}) is there"
+        )
+
+
 def _note_without_effect(layer: Layer) -> None:
     if layer.problems:
         return
     configuration = layer.configuration()
     exporter = configuration.exporters.openfinops
-    if exporter.enable_compression and exporter.backend != "timescaledb":
-        layer.warnings.append(
-            f"{_source(layer, _COMPRESSION)}: enable_compression has no effect, because the "
-            f"backend is {exporter.backend}; only timescaledb compresses"
-        )
+    for name, backends in _BACKENDS_OF.items():
+        key = (*_EXPORTER, name)
+        written = getattr(exporter, name)
+        if exporter.backend not in backends and written != KEYS[key].default:
+            layer.warnings.append(
+                f"{_source(layer, key)}: {name} has no effect, because the backend is "
+                f"{exporter.backend}; it is for {' and '.join(backends)}"
+            )
     if configuration.processors.batch.send_batch_max_size:
         layer.warnings.append(
             f"{_source(layer, _SEND_BATCH_MAX_SIZE)}: send_batch_max_size has no effect, "

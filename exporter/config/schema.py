@@ -30,7 +30,12 @@ _NotNothing = BeforeValidator(values.refuse_nothing)
 _OptionalDuration = Annotated[_Duration | None, _NotNothing]
 _OptionalCount = Annotated[_Count | None, _NotNothing]
 _Flag = Annotated[bool, BeforeValidator(values.read_flag)]
+_Switch = Annotated[bool, BeforeValidator(values.read_switch)]
+_DirectCompress = Annotated[Literal["auto", "on", "off"], BeforeValidator(values.read_mode)]
 _Names = Annotated[list[str], BeforeValidator(values.read_names)]
+
+_Path = Annotated[str | None, BeforeValidator(values.read_path), _NotNothing]
+_Token = Annotated[str | None, BeforeValidator(values.read_token), _NotNothing]
 
 _DURATION_TEXT: Final = "a duration with its unit, from 1ms to 480h, such as 30s"
 
@@ -59,7 +64,9 @@ class ServerParameters(Section):
     """How long connections live; gRPC's own defaults where nothing is written."""
 
     max_connection_idle: _OptionalDuration = _key(
-        None, _DURATION_TEXT, "Close a connection that had no request for this long."
+        None,
+        _DURATION_TEXT,
+        "Close a connection that had no request for this long; without it after 10 minutes.",
     )
     max_connection_age: _OptionalDuration = _key(
         None,
@@ -72,10 +79,14 @@ class ServerParameters(Section):
     time: _OptionalDuration = _key(
         None,
         _DURATION_TEXT,
-        "Ping a client that was silent for this long, to see whether it is there.",
+        "Ping a client that was silent for this long while it has a request under way, to see "
+        "whether it is there; without it after 5 minutes.",
     )
     timeout: _OptionalDuration = _key(
-        None, _DURATION_TEXT, "Close the connection if such a ping is not answered in this time."
+        None,
+        _DURATION_TEXT,
+        "Close the connection if such a ping is not answered in this time; without it after 20 "
+        "seconds.",
     )
 
 
@@ -83,7 +94,9 @@ class EnforcementPolicy(Section):
     """What clients may do to keep a connection open."""
 
     min_time: _OptionalDuration = _key(
-        None, _DURATION_TEXT, "A client that pings more often than this is disconnected."
+        None,
+        _DURATION_TEXT,
+        "A client that pings more often than this is disconnected; without it 5 minutes.",
     )
     permit_without_stream: Annotated[_Flag | None, _NotNothing] = _key(
         None, "true or false", "Whether clients may ping while no request is under way."
@@ -97,19 +110,77 @@ class Keepalive(Section):
     enforcement_policy: EnforcementPolicy = EnforcementPolicy()
 
 
+class Tls(Section):
+    """The receiver's certificate, and which clients it wants one of."""
+
+    unsupported = {
+        **dict.fromkeys(
+            ["ca_file", "ca_pem", "include_system_ca_certs_pool"],
+            "clients' certificates are verified by the authorities in client_ca_file alone",
+        ),
+        **dict.fromkeys(
+            ["insecure", "insecure_skip_verify", "server_name_override"],
+            "it is for clients; a receiver without the section tls speaks plain text",
+        ),
+        **dict.fromkeys(
+            ["cipher_suites", "curve_preferences", "include_insecure_cipher_suites"],
+            "gRPC for Python chooses by itself",
+        ),
+        "cert_pem": "write the certificate into a file and give cert_file",
+        "client_ca_file_reload": "every file is looked at once in reload_interval; remove it",
+        "key_pem": "write the key into a file that only this user may read and give key_file",
+        "max_version": "gRPC for Python always speaks TLS 1.2 and 1.3; remove it",
+        "tpm": "the key is read from key_file",
+    }
+
+    cert_file: _Path = _key(
+        None,
+        "the path of a PEM file",
+        "The receiver's certificate, followed by those between it and its authority. With it only "
+        "TLS is spoken.",
+    )
+    key_file: _Path = _key(
+        None, "the path of a PEM file", "The key of the certificate, not encrypted."
+    )
+    client_ca_file: _Path = _key(
+        None,
+        "the path of a PEM file",
+        "The authorities of clients' certificates. With it a client needs one, and is refused "
+        "without.",
+    )
+    min_version: Annotated[Literal["1.2"], BeforeValidator(values.read_version)] = _key(
+        "1.2",
+        "1.2; gRPC for Python always speaks TLS 1.2 and 1.3",
+        "The lowest version of TLS that is spoken.",
+    )
+    reload_interval: _Duration = _key(
+        60.0,
+        _DURATION_TEXT,
+        "How often at most the files are looked at; one that changed is read again. In seconds "
+        "here; the Collector never looks unless told to.",
+    )
+
+
+class Auth(Section):
+    """Who may send."""
+
+    authenticator: Annotated[str | None, _NotNothing] = _key(
+        None,
+        "the name of a bearertokenauth in extensions",
+        "The extension that decides who may send. Without it everybody may.",
+    )
+
+
 class Grpc(Section):
     """OTLP over gRPC."""
 
     unsupported = {
-        "auth": "every client is accepted; limit access with the network or a proxy",
         "include_metadata": "request metadata is not kept",
         "middlewares": "remove it",
         "read_buffer_size": "gRPC for Python sizes its buffers itself",
-        "tls": "put a proxy that ends TLS in front, or listen on localhost",
         "transport": "write unix:///path as the endpoint for a Unix socket; all else is TCP",
         "write_buffer_size": "gRPC for Python sizes its buffers itself",
     }
-    planned = frozenset({"tls"})
 
     endpoint: Annotated[str, BeforeValidator(values.read_endpoint)] = _key(
         "localhost:4317",
@@ -128,12 +199,33 @@ class Grpc(Section):
     max_concurrent_streams: _OptionalCount = _key(
         None,
         "a whole number from 1 to 2147483647",
-        "Requests that one connection may have under way at the same time; "
-        "without it there is no limit.",
+        "Requests that one connection may have under way at the same time; without it 100.",
         ge=1,
         le=2**31 - 1,
     )
+    max_connections: _Count = _key(
+        1000,
+        "a whole number from 1 to 1000000",
+        "Clients that may be connected at the same time; further ones are disconnected and come "
+        "back later. Each needs a file descriptor (`ulimit -n`). The Collector has no such key.",
+        ge=1,
+        le=1_000_000,
+    )
+    tls: Tls = Tls()
+    auth: Auth = Auth()
     keepalive: Keepalive = Keepalive()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _security_is_not_empty(cls, value: object) -> object:
+        # Elsewhere an empty section stands for the defaults; here they are no security at all.
+        for name in ("tls", "auth"):
+            if isinstance(value, dict) and name in value and not value[name]:
+                raise ValueError(
+                    f"the section {name} is there and empty, which would secure nothing; write "
+                    "its keys, or remove it"
+                )
+        return value
 
 
 class Protocols(Section):
@@ -213,7 +305,7 @@ class Openfinops(Section):
         "endpoint": "the address to listen on is receivers.otlp.protocols.grpc.endpoint; the "
         "database's is connection_string",
         "retry_on_failure": "failed writes are always tried again; remove it",
-        "sending_queue": "the queue is always there; max_queued_entries bounds it",
+        "sending_queue": "the queue is always there, on disk: spool_max_size_mib bounds it",
         "timeout": "remove it; a write ends when the database answers",
     }
 
@@ -277,6 +369,51 @@ class Openfinops(Section):
     enable_compression: _Flag = _key(
         False, "true or false", "Compress old rows (timescaledb only)."
     )
+    compress_after_seconds: _Seconds = _key(
+        float(_DAY_SECONDS),
+        "seconds above 0, at most 3153600000, or a duration such as 12h",
+        "With enable_compression: how long after the end of a chunk it is compressed. Late rows "
+        "still go in, by a slower way (timescaledb only).",
+        gt=0,
+        le=100 * _YEAR_DAYS * _DAY_SECONDS,
+    )
+    direct_compress: _DirectCompress = _key(
+        "auto",
+        "auto, on, off",
+        "With enable_compression: whether batches are written compressed. auto does it for batches "
+        "of 10,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose rows "
+        "(timescaledb only).",
+    )
+    chunk_interval_seconds: _Seconds = _key(
+        float(_DAY_SECONDS),
+        "seconds from 60 to 31536000, or a duration such as 6h",
+        "How much time one chunk holds, for chunks yet to be made. Rows are compressed and deleted "
+        "by whole chunks (timescaledb only).",
+        ge=60,
+        le=_YEAR_DAYS * _DAY_SECONDS,
+    )
+    rollups: _Switch = _key(
+        True,
+        "on or off",
+        "Make the roll-ups metric_rollups_hourly and metric_rollups_daily, which the database "
+        "keeps up to date and long queries read. off leaves those that are there as they are "
+        "(timescaledb only).",
+    )
+    pool_min_connections: _Count = _key(
+        1,
+        "a whole number from 0 to 1000, at most pool_max_connections",
+        "Connections for reading that are kept open (postgresql and timescaledb).",
+        ge=0,
+        le=1000,
+    )
+    pool_max_connections: _Count = _key(
+        4,
+        "a whole number from 1 to 1000",
+        "How many reads may run at once; others wait for one of these connections. Writing has "
+        "one of its own (postgresql and timescaledb).",
+        ge=1,
+        le=1000,
+    )
     max_memory_entries: _Count = _key(
         10_000,
         "a whole number from 1 to 1000000000",
@@ -287,11 +424,68 @@ class Openfinops(Section):
     max_queued_entries: _Count = _key(
         1_000_000,
         "a whole number from 1 to 1000000000, at least batch_size",
-        "Data points that may wait in memory for a slow backend; beyond it senders are refused "
-        "with an error that makes them try again.",
+        "Data points that may wait in memory for a slow backend. Further ones wait in the spool "
+        "alone; without it, senders are refused with an error that makes them try again.",
         collector="sending_queue.queue_size",
         ge=1,
         le=1_000_000_000,
+    )
+    max_series: _Count = _key(
+        1_000_000,
+        "a whole number from 1 to 1000000000",
+        "Series that are taken since the start; points of further ones are rejected by name, so "
+        "that a sender that makes up a new attribute value for each point harms only itself. A "
+        "known series takes about 1 KiB of memory.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    memory_limit_mib: _Count = _key(
+        2048,
+        "a whole number of MiB from 128 to 1048576",
+        "While the process takes more memory than this, senders are refused with an error that "
+        "makes them try again.",
+        collector="processors.memory_limiter.limit_mib",
+        ge=128,
+        le=2**20,
+    )
+    spool: _Switch = _key(
+        True,
+        "on or off",
+        "Whether a request is written to disk before it is acknowledged. Without it, what was "
+        "acknowledged and not yet stored is lost when the process is killed. The backend memory "
+        "has none.",
+        collector="sending_queue.storage",
+    )
+    spool_path: _Path = _key(
+        None,
+        "the path of a file in a folder that exists",
+        "The file of the spool. Without it `<database file>.spool` for sqlite, else "
+        "`openfinops-spool.db` in the working folder. It belongs to one exporter and must outlive "
+        "its container.",
+        collector="extensions.file_storage.directory",
+    )
+    spool_max_size_mib: _Count = _key(
+        4096,
+        "a whole number of MiB from 1 to 1048576",
+        "Compressed requests that may wait in the spool while the database is away; beyond it "
+        "senders are refused with an error that makes them try again.",
+        collector="sending_queue.queue_size",
+        ge=1,
+        le=2**20,
+    )
+    spool_max_age_seconds: _Seconds = _key(
+        604_800.0,
+        "seconds above 0, or a duration such as 30m or 168h",
+        "While the oldest request in the spool is older than this, senders are refused likewise.",
+        gt=0,
+    )
+    retry_window_seconds: _Seconds = _key(
+        3600.0,
+        "seconds from 0 to 604800, or a duration such as 10m or 1h",
+        "For how long a request is known again: the same bytes once more, as clients send them "
+        "when an answer was lost, are acknowledged and not stored twice.",
+        ge=0,
+        le=604_800,
     )
     shutdown_timeout_seconds: _Seconds = _key(
         25.0,
@@ -353,8 +547,43 @@ class Service(Section):
     telemetry: Telemetry = Telemetry()
 
 
+class BearerTokenAuth(Section):
+    """The tokens of which each request has to show one."""
+
+    unsupported = {
+        "header": "clients send the token in the header authorization",
+        "tokens": "write them into a file, one a line, and give its path in filename",
+    }
+
+    token: _Token = _key(
+        None,
+        "text without spaces, best written ${env:NAME}",
+        "The only token that is let in. A file is better: it can hold several, and change.",
+        repr=False,
+    )
+    filename: _Path = _key(
+        None,
+        "the path of a text file",
+        "Holds one token a line; empty lines and lines that begin with # do not count. It is read "
+        "again when it changes. With it token has no effect.",
+    )
+    scheme: Annotated[str, BeforeValidator(values.read_scheme)] = _key(
+        "Bearer",
+        "a word, or nothing",
+        "What stands before the token in the header authorization.",
+    )
+
+
+class Extensions(Section):
+    """What a receiver may name."""
+
+    bearertokenauth: BearerTokenAuth = BearerTokenAuth()
+
+
 class Configuration(Section):
     """One component of each kind, under its plain name: what is left when a pipeline is chosen."""
+
+    extensions: Extensions = Extensions()
 
     receivers: Receivers = Receivers()
     processors: Processors = Processors()
@@ -370,8 +599,7 @@ _Components = Annotated[
 class FileService(Section):
     """The section `service` as it stands in the file."""
 
-    unsupported = {"extensions": "this exporter has no extensions; remove it"}
-
+    extensions: list[str] = _key([], "a list of names from extensions", "")
     pipelines: _Components = {}
     telemetry: Any = None
 
@@ -381,9 +609,9 @@ class File(Section):
 
     unsupported = {
         "connectors": "this exporter has no connectors; remove it",
-        "extensions": "this exporter has no extensions; remove it",
     }
 
+    extensions: _Components = {}
     receivers: _Components = {}
     processors: _Components = {}
     exporters: _Components = {}

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from exporter.config.connection import redacted
 from exporter.config.document import dotted
 from exporter.config.layers import Layer
-from exporter.config.schema import Grpc
+from exporter.config.schema import BearerTokenAuth, Grpc, Tls
 
 __all__ = [
     "ExporterSettings",
     "KeepaliveSettings",
     "ReceiverSettings",
     "Settings",
-    "as_table",
+    "TlsSettings",
+    "TokenSettings",
     "settings_from",
 ]
 
 _BYTES_IN_MIB: Final = 1024 * 1024
-_GRPC: Final = "receivers.otlp.protocols.grpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,42 @@ class KeepaliveSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Certificate files; clients need no certificate where `client_ca_file` is None."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None
+    reload_interval_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Bearer tokens; exactly one of `token`, which is a secret, and `path` is set.
+
+    `name` is what the file calls the extension.
+    """
+
+    name: str
+    token: str | None = field(repr=False)
+    path: Path | None
+    scheme: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiverSettings:
-    """How the gRPC receiver listens; `max_concurrent_streams` is None for no limit."""
+    """How the gRPC receiver listens.
+
+    `max_concurrent_streams` is None for the receiver's own limit, `tls` for plain text, and
+    `tokens` for letting in everybody.
+    """
 
     endpoint: str
     max_message_bytes: int
     max_concurrent_streams: int | None
+    max_connections: int
+    tls: TlsSettings | None
+    tokens: TokenSettings | None
     keepalive: KeepaliveSettings
 
 
@@ -52,8 +83,9 @@ class ReceiverSettings:
 class ExporterSettings:
     """Where rows are kept, and how they get there.
 
-    `max_past_days` is None for any age. `connection_string` is None for the backend memory. It
-    may hold a password, so it is left out of the repr; `redacted_connection_string` is for people.
+    `max_past_days` is None for any age, `spool_path` for the default place. `connection_string` is
+    None for the backend memory. It may hold a password, so it is left out of the repr;
+    `redacted_connection_string` is for people.
     """
 
     backend: str
@@ -64,8 +96,21 @@ class ExporterSettings:
     batch_size: int
     batch_interval_seconds: float
     enable_compression: bool
+    compress_after_seconds: float
+    direct_compress: Literal["auto", "on", "off"]
+    chunk_interval_seconds: float
+    rollups: bool
+    pool_min_connections: int
+    pool_max_connections: int
     max_memory_entries: int
     max_queued_entries: int
+    max_series: int
+    memory_limit_mib: int
+    spool: bool
+    spool_path: Path | None
+    spool_max_size_mib: int
+    spool_max_age_seconds: float
+    retry_window_seconds: float
     shutdown_timeout_seconds: float
     cluster_id_attributes: tuple[str, ...]
     node_id_attributes: tuple[str, ...]
@@ -103,7 +148,9 @@ def settings_from(layer: Layer, source: str) -> Settings:
     written = configuration.exporters.openfinops
     return Settings(
         source=source,
-        receiver=_receiver(configuration.receivers.otlp.protocols.grpc),
+        receiver=_receiver(
+            configuration.receivers.otlp.protocols.grpc, configuration.extensions.bearertokenauth
+        ),
         exporter=ExporterSettings(
             backend=written.backend,
             connection_string=None if written.backend == "memory" else written.connection_string,
@@ -113,8 +160,21 @@ def settings_from(layer: Layer, source: str) -> Settings:
             batch_size=written.batch_size,
             batch_interval_seconds=written.batch_interval_seconds,
             enable_compression=written.enable_compression,
+            compress_after_seconds=written.compress_after_seconds,
+            direct_compress=written.direct_compress,
+            chunk_interval_seconds=written.chunk_interval_seconds,
+            rollups=written.rollups,
+            pool_min_connections=written.pool_min_connections,
+            pool_max_connections=written.pool_max_connections,
             max_memory_entries=written.max_memory_entries,
             max_queued_entries=written.max_queued_entries,
+            max_series=written.max_series,
+            memory_limit_mib=written.memory_limit_mib,
+            spool=written.spool,
+            spool_path=None if written.spool_path is None else Path(written.spool_path),
+            spool_max_size_mib=written.spool_max_size_mib,
+            spool_max_age_seconds=written.spool_max_age_seconds,
+            retry_window_seconds=written.retry_window_seconds,
             shutdown_timeout_seconds=written.shutdown_timeout_seconds,
             cluster_id_attributes=tuple(written.cluster_id_attributes),
             node_id_attributes=tuple(written.node_id_attributes),
@@ -125,12 +185,15 @@ def settings_from(layer: Layer, source: str) -> Settings:
     )
 
 
-def _receiver(grpc: Grpc) -> ReceiverSettings:
+def _receiver(grpc: Grpc, bearer: BearerTokenAuth) -> ReceiverSettings:
     server, policy = grpc.keepalive.server_parameters, grpc.keepalive.enforcement_policy
     return ReceiverSettings(
         endpoint=grpc.endpoint,
         max_message_bytes=grpc.max_recv_msg_size_mib * _BYTES_IN_MIB,
         max_concurrent_streams=grpc.max_concurrent_streams,
+        max_connections=grpc.max_connections,
+        tls=_tls(grpc.tls),
+        tokens=_tokens(grpc.auth.authenticator, bearer),
         keepalive=KeepaliveSettings(
             max_connection_idle_milliseconds=_milliseconds(server.max_connection_idle),
             max_connection_age_milliseconds=_milliseconds(server.max_connection_age),
@@ -143,49 +206,27 @@ def _receiver(grpc: Grpc) -> ReceiverSettings:
     )
 
 
+def _tls(tls: Tls) -> TlsSettings | None:
+    if tls.cert_file is None or tls.key_file is None:
+        return None
+    return TlsSettings(
+        cert_file=Path(tls.cert_file),
+        key_file=Path(tls.key_file),
+        client_ca_file=None if tls.client_ca_file is None else Path(tls.client_ca_file),
+        reload_interval_seconds=tls.reload_interval,
+    )
+
+
+def _tokens(name: str | None, bearer: BearerTokenAuth) -> TokenSettings | None:
+    if name is None:
+        return None
+    return TokenSettings(
+        name=name,
+        token=bearer.token if bearer.filename is None else None,
+        path=None if bearer.filename is None else Path(bearer.filename),
+        scheme=bearer.scheme,
+    )
+
+
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
-
-
-def as_table(settings: Settings) -> list[tuple[str, str, str]]:
-    """Every setting as (key, value, where it stands), in the order of the documentation.
-
-    The connection string is redacted. A value that is nowhere set stands at "default".
-    """
-    return [
-        (key, _shown(value), settings.origins.get(key, "default"))
-        for key, value in _rows(settings).items()
-    ]
-
-
-def _rows(settings: Settings) -> dict[str, object]:
-    receiver, written = settings.receiver, settings.exporter
-    rows: dict[str, object] = {
-        f"{_GRPC}.endpoint": receiver.endpoint,
-        f"{_GRPC}.max_recv_msg_size_mib": receiver.max_message_bytes // _BYTES_IN_MIB,
-        f"{_GRPC}.max_concurrent_streams": receiver.max_concurrent_streams,
-    }
-    for name in KeepaliveSettings.__slots__:
-        value = getattr(receiver.keepalive, name)
-        group = "enforcement_policy" if name in _POLICY else "server_parameters"
-        key = name.removesuffix("_milliseconds")
-        timed = key != name and value is not None
-        rows[f"{_GRPC}.keepalive.{group}.{key}"] = f"{value / 1000:g}s" if timed else value
-    for name in ExporterSettings.__slots__:
-        shown = "redacted_connection_string" if name == "connection_string" else name
-        rows[f"exporters.openfinops.{name}"] = getattr(written, shown)
-    rows["service.telemetry.logs.level"] = settings.log_level
-    return rows
-
-
-_POLICY: Final = frozenset({"min_time_milliseconds", "permit_without_stream"})
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return f"{value:.12g}" if isinstance(value, float) else str(value)

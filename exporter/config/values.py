@@ -23,9 +23,15 @@ __all__ = [
     "read_endpoint",
     "read_flag",
     "read_log_level",
+    "read_mode",
     "read_names",
     "read_number",
+    "read_path",
+    "read_scheme",
     "read_seconds",
+    "read_switch",
+    "read_token",
+    "read_version",
     "refuse_nothing",
 ]
 
@@ -128,6 +134,24 @@ def read_flag(value: object) -> object:
     return value if text is None else _FLAGS.get(text.lower(), value)
 
 
+def read_switch(value: object) -> object:
+    """A bool that may also be written on or off, which are text in YAML 1.2 and were bools before.
+
+    From the environment also in the notations that shells and Compose files use.
+    """
+    if isinstance(value, str) and value.lower() in {"on", "off"}:
+        return value.lower() == "on"
+    return read_flag(value)
+
+
+def read_mode(value: object) -> object:
+    """On or off, also written as a bool, or another word of the key's own."""
+    flag = read_switch(value)
+    if isinstance(flag, bool):
+        return "on" if flag else "off"
+    return value.lower() if isinstance(value, str) else value
+
+
 def read_names(value: object) -> object:
     """A list of attribute names; from the environment separated by commas."""
     text = _untyped(value)
@@ -162,6 +186,32 @@ def read_connection_string(value: object) -> object:
     if mistake:
         raise ValueError(mistake)
     return value.strip()
+
+
+def read_path(value: object) -> object:
+    """The path of a file, which need not be there yet."""
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("it is no path")
+    return _plain(value)
+
+
+def read_token(value: object) -> object:
+    """A bearer token, which has to fit into a header."""
+    if isinstance(value, str) and not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("it is empty, or holds a space or another character no header can carry")
+    return _plain(value)
+
+
+def read_scheme(value: object) -> object:
+    """The word before a token."""
+    if isinstance(value, str) and not re.fullmatch(r"[\w!#$%&'*+.^`|~-]*", value, re.ASCII):
+        raise ValueError("it is no word")
+    return _plain(value)
+
+
+def read_version(value: object) -> object:
+    """A version of TLS, which without quotes is a number."""
+    return str(value) if isinstance(value, float) else _plain(value)
 
 
 def refuse_nothing(value: object) -> object:

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from exporter.errors import QueryError
 from exporter.query.changes import COUNTS_OF_HISTOGRAMS, COUNTS_OF_SUMMARIES, VALUES, growth
+from exporter.query.coverage import coverage_of
 from exporter.query.distributions import (
     explicit_buckets,
     explicit_quantiles,
@@ -37,6 +38,7 @@ from exporter.query.distributions import (
 from exporter.query.grouping import Group, Member
 from exporter.query.history import TABLE_OF_TYPE
 from exporter.query.levels import extreme, last, oldest, statistic
+from exporter.query.rollups import last_of_rollup, statistic_of_rollup
 from exporter.query.scope import Scope
 from exporter.query.sql import Sql
 
@@ -163,17 +165,24 @@ def _cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterator[_C
 
 
 def _number_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterator[_Cell]:
-    if aggregation.is_growth:
-        statement = growth(scope, VALUES, aggregation.name)
-    elif aggregation.name == "last":
-        statement = last(scope, "system_metrics", "value", ("value",))
-    else:
-        statement = statistic(scope, aggregation.name)
-    for bucket, group, value in fetch(statement):
+    for bucket, group, value in fetch(_number_statement(aggregation.name, scope, fetch)):
         if aggregation.name == "count":
             yield bucket, group, value
         else:
             yield bucket, group, math.nan if value is None else float(value)
+
+
+def _number_statement(aggregation: str, scope: Scope, fetch: _Fetch) -> Sql:
+    if aggregation in {"rate", "increase"}:
+        return growth(scope, VALUES, aggregation)
+    coverage = coverage_of(aggregation, scope, fetch)
+    if aggregation == "last":
+        if coverage:
+            return last_of_rollup(scope, coverage)
+        return last(scope, "system_metrics", "value", ("value",))
+    if coverage:
+        return statistic_of_rollup(scope, aggregation, coverage)
+    return statistic(scope, aggregation)
 
 
 def _explicit_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterable[_Cell]:

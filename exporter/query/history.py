@@ -1,19 +1,29 @@
-"""Single points as they were received, newest first."""
+"""Single points as they were received, newest first: the statements that ask for them.
+
+Points and the definitions of their series are asked for apart: thousands of points share a few
+definitions, and one of 300 bytes with every point takes longer to send and read than the points.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from exporter.backends.dialect import Dialect
-from exporter.query.selection import TimeRange, within
+from exporter.query.selection import FEW_SERIES, TimeRange, within
 from exporter.query.sql import Sql, joined, sql
 
-__all__ = ["TABLE_OF_TYPE", "history_rows", "history_statement"]
-
-_Parse = Callable[[str], dict[str, Any]]
+__all__ = [
+    "DEFINITION_COLUMNS",
+    "TABLE_OF_TYPE",
+    "definitions_statement",
+    "few_series_statement",
+    "history_statement",
+    "of_series",
+    "point_columns",
+    "types_statement",
+]
 
 TABLE_OF_TYPE: Final = {
     "gauge": "system_metrics",
@@ -23,7 +33,8 @@ TABLE_OF_TYPE: Final = {
     "summary": "metric_summaries",
 }
 
-_SERIES_COLUMNS: Final = (
+DEFINITION_COLUMNS: Final = (
+    "series_id",
     "metric_name",
     "metric_type",
     "unit",
@@ -65,6 +76,40 @@ _COLUMNS_OF_TABLE: Final = {
 }
 
 
+def types_statement(series: Sql | None) -> Sql:
+    """The types that the chosen series have, each once.
+
+    Args:
+        series: the condition on `metric_series AS s`, None for all of them.
+    """
+    return sql(
+        "SELECT DISTINCT s.metric_type FROM metric_series AS s WHERE {series}",
+        series=sql("TRUE") if series is None else series,
+    )
+
+
+def few_series_statement(series: Sql) -> Sql:
+    """Type and id of the chosen series, one more than a statement names if there are too many."""
+    return sql(
+        "SELECT s.metric_type, s.series_id FROM metric_series AS s WHERE {series} LIMIT {most}",
+        series=series,
+        most=FEW_SERIES + 1,
+    )
+
+
+def of_series(series: Sql) -> Sql:
+    """The condition that a point `m` is of a chosen series, of which there may be any number."""
+    return sql(
+        "m.series_id IN (SELECT s.series_id FROM metric_series AS s WHERE {series})", series=series
+    )
+
+
+def point_columns(tables: Iterable[str]) -> tuple[str, ...]:
+    """What `history_statement` answers of these tables after time, series_id and start."""
+    there = {name for table in tables for name in _COLUMNS_OF_TABLE[table]}
+    return tuple(name for name in _POINT_COLUMNS if name in there)
+
+
 def history_statement(
     tables: Sequence[str],
     series: Sql | None,
@@ -72,7 +117,7 @@ def history_statement(
     limit: int,
     dialect: Dialect,
 ) -> Sql:
-    """The newest points of some tables together.
+    """The newest points of some tables together: time, series_id, start, `point_columns`.
 
     Each table is read backwards along its primary key (timestamp, series_id) and left as soon as
     it has given `limit` points, so a short answer about recent points is quick in a table of any
@@ -80,54 +125,60 @@ def history_statement(
 
         SEARCH m USING PRIMARY KEY (timestamp>? AND timestamp<?)
         LIST SUBQUERY (the chosen series, looked up for each point)
-        SEARCH s USING INTEGER PRIMARY KEY (rowid=?)
 
     Args:
         tables: names of point tables, at least one.
-        series: the condition on `metric_series AS s`, None for all of them.
+        series: the condition on points `m` of the chosen series, None for all of them.
         time_range: which points.
         limit: most rows that come back.
         dialect: of the database.
     """
-    newest = joined(
-        " UNION ALL ",
-        [
-            sql(
-                "SELECT * FROM ({points}) AS {table}",
-                points=_points(table, series, time_range, limit, dialect),
-                table=Sql((table,)),
-            )
-            for table in tables
-        ],
+    columns = point_columns(tables)
+    condition = within(time_range, dialect)
+    if series is not None:
+        condition = sql("{time} AND {series}", time=condition, series=series)
+    newest = [_points(table, columns, condition, limit, dialect) for table in tables]
+    if len(newest) == 1:
+        return newest[0]
+    return sql(
+        "SELECT * FROM ({newest}) AS p ORDER BY time DESC, series_id DESC LIMIT {limit}",
+        newest=joined(
+            " UNION ALL ",
+            [
+                sql("SELECT * FROM ({points}) AS {table}", points=points, table=Sql((table,)))
+                for points, table in zip(newest, tables, strict=True)
+            ],
+        ),
+        limit=limit,
+    )
+
+
+def definitions_statement(series_ids: Iterable[int], dialect: Dialect) -> Sql:
+    """The definitions of these series: `DEFINITION_COLUMNS`."""
+    ids = list(series_ids)
+    listed, nothing = (f"{{{','.join(map(str, one))}}}" for one in (ids, [0] * len(ids)))
+    chosen = sql(
+        dialect.members,
+        members=json.dumps([(series_id, 0, 0) for series_id in ids]),
+        series_ids=listed,
+        groups=nothing,
+        cumulatives=nothing,
     )
     return sql(
-        """
-        SELECT p.time, p.start, {series_columns}, {point_columns}
-        FROM (
-            SELECT * FROM ({newest}) AS every
-            ORDER BY time DESC, series_id DESC LIMIT {limit}
-        ) AS p
-        {look_up} metric_series AS s ON s.series_id = p.series_id
-        ORDER BY p.time DESC, p.series_id DESC
-        """,
-        series_columns=_names("s", _SERIES_COLUMNS),
-        point_columns=_names("p", _POINT_COLUMNS),
-        newest=newest,
-        limit=limit,
-        look_up=Sql((dialect.look_up_join,)),
+        "SELECT {columns} FROM metric_series AS s "
+        "WHERE s.series_id IN (SELECT chosen.series_id FROM ({chosen}) AS chosen)",
+        columns=Sql((", ".join(f"s.{name}" for name in DEFINITION_COLUMNS),)),
+        chosen=chosen,
     )
 
 
 def _points(
-    table: str, series: Sql | None, time_range: TimeRange, limit: int, dialect: Dialect
+    table: str,
+    columns: Iterable[str],
+    condition: Sql,
+    limit: int,
+    dialect: Dialect,
 ) -> Sql:
-    condition = within(time_range, dialect)
-    if series is not None:
-        condition = sql(
-            "{time} AND m.series_id IN (SELECT s.series_id FROM metric_series AS s WHERE {series})",
-            time=condition,
-            series=series,
-        )
     return sql(
         """
         SELECT {time} AS time, m.series_id, {start} AS start, {columns}
@@ -137,7 +188,7 @@ def _points(
         """,
         time=sql(dialect.micros, time=sql("m.timestamp")),
         start=sql(dialect.micros, time=sql("m.start_timestamp")),
-        columns=joined(", ", [_column(table, name, dialect) for name in _POINT_COLUMNS]),
+        columns=joined(", ", [_column(table, name, dialect) for name in columns]),
         table=Sql((table,)),
         condition=condition,
         limit=limit,
@@ -153,93 +204,3 @@ def _column(table: str, name: str, dialect: Dialect) -> Sql:
         count_array=Sql((dialect.count_array,)),
     )
     return sql("CAST(NULL AS {type}) AS {name}", type=column_type, name=Sql((f'"{name}"',)))
-
-
-def _names(source: str, names: Iterable[str]) -> Sql:
-    return Sql((", ".join(f'{source}."{name}"' for name in names),))
-
-
-def history_rows(answer: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """The answer to `history_statement` as dicts; each has its own `attributes` and `resource`."""
-    parse: _Parse = cache(json.loads)  # most rows of an answer share a few texts
-    return [_row(columns, parse) for columns in answer]
-
-
-def _row(columns: tuple[Any, ...], parse: _Parse) -> dict[str, Any]:
-    named = dict(zip(("time", "start", *_SERIES_COLUMNS, *_POINT_COLUMNS), columns, strict=True))
-    point = _SHAPES[named["metric_type"]](named)
-    return {
-        "timestamp": named["time"] / 1_000_000,
-        "metric_name": named["metric_name"],
-        "metric_type": named["metric_type"],
-        "value": _number(named["value"]),
-        "unit": named["unit"],
-        "cluster_id": named["cluster_id"],
-        "node_id": named["node_id"],
-        "service_name": named["service_name"],
-        "attributes": dict(parse(named["attributes"])),
-        "resource": dict(parse(named["resource"])),
-        "temporality": named["temporality"],
-        "is_monotonic": None if named["is_monotonic"] is None else bool(named["is_monotonic"]),
-        "start_timestamp": None if named["start"] is None else named["start"] / 1_000_000,
-        **point,
-    }
-
-
-def _nothing_more(_: dict[str, Any]) -> dict[str, Any]:
-    return {}
-
-
-def _statistics(named: dict[str, Any]) -> dict[str, Any]:
-    return {"count": named["count"]} | {key: _number(named[key]) for key in ("sum", "min", "max")}
-
-
-def _explicit(named: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **_statistics(named),
-        "bounds": _numbers(named["bounds"]),
-        "bucket_counts": _array(named["bucket_counts"]),
-    }
-
-
-def _exponential(named: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **_statistics(named),
-        "scale": named["scale"],
-        "zero_count": named["zero_count"],
-        "zero_threshold": _number(named["zero_threshold"]),
-        "positive_offset": named["positive_offset"],
-        "positive_counts": _array(named["positive_counts"]),
-        "negative_offset": named["negative_offset"],
-        "negative_counts": _array(named["negative_counts"]),
-    }
-
-
-def _summary(named: dict[str, Any]) -> dict[str, Any]:
-    pairs = zip(_numbers(named["quantiles"]), _numbers(named["quantile_values"]), strict=True)
-    return {
-        "count": named["count"],
-        "sum": _number(named["sum"]),
-        "quantiles": [{"quantile": quantile, "value": value} for quantile, value in pairs],
-    }
-
-
-_SHAPES: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    "gauge": _nothing_more,
-    "sum": _nothing_more,
-    "histogram": _explicit,
-    "exponential_histogram": _exponential,
-    "summary": _summary,
-}
-
-
-def _number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)  # a NaN may come as text
-
-
-def _array(text: str | None) -> list[int]:
-    return [] if text is None else list(json.loads(text))
-
-
-def _numbers(text: str | None) -> list[float]:
-    return [float(item) for item in _array(text)]

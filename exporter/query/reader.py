@@ -17,10 +17,19 @@ from exporter.query.catalog import (
     series_statement,
 )
 from exporter.query.grouping import choose, group_names, members_statement
-from exporter.query.history import TABLE_OF_TYPE, history_rows, history_statement
+from exporter.query.history import (
+    TABLE_OF_TYPE,
+    definitions_statement,
+    few_series_statement,
+    history_statement,
+    of_series,
+    point_columns,
+    types_statement,
+)
+from exporter.query.history_rows import history_rows
 from exporter.query.scope import Scope
-from exporter.query.selection import Filters, TimeRange, row_limit, series_condition
-from exporter.query.sql import Sql, sql
+from exporter.query.selection import Filters, TimeRange, among, row_limit, series_condition
+from exporter.query.sql import Sql
 from exporter.query.storage import sizes_as_dict
 from exporter.query.times import Time, duration_micros
 
@@ -77,17 +86,14 @@ class Reader:
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
-        types = self._fetch(
-            sql(
-                "SELECT DISTINCT s.metric_type FROM metric_series AS s WHERE {condition}",
-                condition=condition or sql("TRUE"),
-            )
-        )
-        tables = sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types})
+        tables, series = self._tables_of(condition)
         if not tables:
             return []
-        statement = history_statement(tables, condition, time_range, most, self._backend.dialect)
-        return history_rows(self._fetch(statement))
+        dialect = self._backend.dialect
+        points = self._fetch(history_statement(tables, series, time_range, most, dialect))
+        series_ids = dict.fromkeys(point[1] for point in points)
+        definitions = self._fetch(definitions_statement(series_ids, dialect))
+        return history_rows(points, point_columns(tables), definitions)
 
     def aggregate(
         self,
@@ -203,6 +209,17 @@ class Reader:
         """
         self._settle()
         return sizes_as_dict(self._backend.sizes())
+
+    def _tables_of(self, condition: Sql | None) -> tuple[list[str], Sql | None]:
+        """The tables with points of some series, and the condition on points that picks them."""
+        if condition is not None and self._backend.dialect.series_among is not None:
+            few = self._fetch(few_series_statement(condition))
+            named = among([series_id for _, series_id in few], self._backend.dialect)
+            if named is not None:
+                return sorted({TABLE_OF_TYPE[metric_type] for metric_type, _ in few}), named
+        types = self._fetch(types_statement(condition))
+        tables = sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types})
+        return tables, None if condition is None else of_series(condition)
 
     def _settle(self) -> None:
         if self._flush is not None:

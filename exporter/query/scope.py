@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.backends.dialect import Dialect
 from exporter.query.grouping import Chosen
-from exporter.query.selection import TimeRange, within
+from exporter.query.selection import TimeRange, among, within
 from exporter.query.sql import Sql, sql
 
 __all__ = ["LOOK_BACK_MICROS", "Scope"]
@@ -64,6 +64,10 @@ class Scope:
             SEARCH m USING PRIMARY KEY (timestamp>? AND timestamp<?)
             SEARCH c USING AUTOMATIC COVERING INDEX (series_id=?)
         """
+        condition = within(time_range, self.dialect)
+        named = among([member.series_id for member in self.chosen.members], self.dialect)
+        if named is not None:
+            condition = sql("{time} AND {named}", time=condition, named=named)
         return sql(
             """
             FROM {table} AS m
@@ -72,7 +76,7 @@ class Scope:
             """,
             table=Sql((table,)),
             look_up=Sql((self.dialect.look_up_join,)),
-            condition=within(time_range, self.dialect),
+            condition=condition,
         )
 
     def bucket(self, time: Sql) -> Sql:

@@ -20,6 +20,7 @@ from exporter.intern import (
     ResourceEntry,
     ScopeEntry,
     SeriesCache,
+    SeriesRefusedError,
     WrittenMetric,
 )
 from exporter.model import MetricType, Temporality
@@ -170,9 +171,10 @@ def remember_raw(cache: SeriesCache, metric: MetricEntry, raw: bytes, series_id:
 
 def _register(cache: SeriesCache, metric: MetricEntry, raw: bytes) -> int:
     attributes = plain(NumberDataPoint.FromString(raw).attributes)
-    series_id = cache.register(metric, canonical_json(attributes), texts(attributes))
-    if series_id is None:
-        raise InvalidAttributesError("another series has the same 64-bit id (hash collision)")
+    try:
+        series_id = cache.register(metric, canonical_json(attributes), texts(attributes))
+    except SeriesRefusedError as exc:
+        raise InvalidAttributesError(str(exc)) from exc
     cache.add_series(metric, raw, series_id)
     return series_id
 

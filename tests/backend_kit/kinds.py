@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Final
+
+import psycopg2
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
@@ -34,6 +37,9 @@ class Kind:
         deletes_by: nanoseconds; rows go together with those of the same multiple of it.
         interrupts: whether a statement that runs can be ended from outside; the tests' TimescaleDB
             cannot (tests/engines/README.md).
+        change: runs SQL of a user's own on a place; None where nobody else can reach it.
+        refuse_thirteen: such SQL, after which a point with the value 13 is refused, by each means
+            that the database has.
     """
 
     make: Callable[[str], Backend]
@@ -43,14 +49,43 @@ class Kind:
     keeps_nul: bool = True
     deletes_by: int = _MICROSECOND
     interrupts: bool = True
+    change: Callable[[str, str], None] | None = None
+    refuse_thirteen: tuple[str, ...] = ()
 
+
+def _change_sqlite(folder: str, statement: str) -> None:
+    with closing(sqlite3.connect(f"{folder}/store.db")) as connection, connection:
+        connection.execute(statement)
+
+
+def _change_postgresql(dsn: str, statement: str) -> None:
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+_SQLITE_TRIGGER: Final = """
+    CREATE TRIGGER no_thirteen BEFORE INSERT ON system_metrics WHEN NEW.value = 13
+    BEGIN SELECT RAISE(ABORT, 'thirteen is refused'); END"""
+_CHECK: Final = (
+    "ALTER TABLE system_metrics ADD CONSTRAINT no_thirteen CHECK (value <> 13) NOT VALID"
+)
+_POSTGRESQL_TRIGGER: Final = """
+    CREATE FUNCTION refuse_thirteen() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.value = 13 THEN RAISE EXCEPTION 'thirteen is refused'; END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER no_thirteen BEFORE INSERT ON system_metrics
+    FOR EACH ROW EXECUTE FUNCTION refuse_thirteen()"""
 
 KINDS: Final = {
     "memory": Kind(lambda _: open_backend("memory", None, max_memory_entries=_PLENTY), keeps=False),
     "sqlite": Kind(
         lambda folder: open_backend(
             "sqlite", f"sqlite:///{folder}/store.db", max_memory_entries=_PLENTY
-        )
+        ),
+        change=_change_sqlite,
+        refuse_thirteen=(_SQLITE_TRIGGER,),
     ),
     "postgresql": Kind(
         lambda dsn: open_backend("postgresql", dsn, max_memory_entries=_PLENTY),
@@ -58,6 +93,8 @@ KINDS: Final = {
         replaces=False,
         keeps_nul=False,
         deletes_by=_DAY,
+        change=_change_postgresql,
+        refuse_thirteen=(_CHECK, _POSTGRESQL_TRIGGER),
     ),
     "timescaledb": Kind(
         lambda dsn: open_backend("timescaledb", dsn, max_memory_entries=_PLENTY),
@@ -66,5 +103,7 @@ KINDS: Final = {
         keeps_nul=False,
         deletes_by=_DAY,
         interrupts=False,
+        change=_change_postgresql,
+        refuse_thirteen=(_CHECK, _POSTGRESQL_TRIGGER),
     ),
 }

@@ -33,6 +33,8 @@ FACT_TABLES: Final = (
     "metric_summaries",
     "metric_exemplars",
 )
+# Those that `sizes` tells of.
+SIZED_TABLES: Final = (*FACT_TABLES, "dead_letters")
 _SERIES: Final = (
     "series_id",
     "metric_name",

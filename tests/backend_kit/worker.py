@@ -23,7 +23,7 @@ from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError
-from exporter.model import Batch
+from exporter.model import Batch, Mark
 
 DAY: Final = 86_400 * SECOND
 _NOBODY: Final = 65534
@@ -88,6 +88,7 @@ def _write_days(dsn: str, first_time: int, batches: int) -> int:
             *(point(one, NOW + index * SECOND + one % 30 * DAY, value=index) for one in ids),
             new_series=tuple(series(one, description=f"seen {index}") for one in reversed(ids)),
             histograms=(histogram(ids[0], NOW + index * SECOND - index % 30 * DAY),),
+            mark=Mark(f"writer-{first_time}", index - first_time + 1),
         )
         stored += backend.write(batch).stored
     backend.close()

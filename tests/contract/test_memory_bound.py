@@ -31,7 +31,7 @@ from hypothesis import strategies as st
 
 from exporter.backends.memory import MemoryBackend
 from exporter.errors import ConfigError
-from exporter.model import Batch, WriteResult
+from exporter.model import Batch, DeadLetter, WriteResult
 
 MICROS = NOW // 1_000
 
@@ -133,6 +133,29 @@ def test_a_failing_write_does_not_upset_the_count(
     with pytest.raises(Exception, match="storing a batch failed"):
         backend.write(bad)
     assert backend.write(Batch(points=flood(10, ids=1))) == WriteResult(stored=10)
+
+
+def test_dead_letters_have_a_bound_of_their_own_and_the_newest_stay(
+    memory: Callable[[int], MemoryBackend],
+) -> None:
+    backend = memory(3)
+    letters = [DeadLetter("point", "why", index, None, NOW, "{}") for index in range(7)]
+    assert backend.write(Batch(dead=tuple(letters[:2]))) == WriteResult(stored=0)
+    full = batch_of(*(point(one) for one in range(3)), dead=tuple(letters[2:]))
+    assert backend.write(full) == WriteResult(stored=3, evicted=4)
+    found = backend.fetch("SELECT series_id FROM dead_letters ORDER BY letter_id")
+    assert found == [(4,), (5,), (6,)]
+    assert count(backend) == 3
+
+
+def test_a_rehearsal_makes_no_room(memory: Callable[[int], MemoryBackend]) -> None:
+    backend = memory(10)
+    backend.write(Batch(points=flood(10, ids=1)))
+    backend.rehearse(Batch(points=flood(10, time=NOW + SECOND, ids=1)))
+    assert count(backend) == 10
+    later = Batch(points=flood(4, time=NOW + SECOND, ids=1))
+    assert backend.write(later) == WriteResult(stored=4, evicted=4)
+    assert count(backend) == 10
 
 
 def test_any_number_of_series_may_pass_through(memory: Callable[[int], MemoryBackend]) -> None:

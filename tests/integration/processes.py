@@ -34,7 +34,7 @@ def environment(**changes: str) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(("OPENFINOPS_", "OTEL_", "NO_COLOR", "FORCE_COLOR"))
+        if not name.upper().startswith(("OPENFINOPS_", "OTEL_", "GRPC_", "NO_COLOR", "FORCE_COLOR"))
         and not name.lower().endswith("_proxy")
         and name not in {"COLUMNS", "LINES"}
     }

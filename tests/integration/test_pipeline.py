@@ -21,6 +21,7 @@ from exporter.errors import (
     ShuttingDownError,
 )
 from exporter.pipeline import Pipeline
+from exporter.spool import Spool
 
 NOW = time.time_ns()
 
@@ -34,9 +35,7 @@ def request(points: int, *, series: int = 0, first_time: int = NOW) -> bytes:
 
 
 def balanced(pipeline: Pipeline) -> bool:
-    now = pipeline.stats()
-    settled = now.points_stored + now.points_failed + now.points_refused
-    return now.points_accepted == settled + now.points_queued
+    return pipeline.stats().is_balanced
 
 
 def eventually(condition: Callable[[], bool], timeout_seconds: float = 10.0) -> None:
@@ -59,9 +58,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-def pipeline_to(path: Path, **options: float) -> Pipeline:
+def pipeline_to(path: Path, *, spooled: bool = False, **options: float) -> Pipeline:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    return Pipeline(backend, **options)  # type: ignore[arg-type]
+    spool = spool_beside(path) if spooled else None
+    return Pipeline(backend, spool, **options)  # type: ignore[arg-type]
+
+
+def spool_beside(path: Path, max_bytes: int = 10**9) -> Spool:
+    return Spool(path.with_suffix(".spool"), max_bytes=max_bytes, retry_window_seconds=3600.0)
 
 
 def test_a_full_batch_is_written_at_once(path: Path) -> None:
@@ -134,8 +138,9 @@ def test_rejections_are_counted_each_and_logged_once_a_minute(
 ) -> None:
     pipeline = pipeline_to(path, batch_interval_seconds=3600.0)
     pipeline.start()
-    for _ in range(3):
-        assert pipeline.submit(request(2, first_time=0)).total == 1
+    for at in range(3):
+        wrong = request(2, first_time=0)
+        assert pipeline.submit(wrong + request(1, series=at)).total == 1
     assert pipeline.stats().points_rejected == 3
     assert caplog.text.count("1 because time_unix_nano is 0 (m0)") == 1
     assert pipeline.shutdown()
@@ -189,7 +194,7 @@ def test_shutdown_gives_up_at_its_deadline_and_says_so(path: Path) -> None:
     holder.close()
 
 
-def test_a_batch_that_is_refused_for_good_does_not_block_the_next(
+def test_a_database_that_needs_its_operator_loses_nothing(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipeline = pipeline_to(path, batch_size=1, batch_interval_seconds=3600.0)
@@ -197,19 +202,48 @@ def test_a_batch_that_is_refused_for_good_does_not_block_the_next(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("ALTER TABLE system_metrics RENAME TO hidden")
     pipeline.submit(request(5))
-    eventually(lambda: pipeline.stats().points_failed == 5)
+    eventually(lambda: pipeline.stats().write_retries >= 2)
+    assert pipeline.stats().points_queued == 5
+    assert "no such table" in caplog.text
     other.execute("ALTER TABLE hidden RENAME TO system_metrics")
     other.close()
-    pipeline.submit(request(4))
+    pipeline.submit(request(4, first_time=NOW + 10**9))
     assert pipeline.flush()
     assert pipeline.shutdown()
-    assert stored(path) == 4
+    assert stored(path) == 9
     assert balanced(pipeline)
-    assert "5 data points could not be stored" in caplog.text
-    # the definition went down with the first batch and came again with the second
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT metric_name FROM metric_series").fetchall() == [("m0",)]
+
+
+def refuse_value(path: Path, value: float) -> None:
+    """Let a trigger of the database's owner refuse points of one value."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(
+        "CREATE TRIGGER no_such_value BEFORE INSERT ON system_metrics "
+        f"WHEN new.value = {value} BEGIN SELECT raise(ABORT, 'not this value'); END"
+    )
     connection.close()
+
+
+@pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
+def test_a_row_that_is_refused_goes_among_the_dead_letters_and_the_rest_is_stored(
+    path: Path, *, with_spool: bool
+) -> None:
+    pipeline = pipeline_to(path, spooled=with_spool, batch_size=1, batch_interval_seconds=3600.0)
+    pipeline.start()
+    refuse_value(path, 3.0)
+    pipeline.submit(request(10))
+    assert pipeline.flush()
+    pipeline.submit(request(2, first_time=NOW + 10**9))
+    assert pipeline.flush()
+    now = pipeline.stats()
+    assert (now.points_stored, now.points_dead, now.points_queued) == (11, 1, 0)
+    assert now.is_balanced
+    assert pipeline.shutdown()
+    connection = sqlite3.connect(path)
+    [(kind, reason)] = connection.execute("SELECT kind, reason FROM dead_letters").fetchall()
+    connection.close()
+    assert kind == "point"
+    assert "not this value" in reason
 
 
 def test_points_older_than_the_retention_go_at_start(path: Path) -> None:
@@ -254,6 +288,178 @@ def test_many_threads_submit_at_once_and_nothing_is_lost(path: Path) -> None:
     assert pipeline.shutdown()
     assert stored(path) == 8 * 40 * 5
     assert pipeline.stats().points_stored == 8 * 40 * 5
+
+
+@pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
+def test_the_same_bytes_again_are_answered_the_same_and_stored_once(
+    path: Path, *, with_spool: bool
+) -> None:
+    pipeline = pipeline_to(path, spooled=with_spool, batch_interval_seconds=3600.0)
+    pipeline.start()
+    data = request(3) + request(1, series=1, first_time=0)
+    assert pipeline.submit(data).total == 1
+    assert pipeline.submit(data).total == 1
+    assert pipeline.flush()
+    assert pipeline.submit(data).total == 1
+    now = pipeline.stats()
+    assert (now.points_accepted, now.requests_deduplicated) == (3, 2)
+    assert pipeline.shutdown()
+    assert stored(path) == 3
+    assert now.is_balanced
+
+
+def test_what_was_acknowledged_waits_in_the_spool_for_the_next_start(path: Path) -> None:
+    crashed = pipeline_to(path, spooled=True, batch_interval_seconds=3600.0)
+    crashed.start()
+    for at in range(20):
+        crashed.submit(request(5, first_time=NOW + at * 10**9))
+    assert stored(path) == 0
+    abandon(crashed, path)
+    again = pipeline_to(path, spooled=True, batch_interval_seconds=3600.0)
+    again.start()
+    assert again.stats().points_replayed == 100
+    assert again.flush()
+    assert stored(path) == 100
+    assert again.submit(request(5, first_time=NOW)).total == 0
+    assert again.stats().requests_deduplicated == 1
+    assert again.shutdown()
+    assert again.stats().is_balanced
+    assert stored(path) == 100
+
+
+def abandon(pipeline: Pipeline, path: Path) -> None:
+    """Stop a pipeline as a crash does: with nothing written that was not written before."""
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    assert not pipeline.shutdown(timeout_seconds=1.0)
+    holder.execute("ROLLBACK")
+    holder.close()
+
+
+def test_a_batch_that_was_stored_before_the_crash_is_not_stored_again(path: Path) -> None:
+    first = pipeline_to(path, spooled=True, batch_interval_seconds=3600.0)
+    first.start()
+    first.submit(request(5))
+    assert first.flush()
+    first.submit(request(5, first_time=NOW + 10**9))
+    abandon(first, path)
+    # The second half of a crash: the spool has not heard of the commit.
+    connection = sqlite3.connect(path, isolation_level=None)
+    assert connection.execute("SELECT last_sequence FROM ingest_ledger").fetchall() == [(1,)]
+    connection.close()
+    again = pipeline_to(path, spooled=True, batch_interval_seconds=3600.0)
+    again.start()
+    assert again.stats().points_replayed == 5
+    assert again.shutdown()
+    assert stored(path) == 10
+
+
+def test_an_outage_costs_disk_and_not_memory(path: Path) -> None:
+    pipeline = pipeline_to(
+        path, spooled=True, batch_size=1, max_queued_entries=20, batch_interval_seconds=3600.0
+    )
+    pipeline.start()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for at in range(50):
+        pipeline.submit(request(5, series=at % 7, first_time=NOW + at * 10**9))
+    assert pipeline.stats().points_queued == 250
+    assert pipeline.stats().spool_requests == 50
+    assert stored(path) == 0
+    holder.execute("ROLLBACK")
+    holder.close()
+    # New data while the writer catches up keeps its place in the order.
+    for at in range(50, 100):
+        pipeline.submit(request(5, series=at % 7, first_time=NOW + at * 10**9))
+    assert pipeline.flush()
+    assert stored(path) == 500
+    connection = sqlite3.connect(path)
+    [(series,)] = connection.execute("SELECT count(*) FROM metric_series").fetchall()
+    connection.close()
+    assert series == 7
+    assert pipeline.shutdown()
+    assert balanced(pipeline)
+
+
+def test_a_full_spool_turns_senders_away_until_there_is_room(path: Path) -> None:
+    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
+    pipeline = Pipeline(backend, spool_beside(path, max_bytes=2_000), batch_size=1)
+    pipeline.start()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for at in range(100):
+        if not pipeline.is_accepting:
+            break
+        pipeline.submit(request(20, first_time=NOW + at * 10**9))
+    with pytest.raises(QueueFullError, match="spool_max_size_mib"):
+        pipeline.submit(request(1, series=1))
+    taken = pipeline.stats().points_accepted
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert pipeline.flush()
+    assert pipeline.is_accepting
+    pipeline.submit(request(20, first_time=NOW + 10**12))
+    assert pipeline.shutdown()
+    assert stored(path) == taken + 20
+
+
+def test_requests_that_wait_too_long_turn_senders_away(path: Path) -> None:
+    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
+    pipeline = Pipeline(
+        backend, spool_beside(path), batch_interval_seconds=3600.0, spool_max_age_seconds=1e-6
+    )
+    pipeline.start()
+    pipeline.submit(request(1))
+    with pytest.raises(QueueFullError, match="spool_max_age_seconds"):
+        pipeline.submit(request(1, series=1))
+    assert pipeline.shutdown()
+    assert stored(path) == 1
+
+
+def test_too_many_series_are_rejected_by_name_and_known_ones_stay(path: Path) -> None:
+    pipeline = pipeline_to(path, spooled=True, max_series=3, batch_interval_seconds=3600.0)
+    pipeline.start()
+    for at in range(3):
+        assert pipeline.submit(request(1, series=at)).total == 0
+    rejections = pipeline.submit(request(2, series=3))
+    assert rejections.total == 2
+    assert "max_series" in rejections.message()
+    assert pipeline.submit(request(1, series=1, first_time=NOW + 10**9)).total == 0
+    abandon(pipeline, path)
+    again = pipeline_to(path, spooled=True, max_series=1)
+    again.start()  # what was accepted under a higher limit is stored
+    assert again.shutdown()
+    assert stored(path) == 4
+
+
+def test_too_little_memory_turns_senders_away_only_while_something_waits(path: Path) -> None:
+    pipeline = pipeline_to(path, batch_interval_seconds=3600.0, memory_limit_bytes=1)
+    pipeline.start()
+    pipeline.submit(request(1))
+    with pytest.raises(QueueFullError, match="memory_limit_mib"):
+        pipeline.submit(request(1, series=1))
+    assert pipeline.flush()
+    pipeline.submit(request(1, series=2))
+    assert pipeline.shutdown()
+    assert stored(path) == 2
+
+
+def test_many_threads_share_the_syncs_of_a_spool(path: Path) -> None:
+    pipeline = pipeline_to(path, spooled=True, batch_size=50, batch_interval_seconds=0.01)
+    pipeline.start()
+
+    def send(series: int) -> None:
+        for at in range(40):
+            pipeline.submit(request(5, series=series, first_time=NOW + at * 10**9))
+
+    threads = [threading.Thread(target=send, args=(series,)) for series in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pipeline.shutdown()
+    assert stored(path) == 8 * 40 * 5
+    assert balanced(pipeline)
 
 
 def test_a_refused_backend_error_is_not_retried() -> None:

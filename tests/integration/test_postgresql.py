@@ -20,12 +20,27 @@ from engines.databases import Databases
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
 
+from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.errors import translating
-from exporter.errors import BackendRefusedError, BackendUnavailableError, ExporterError
-from exporter.model import Batch, WriteResult
+from exporter.backends.postgresql.layout import DailyPartitions
+from exporter.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    ExporterError,
+    RowRefusedError,
+)
+from exporter.model import Batch, Mark, WriteResult
 
 DAY = 86_400 * SECOND
+AT_COMMIT = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.value = 13 THEN RAISE EXCEPTION 'thirteen, at last'; END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON system_metrics
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"""
 
 
 @contextmanager
@@ -175,7 +190,7 @@ def test_it_lives_in_a_schema_of_its_own(postgresql_database: str) -> None:
         backend.write(batch_of(point(1), point(1, NOW + DAY), new_series=(series(1),)))
         assert count(backend) == 2
         assert backend.delete_before(NOW + DAY) == 1
-        assert [table.partitions for table in backend.sizes().tables] == [1, 0, 0, 0]
+        assert [table.partitions for table in backend.sizes().tables] == [1, 0, 0, 0, None]
     assert tables_of(postgresql_database) == [("system_metrics",)]
 
 
@@ -193,14 +208,20 @@ def test_a_database_of_another_encoding(postgresql_server: Databases) -> None:
 def test_a_newer_schema_is_refused_and_left_as_it_is(postgresql_database: str) -> None:
     with started(postgresql_database) as backend:
         backend.write(batch_of(point(1)))
-    run(postgresql_database, "INSERT INTO schema_migrations (version) VALUES (2), (3)")
+    newest = len(load("postgresql"))
+    run(
+        postgresql_database,
+        "INSERT INTO schema_migrations (version) "
+        "SELECT max(version) + next FROM schema_migrations, generate_series(1, 2) AS next "
+        "GROUP BY next",
+    )
     for read_only in (False, True):
         message = refused(PostgreSQLBackend(postgresql_database, read_only=read_only))
-        assert "its schema has version 3" in message
+        assert f"its schema has version {newest + 2}" in message
 
 
 def test_several_programs_start_on_an_empty_database_at_once(postgresql_database: str) -> None:
-    barrier = threading.Barrier(6)
+    barrier = threading.Barrier(6, timeout=60)
 
     def start(index: int) -> int:
         barrier.wait()
@@ -211,7 +232,9 @@ def test_several_programs_start_on_an_empty_database_at_once(postgresql_database
         assert list(threads.map(start, range(6))) == [1] * 6
     with started(postgresql_database) as backend:
         assert count(backend) == count(backend, "metric_series") == 6
-        assert backend.fetch("SELECT version FROM schema_migrations") == [(1,)]
+        assert backend.fetch("SELECT version FROM schema_migrations ORDER BY version") == [
+            (migration.version,) for migration in load("postgresql")
+        ]
 
 
 # --- reading only
@@ -346,11 +369,71 @@ def test_each_error_of_the_server_is_retryable_or_not(
     postgresql_database: str, code: str, kind: type[ExporterError], advice: str | None
 ) -> None:
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'words' USING ERRCODE = '{code}'; END $$"
-    with pytest.raises(kind) as caught, translating("trying", "here"):
+    with pytest.raises(kind) as caught, translating("trying", "postgresql here"):
         run(postgresql_database, raising)
     assert str(caught.value).startswith(f"postgresql here: trying failed: words [{code}]")
     assert isinstance(caught.value.__cause__, psycopg2.Error)
     assert advice is None or advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "constraint", "kind"),
+    [
+        ("22003", "", RowRefusedError),
+        ("23514", "positive", RowRefusedError),
+        ("23505", "only_once", RowRefusedError),
+        ("44000", "", RowRefusedError),
+        ("54000", "", RowRefusedError),
+        ("P0001", "", RowRefusedError),
+        ("23514", "", BackendRefusedError),  # no partition was found for a row
+        ("42P01", "", BackendRefusedError),
+        ("0A000", "", BackendRefusedError),
+        ("42501", "", BackendUnavailableError),
+        ("40P01", "", BackendUnavailableError),
+        ("53100", "", BackendUnavailableError),
+    ],
+)
+def test_what_is_about_the_content_of_a_row_is_told_from_the_rest(
+    postgresql_database: str, code: str, constraint: str, kind: type[ExporterError]
+) -> None:
+    using = f"ERRCODE = '{code}', CONSTRAINT = '{constraint}'"
+    if not constraint:
+        using = f"ERRCODE = '{code}'"
+    with (
+        pytest.raises(ExporterError) as caught,
+        translating("storing a batch", "here", worked_before=True),
+    ):
+        run(postgresql_database, f"DO $$ BEGIN RAISE EXCEPTION 'words' USING {using}; END $$")
+    assert type(caught.value) is kind
+
+
+def test_a_rehearsal_finds_what_a_commit_would_be_refused_for(postgresql_database: str) -> None:
+    good, bad = batch_of(point(1)), batch_of(point(1), point(1, NOW + SECOND, value=13.0))
+    with started(postgresql_database) as backend:
+        backend.rehearse(bad)
+        run(postgresql_database, AT_COMMIT)
+        for call in (backend.rehearse, backend.write):
+            with pytest.raises(RowRefusedError, match="thirteen, at last"):
+                call(bad)
+        backend.rehearse(good)
+        assert count(backend) == 0
+        assert backend.write(good) == WriteResult(stored=1)
+
+
+def test_a_database_of_the_first_version_keeps_its_marks(postgresql_database: str) -> None:
+    first = load("postgresql")[0].sql.replace("{{partitioned}}", DailyPartitions.partitioned_by)
+    run(
+        postgresql_database,
+        "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz)",
+        first,
+        "INSERT INTO schema_migrations VALUES (1, now())",
+        "INSERT INTO ingest_ledger (receiver_id, last_sequence) VALUES ('old', 5)",
+    )
+    assert "lacks version" in refused(PostgreSQLBackend(postgresql_database, read_only=True))
+    with started(postgresql_database) as backend:
+        assert backend.last_sequence("old") == 5
+        assert backend.fetch("SELECT updated_at IS NOT NULL FROM ingest_ledger") == [(True,)]
+        assert backend.write(batch_of(point(1), mark=Mark("old", 5))).already_stored
 
 
 def test_an_error_does_not_quote_rows(postgresql_database: str) -> None:
@@ -461,6 +544,6 @@ def test_what_is_logged_and_shown_has_no_password(
         caplog.at_level(logging.DEBUG),
         started(of_role(postgresql_database, role, "right")) as backend,
     ):
-        assert "schema is at version 1" in caplog.text
+        assert f"schema is at version {len(load('postgresql'))}" in caplog.text
         backend.write(batch_of(point(1), histograms=(histogram(1),)))
         assert "right" not in caplog.text + backend.location + repr(backend)

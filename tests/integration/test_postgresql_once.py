@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -19,9 +20,10 @@ from engines.asking import ask
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError, RetryableError
-from exporter.model import Batch, WriteResult
+from exporter.model import Batch, Mark, WriteResult
 
 NAME_OF_THE_WRITER = "the_writer"
+WRITER_ID = "receiver-1"
 
 
 def mixed(seconds: int) -> Batch:
@@ -33,6 +35,7 @@ def mixed(seconds: int) -> Batch:
         histograms=(histogram(3, time),),
         summaries=(summary(4, time),),
         exemplars=(exemplar(3, time),),
+        mark=Mark(WRITER_ID, seconds + 1),
     )
 
 
@@ -61,7 +64,8 @@ def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
             batch = mixed(seconds)
             with pytest.raises(BackendUnavailableError, match="storing a batch failed"):
                 backend.write(batch)
-            assert backend.write(batch) == WriteResult(stored=4)
+            was_stored = how is not Break.BEFORE
+            assert backend.write(batch) == WriteResult(stored=4, already_stored=was_stored)
             assert proxy.next_commit is None
             assert count(backend) == 2 * (seconds + 1)
         for table in ("metric_histograms", "metric_summaries", "metric_exemplars"):
@@ -69,18 +73,41 @@ def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
         backend.close()
 
 
-def test_a_batch_that_was_stored_after_all_is_followed_by_others(postgresql_database: str) -> None:
+@pytest.mark.parametrize("batches_before", [0, 3])
+@pytest.mark.parametrize("how", Break)
+def test_a_new_program_goes_on_where_the_last_commit_came_to(
+    postgresql_database: str, how: Break, batches_before: int
+) -> None:
     with proxied(postgresql_database) as (proxy, dsn):
-        backend = PostgreSQLBackend(dsn)
-        backend.start()
-        backend.write(mixed(0))
-        proxy.next_commit = Break.AFTER
+        first = PostgreSQLBackend(dsn)
+        first.start()
+        first.write(replace(mixed(-1), mark=None))  # makes the partitions, with commits of its own
+        for seconds in range(batches_before):
+            first.write(mixed(seconds))
+        proxy.next_commit = how
         with pytest.raises(BackendUnavailableError):
-            backend.write(mixed(1))
-        # Given up by the caller: the next one is another batch, and is stored.
-        assert backend.write(mixed(2)) == WriteResult(stored=4)
-        assert count(backend) == 6
-        backend.close()
+            first.write(mixed(batches_before))
+        first.close()
+        second = PostgreSQLBackend(dsn)
+        second.start()
+        # LATE: the server gets the COMMIT only now, and until then has said nothing of the batch.
+        reached = second.last_sequence(WRITER_ID)
+        assert reached == batches_before + (how is not Break.BEFORE)
+        for seconds in range(reached, batches_before + 2):
+            assert second.write(mixed(seconds)) == WriteResult(stored=4)
+        assert count(second) == 2 * (batches_before + 3)
+        second.close()
+
+
+def test_a_batch_without_a_mark_is_stored_as_often_as_it_is_written(
+    postgresql_database: str,
+) -> None:
+    with closing(PostgreSQLBackend(postgresql_database)) as backend:
+        backend.start()
+        for _ in range(2):
+            assert backend.write(replace(mixed(0), mark=None)) == WriteResult(stored=4)
+        assert count(backend) == 4
+        assert count(backend, "ingest_ledger") == 0
 
 
 def test_a_writer_whose_connection_is_killed_again_and_again(postgresql_database: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -27,13 +27,16 @@ from engines.asking import Connection, ask
 from engines.databases import Databases
 from engines.timescaledb import WITHOUT_EXTENSION
 
+from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.schema import migrate
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.backends.timescaledb.capabilities import Capabilities, look_up
 from exporter.backends.timescaledb.extension import require_extension
 from exporter.backends.timescaledb.setup import set_up
-from exporter.errors import BackendRefusedError
+from exporter.cli.options import backend_for
+from exporter.config import load
+from exporter.errors import BackendRefusedError, NothingStoredError
 from exporter.model import Batch, TableSize
 from exporter.query.sql import sql
 
@@ -77,7 +80,11 @@ def everything(time: int) -> Batch:
 
 
 def points_of(backend: PostgreSQLBackend) -> TableSize:
-    return backend.sizes().tables[0]
+    return facts_of(backend)[0]
+
+
+def facts_of(backend: PostgreSQLBackend) -> tuple[TableSize, ...]:
+    return backend.sizes().tables[: len(FACT_TABLES)]
 
 
 def jobs(connection: Connection, table: str) -> dict[str, timedelta]:
@@ -113,7 +120,7 @@ def test_every_fact_table_is_a_hypertable_of_days(
     with store(timescaledb_database) as backend:
         for days in range(3):
             backend.write(everything(NOW + days * DAY))
-        for table in backend.sizes().tables:
+        for table in facts_of(backend):
             assert (table.rows, table.partitions, table.compressed_partitions) == (3, 3, 0)
     found = ask(
         connection,
@@ -201,7 +208,7 @@ def test_the_policy_compresses_and_nothing_is_lost(
         backend.write(everything(NOW + SECOND))
         before = stored(backend)
         run_policy(connection, table, "policy_compression")
-        compressed = {size.table: size.compressed_partitions for size in backend.sizes().tables}
+        compressed = {size.table: size.compressed_partitions for size in facts_of(backend)}
         assert compressed == {name: int(name == table) for name in FACT_TABLES}
         assert stored(backend) == before
 
@@ -397,7 +404,7 @@ def test_roll_ups_are_right_before_and_after_their_policy_ran(
         run_policy(connection, name, "policy_refresh_continuous_aggregate")
         assert backend.fetch(question) == live
         assert len(live) == rows
-        whole = [row[2:] for row in live if row[1] == 1]
+        whole = [row[2:8] for row in live if row[1] == 1]
         if name == "metric_rollups_hourly":
             assert whole == [(3, 2, 5.0, 1.0, 4.0, 1.0), (1, 1, 7.0, 7.0, 7.0, 7.0)]
         else:
@@ -547,7 +554,7 @@ def test_partitions_become_hypertables_with_all_rows(partitioned: str) -> None:
     try:
         run(partitioned, "GRANT SELECT ON system_metrics, metric_samples TO dashboard")
         with store(partitioned, COMPRESSING) as backend:
-            assert {table.partitions for table in backend.sizes().tables} == {3}
+            assert {table.partitions for table in facts_of(backend)} == {3}
             assert [count(backend, table) for table in FACT_TABLES] == [5_003, 3, 3, 3]
             assert count(backend, "metric_samples") == SAMPLES
             backend.write(everything(NOW + 9 * DAY))
@@ -596,6 +603,120 @@ def test_somebody_elses_view_is_not_left_on_a_table_that_is_going(partitioned: s
     run(partitioned, "DROP VIEW theirs")
     with store(partitioned) as backend:
         assert count(backend, "metric_samples") == SAMPLES
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_there_is_no_way_back_and_it_is_said(timescaledb_database: str, *, read_only: bool) -> None:
+    with store(timescaledb_database) as backend:
+        backend.write(everything(NOW))
+    other = PostgreSQLBackend(timescaledb_database, read_only=read_only)
+    with closing(other), pytest.raises(BackendRefusedError) as caught:
+        other.start()
+    message, tables = str(caught.value), ", ".join(FACT_TABLES)
+    assert message.startswith(f"postgresql {other.location}: ")
+    assert f"hypertables as the backend timescaledb makes them: {tables};" in message
+    assert "set backend: timescaledb" in message
+    with store(timescaledb_database) as backend:
+        assert count(backend) == 1
+
+
+def test_nor_is_a_conversion_gone_on_with_by_another_backend(partitioned: str) -> None:
+    run(partitioned, "CREATE VIEW theirs AS SELECT * FROM metric_histograms")
+    refused(partitioned, "theirs depends on it")  # after system_metrics has become a hypertable
+    with (
+        closing(PostgreSQLBackend(partitioned)) as other,
+        pytest.raises(BackendRefusedError, match=r"makes them: system_metrics; set backend"),
+    ):
+        other.start()
+    run(partitioned, "DROP VIEW theirs")
+    with store(partitioned) as backend:
+        assert [count(backend, table) for table in FACT_TABLES] == [5_003, 3, 3, 3]
+
+
+# ---- messages ----
+
+
+def test_errors_name_the_backend(timescaledb_database: str) -> None:
+    backend = timescaledb_backend(timescaledb_database)
+    name = f"^timescaledb {backend.location}: "
+    with pytest.raises(BackendRefusedError, match=f"{name}it is not open"):
+        backend.fetch("SELECT 1")
+    reader = timescaledb_backend(timescaledb_database, read_only=True)
+    with pytest.raises(NothingStoredError, match=f"{name}there is nothing yet"):
+        reader.start()
+    with store(timescaledb_database) as backend:
+        with pytest.raises(BackendRefusedError, match=f"{name}reading failed: relation"):
+            backend.fetch("SELECT * FROM nowhere")
+        with pytest.raises(BackendRefusedError, match=f"{name}reading failed: there is a semi"):
+            backend.fetch("SELECT 1; SELECT 2")
+        run(timescaledb_database, "INSERT INTO schema_migrations (version) VALUES (99)")
+    refused(timescaledb_database, f"{name}its schema has version 99")
+
+
+# ---- what is configured ----
+
+
+@pytest.fixture
+def configured(timescaledb_database: str) -> Callable[..., AbstractContextManager[Backend]]:
+    """Starts the backend as a command would; settings by the names of their variables."""
+
+    @contextmanager
+    def start(*, serving: bool = True, **variables: str) -> Iterator[Backend]:
+        environ = {"OPENFINOPS_BACKEND": "timescaledb", "OPENFINOPS_DB_URL": timescaledb_database}
+        environ |= {f"OPENFINOPS_{name}".upper(): value for name, value in variables.items()}
+        backend = backend_for(load(None, environ).exporter, serving=serving)
+        with closing(backend):
+            backend.start()
+            yield backend
+
+    return start
+
+
+def chunk_intervals(connection: Connection) -> set[timedelta]:
+    found = ask(
+        connection,
+        "SELECT time_interval FROM timescaledb_information.dimensions"
+        " WHERE hypertable_name = ANY (%s)",
+        (list(FACT_TABLES),),
+    )
+    return {interval for (interval,) in found}
+
+
+def test_settings_reach_the_hypertables_and_a_command_that_passes_by_leaves_them(
+    configured: Callable[..., AbstractContextManager[Backend]], connection: Connection
+) -> None:
+    with configured(
+        enable_compression="true",
+        compress_after_seconds="36h",
+        chunk_interval_seconds="6h",
+        retention_days="30",
+        rollups="off",
+    ):
+        assert chunk_intervals(connection) == {timedelta(hours=6)}
+        expected = {
+            "policy_retention": timedelta(days=30),
+            "policy_compression": timedelta(hours=36),
+        }
+        assert jobs(connection, "system_metrics") == expected
+        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
+    with configured(serving=False, retention_days="7"):
+        assert chunk_intervals(connection) == {timedelta(hours=6)}
+        assert jobs(connection, "system_metrics") == expected
+        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
+    with configured(rollups="on"):
+        assert chunk_intervals(connection) == {timedelta(days=1)}
+        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [(False,)]
+    with configured(rollups="off"):
+        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [(False,)]
+
+
+@pytest.mark.parametrize(("mode", "compressed"), [("on", 1), ("off", 0)])
+def test_direct_compress_is_as_it_is_configured(
+    configured: Callable[..., AbstractContextManager[Backend]], mode: str, compressed: int
+) -> None:
+    with configured(enable_compression="true", direct_compress=mode, rollups="off") as backend:
+        backend.write(Batch(points=flood(100)))
+        assert backend.sizes().tables[0].compressed_partitions == compressed
 
 
 def run(dsn: str, *statements: str) -> list[Any]:

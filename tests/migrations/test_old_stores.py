@@ -62,11 +62,22 @@ def test_an_old_store_gets_the_schema_of_a_new_one(dump: Path, tmp_path: Path) -
     assert schema(old) == schema(new)
 
 
+def test_marks_and_dead_letters_of_an_old_store_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    restore(DUMPS[1], path)
+    with closing(SQLiteBackend(path)) as backend:
+        backend.start()
+        assert backend.last_sequence("receiver-1") == 42
+        assert backend.fetch(
+            "SELECT kind, metric_name, content ->> '$.value' FROM dead_letters"
+        ) == [("point", "system.cpu.utilization", 101.0)]
+
+
 def test_a_store_without_any_migration_is_not_made_for_reading(tmp_path: Path) -> None:
     path = tmp_path / "begun.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("PRAGMA application_id = 1330007877; VACUUM;")
     backend = SQLiteBackend(path, read_only=True)
-    with pytest.raises(BackendRefusedError, match="lacks version 1"):
+    with pytest.raises(BackendRefusedError, match=f"lacks version {len(KNOWN)}"):
         backend.start()
     assert schema(path) == set()

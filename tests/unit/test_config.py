@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from exporter.config import (
     KeepaliveSettings,
     Settings,
+    TlsSettings,
+    TokenSettings,
     as_table,
     load,
     load_dotenv_file,
@@ -74,6 +76,9 @@ def test_defaults() -> None:
     assert DEFAULTS.receiver.endpoint == "localhost:4317"
     assert DEFAULTS.receiver.max_message_bytes == 64 * 1024 * 1024
     assert DEFAULTS.receiver.max_concurrent_streams is None
+    assert DEFAULTS.receiver.max_connections == 1000
+    assert DEFAULTS.receiver.tls is None
+    assert DEFAULTS.receiver.tokens is None
     assert DEFAULTS.receiver.keepalive == KeepaliveSettings()
     assert DEFAULTS.log_level == "INFO"
     assert DEFAULTS.warnings == ()
@@ -87,8 +92,21 @@ def test_defaults() -> None:
         "batch_size": 100,
         "batch_interval_seconds": 60.0,
         "enable_compression": False,
+        "compress_after_seconds": 86_400.0,
+        "direct_compress": "auto",
+        "chunk_interval_seconds": 86_400.0,
+        "rollups": True,
+        "pool_min_connections": 1,
+        "pool_max_connections": 4,
         "max_memory_entries": 10_000,
         "max_queued_entries": 1_000_000,
+        "max_series": 1_000_000,
+        "memory_limit_mib": 2048,
+        "spool": True,
+        "spool_path": None,
+        "spool_max_size_mib": 4096,
+        "spool_max_age_seconds": 604_800.0,
+        "retry_window_seconds": 3600.0,
         "shutdown_timeout_seconds": 25.0,
         "cluster_id_attributes": (
             "cluster_id",
@@ -175,6 +193,24 @@ GOOD: dict[str, tuple[dict[str, object], int]] = {
             "cluster_id_attributes": ("cluster", "cluster_id"),
         },
         0,
+    ),
+    "good_security": (
+        {
+            "max_connections": 50,
+            "tls": TlsSettings(
+                cert_file=Path("server.pem"),
+                key_file=Path("/etc/server.key"),
+                client_ca_file=Path("clients.pem"),
+                reload_interval_seconds=10.0,
+            ),
+            "tokens": TokenSettings(
+                name="bearertokenauth/agents",
+                token=None,
+                path=Path("/run/secrets/tokens"),
+                scheme="Token",
+            ),
+        },
+        2,
     ),
     "good_aliases_and_merges": (
         {
@@ -357,8 +393,21 @@ FROM_ENVIRONMENT: dict[str, tuple[str, object]] = {
     "OPENFINOPS_BATCH_SIZE": (" 1_000 ", 1000),
     "OPENFINOPS_BATCH_INTERVAL_SECONDS": ("200ms", 0.2),
     "OPENFINOPS_ENABLE_COMPRESSION": ("0", False),
+    "OPENFINOPS_COMPRESS_AFTER_SECONDS": ("24h", 86_400.0),
+    "OPENFINOPS_DIRECT_COMPRESS": ("Auto", "auto"),
+    "OPENFINOPS_CHUNK_INTERVAL_SECONDS": ("1440m", 86_400.0),
+    "OPENFINOPS_ROLLUPS": ("ON", True),
+    "OPENFINOPS_POOL_MIN_CONNECTIONS": ("1", 1),
+    "OPENFINOPS_POOL_MAX_CONNECTIONS": (" 4 ", 4),
     "OPENFINOPS_MAX_MEMORY_ENTRIES": ("7", 7),
     "OPENFINOPS_MAX_QUEUED_ENTRIES": ("2000", 2000),
+    "OPENFINOPS_MAX_SERIES": ("50000", 50_000),
+    "OPENFINOPS_MEMORY_LIMIT_MIB": ("512", 512),
+    "OPENFINOPS_SPOOL": ("off", False),
+    "OPENFINOPS_SPOOL_PATH": ("/data/requests.spool", Path("/data/requests.spool")),
+    "OPENFINOPS_SPOOL_MAX_SIZE_MIB": ("100", 100),
+    "OPENFINOPS_SPOOL_MAX_AGE_SECONDS": ("24h", 86_400.0),
+    "OPENFINOPS_RETRY_WINDOW_SECONDS": ("10m", 600.0),
     "OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS": ("2.5", 2.5),
     "OPENFINOPS_CLUSTER_ID_ATTRIBUTES": ("a, b.c", ("a", "b.c")),
     "OPENFINOPS_NODE_ID_ATTRIBUTES": ("host.name", ("host.name",)),
@@ -724,6 +773,50 @@ def test_compression_without_timescaledb_gives_a_warning() -> None:
     assert warning.startswith("OPENFINOPS_ENABLE_COMPRESSION: enable_compression has no effect")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "backends"),
+    [
+        ("OPENFINOPS_COMPRESS_AFTER_SECONDS", "1h", "compress_after_seconds", "timescaledb"),
+        ("OPENFINOPS_DIRECT_COMPRESS", "off", "direct_compress", "timescaledb"),
+        ("OPENFINOPS_CHUNK_INTERVAL_SECONDS", "6h", "chunk_interval_seconds", "timescaledb"),
+        ("OPENFINOPS_ROLLUPS", "off", "rollups", "timescaledb"),
+        (
+            "OPENFINOPS_POOL_MAX_CONNECTIONS",
+            "9",
+            "pool_max_connections",
+            "postgresql and timescaledb",
+        ),
+    ],
+)
+def test_a_key_of_another_backend_gives_a_warning(
+    variable: str, value: str, name: str, backends: str
+) -> None:
+    (warning,) = load(None, {variable: value}).warnings
+    assert warning == (
+        f"{variable}: {name} has no effect, because the backend is sqlite; it is for {backends}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "rollups", "direct_compress"),
+    [("on", True, "on"), ("off", False, "off"), ("true", True, "on"), ("false", False, "off")],
+)
+def test_on_and_off_are_also_written_as_flags(
+    tmp_path: Path, written: str, *, rollups: bool, direct_compress: str
+) -> None:
+    text = f"exporters: {{openfinops: {{rollups: {written}, direct_compress: {written}}}}}"
+    environ = {"OPENFINOPS_ROLLUPS": written, "OPENFINOPS_DIRECT_COMPRESS": written.upper()}
+    for settings in (load_text(tmp_path, text), load(None, environ)):
+        assert settings.exporter.rollups is rollups
+        assert settings.exporter.direct_compress == direct_compress
+
+
+def test_the_pool_keeps_no_more_connections_than_it_may_have() -> None:
+    error = refused({"OPENFINOPS_POOL_MIN_CONNECTIONS": "5"})
+    assert "pool_min_connections is 5 (OPENFINOPS_POOL_MIN_CONNECTIONS)" in error
+    assert "pool_max_connections is 4 (default)" in error
+
+
 def test_the_queue_holds_a_batch_at_least() -> None:
     error = refused({"OPENFINOPS_MAX_QUEUED_ENTRIES": "99"})
     assert "max_queued_entries is 99 (OPENFINOPS_MAX_QUEUED_ENTRIES)" in error
@@ -816,7 +909,7 @@ def test_keys_of_the_collector_that_are_not_supported(tmp_path: Path, key: tuple
     for name in reversed(key):
         tree = {name: tree}
     error = refusal(tmp_path, yaml.safe_dump(tree))
-    planned = " yet" if key[-1] in {"http", "tls"} else ""
+    planned = " yet" if key[-1] == "http" else ""
     text = f"the Collector has this key, this exporter does not support it{planned}: "
     assert f"1. config.yaml:{len(key)}: {'.'.join(key)}: {text}" in error
     assert "1 mistake:" in error

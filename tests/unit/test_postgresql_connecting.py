@@ -30,11 +30,12 @@ from exporter.errors import ConfigError
 def test_the_location_has_host_port_and_database_and_no_secret(
     connection_string: str, location: str
 ) -> None:
-    assert location_of(parameters_of(connection_string)) == location
+    assert location_of(parameters_of(connection_string, "postgresql")) == location
     backend = open_backend("postgresql", connection_string, max_memory_entries=1)
     assert backend.location == location
 
 
+@pytest.mark.parametrize("name", ["postgresql", "timescaledb"])
 @pytest.mark.parametrize(
     "connection_string",
     [
@@ -47,10 +48,10 @@ def test_the_location_has_host_port_and_database_and_no_secret(
     ],
 )
 def test_what_libpq_does_not_understand_is_refused_without_being_quoted(
-    connection_string: str,
+    connection_string: str, name: str
 ) -> None:
-    with pytest.raises(ConfigError, match="backend postgresql: connection_string") as caught:
-        open_backend("postgresql", connection_string, max_memory_entries=1)
+    with pytest.raises(ConfigError, match=f"backend {name}: connection_string") as caught:
+        open_backend(name, connection_string, max_memory_entries=1)
     assert "secret" not in str(caught.value)
     assert caught.value.__suppress_context__
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -14,16 +13,24 @@ import psycopg2
 from exporter.backends.dialect import POSTGRESQL, Dialect
 from exporter.backends.postgresql.connecting import (
     Connection,
+    Cursor,
     connect,
     connect_reader,
     connect_writer,
     location_of,
     parameters_of,
+    rehearsal,
     transaction,
 )
 from exporter.backends.postgresql.copying import clean_text
-from exporter.backends.postgresql.errors import READING, is_missing_partition, translating
+from exporter.backends.postgresql.errors import READING, STORING, is_missing_partition, translating
 from exporter.backends.postgresql.layout import DailyPartitions, Layout
+from exporter.backends.postgresql.ledger import last_sequence
+from exporter.backends.postgresql.letters import (
+    delete_notes_before,
+    with_letters_before,
+    with_letters_size,
+)
 from exporter.backends.postgresql.readers import ReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
 from exporter.backends.postgresql.writing import days_by_table, write_batch
@@ -33,6 +40,8 @@ from exporter.model import Batch, StoreSizes, WriteResult
 __all__ = ["PostgreSQLBackend"]
 
 _log = logging.getLogger(__name__)
+
+_Within = Callable[[Connection], AbstractContextManager[Cursor]]
 
 
 class PostgreSQLBackend:
@@ -47,8 +56,8 @@ class PostgreSQLBackend:
         layout: how the fact tables are cut by time; a partition a day if None.
 
     A point of the same series and time as a stored one is stored beside it: a unique index would
-    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch whose outcome
-    was unknown is not stored twice, because its mark in `ingest_ledger` commits with it.
+    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a mark is
+    not stored twice, because its mark in `ingest_ledger` commits with it.
 
     Raises:
         ConfigError: the connection string is not libpq's.
@@ -64,21 +73,19 @@ class PostgreSQLBackend:
         pool_patience_seconds: float = 30.0,
         layout: Layout | None = None,
     ) -> None:
-        self._parameters = parameters_of(connection_string)
+        self._layout: Layout = DailyPartitions() if layout is None else layout
+        self._parameters = parameters_of(connection_string, self._layout.backend)
         self._location = location_of(self._parameters)
         self._read_only = read_only
         self._pool_min_connections = pool_min_connections
         self._pool_max_connections = pool_max_connections
         self._pool_patience_seconds = pool_patience_seconds
-        self._layout: Layout = DailyPartitions() if layout is None else layout
+        self._place = f"{self._layout.backend} {self._location}"
         self._pool: ReaderPool | None = None
         self._process_id = 0
         # Below here only the thread that writes.
         self._writer: Connection | None = None
         self._refused_series: set[int] = set()
-        self._writer_id = uuid.uuid4().hex
-        self._sequence = 0
-        self._unsettled: Batch | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -95,16 +102,16 @@ class PostgreSQLBackend:
         if self._pool is not None:
             return
         pool = ReaderPool(
-            lambda: connect_reader(self._parameters),
-            self._location,
+            lambda: connect_reader(self._parameters, self._place),
+            self._place,
             min_connections=self._pool_min_connections,
             max_connections=self._pool_max_connections,
             patience_seconds=self._pool_patience_seconds,
         )
-        with translating("connecting", self._location):
+        with translating("connecting", self._place):
             if self._read_only:
-                with closing(connect(self._parameters)) as connection:
-                    require_migrated(connection, self._location)
+                with closing(connect(self._parameters, self._place)) as connection:
+                    require_migrated(connection, self._place)
                     self._layout.require_readable(connection, self._location)
             else:
                 self._writer = self._connect_writer()
@@ -117,36 +124,32 @@ class PostgreSQLBackend:
         self._pool = pool
 
     def write(self, batch: Batch) -> WriteResult:
-        """Store the whole batch in one transaction, or nothing of it.
-
-        The same object again is taken for another attempt at the same batch, and is not stored
-        if the last attempt was, although its answer got lost.
-        """
-        self._require_writable()
-        if batch is not self._unsettled:
-            self._unsettled = batch
-            self._sequence += 1
-        with translating("storing a batch", self._location, worked_before=True):
-            try:
-                self._store(batch)
-            except psycopg2.Error as error:
-                if not is_missing_partition(error):
-                    raise
-                self._layout.forget_room()  # another receiver's retention has dropped it
-                self._store(batch)
-        self._unsettled = None
+        """Store the whole batch in one transaction, or nothing of it; with a mark, once."""
+        is_new = self._attempt(batch, transaction)
         stored = batch.without(self._refused_series).entries
-        return WriteResult(stored=stored, refused=batch.entries - stored)
+        return WriteResult(stored=stored, refused=batch.entries - stored, already_stored=not is_new)
+
+    def rehearse(self, batch: Batch) -> None:
+        """Do all that `write` does but commit; partitions that are made for it stay."""
+        self._attempt(batch, rehearsal)
+
+    def last_sequence(self, writer_id: str) -> int:
+        """How far the writer has come by its mark, when its last transaction has ended."""
+        self._require_writable()
+        with translating("reading a mark", self._place, worked_before=True):
+            connection = self._writing_connection()
+            with self._dropping_what_broke(), transaction(connection) as cursor:
+                return last_sequence(cursor, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Answer one reading SQL statement with all its rows; values are bound, not written in."""
         pool = self._require_open()
         if ";" in statement:
             raise BackendRefusedError(
-                f"postgresql {self._location}: reading failed: there is a semicolon in the "
+                f"{self._place}: reading failed: there is a semicolon in the "
                 "statement; ask one question at a time, and bind texts as parameters"
             )
-        with translating(READING, self._location, worked_before=True):
+        with translating(READING, self._place, worked_before=True):
             return pool.run(lambda connection: self._answer(connection, statement, parameters))
 
     def delete_before(self, time_unix_nano: int) -> int:
@@ -157,24 +160,32 @@ class PostgreSQLBackend:
         """
         self._require_writable()
         with (
-            translating("deleting old rows", self._location, worked_before=True),
-            closing(connect(self._parameters)) as connection,
+            translating("deleting old rows", self._place, worked_before=True),
+            closing(connect(self._parameters, self._place)) as connection,
         ):
-            return self._layout.delete_before(connection, time_unix_nano)
+            rows = self._layout.delete_before(connection, time_unix_nano)
+            with transaction(connection) as cursor:
+                return rows + delete_notes_before(cursor, time_unix_nano)
 
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
         """How many rows of each table `delete_before` would drop now; counted."""
         pool = self._require_open()
-        with translating("counting old rows", self._location, worked_before=True):
+        with translating("counting old rows", self._place, worked_before=True):
             return pool.run(
-                lambda connection: self._layout.count_before(connection, time_unix_nano)
+                lambda connection: with_letters_before(
+                    connection,
+                    self._layout.count_before(connection, time_unix_nano),
+                    time_unix_nano,
+                )
             )
 
     def sizes(self) -> StoreSizes:
         """How much is stored; rows and times are estimates from the catalogue."""
         pool = self._require_open()
-        with translating("measuring the tables", self._location, worked_before=True):
-            return pool.run(self._layout.sizes)
+        with translating("measuring the tables", self._place, worked_before=True):
+            return pool.run(
+                lambda connection: with_letters_size(connection, self._layout.sizes(connection))
+            )
 
     def close(self) -> None:
         """Close every connection; reads that are under way end with an error."""
@@ -186,35 +197,51 @@ class PostgreSQLBackend:
 
     def _connect_writer(self) -> Connection:
         # Each new connection migrates: the server may have been restored, or be another one.
-        connection = connect_writer(self._parameters)
+        connection = connect_writer(self._parameters, self._place)
         try:
             self._layout.before_migrations(connection, self._location)
-            applied = migrate(connection, self._location, partitioned=self._layout.partitioned_by)
+            applied = migrate(connection, self._place, partitioned=self._layout.partitioned_by)
             self._layout.after_migrations(connection, self._location)
         except BaseException:
             connection.close()
             raise
         if applied:
-            _log.info("postgresql %s: schema is at version %d now", self._location, applied[-1])
+            _log.info("%s: schema is at version %d now", self._place, applied[-1])
         return connection
 
-    def _store(self, batch: Batch) -> None:
+    def _attempt(self, batch: Batch, within: _Within) -> bool:
+        """Write within a transaction or rehearsal; whether the batch was yet to be stored."""
+        self._require_writable()
+        with translating(STORING, self._place, worked_before=True):
+            try:
+                return self._store(batch, within)
+            except psycopg2.Error as error:
+                if not is_missing_partition(error):
+                    raise
+                self._layout.forget_room()  # another receiver's retention has dropped it
+                return self._store(batch, within)
+
+    def _store(self, batch: Batch, within: _Within) -> bool:
+        connection = self._writing_connection()
+        with self._dropping_what_broke():
+            self._layout.make_room(connection, days_by_table(batch))
+            with within(connection) as cursor:
+                return write_batch(
+                    cursor, batch, self._refused_series, copying=self._layout.copying
+                )
+
+    def _writing_connection(self) -> Connection:
         if self._writer is None:
             self._writer = self._connect_writer()
             self._layout.forget_room()
-        connection = self._writer
+        return self._writer
+
+    @contextmanager
+    def _dropping_what_broke(self) -> Iterator[None]:
         try:
-            self._layout.make_room(connection, days_by_table(batch))
-            write_batch(
-                connection,
-                batch,
-                self._refused_series,
-                writer_id=self._writer_id,
-                sequence=self._sequence,
-                copying=self._layout.copying,
-            )
+            yield
         finally:
-            if connection.closed:
+            if self._writer is not None and self._writer.closed:
                 self._drop_writer()
 
     def _answer(
@@ -230,7 +257,7 @@ class PostgreSQLBackend:
             text: bytes = cursor.mogrify(statement, values or None)
         except (TypeError, IndexError, ValueError) as error:
             raise BackendRefusedError(
-                f"postgresql {self._location}: reading failed: the statement and its "
+                f"{self._place}: reading failed: the statement and its "
                 f"{len(values)} parameters do not fit: {error}"
             ) from error
         return text
@@ -243,19 +270,15 @@ class PostgreSQLBackend:
     def _require_writable(self) -> None:
         self._require_open()
         if self._read_only:
-            raise BackendRefusedError(
-                f"postgresql {self._location}: it was opened for reading only"
-            )
+            raise BackendRefusedError(f"{self._place}: it was opened for reading only")
 
     def _require_open(self) -> ReaderPool:
         pool = self._pool
         if pool is None:
-            raise BackendRefusedError(
-                f"postgresql {self._location}: it is not open; call start() first"
-            )
+            raise BackendRefusedError(f"{self._place}: it is not open; call start() first")
         if self._process_id != os.getpid():
             raise BackendRefusedError(
-                f"postgresql {self._location}: opened in process {self._process_id} and used in "
+                f"{self._place}: opened in process {self._process_id} and used in "
                 f"{os.getpid()}; connections do not survive a fork, so open it after forking"
             )
         return pool

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extensions import new_type, parse_dsn, register_type
-from psycopg2.extras import register_default_jsonb
+from psycopg2.extras import register_default_json, register_default_jsonb
 
 from exporter.errors import BackendRefusedError, ConfigError
 
@@ -26,6 +26,7 @@ __all__ = [
     "connect_writer",
     "location_of",
     "parameters_of",
+    "rehearsal",
     "transaction",
 ]
 
@@ -45,8 +46,12 @@ _NOTICE_A_DEAD_CLIENT: Final = """
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"""
 
 
-def parameters_of(connection_string: str) -> dict[str, str]:
+def parameters_of(connection_string: str, backend: str) -> dict[str, str]:
     """The parameters in a connection string, a URL or key=value pairs as libpq takes them.
+
+    Args:
+        connection_string: what was configured.
+        backend: its name, for the error.
 
     Raises:
         ConfigError: it is neither; the message does not quote it, there may be a password in it.
@@ -56,7 +61,7 @@ def parameters_of(connection_string: str) -> dict[str, str]:
     except psycopg2.Error:
         # `from None`: the driver quotes pieces of what it could not read.
         raise ConfigError(
-            "backend postgresql: connection_string is not one that libpq understands; write "
+            f"backend {backend}: connection_string is not one that libpq understands; write "
             "postgresql://user:password@host:5432/database?sslmode=require with special "
             "characters percent-encoded, or host=... dbname=... user=... password=..."
         ) from None
@@ -74,8 +79,12 @@ def location_of(parameters: Mapping[str, str]) -> str:
     return f"{addresses}/{parameters.get('dbname') or parameters.get('user') or ''}"
 
 
-def connect(parameters: Mapping[str, str]) -> Connection:
+def connect(parameters: Mapping[str, str], place: str) -> Connection:
     """A new connection to a database that can hold our text.
+
+    Args:
+        parameters: libpq's.
+        place: the backend and where its database is, for errors.
 
     Raises:
         psycopg2.Error: there is none to be had.
@@ -84,17 +93,18 @@ def connect(parameters: Mapping[str, str]) -> Connection:
     chosen: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
     connection = psycopg2.connect(connection_factory=Connection, **chosen)
     try:
-        _require_usable(connection, location_of(parameters))
+        _require_usable(connection, place)
     except BaseException:
         connection.close()
         raise
+    register_default_json(connection, loads=str)
     register_default_jsonb(connection, loads=str)
     return connection
 
 
-def connect_writer(parameters: Mapping[str, str]) -> Connection:
+def connect_writer(parameters: Mapping[str, str], place: str) -> Connection:
     """A connection to write with; the same errors."""
-    connection = connect(parameters)
+    connection = connect(parameters, place)
     try:
         with transaction(connection) as cursor:
             cursor.execute(_NOTICE_A_DEAD_CLIENT)
@@ -104,28 +114,28 @@ def connect_writer(parameters: Mapping[str, str]) -> Connection:
     return connection
 
 
-def connect_reader(parameters: Mapping[str, str]) -> Connection:
+def connect_reader(parameters: Mapping[str, str], place: str) -> Connection:
     """A connection whose transactions only read, and that answers as the other backends do.
 
     JSON and arrays come as JSON text, whole numbers of any size as int; the same errors.
     """
-    connection = connect(parameters)
+    connection = connect(parameters, place)
     connection.set_session(readonly=True)
     for reading_type in (_NUMBER, _NUMBERS, _DOUBLES):
         register_type(reading_type, connection)
     return connection
 
 
-def _require_usable(connection: Connection, location: str) -> None:
+def _require_usable(connection: Connection, place: str) -> None:
     if connection.server_version < _OLDEST_VERSION:
         raise BackendRefusedError(
-            f"postgresql {location}: the server has version {connection.server_version // 10_000}; "
+            f"{place}: the server has version {connection.server_version // 10_000}; "
             f"use {_OLDEST_VERSION // 10_000} or later"
         )
     encoding = connection.get_parameter_status("server_encoding")
     if encoding != "UTF8":
         raise BackendRefusedError(
-            f"postgresql {location}: the database has the encoding {encoding}, which cannot hold "
+            f"{place}: the database has the encoding {encoding}, which cannot hold "
             "every text; create one with UTF8: createdb --template template0 --encoding UTF8 NAME"
         )
 
@@ -140,6 +150,17 @@ def transaction(connection: Connection) -> Iterator[Cursor]:
     except BaseException:
         _roll_back(connection)
         raise
+
+
+@contextmanager
+def rehearsal(connection: Connection) -> Iterator[Cursor]:
+    """A cursor whose statements are taken back, after the checks that wait for a commit."""
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    finally:
+        _roll_back(connection)
 
 
 def _roll_back(connection: Connection) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from exporter.model import Exemplar, HistogramPoint, Int64Array, Points, SummaryPoint
 
-__all__ = ["binary_groups", "clean_json", "clean_text", "days_of", "text_rows"]
+__all__ = ["binary_groups", "clean_json", "clean_text", "days_of", "text_rows", "time_text"]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -45,8 +45,10 @@ def binary_groups(points: Points) -> list[bytes]:
         for started in (True, False):
             chosen = np.flatnonzero((points.recorded == recorded) & (has_start == started))
             if len(chosen):
-                rows = _packed(points.take(chosen), recorded=recorded, started=started)
-                streams.append(_HEADER + rows.tobytes() + _TRAILER)
+                # Nearly always it is all of them, and copying them once more took 20 ns a row.
+                alike = points if len(chosen) == len(points) else points.take(chosen)
+                rows = _packed(alike, recorded=recorded, started=started)
+                streams.append(b"".join((_HEADER, rows.data, _TRAILER)))
     return streams
 
 
@@ -84,14 +86,14 @@ def text_rows(items: Iterable[HistogramPoint | SummaryPoint | Exemplar]) -> io.B
 
 
 def _columns(item: HistogramPoint | SummaryPoint | Exemplar) -> Iterator[object]:
-    yield _time(item.time_unix_nano)
+    yield time_text(item.time_unix_nano)
     yield item.series_id
     if isinstance(item, Exemplar):
         yield item.value
         yield from (clean_text(item.trace_id), clean_text(item.span_id))
         yield clean_json(item.attributes)
         return
-    yield _time(item.start_time_unix_nano) if item.start_time_unix_nano else None
+    yield time_text(item.start_time_unix_nano) if item.start_time_unix_nano else None
     yield from (item.count, item.sum)
     if isinstance(item, SummaryPoint):
         yield from (item.quantiles, item.values)
@@ -106,7 +108,8 @@ def _columns(item: HistogramPoint | SummaryPoint | Exemplar) -> Iterator[object]
     yield from (exponential.negative_offset, exponential.negative_counts)
 
 
-def _time(unix_nano: int) -> str:
+def time_text(unix_nano: int) -> str:
+    """A time as PostgreSQL reads it, in microseconds."""
     return f"{np.datetime64(unix_nano // _NANOSECONDS_PER_MICROSECOND, 'us')}Z"
 
 
@@ -133,4 +136,7 @@ def clean_json(text: str) -> str:
 
 def days_of(times_unix_nano: Int64Array | list[Any]) -> set[int]:
     """Days since 1970 that these times fall into."""
-    return set(np.unique(np.asarray(times_unix_nano, np.int64) // _NANOSECONDS_PER_DAY).tolist())
+    days = np.asarray(times_unix_nano, np.int64) // _NANOSECONDS_PER_DAY
+    if len(days) and days.min() == days.max():  # a batch rarely has two; sorting took 17 ns a row
+        return {int(days[0])}
+    return set(np.unique(days).tolist())

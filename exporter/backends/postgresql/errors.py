@@ -8,11 +8,17 @@ from typing import Final
 
 import psycopg2
 
-from exporter.errors import BackendRefusedError, BackendUnavailableError, ExporterError
+from exporter.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    ExporterError,
+    RowRefusedError,
+)
 
-__all__ = ["READING", "is_missing_partition", "translating"]
+__all__ = ["READING", "STORING", "is_missing_partition", "translating"]
 
 READING: Final = "reading"
+STORING: Final = "storing a batch"
 
 _READ_ONLY: Final = "25006"
 _LOST: Final = "08006"
@@ -67,6 +73,9 @@ _ADVICE: Final[dict[str, tuple[bool, str]]] = {
 # What is wrong from the start ends the program. Once it has worked, somebody changed it, may
 # change it back, and nothing is to be lost until then: passwords and rights are exchanged in turns.
 _OURS_TO_WAIT_OUT: Final = ("28", "3D", "3F", "42501")
+# What the content of a row is refused with: a value that a type cannot hold, a constraint, a view's
+# check, a trigger, a limit such as that of a key in an index.
+_CONTENT: Final = ("09", "22", "23", "27", "44", "54", "P0001")
 
 # libpq tells no SQLSTATE of a connection that was refused, only the server's words.
 _REFUSALS: Final = (
@@ -84,27 +93,31 @@ _REFUSALS: Final = (
 
 
 @contextmanager
-def translating(operation: str, location: str, *, worked_before: bool = False) -> Iterator[None]:
+def translating(operation: str, place: str, *, worked_before: bool = False) -> Iterator[None]:
     """Turn what psycopg2 raises into BackendUnavailableError or BackendRefusedError, cause kept.
 
     Args:
         operation: what was being done, such as "storing a batch".
-        location: where the database is, without secrets.
+        place: the backend and where its database is, without secrets.
         worked_before: whether this backend was once started with success.
     """
     try:
         yield
+    except UnicodeEncodeError as error:  # before a server was asked
+        kind = RowRefusedError if operation == STORING else BackendRefusedError
+        raise kind(f"{place}: {operation} failed: {error}") from error
     except psycopg2.Error as error:
-        raise _translated(error, operation, location, worked_before=worked_before) from error
+        raise _translated(error, operation, place, worked_before=worked_before) from error
 
 
 def is_missing_partition(error: psycopg2.Error) -> bool:
     """Whether a row found no partition: retention dropped the one that was there."""
-    return error.pgcode == _CHECK_VIOLATION
+    # What a user checks has a name.
+    return error.pgcode == _CHECK_VIOLATION and error.diag.constraint_name is None
 
 
 def _translated(
-    error: psycopg2.Error, operation: str, location: str, *, worked_before: bool
+    error: psycopg2.Error, operation: str, place: str, *, worked_before: bool
 ) -> ExporterError:
     code = error.pgcode or _code_without_sqlstate(error)
     retryable, advice = _ADVICE.get(code) or _ADVICE.get(code[:2]) or (False, "")
@@ -112,11 +125,13 @@ def _translated(
         retryable, advice = False, "only statements that read can be answered"
     if worked_before and code.startswith(_OURS_TO_WAIT_OUT):
         retryable = True
-    text = f"postgresql {location}: {operation} failed: {_words(error)}"
+    text = f"{place}: {operation} failed: {_words(error)}"
     if code:
         text += f" [{code}]"
     if advice:
         text += f"; {advice}"
+    if operation == STORING and code.startswith(_CONTENT) and not is_missing_partition(error):
+        return RowRefusedError(text)
     return BackendUnavailableError(text) if retryable else BackendRefusedError(text)
 
 

@@ -7,7 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from exporter.backends.postgresql.connecting import Connection, Cursor
-from exporter.backends.postgresql.partitions import FACT_TABLES, create_partitions, drop_partitions
+from exporter.backends.postgresql.partitions import (
+    FACT_TABLES,
+    create_partitions,
+    drop_partitions,
+    require_partitioned,
+)
 from exporter.backends.postgresql.schema import require_rights
 from exporter.backends.postgresql.sizes import count_rows_before, read_sizes
 from exporter.model import StoreSizes
@@ -23,6 +28,10 @@ class Layout(Protocol):
     Those around migrations, `make_room`, `forget_room` and `copying` are called by the thread that
     writes, the others by any. Connections come with no transaction open, and go back so.
     """
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend, for messages."""
 
     @property
     def partitioned_by(self) -> str:
@@ -59,20 +68,23 @@ class Layout(Protocol):
 class DailyPartitions:
     """The layout of the backend `postgresql`: a partition a day, made when a row needs one."""
 
+    backend: Final = "postgresql"
     partitioned_by: Final = 'PARTITION BY RANGE ("timestamp")'
 
     def __init__(self) -> None:
         self._known_days: dict[str, set[int]] = {}
 
     def before_migrations(self, connection: Connection, location: str) -> None:
-        """Nothing: PostgreSQL brings all that is needed."""
+        """Check that tables which are there are not hypertables."""
+        require_partitioned(connection, location)
 
     def after_migrations(self, connection: Connection, location: str) -> None:
         """Check that the role may make partitions."""
         require_rights(connection, location)
 
     def require_readable(self, connection: Connection, location: str) -> None:
-        """Nothing: tables of every form can be read."""
+        """Check that the tables are not hypertables."""
+        require_partitioned(connection, location)
 
     def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
         """Make the partitions that are missing."""

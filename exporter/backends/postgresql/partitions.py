@@ -22,6 +22,7 @@ from psycopg2 import sql
 from psycopg2.errors import LockNotAvailable
 
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.errors import BackendRefusedError
 
 __all__ = [
     "FACT_TABLES",
@@ -29,6 +30,7 @@ __all__ = [
     "create_partitions",
     "drop_partitions",
     "partitions_of",
+    "require_partitioned",
 ]
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,36 @@ _SCHEMA_OF: Final = """
     SELECT space.nspname FROM pg_class AS parent
     JOIN pg_namespace AS space ON space.oid = parent.relnamespace
     WHERE parent.oid = %s::regclass"""
+
+# Without the record of migrations the tables are somebody else's, and the migration says so. Not by
+# to_regclass(): the session would remember that there is no schema_migrations, also while it waits
+# for another program that makes the tables, and then make them again.
+_NOT_PARTITIONED: Final = """
+    SELECT relname
+    FROM pg_class
+    WHERE relname = ANY (%s) AND relkind = 'r' AND pg_table_is_visible(oid) AND EXISTS (
+        SELECT FROM pg_class AS record
+        WHERE record.relname = 'schema_migrations' AND pg_table_is_visible(record.oid)
+    )
+    ORDER BY array_position(%s, relname::text)"""
+
+
+def require_partitioned(connection: Connection, location: str) -> None:
+    """Check that the fact tables, where they are there, are partitioned tables.
+
+    Raises:
+        BackendRefusedError: the backend `timescaledb` has made hypertables of them. Rows would go
+            in, but nothing would know of their chunks, and retention would never find them.
+    """
+    with transaction(connection) as cursor:
+        cursor.execute(_NOT_PARTITIONED, (list(FACT_TABLES), list(FACT_TABLES)))
+        others = [name for (name,) in cursor.fetchall()]
+    if others:
+        raise BackendRefusedError(
+            f"postgresql {location}: not partitioned by day, but hypertables as the backend "
+            f"timescaledb makes them: {', '.join(others)}; set backend: timescaledb, or name "
+            "another database in connection_string, because there is no way back"
+        )
 
 
 def partitions_of(cursor: Cursor, table: str) -> dict[int, sql.Identifier]:

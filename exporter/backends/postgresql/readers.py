@@ -28,7 +28,7 @@ class ReaderPool:
 
     Args:
         connect: opens a connection.
-        location: for messages.
+        place: the backend and where its database is, for messages.
         min_connections: opened by `start` and kept.
         max_connections: how many reads run at once; others wait.
         patience_seconds: how long they wait.
@@ -37,14 +37,14 @@ class ReaderPool:
     def __init__(
         self,
         connect: Callable[[], Connection],
-        location: str,
+        place: str,
         *,
         min_connections: int,
         max_connections: int,
         patience_seconds: float,
     ) -> None:
         self._connect = connect
-        self._location = location
+        self._place = place
         self._min_connections = min_connections
         self._max_connections = max_connections
         self._patience_seconds = patience_seconds
@@ -111,7 +111,7 @@ class ReaderPool:
             while not self._idle and not self._may_open() and not self._closed:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise BackendUnavailableError(
-                        f"postgresql {self._location}: reading waited {self._patience_seconds:g} s "
+                        f"{self._place}: reading waited {self._patience_seconds:g} s "
                         f"for one of {self._max_connections} connections, all of which are busy; "
                         "ask for less at once, or allow more connections"
                     )
@@ -161,7 +161,7 @@ class ReaderPool:
             return list(self._lent)
 
     def _is_closed(self) -> BackendUnavailableError:
-        return BackendUnavailableError(f"postgresql {self._location}: the store was closed")
+        return BackendUnavailableError(f"{self._place}: the store was closed")
 
 
 def _end_read(connection: Connection, *, gently: bool) -> None:

@@ -18,6 +18,11 @@ _CREATE_RECORD: Final = """
         version    integer PRIMARY KEY,
         applied_at timestamptz NOT NULL DEFAULT now()
     )"""
+# Not to_regclass, which may answer from the session's cache: that the table was missing, as it was
+# before the lock was waited for. A scan of the catalogue sees what is there now.
+_IS_RECORDED: Final = """
+    SELECT FROM pg_class
+    WHERE relname = 'schema_migrations' AND relkind = 'r' AND pg_table_is_visible(oid)"""
 _RIGHTS: Final = """
     SELECT current_user, space.nspname, pg_get_userbyid(parent.relowner),
            has_schema_privilege(space.oid, 'CREATE'), pg_has_role(parent.relowner, 'USAGE')
@@ -25,12 +30,12 @@ _RIGHTS: Final = """
     WHERE parent.oid = 'system_metrics'::regclass"""
 
 
-def migrate(connection: Connection, location: str, *, partitioned: str) -> tuple[int, ...]:
+def migrate(connection: Connection, place: str, *, partitioned: str) -> tuple[int, ...]:
     """Run what is pending, each migration and its record in one transaction.
 
     Args:
         connection: with no transaction open.
-        location: where the database is, for errors.
+        place: the backend and where its database is, for errors.
         partitioned: the clause that cuts fact tables by time, or "".
 
     Returns:
@@ -44,7 +49,7 @@ def migrate(connection: Connection, location: str, *, partitioned: str) -> tuple
     while True:
         with transaction(connection) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-            waiting = pending(known, _applied_versions(cursor), location)
+            waiting = pending(known, _applied_versions(cursor), place)
             if not waiting:
                 return tuple(done)
             cursor.execute(_CREATE_RECORD)
@@ -53,7 +58,7 @@ def migrate(connection: Connection, location: str, *, partitioned: str) -> tuple
         done.append(waiting[0].version)
 
 
-def require_migrated(connection: Connection, location: str) -> None:
+def require_migrated(connection: Connection, place: str) -> None:
     """Check, without a change, that the database has the schema of this version.
 
     Raises:
@@ -61,13 +66,13 @@ def require_migrated(connection: Connection, location: str) -> None:
     """
     with transaction(connection) as cursor:
         applied = _applied_versions(cursor)
-    waiting = pending(load("postgresql"), applied, location)
+    waiting = pending(load("postgresql"), applied, place)
     if not waiting:
         return
     found = f"its schema lacks version {waiting[-1].version}" if applied else "there is nothing yet"
     kind = BackendRefusedError if applied else NothingStoredError
     raise kind(
-        f"postgresql {location}: {found}, and it is opened for reading only; correct "
+        f"{place}: {found}, and it is opened for reading only; correct "
         "connection_string, or start the exporter on it once, which makes the tables"
     )
 
@@ -94,8 +99,8 @@ def require_rights(connection: Connection, location: str) -> None:
 
 
 def _applied_versions(cursor: Cursor) -> list[int]:
-    cursor.execute("SELECT to_regclass('schema_migrations')")
-    if cursor.fetchone() == (None,):
+    cursor.execute(_IS_RECORDED)
+    if not cursor.fetchall():
         return []
     cursor.execute("SELECT version FROM schema_migrations ORDER BY version")
     return [version for (version,) in cursor.fetchall()]

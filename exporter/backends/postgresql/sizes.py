@@ -7,6 +7,7 @@ oldest and newest times are the bounds of the outermost partitions that have row
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from psycopg2 import sql
@@ -75,7 +76,8 @@ def _rows(cursor: Cursor, name: sql.Identifier) -> tuple[int, bool]:
     if heap_bytes <= _COUNTED_BYTES:
         return _count(cursor, name), True
     cursor.execute(sql.SQL("EXPLAIN (FORMAT JSON) SELECT FROM {}").format(name))
-    [([explained],)] = cursor.fetchall()
+    [(text,)] = cursor.fetchall()
+    [explained] = json.loads(text)
     return int(explained["Plan"]["Plan Rows"]), False
 
 

@@ -1,4 +1,4 @@
-"""Writes one batch in one transaction, once, whatever happens to the connection meanwhile."""
+"""Writes one batch inside a transaction: its mark, series, rows and dead letters."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
+from exporter.backends.postgresql.ledger import advance
+from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
 from exporter.model import Batch
 
@@ -33,44 +35,28 @@ _COPY_EXEMPLARS: Final = """
     COPY metric_exemplars ("timestamp", series_id, value, trace_id, span_id, attributes)
     FROM STDIN"""
 
-# The mark of a batch commits with its rows. Its row is locked by whoever wrote it last, so a
-# session that still commits this batch on a connection that broke is waited for, and seen.
-# Both in one message: the patience is for this transaction only.
-_MARK: Final = """
-    SET LOCAL lock_timeout = '30s';
-    INSERT INTO ingest_ledger AS mark (receiver_id, last_sequence) VALUES (%s, %s)
-    ON CONFLICT (receiver_id) DO UPDATE SET last_sequence = excluded.last_sequence
-    WHERE mark.last_sequence < excluded.last_sequence"""
-
 
 Copying = Callable[[Cursor, int], AbstractContextManager[None]]
 
 
-def write_batch(
-    connection: Connection,
-    batch: Batch,
-    refused: set[int],
-    *,
-    writer_id: str,
-    sequence: int,
-    copying: Copying,
-) -> None:
-    """Store a batch and its mark in one transaction; nothing, if its mark is there already.
+def write_batch(cursor: Cursor, batch: Batch, refused: set[int], *, copying: Copying) -> bool:
+    """Store a batch and its mark inside the caller's transaction, unless the mark is there.
 
     Args:
-        connection: with no transaction open.
+        cursor: of a connection with a transaction open and nothing done in it.
         batch: what to store; there are partitions for all of its times.
         refused: ids that two different series share; those found now are added.
-        writer_id: whose sequence it is.
-        sequence: grows from batch to batch and stays the same when one is tried again.
         copying: entered around each COPY of number points, with how many they are.
+
+    Returns:
+        Whether it was yet to be stored.
     """
-    with transaction(connection) as cursor:
-        cursor.execute(_MARK, (writer_id, sequence))
-        if cursor.rowcount == 0:
-            return
-        register_series(cursor, batch.new_series, refused)
-        _copy(cursor, batch.without(refused), copying)
+    if not advance(cursor, batch.mark):
+        return False
+    register_series(cursor, batch.new_series, refused)
+    _copy(cursor, batch.without(refused), copying)
+    insert_letters(cursor, batch.dead)
+    return True
 
 
 def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:

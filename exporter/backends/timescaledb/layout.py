@@ -36,6 +36,7 @@ class Hypertables:
         options: what a user decides.
     """
 
+    backend: Final = "timescaledb"
     # The statement that creates a fact table ends here; what follows is `prepare`.
     partitioned_by: Final = ""
 

@@ -1,7 +1,12 @@
 """Continuous aggregates: number points by the hour and by the day, kept up by the database.
 
 Each covers all times: what is materialized, and what came since, read from the points. They
-are for SQL and dashboards; `exporter.query` reads the points. Community Edition only.
+are for SQL and dashboards, and `exporter.query` reads what is materialized and up to date
+(`exporter.query.coverage`). Community Edition only.
+
+They have no retention of their own. Chunks of points that are dropped leave an entry in the
+invalidation log, and the next refresh takes them out; chunks of a roll-up that are dropped leave
+none, and points that are still there would be missing in it without a trace.
 """
 
 from __future__ import annotations
@@ -32,7 +37,8 @@ _CREATE: Final = """
            sum(value) FILTER (WHERE value <> 'NaN'::double precision) AS sum,
            min(value) FILTER (WHERE value <> 'NaN'::double precision) AS min,
            max(value) FILTER (WHERE value <> 'NaN'::double precision) AS max,
-           {last}(value, "timestamp") FILTER (WHERE value IS NOT NULL) AS last_value
+           {last}(value, "timestamp") FILTER (WHERE value IS NOT NULL) AS last_value,
+           max("timestamp") FILTER (WHERE value IS NOT NULL) AS last_timestamp
     FROM system_metrics
     GROUP BY 1, 2
     WITH NO DATA"""

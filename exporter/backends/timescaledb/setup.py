@@ -30,7 +30,7 @@ from exporter.backends.timescaledb.policies import (
     remove_policy,
     set_policy,
 )
-from exporter.backends.timescaledb.rollups import ROLLUPS, create_rollups
+from exporter.backends.timescaledb.rollups import create_rollups
 
 __all__ = ["Options", "set_up", "warn_of_limits"]
 
@@ -46,7 +46,8 @@ class Options:
     """What a user decides about hypertables.
 
     Attributes:
-        chunk_interval_seconds: how much time one chunk holds; for chunks yet to be made.
+        chunk_interval_seconds: how much time one chunk holds; for chunks yet to be made. None
+            leaves it as it is: a day in a new table.
         enable_compression: compress chunks, by a policy and as they are written; None leaves the
             policies as they are.
         compress_after_seconds: how old a chunk's end is when the policy compresses it. Late rows
@@ -54,10 +55,10 @@ class Options:
         direct_compress: whether COPY writes compressed rows; see `columnstore`.
         retention_days: age of the chunks that the database drops by itself; None leaves the
             policies as they are.
-        rollups: keep continuous aggregates of number points.
+        rollups: make continuous aggregates of number points; those that are there stay.
     """
 
-    chunk_interval_seconds: float = _SECONDS_PER_DAY
+    chunk_interval_seconds: float | None = None
     enable_compression: bool | None = None
     compress_after_seconds: float = _SECONDS_PER_DAY
     direct_compress: DirectCompress = "auto"
@@ -94,8 +95,6 @@ def set_up(
             _retain(cursor, capabilities, options, table)
         if options.rollups:
             create_rollups(cursor, capabilities)
-            for name in ROLLUPS:
-                _retain(cursor, capabilities, options, name)
 
 
 def warn_of_limits(capabilities: Capabilities, options: Options, location: str) -> None:
@@ -126,11 +125,14 @@ def warn_of_limits(capabilities: Capabilities, options: Options, location: str) 
 def _make_hypertable(
     cursor: Cursor, capabilities: Capabilities, options: Options, table: str, location: str
 ) -> None:
+    interval_seconds = options.chunk_interval_seconds
+
     def make() -> None:
-        create_hypertable(cursor, capabilities, table, options.chunk_interval_seconds)
+        create_hypertable(cursor, capabilities, table, interval_seconds or _SECONDS_PER_DAY)
 
     if is_hypertable(cursor, table):
-        set_chunk_interval(cursor, capabilities, table, options.chunk_interval_seconds)
+        if interval_seconds is not None:
+            set_chunk_interval(cursor, capabilities, table, interval_seconds)
     elif is_partitioned(cursor, table):
         _log.info(
             "timescaledb %s: %s is partitioned, as the backend postgresql leaves it; converting "

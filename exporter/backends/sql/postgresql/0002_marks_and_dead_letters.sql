@@ -1,0 +1,18 @@
+-- When each writer last came on, so that marks of writers long gone can be told.
+ALTER TABLE ingest_ledger ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();
+
+-- Rows that the database refused for their content, each with the reason; timestamp is NULL for a
+-- series. content is json and not jsonb, which does not take every text that json does, and what
+-- was refused once must not be refused here.
+CREATE TABLE dead_letters (
+    letter_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    written_at  timestamptz NOT NULL DEFAULT now(),
+    kind        text NOT NULL CHECK (kind IN
+                    ('point', 'histogram', 'summary', 'exemplar', 'series')),
+    reason      text NOT NULL,
+    series_id   bigint NOT NULL,
+    metric_name text,
+    "timestamp" timestamptz,
+    content     json NOT NULL
+);
+CREATE INDEX dead_letters_written_at ON dead_letters (written_at);

@@ -1,0 +1,12 @@
+"""From request bytes to stored rows: the one package with a thread and a clock.
+
+intake       decodes a request on the caller's thread and makes it durable
+queue        what was accepted, in order, between intake and writer
+writer       one thread: batches to the backend, again and again while that may help
+housekeeping what is old goes, and the spool is kept small
+pipeline     all of it together: `Pipeline`
+"""
+
+from exporter.pipeline.pipeline import Pipeline
+
+__all__ = ["Pipeline"]

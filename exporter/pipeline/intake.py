@@ -1,0 +1,239 @@
+"""Takes requests on the callers' threads: decoded, made durable, put in the queue.
+
+Decoding is under the queue's lock: the interpreter runs one decoder at a time anyway, and series
+definitions must reach the backend no later than the first points that need them. Syncing to disk
+is not: whoever finds no sync under way syncs for all who came until then (group commit), so that
+many senders share one sync.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import xxhash
+
+from exporter.errors import (
+    DecodeError,
+    ExporterError,
+    QueueFullError,
+    RetryableError,
+    ShuttingDownError,
+)
+from exporter.intern import SeriesCache
+from exporter.model import Batch, Mark
+from exporter.pipeline.durability import Durability
+from exporter.pipeline.memory import MemoryLimit
+from exporter.pipeline.queue import Queue
+from exporter.spool import Entry
+from exporter.stats import Counters
+from exporter.wire import AgeLimits, Decoded, Rejections, decode
+
+__all__ = ["Intake"]
+
+_log = logging.getLogger(__name__)
+
+_REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0
+# Answers that were not plain "all is well", about 1 KiB each.
+_MOST_ANSWERS: Final = 1_000
+_NO_REJECTIONS: Final = Rejections()
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """A request between decoding and its answer."""
+
+    entry: Entry
+    batch: Batch
+    rejections: Rejections
+    is_settled: bool = False
+    error: ExporterError | None = None
+
+
+class Intake:
+    """Accepts requests until it is closed.
+
+    Args:
+        queue: where batches go; its lock guards the series and everything here.
+        series: the cache that requests are decoded with.
+        durability: keeps requests until they are stored.
+        counters: of the pipeline.
+        age_limits: which times points may have.
+        memory: how much this process may take.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        series: SeriesCache,
+        durability: Durability,
+        counters: Counters,
+        *,
+        age_limits: AgeLimits,
+        memory: MemoryLimit,
+    ) -> None:
+        self._queue = queue
+        self._series = series
+        self._durability = durability
+        self._counters = counters
+        self._age_limits = age_limits
+        self._memory = memory
+        self._is_open = False
+        self._pending: list[_Ticket] = []
+        self._under_way: dict[bytes, _Ticket] = {}
+        self._answers: dict[bytes, Rejections] = {}
+        # Taken before the queue's lock, never while holding it.
+        self._syncing = threading.Lock()
+        self._log_rejections_at = 0.0
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """Accept nothing more; when it returns, all that was accepted is in the queue."""
+        with self._queue.changed:
+            self._is_open = False
+        with self._syncing:
+            self._sync_pending()
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether a request would be taken now."""
+        try:
+            self._check_open()
+        except RetryableError:
+            return False
+        return True
+
+    def submit(self, data: bytes) -> Rejections:
+        """See `Pipeline.submit`."""
+        self._counters.add(requests=1)
+        try:
+            return self._submit(data)
+        except DecodeError:
+            self._counters.add(requests_undecodable=1)
+            raise
+        except BaseException:
+            self._counters.add(requests_turned_away=1)
+            raise
+
+    def _submit(self, data: bytes) -> Rejections:
+        self._check_open()
+        digest = xxhash.xxh3_128_digest(data)
+        kept = self._durability.prepare(data)
+        with self._queue.changed:
+            self._check_open()
+            ticket = self._under_way.get(digest)
+            if ticket is not None or self._durability.knows(digest):
+                self._counters.add(requests_deduplicated=1)
+            else:
+                ticket = self._accept(data, digest, kept)
+        if ticket is None:
+            return self._answers.get(digest, _NO_REJECTIONS)
+        self._sync(ticket)
+        return ticket.rejections
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise ShuttingDownError("the receiver is shutting down; send again later")
+        self._durability.check_room(self._queue, time.time_ns())
+        # With nothing in memory it is not the queue that fills it, and refusing would not help.
+        if self._queue.held_entries and self._memory.is_exceeded(time.monotonic()):
+            raise QueueFullError(
+                f"the receiver uses more than {self._memory.limit_bytes >> 20} MiB of memory "
+                "(memory_limit_mib); send again later"
+            )
+
+    def _accept(self, data: bytes, digest: bytes, kept: bytes) -> _Ticket:
+        received_unix_nano = time.time_ns()
+        window = self._age_limits.window(received_unix_nano)
+        decoded = decode(data, self._series, window)
+        self._note(decoded.rejections)
+        sequence = self._durability.next_sequence()
+        entry = Entry(
+            sequence=sequence,
+            received_unix_nano=received_unix_nano,
+            earliest_unix_nano=window.earliest_unix_nano,
+            latest_unix_nano=window.latest_unix_nano,
+            entries=decoded.batch.entries,
+            digest=digest,
+            data=kept,
+        )
+        ticket = _Ticket(entry, self._marked(decoded, sequence), decoded.rejections)
+        if decoded.rejections.counts:
+            self._remember_answer(digest, decoded.rejections)
+        if decoded.batch.entries:
+            self._pending.append(ticket)
+            self._under_way[digest] = ticket
+        else:
+            ticket.is_settled = True  # there is nothing to keep
+        return ticket
+
+    def _remember_answer(self, digest: bytes, rejections: Rejections) -> None:
+        # A second attempt gets the same answer; after a restart, or among many, that all is well.
+        self._answers[digest] = rejections
+        if len(self._answers) > _MOST_ANSWERS:
+            del self._answers[next(iter(self._answers))]
+
+    def _marked(self, decoded: Decoded, sequence: int) -> Batch:
+        return replace(decoded.batch, mark=Mark(self._durability.writer_id, sequence))
+
+    def _sync(self, ticket: _Ticket) -> None:
+        if not ticket.is_settled:
+            with self._syncing:
+                if not ticket.is_settled:
+                    self._sync_pending()
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _sync_pending(self) -> None:
+        with self._queue.changed:
+            group, self._pending = self._pending, []
+        if not group:
+            return
+        error: ExporterError | None = None
+        try:
+            self._durability.append([ticket.entry for ticket in group])
+        except ExporterError as exc:
+            error = exc
+        except BaseException as exc:
+            error = RetryableError(f"the receiver could not keep the request: {exc!r}")
+            raise
+        finally:
+            self._settle(group, error)
+
+    def _settle(self, group: list[_Ticket], error: ExporterError | None) -> None:
+        now = time.monotonic()
+        with self._queue.changed:
+            for ticket in group:
+                del self._under_way[ticket.entry.digest]
+                if error is None:
+                    self._hand_on(ticket, now)
+                else:
+                    self._queue.define(ticket.batch, now)
+                ticket.error = error
+                ticket.is_settled = True
+
+    def _hand_on(self, ticket: _Ticket, now: float) -> None:
+        batch = ticket.batch
+        self._queue.put(batch, now)
+        self._counters.add(
+            points_accepted=batch.entries,
+            points_queued=batch.entries,
+            series_new=len(batch.new_series),
+        )
+
+    def _note(self, rejections: Rejections) -> None:
+        # Senders may not show what a partial_success says (the Python SDK does not), so it is
+        # logged here too, but not for every request of a sender that is always wrong.
+        if not rejections.counts:
+            return
+        self._counters.add(points_rejected=rejections.total)
+        now = time.monotonic()
+        if now >= self._log_rejections_at:
+            self._log_rejections_at = now + _REJECTIONS_LOGGED_EVERY_SECONDS
+            _log.warning("%s (further ones are counted for a minute)", rejections.message())

@@ -1,0 +1,236 @@
+"""The writer: one thread that cuts batches and hands them to the backend until it has them.
+
+A failure is never answered by letting go of data. A batch with a row that the backend refuses is
+stored without that row, which goes among the dead letters in the same transaction; whatever else
+goes wrong is tried again with growing waits, for as long as it takes. Meanwhile new data gathers,
+in memory up to a bound and in the spool beyond it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from random import Random
+
+from exporter.backends.base import Backend
+from exporter.backends.isolate import isolate
+from exporter.errors import ExporterError, RetryableError, RowRefusedError
+from exporter.intern import SeriesCache
+from exporter.model import Batch, DeadLetter
+from exporter.pipeline.queue import Queue
+from exporter.retry import delay_seconds
+from exporter.stats import Counters
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Empties the queue into the backend.
+
+    Args:
+        backend: open; written to by this thread only.
+        queue: what was accepted; its lock guards the series.
+        series: told which definitions the backend no longer has.
+        counters: of the pipeline.
+        refill: reads some of what the queue let go and puts it back; None where it keeps all.
+        release: told up to which sequence all is stored.
+        chores: what this thread does in between, now and then; says when it wants to run next,
+            on the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        queue: Queue,
+        series: SeriesCache,
+        counters: Counters,
+        *,
+        refill: Callable[[], None] | None,
+        release: Callable[[int], None],
+        chores: Callable[[], float],
+    ) -> None:
+        self._backend = backend
+        self._queue = queue
+        self._series = series
+        self._counters = counters
+        self._refill = refill
+        self._release = release
+        self._chores = chores
+        self._chores_at = 0.0
+        self._random = Random()  # noqa: S311 - jitter, not a secret
+        self._flushing = 0
+        self._give_up_at: float | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._run, name="exporter-writer", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Write what is in memory, and end; whether it ended in time."""
+        with self._queue.changed:
+            self._give_up_at = time.monotonic() + timeout_seconds
+            self._queue.changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+        return not self.is_running
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Write what was accepted until now; whether that was done in time."""
+        deadline = time.monotonic() + timeout_seconds
+        queue = self._queue
+        with queue.changed:
+            target = queue.accepted_entries
+            self._flushing += 1
+            queue.changed.notify_all()
+            try:
+                while queue.settled_entries < target:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self.is_running:
+                        return False
+                    queue.changed.wait(left)
+            finally:
+                self._flushing -= 1
+        return True
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._give_up_at is not None
+
+    def _run(self) -> None:
+        while True:
+            with self._queue.changed:
+                work = self._next_work()
+            if isinstance(work, Batch):
+                if not self._settle(work):
+                    return
+            elif work is None:
+                return
+            else:
+                work()
+
+    def _next_work(self) -> Batch | Callable[[], None] | None:
+        # A batch to write, something else to do, or None when it is time to end.
+        queue = self._queue
+        while True:
+            now = time.monotonic()
+            due_in = queue.due_in_seconds(now)
+            hurries = self._is_stopping or self._flushing or queue.behind is not None
+            if due_in == 0 or (hurries and due_in is not None):
+                return queue.drain()
+            if self._is_stopping:
+                return None
+            if queue.behind is not None and self._refill is not None:
+                return partial(self._read_back, self._refill)
+            if now >= self._chores_at:
+                return self._do_chores
+            waits = [self._chores_at - now] if due_in is None else [self._chores_at - now, due_in]
+            queue.changed.wait(min(waits))
+
+    def _do_chores(self) -> None:
+        self._chores_at = self._chores()
+
+    def _read_back(self, refill: Callable[[], None]) -> None:
+        attempt = 0
+        while True:
+            try:
+                refill()
+            except RetryableError as exc:
+                attempt += 1
+                if not self._wait_to_retry("reading the spool", attempt, exc):
+                    return
+            else:
+                return
+
+    def _settle(self, batch: Batch) -> bool:
+        # Whether the batch is off our hands; it is not when time is up.
+        attempt = 0
+        while True:
+            try:
+                self._store(batch)
+            except Exception as exc:  # noqa: BLE001 - the writer outlives what it cannot store
+                attempt += 1
+                self._counters.add(write_retries=1)
+                if not self._wait_to_retry("write", attempt, exc):
+                    return False
+            else:
+                break
+        if attempt:
+            _log.info("write succeeded after %d failures", attempt)
+        with self._queue.changed:
+            self._queue.settle(batch.entries)
+            self._counters.add(points_queued=-batch.entries)
+        if batch.mark is not None:
+            self._release(batch.mark.sequence)
+        return True
+
+    def _store(self, batch: Batch) -> None:
+        try:
+            self._write(batch)
+        except RowRefusedError as exc:
+            _log.warning("looking for what is refused among %d rows: %s", batch.rows, exc)
+            good, dead = isolate(batch, self._backend.rehearse)
+            self._write(replace(good, dead=(*good.dead, *dead)))
+            self._bury(batch.entries - good.entries, dead)
+
+    def _bury(self, entries: int, dead: Sequence[DeadLetter]) -> None:
+        self._counters.add(points_dead=entries)
+        _log.error(
+            "%d data points were refused by %s for their content and are in its table "
+            "dead_letters; the first reason: %s",
+            entries,
+            self._backend.location,
+            dead[0].reason if dead else "none",
+        )
+        # Their next points must bring the definition again, to be refused with it.
+        with self._queue.changed:
+            self._series.forget([one.series_id for one in dead if one.kind == "series"])
+
+    def _write(self, batch: Batch) -> None:
+        began = time.perf_counter()
+        try:
+            result = self._backend.write(batch)
+        finally:
+            self._counters.add(write_seconds=time.perf_counter() - began)
+        self._counters.add(
+            batches_written=1,
+            batches_stored_before=int(result.already_stored),
+            points_stored=batch.entries - result.refused,
+            points_refused=result.refused,
+            rows_evicted=result.evicted,
+        )
+        self._counters.at_least("batch_points_largest", batch.entries)
+        if result.forgotten_series:
+            with self._queue.changed:
+                self._series.forget(result.forgotten_series)
+
+    def _wait_to_retry(self, what: str, attempt: int, exc: Exception) -> bool:
+        delay = delay_seconds(attempt, self._random)
+        _log.log(
+            logging.WARNING if isinstance(exc, RetryableError) else logging.ERROR,
+            "%s failed, trying again in %.1f s (attempt %d): %s",
+            what,
+            delay,
+            attempt,
+            exc,
+            exc_info=None if isinstance(exc, ExporterError) else exc,
+        )
+        again_at = time.monotonic() + delay
+        with self._queue.changed:
+            while (now := time.monotonic()) < again_at:
+                if self._give_up_at is not None and again_at > self._give_up_at:
+                    return False
+                self._queue.changed.wait(again_at - now)
+        return True

@@ -1,0 +1,188 @@
+"""The receiver: a gRPC server, what it listens with, and what stands before its workers.
+
+Handlers take and give raw bytes, so that protobuf objects are made nowhere but in the decoder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import grpc
+
+from exporter.receiver.addresses import cannot_listen, check_free
+from exporter.receiver.arrivals import Arrivals
+from exporter.receiver.counts import ReceiverCounts, Turnstile
+from exporter.receiver.export import METRICS_SERVICE, metrics_method, other_methods
+from exporter.receiver.gate import Gate
+from exporter.receiver.health import Health
+from exporter.receiver.tls import Certificates
+from exporter.receiver.tokens import BearerTokens
+from exporter.wire import Rejections
+
+__all__ = ["Receiver"]
+
+_HEALTH_MESSAGE_SECONDS: Final = 5.0
+# Threads for refusals and health checks, which end at once, and for clients that watch.
+_ASIDE_WORKERS: Final = 4
+_MAX_WATCHING: Final = 16
+
+_DEFAULT_OPTIONS: Final = {
+    # Without this a second receiver would share the port and take half of the data.
+    "grpc.so_reuseport": 0,
+    # Machines that died stay connected and count. A server pings only while a request is under
+    # way (and by its own default after two hours); the idle ones are let go, and may come back.
+    "grpc.max_connection_idle_ms": 600_000,
+    "grpc.keepalive_time_ms": 300_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    # RFC 9113, 6.5.2 recommends no less than 100; gRPC has no limit.
+    "grpc.max_concurrent_streams": 100,
+    # gRPC's own limits, which differ between its versions: above the first a request may be
+    # refused, above the second it is.
+    "grpc.max_metadata_size": 8 * 1024,
+    "grpc.absolute_max_metadata_size": 16 * 1024,
+}
+
+
+def _always() -> bool:
+    return True
+
+
+class Receiver:
+    """Serves OTLP/gRPC, and the gRPC health service.
+
+    Args:
+        submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
+        endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
+        max_message_bytes: largest request, after decompression. Each worker may hold one.
+        workers: threads that decode and answer. One decodes while the other receives and replies;
+            more only pass the interpreter's lock around (gRPC to SQLite: 8 threads take 1.1 times
+            as long as 2).
+        max_concurrent_requests: requests that may wait for a worker or have one; those beyond are
+            answered UNAVAILABLE before their message is received.
+        max_connections: clients that may be connected; further ones are disconnected.
+        message_timeout_seconds: how long the message of a request may take to arrive.
+        tls: None for plain text.
+        tokens: the bearer tokens of which a request needs one; None lets in everybody.
+        accepting: whether `submit` would take a request now, for the health service; called on
+            many threads at once.
+        server_options: further gRPC core arguments by name, such as keepalive limits.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[bytes], Rejections],
+        *,
+        endpoint: str = "localhost:4317",
+        max_message_bytes: int = 64 * 1024 * 1024,
+        workers: int = 2,
+        max_concurrent_requests: int = 1_000,
+        max_connections: int = 1_000,
+        message_timeout_seconds: float = 60.0,
+        tls: Certificates | None = None,
+        tokens: BearerTokens | None = None,
+        accepting: Callable[[], bool] = _always,
+        server_options: Mapping[str, int] | None = None,
+    ) -> None:
+        self._submit = submit
+        self._endpoint = endpoint
+        self._workers = workers
+        self._tls = tls
+        self._tokens = tokens
+        self._accepting = accepting
+        self._turnstile = Turnstile(max_concurrent_requests)
+        self._exports = Arrivals(message_timeout_seconds, time.monotonic)
+        self._checks = Arrivals(_HEALTH_MESSAGE_SECONDS, time.monotonic)
+        self._options = {
+            **_DEFAULT_OPTIONS,
+            "grpc.max_receive_message_length": max_message_bytes,
+            "grpc.max_allowed_incoming_connections": max_connections,
+            **(server_options or {}),
+        }
+        self._server: grpc.Server | None = None
+        self._health: Health | None = None
+        self._aside: ThreadPoolExecutor | None = None
+        self._address = ""
+
+    def start(self) -> str:
+        """Listen and serve.
+
+        Returns:
+            The address that clients can use, with the port that was really taken.
+
+        Raises:
+            ReceiverError: the address cannot be listened on, or a certificate, key or token file
+                cannot be used.
+        """
+        if self._server is not None:
+            return self._address
+        if self._tokens is not None:
+            self._tokens.load()
+        credentials = None if self._tls is None else self._tls.credentials()
+        check_free(self._endpoint)
+        aside = ThreadPoolExecutor(_ASIDE_WORKERS + _MAX_WATCHING, thread_name_prefix="grpc-aside")
+        health = self._health_on(aside)
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc")
+        options = list(self._options.items())
+        server = grpc.server(pool, handlers=[self._gate(aside), health], options=options)
+        port = self._listen(server, credentials)
+        server.start()
+        host = self._endpoint.rpartition(":")[0]
+        is_path = self._endpoint.startswith("unix:")
+        self._address = self._endpoint if is_path else f"{host or '0.0.0.0'}:{port}"  # noqa: S104
+        self._server, self._health, self._aside = server, health, aside
+        return self._address
+
+    def drain(self) -> None:
+        """Say NOT_SERVING to health checks from here on, and go on taking requests."""
+        if self._health is not None:
+            self._health.drain()
+
+    def shutdown(self, timeout_seconds: float = 5.0) -> None:
+        """Refuse new requests, let those under way finish for so long, stop listening."""
+        self.drain()
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(timeout_seconds).wait()
+        if self._aside is not None:
+            self._aside.shutdown(wait=False)
+
+    def counts(self) -> ReceiverCounts:
+        """What was turned away, by reason; none of it reached `submit`."""
+        return self._turnstile.counts()
+
+    def _listen(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
+        try:
+            if credentials is not None:
+                return server.add_secure_port(self._endpoint, credentials)
+            return server.add_insecure_port(self._endpoint)
+        except RuntimeError as exc:
+            server.stop(None)
+            raise cannot_listen(self._endpoint, str(exc)) from exc
+
+    def _gate(self, aside: ThreadPoolExecutor) -> Gate:
+        return Gate(
+            metrics_method(self._submit, self._exports),
+            other_methods(),
+            tokens=self._tokens,
+            turnstile=self._turnstile,
+            aside=aside,
+            on_arrival=self._cut_off_late,
+        )
+
+    def _health_on(self, aside: ThreadPoolExecutor) -> Health:
+        return Health(
+            [METRICS_SERVICE],
+            self._accepting,
+            arrivals=self._checks,
+            aside=aside,
+            on_arrival=self._cut_off_late,
+            max_watching=_MAX_WATCHING,
+        )
+
+    def _cut_off_late(self) -> None:
+        late = self._exports.cut_off_late() + self._checks.cut_off_late()
+        if late:
+            self._turnstile.count(requests_stalled=late)

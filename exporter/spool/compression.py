@@ -1,0 +1,74 @@
+"""A request's bytes made smaller, with their size and a checksum.
+
+zstd level 1: 1,000 points shrink from 62 to 11 KB in 74 us. The checksum (7 of these us) tells
+damage that SQLite cannot see, because its pages have none.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+import zstandard
+
+__all__ = ["LARGEST_REQUEST_BYTES", "compress", "decompress", "is_compressed", "size_bytes"]
+
+# The largest message that gRPC and protobuf can carry. Not a setting: what was accepted under an
+# earlier, larger setting must still be readable.
+LARGEST_REQUEST_BYTES: Final = 2**31 - 1
+
+_LEVEL: Final = 1
+_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+
+class _OfThisThread(threading.local):
+    # Neither object may be used by two threads at once. Made for each call they would cost
+    # 16 and 14 us more; a request of 600 bytes takes 4.5 and 0.5 us with those that are kept.
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(
+            level=_LEVEL, write_content_size=True, write_checksum=True
+        )
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_own: Final = _OfThisThread()
+
+
+def compress(data: bytes) -> bytes:
+    """The bytes as one zstd frame that knows its content's size and checksum; any thread."""
+    return _own.compressor.compress(data)
+
+
+def decompress(frame: bytes, max_bytes: int = LARGEST_REQUEST_BYTES) -> bytes:
+    """What `compress` was given; any thread.
+
+    Raises:
+        ValueError: the frame is damaged, or promises more than `max_bytes`; no memory was taken.
+    """
+    size = size_bytes(frame)
+    if size > max_bytes:
+        raise ValueError(f"a compressed request says it has {size} bytes, more than {max_bytes}")
+    try:
+        return _own.decompressor.decompress(frame)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"a compressed request is damaged: {error}") from error
+
+
+def size_bytes(frame: bytes) -> int:
+    """How many bytes `decompress` will return.
+
+    Raises:
+        ValueError: this is no frame of `compress`.
+    """
+    try:
+        size = zstandard.frame_content_size(frame)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"a compressed request is damaged: {error}") from error
+    if size < 0:
+        raise ValueError("a compressed request does not say its size, so it is damaged")
+    return size
+
+
+def is_compressed(data: bytes) -> bool:
+    """Whether this looks like what `compress` returns; costs next to nothing."""
+    return data.startswith(_MAGIC)

@@ -1,0 +1,319 @@
+"""The spool: requests appended, read back in order, and released when they are stored.
+
+Two locks, so that reading runs beside a commit: `_writing` for all that changes the file,
+`_reading` for the connection that reads. Where both are held, `_writing` was taken first.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from exporter.spool.compression import is_compressed
+from exporter.spool.digests import Digests
+from exporter.spool.entry import Entry
+from exporter.spool.errors import (
+    SpoolDamagedError,
+    SpoolFullError,
+    SpoolRefusedError,
+    SpoolUnavailableError,
+)
+from exporter.spool.files import Lock
+from exporter.spool.loading import open_or_replace, replace
+from exporter.spool.salvage import Place
+from exporter.spool.store import Store
+from exporter.spool.tally import Tally
+from exporter.spool.waiting import Waiting
+
+__all__ = ["Spool"]
+
+_log = logging.getLogger(__name__)
+
+_NANOSECONDS_PER_SECOND: Final = 1_000_000_000
+
+
+class Spool:
+    """A durable queue of requests in one file, for one process.
+
+    Any thread may call any method. `append`, `tidy`, `start` and `close` wait for each other, and
+    `read` for another `read`; numbers, `known` and `release` never wait for a disk.
+
+    Args:
+        path: of the file; its folder must exist.
+        max_bytes: when this much waits, nothing more is taken. A group is taken whole, so the
+            last one may pass the bound.
+        retry_window_seconds: how long the digest of a stored request is remembered.
+        max_digests: how many digests are remembered, of waiting requests too, at about 240
+            bytes of memory each; beyond it the oldest are forgotten before their time.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        max_bytes: int,
+        retry_window_seconds: float,
+        max_digests: int = 200_000,
+    ) -> None:
+        self._path = Path(path).resolve()  # one lock for all names of the file
+        self._max_bytes = max_bytes
+        self._retry_window_nano = int(retry_window_seconds * _NANOSECONDS_PER_SECOND)
+        self._max_digests = max_digests
+        self._lock = Lock(self._path)
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+        self._store: Store | None = None
+        self._tally = Tally(Waiting(), Digests(max_digests))
+        self._receiver_id = ""
+        self._files_set_aside = 0
+        self._lost_entries = 0
+
+    def start(self) -> None:
+        """Open the file, or make it; safe twice.
+
+        A damaged file is renamed to `<name>.corrupt-1` (or the next free number), what can be
+        read of it is copied into a fresh one, and an error is logged.
+
+        Raises:
+            SpoolRefusedError: no such folder, no right to write, another program's file, a later
+                version's, or another process uses it.
+            SpoolUnavailableError: the disk is full or failed.
+        """
+        with self._writing, self._reading:
+            if self._store is not None:
+                return
+            self._lock.take()
+            try:
+                loaded = open_or_replace(self._path, self._max_digests)
+            except BaseException:
+                self._lock.release()
+                raise
+            self._tally = Tally(
+                loaded.waiting,
+                loaded.digests,
+                loaded.last_sequence,
+                loaded.store.released_sequence,
+            )
+            self._receiver_id = loaded.store.receiver_id
+            self._files_set_aside += loaded.files_set_aside
+            self._store = loaded.store
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute and without links."""
+        return self._path
+
+    @property
+    def receiver_id(self) -> str:
+        """The random name of this spool in the database's ledger; made with the file."""
+        return self._receiver_id
+
+    @property
+    def last_sequence(self) -> int:
+        """The largest sequence that was ever appended, 0 when none was; never falls."""
+        return self._tally.last_sequence
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that are not released."""
+        return self._tally.requests
+
+    @property
+    def waiting_entries(self) -> int:
+        """Data points in them."""
+        return self._tally.entries
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their size: compressed data, and 128 bytes each for row and digest."""
+        return self._tally.bytes
+
+    @property
+    def oldest_received_unix_nano(self) -> int | None:
+        """When the first of them arrived, None when none waits."""
+        return self._tally.oldest_received_unix_nano
+
+    @property
+    def full(self) -> bool:
+        """Whether `append` would refuse because as much waits as may."""
+        return self._tally.bytes >= self._max_bytes
+
+    @property
+    def files_set_aside(self) -> int:
+        """How many damaged files were renamed."""
+        return self._files_set_aside
+
+    @property
+    def lost_entries(self) -> int:
+        """Data points that waited and could not be read again after damage.
+
+        Of a file that is found damaged by `start`, nobody knows how many it had.
+        """
+        return self._lost_entries
+
+    def known(self, digest: bytes) -> bool:
+        """Whether a request with this digest waits, or was stored within the retry window.
+
+        A request whose `append` has not returned is not known yet.
+        """
+        return digest in self._tally.digests
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Keep a group of requests: on disk, synced, when this returns.
+
+        Args:
+            entries: in order, with sequences after `last_sequence`, `data` from `compress`.
+
+        Raises:
+            SpoolFullError: as much waits as may.
+            SpoolUnavailableError: disk full, I/O error, or not open. As after SpoolFullError,
+                nothing of the group is kept, and the same call may be made again.
+            ValueError: a sequence is not larger than the one before, or `data` is not compressed.
+        """
+        if not entries:
+            return
+        with self._writing:
+            store = self._open_store()
+            self._check(entries)
+            tally = self._tally
+            try:
+                store.append(entries, tally.released_sequence, tally.digests.forgotten_sequence)
+            except SpoolDamagedError as damage:
+                with self._reading:
+                    self._replace(store, damage)
+                raise SpoolUnavailableError(f"{damage}; send again") from damage
+            tally.add(entries)
+
+    def release(self, sequence: int) -> None:
+        """The backend has stored everything up to this sequence.
+
+        Counts at once; the rows leave the file with the next `append` or `tidy`. After a crash
+        before that they wait again, and the database's ledger tells that they are stored.
+
+        Raises:
+            ValueError: it is beyond `last_sequence`; see `advance_to`.
+        """
+        self._tally.release(sequence)
+
+    def advance_to(self, sequence: int) -> None:
+        """The ledger says that everything up to this sequence is stored: go on after it.
+
+        It is ahead of `last_sequence` where the file was put back from an older copy.
+        """
+        self._tally.advance_to(sequence)
+
+    def read(self, after_sequence: int, max_bytes: int) -> list[Entry]:
+        """Waiting requests after this sequence, in order, `data` decompressed.
+
+        Args:
+            after_sequence: of the last one that is not wanted; released ones never come.
+            max_bytes: bound of all `data` together; one is read whatever its size.
+
+        Returns:
+            At least one if there is any. Where the file turns out to be damaged: of what could
+            be saved.
+
+        Raises:
+            SpoolUnavailableError: I/O error, or not open.
+        """
+        while True:
+            with self._reading:
+                store = self._open_store()
+                after = max(after_sequence, self._tally.released_sequence)
+                # Not what an append has committed and not counted yet: it could be released too
+                # early, and it has not been acknowledged.
+                last = self._tally.last_sequence
+                try:
+                    return store.read(after, last, max_bytes)
+                except SpoolDamagedError as error:
+                    damage = error
+            self._replace_in_turn(store, damage)
+
+    def tidy(self, now_unix_nano: int) -> None:
+        """Delete what is released, forget old digests, give space back; once a second or so.
+
+        Args:
+            now_unix_nano: the time by the same clock as `received_unix_nano`.
+
+        Raises:
+            SpoolUnavailableError: disk full, I/O error, or not open. Nothing is lost by it.
+        """
+        store = self._open_store()
+        self._tally.forget_digests(now_unix_nano - self._retry_window_nano)
+        try:
+            while self._discard_step(store):
+                pass  # an append may come between two steps
+            with self._writing:
+                self._still(store).shrink()
+            with self._reading:
+                self._still(store).checkpoint()
+        except SpoolDamagedError as damage:
+            self._replace_in_turn(store, damage)
+
+    def close(self) -> None:
+        """Close the file; safe twice. A crash instead costs nothing."""
+        with self._writing, self._reading:
+            store, self._store = self._store, None
+            try:
+                if store is not None:
+                    store.close()
+            finally:
+                self._lock.release()
+
+    def _open_store(self) -> Store:
+        if self._store is None:
+            raise SpoolUnavailableError(f"spool {self._path}: it is not open; start it")
+        return self._store
+
+    def _still(self, store: Store) -> Store:
+        if self._store is not store:
+            raise SpoolUnavailableError(f"spool {self._path}: closed or replaced meanwhile")
+        return store
+
+    def _check(self, entries: Sequence[Entry]) -> None:
+        if self.full:
+            raise SpoolFullError(
+                f"spool {self._path}: {self.waiting_bytes} bytes wait, and {self._max_bytes} may; "
+                "send again when the backend has stored some"
+            )
+        last = self.last_sequence
+        for entry in entries:
+            if entry.sequence <= last:
+                raise ValueError(f"sequence {entry.sequence} comes after {last}")
+            if not is_compressed(entry.data):
+                raise ValueError(f"data of sequence {entry.sequence} does not come from compress")
+            last = entry.sequence
+
+    def _discard_step(self, store: Store) -> bool:
+        # Whether there is more to delete.
+        released = self._tally.released_sequence
+        forgotten = self._tally.digests.forgotten_sequence
+        with self._writing:
+            self._still(store)
+            if released <= store.released_sequence and forgotten <= store.forgotten_sequence:
+                return False
+            return store.discard(released, forgotten)
+
+    def _replace_in_turn(self, store: Store, damage: SpoolDamagedError) -> None:
+        with self._writing, self._reading:
+            if self._store is store:  # else another thread has replaced or closed it
+                self._replace(store, damage)
+
+    def _replace(self, store: Store, damage: SpoolDamagedError) -> None:
+        # Where this fails nothing is open, and every call says so until the next start.
+        self._store = None
+        try:
+            store.close()
+        except (SpoolDamagedError, SpoolUnavailableError) as error:
+            _log.warning("%s; the file is replaced anyway", error)
+        place = Place(self._receiver_id, self._tally.released_sequence, self._tally.last_sequence)
+        try:
+            loaded = replace(self._path, damage, self._max_digests, place)
+        except SpoolRefusedError as error:
+            raise SpoolUnavailableError(f"{error}; then restart") from error
+        self._lost_entries += self._tally.recount(loaded.waiting)
+        self._files_set_aside += loaded.files_set_aside
+        self._store = loaded.store

@@ -1,0 +1,223 @@
+"""A row that the database refuses: found by rehearsals, kept as a dead letter, the rest stored."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import pytest
+from backend_kit.kinds import Kind
+from backend_kit.reading import count, rows_in_all, stored, stored_points, stored_series
+from backend_kit.samples import (
+    NOW,
+    SECOND,
+    batch_of,
+    exemplar,
+    exponential,
+    histogram,
+    point,
+    series,
+    summary,
+)
+
+from exporter.backends.base import Backend
+from exporter.backends.isolate import isolate
+from exporter.errors import BackendRefusedError, RowRefusedError
+from exporter.model import Batch, DeadLetter, Mark, WriteResult
+
+MARK = Mark("receiver-1", 5)
+DAY = 86_400 * SECOND
+TOO_LARGE = 2**63
+NO_TEXT = "\ud800"  # half of a character: no database takes it
+
+
+class Changed(Protocol):
+    """A started backend, after SQL of a user's own."""
+
+    def __call__(self, *statements: str) -> AbstractContextManager[Backend]: ...
+
+
+@pytest.fixture
+def changed(kind: Kind, new_place: Any) -> Changed:
+    change = kind.change
+    if change is None:
+        pytest.skip("nobody else can change what is in this process's memory")
+
+    @contextmanager
+    def store(*statements: str) -> Iterator[Backend]:
+        with new_place() as place:
+            backend = kind.make(place)
+            backend.start()
+            for statement in statements:
+                change(place, statement)
+            try:
+                yield backend
+            finally:
+                backend.close()
+
+    return store
+
+
+def letters(backend: Backend) -> list[tuple[Any, ...]]:
+    at = backend.dialect.micros.format(time="timestamp")
+    return backend.fetch(
+        f"SELECT kind, series_id, metric_name, {at}, reason, content FROM dead_letters "  # noqa: S608 - a fixed expression
+        "ORDER BY letter_id"
+    )
+
+
+def assert_refused(backend: Backend, batch: Batch) -> None:
+    """By a rehearsal and by a write alike, and nothing of it stays."""
+    before = stored(backend)
+    for call in (backend.rehearse, backend.write, backend.rehearse):
+        with pytest.raises(RowRefusedError, match="storing a batch failed"):
+            call(batch)
+    assert stored(backend) == before
+    assert count(backend, "dead_letters") == 0
+    assert backend.last_sequence(MARK.writer_id) == 0
+
+
+def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLetter]]:
+    """As the pipeline does, and once more, because an answer may get lost."""
+    good, dead = isolate(batch, backend.rehearse)
+    repaired = replace(good, dead=tuple(dead))
+    assert backend.write(repaired) == WriteResult(stored=good.entries)
+    assert backend.write(repaired) == WriteResult(stored=good.entries, already_stored=True)
+    assert backend.last_sequence(MARK.writer_id) == MARK.sequence
+    return good, dead
+
+
+def test_a_row_that_fits_no_column_is_found_and_kept_apart(backend: Backend) -> None:
+    batch = batch_of(
+        *(point(1, NOW + n * SECOND, value=n) for n in range(30)),
+        new_series=(series(1), series(2), series(3)),
+        histograms=(histogram(2), histogram(2, NOW + 1_000, count=TOO_LARGE), exponential(2, 3)),
+        summaries=(summary(3), summary(3, NOW + 1_000, count=TOO_LARGE)),
+        exemplars=(exemplar(2), exemplar(2, trace_id=NO_TEXT)),
+        mark=MARK,
+    )
+    assert_refused(backend, batch)
+    good, dead = store_the_rest(backend, batch)
+    assert [letter.kind for letter in dead] == ["histogram", "summary", "exemplar"]
+    assert good.rows == batch.rows - 3
+    assert rows_in_all(backend) == good.rows
+    assert len(stored_series(backend)) == 3
+    found = letters(backend)
+    assert [row[:4] for row in found] == [
+        ("histogram", 2, "system.cpu.utilization", NOW // 1_000 + 1),
+        ("summary", 3, "system.cpu.utilization", NOW // 1_000 + 1),
+        ("exemplar", 2, "system.cpu.utilization", NOW // 1_000),
+    ]
+    assert [row[4:] for row in found] == [(letter.reason, letter.content) for letter in dead]
+    assert json.loads(found[0][5])["count"] == TOO_LARGE
+
+
+def test_a_series_that_is_refused_takes_its_rows_with_it(backend: Backend) -> None:
+    bad = series(2, description=NO_TEXT)
+    batch = batch_of(
+        *(point(n % 3, NOW + n * SECOND) for n in range(30)),
+        new_series=(series(0), series(1), bad),
+        exemplars=(exemplar(2),),
+        mark=MARK,
+    )
+    assert_refused(backend, batch)
+    store_the_rest(backend, batch)
+    assert stored_series(backend).keys() == {0, 1}
+    assert {series_id for _, series_id in stored_points(backend)} == {0, 1}
+    found = letters(backend)
+    assert [row[0] for row in found] == ["series", *["point"] * 10, "exemplar"]
+    assert {row[1] for row in found} == {2}
+    assert json.loads(found[0][5]) == asdict(bad)
+    assert found[0][3] is None
+    assert backend.fetch("SELECT count(DISTINCT written_at) FROM dead_letters") == [(1,)]
+
+
+def test_a_letter_takes_the_name_of_its_metric_from_the_store(backend: Backend) -> None:
+    backend.write(batch_of(point(1), new_series=(series(1, metric_name="known"),)))
+    batch = Batch(
+        histograms=(histogram(1, count=TOO_LARGE), histogram(9, count=TOO_LARGE)), mark=MARK
+    )
+    store_the_rest(backend, batch)
+    assert [row[2] for row in letters(backend)] == ["known", None]
+
+
+@pytest.mark.parametrize("means", [0, 1])
+def test_what_a_user_forbids_is_a_dead_letter(changed: Changed, kind: Kind, means: int) -> None:
+    if means >= len(kind.refuse_thirteen):
+        pytest.skip("this database has no other means")
+    batch = batch_of(
+        *(point(1, NOW + n * SECOND, value=n) for n in range(100)),
+        new_series=(series(1),),
+        histograms=(histogram(1),),
+        mark=MARK,
+    )
+    with changed(kind.refuse_thirteen[means]) as backend:
+        assert_refused(backend, batch)
+        store_the_rest(backend, batch)
+        assert {value for value, _ in stored_points(backend).values()} == set(range(100)) - {13}
+        [(row_kind, *_, at, reason, content)] = letters(backend)
+        assert (row_kind, at) == ("point", NOW // 1_000 + 13_000_000)
+        assert "thirteen" in reason
+        assert json.loads(content)["value"] == 13.0
+        # Once it was told apart, the writer goes on.
+        later = batch_of(point(1, NOW + 200 * SECOND), mark=Mark(MARK.writer_id, 6))
+        assert backend.write(later) == WriteResult(stored=1)
+
+
+def test_a_name_that_an_index_does_not_take(backend: Backend, kind: Kind) -> None:
+    if kind.server is None:
+        pytest.skip("its index takes a name of any length")
+    name = random.Random(1).randbytes(10_000).hex()  # does not compress
+    batch = batch_of(
+        point(1),
+        point(2),
+        new_series=(series(1), series(2, metric_name=name)),
+        mark=MARK,
+    )
+    assert_refused(backend, batch)
+    store_the_rest(backend, batch)
+    assert set(stored_points(backend)) == {(NOW // 1_000, 1)}
+    found = letters(backend)
+    assert [row[:3] for row in found] == [("series", 2, name[:500]), ("point", 2, name[:500])]
+    assert json.loads(found[0][5])["metric_name"] == name
+
+
+def test_what_is_wrong_with_the_store_is_no_row_s_fault(changed: Changed) -> None:
+    with changed("DROP TABLE metric_exemplars") as backend:
+        for call in (backend.rehearse, backend.write):
+            with pytest.raises(BackendRefusedError, match="metric_exemplars") as caught:
+                call(Batch(new_series=(series(1),), exemplars=(exemplar(1),)))
+            assert not isinstance(caught.value, RowRefusedError)
+
+
+def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backend) -> None:
+    began = time.time_ns() // 1_000 * 1_000 - SECOND
+    old = DeadLetter("point", "because", 1, "name", 1_000, '{"value": "NaN"}')
+    backend.write(Batch(dead=(old, replace(old, kind="series", time_unix_nano=None))))
+    size = {table.table: table for table in backend.sizes().tables}["dead_letters"]
+    assert (size.rows, size.rows_are_exact, size.partitions) == (2, True, None)
+    assert size.oldest_unix_nano is not None
+    assert began <= size.oldest_unix_nano <= (size.newest_unix_nano or 0) <= time.time_ns() + DAY
+    assert size.size_bytes is None or size.size_bytes > 0
+    assert letters(backend)[0][5] == '{"value": "NaN"}'
+    assert backend.count_before(began)["dead_letters"] == 0
+    assert backend.delete_before(began) == 0
+    later = time.time_ns() + DAY
+    assert backend.count_before(later)["dead_letters"] == 2
+    assert backend.delete_before(later) == 2
+    assert letters(backend) == []
+
+
+def test_text_with_a_nul_is_kept_as_far_as_the_store_can(backend: Backend, kind: Kind) -> None:
+    batch = Batch(exemplars=(exemplar(1, attributes='{"a":"\\u0000"}', trace_id=NO_TEXT),))
+    _, dead = isolate(batch, backend.rehearse)
+    backend.write(Batch(dead=(replace(dead[0], reason="a\0b", metric_name="c\0d"),)))
+    [row] = letters(backend)
+    nul = "\0" if kind.keeps_nul else "\ufffd"
+    assert (row[2], row[4]) == (f"c{nul}d", f"a{nul}b")
+    assert json.loads(row[5])["attributes"] == '{"a":"\\u0000"}'

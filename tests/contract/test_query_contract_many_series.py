@@ -1,0 +1,26 @@
+"""A filter that fits more series than a statement names is answered like any other."""
+
+from __future__ import annotations
+
+import pytest
+from query_kit import Store
+
+from exporter.backends.base import Backend
+from exporter.query import Reader
+from exporter.query.selection import FEW_SERIES
+
+
+@pytest.mark.parametrize("series", [1, FEW_SERIES, FEW_SERIES + 1])
+def test_points_of_few_and_many_series(backend: Backend, series: int) -> None:
+    store = Store().gauge("other", [(2, -1.0)])
+    for number in range(series):
+        store.gauge("level", [(1, float(number)), (2, 1.0)], node=f"node-{number}")
+    store.into(backend)
+    reader = Reader(backend)
+    rows = reader.query_historical_metrics(metric_name="level", limit=10 * series)
+    first = sorted(row["value"] for row in rows if row["timestamp"] == 1.0)
+    assert first == [float(number) for number in range(series)]
+    assert len(rows) == 2 * series
+    assert {row["node_id"] for row in rows} == {f"node-{number}" for number in range(series)}
+    [total] = reader.aggregate("level", aggregation="count")
+    assert total["value"] == 2 * series

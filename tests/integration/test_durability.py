@@ -1,0 +1,157 @@
+"""What is acknowledged is stored, and stored once, whatever is killed in between."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from backend_kit.proxy import Break, proxied
+from durability_kit.senders import Sender, assert_stored_once, sending
+from durability_kit.stores import Store, free_port, postgresql_store, sqlite_store
+from engines.postgresql import PostgreSQLServer
+from processes import Program, environment
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "sqlite":
+        return sqlite_store(tmp_path)
+    return postgresql_store(request.getfixturevalue("postgresql_database"), tmp_path)
+
+
+def program(
+    store: Store, address: str, folder: Path, prefix: Sequence[str] = (), **settings: str
+) -> Program:
+    env = environment(**{**store.settings, **settings})
+    return Program("serve", "--endpoint", address, cwd=folder, env=env, prefix=prefix)
+
+
+def acknowledged(senders: list[Sender]) -> int:
+    return sum(len(sender.acknowledged) for sender in senders)
+
+
+def stop_all(senders: list[Sender]) -> None:
+    for sender in senders:
+        sender.stop()
+
+
+def store_what_is_left(store: Store, folder: Path) -> None:
+    """Start the program once more, and stop it when it has read all of the spool."""
+    with program(store, "localhost:0", folder) as running:
+        running.wait_until_listening()
+        if "from before" in running.log and "caught up" not in running.log:
+            running.wait_for_line("caught up")
+        assert running.stop() == 0
+
+
+def test_kill_9_at_any_moment_loses_and_doubles_nothing(
+    store: Store, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    kills: int = pytestconfig.getoption("--kills")
+    dice = random.Random(7)
+    address = f"localhost:{free_port()}"
+    with sending(address) as senders:
+        for kill in range(kills):
+            with program(store, address, tmp_path) as running:
+                if kill % 5 == 4:  # at times before it listens, or while it replays
+                    time.sleep(dice.uniform(0.3, 1.2))
+                else:
+                    running.wait_until_listening()
+                    time.sleep(dice.uniform(0.0, 0.6))
+                running.send(signal.SIGKILL)
+        with program(store, address, tmp_path) as running:
+            running.wait_until_listening()
+            time.sleep(0.5)
+            stop_all(senders)
+            assert running.stop() == 0
+    assert assert_stored_once(senders, store.points()) > kills * 20
+
+
+def test_a_database_that_is_away_stops_no_sender(
+    own_postgresql_server: PostgreSQLServer, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    outage_seconds: float = pytestconfig.getoption("--outage-seconds")
+    address = f"localhost:{free_port()}"
+    with own_postgresql_server.databases.fresh() as url:
+        store = postgresql_store(url, tmp_path)
+        with (
+            program(store, address, tmp_path) as running,
+            sending(running.wait_until_listening(), pause_seconds=0.02) as senders,
+        ):
+            time.sleep(1)
+            own_postgresql_server.stop()
+            running.wait_for_line("write failed, trying again")
+            before = acknowledged(senders)
+            time.sleep(outage_seconds)
+            during = acknowledged(senders) - before
+            own_postgresql_server.start()
+            time.sleep(1)
+            stop_all(senders)
+            assert running.stop() == 0
+        assert during > 100 * outage_seconds
+        assert_stored_once(senders, store.points())
+
+
+def test_a_connection_that_breaks_within_a_commit_doubles_nothing(
+    postgresql_database: str, tmp_path: Path
+) -> None:
+    with proxied(postgresql_database) as (proxy, url):
+        store = postgresql_store(url, tmp_path)
+        with (
+            program(store, "localhost:0", tmp_path) as running,
+            sending(running.wait_until_listening()) as senders,
+        ):
+            time.sleep(1)  # the first commits are not those of points
+            for how in [*Break] * 5:
+                proxy.next_commit = how
+                running.wait_for_line("write succeeded after")
+            stop_all(senders)
+            assert running.stop() == 0
+            assert "stopped: " in running.log
+        direct = postgresql_store(postgresql_database, tmp_path)
+        assert_stored_once(senders, direct.points())
+
+
+def test_a_full_disk_turns_senders_away_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+    # A limit on the size of files is the full disk that needs no rights: 1,000 blocks of 512 bytes.
+    full = ("sh", "-c", 'ulimit -f 1000; exec "$@"', "sh")
+    with (
+        program(store, "localhost:0", tmp_path, prefix=full) as running,
+        sending(running.wait_until_listening()) as senders,
+    ):
+        running.wait_for_line("file size limits|make room")
+        time.sleep(1)
+        stop_all(senders)
+        running.stop()
+    assert acknowledged(senders) > 0
+    store_what_is_left(store, tmp_path)
+    assert_stored_once(senders, store.points())
+
+
+def test_stopping_without_a_database_leaves_everything_in_the_spool(
+    own_postgresql_server: PostgreSQLServer, tmp_path: Path
+) -> None:
+    with own_postgresql_server.databases.fresh() as url:
+        store = postgresql_store(url, tmp_path)
+        settings = {"OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS": "3"}
+        with (
+            program(store, "localhost:0", tmp_path, **settings) as running,
+            sending(running.wait_until_listening()) as senders,
+        ):
+            own_postgresql_server.stop()
+            running.wait_for_line("write failed, trying again")
+            time.sleep(1)
+            began = time.monotonic()
+            code = running.stop()
+            took_seconds = time.monotonic() - began
+            stop_all(senders)
+        assert took_seconds < 3 + 5  # a loaded machine may take its time to end a process
+        assert code == 0
+        assert "wait in the spool" in running.log
+        own_postgresql_server.start()
+        store_what_is_left(store, tmp_path)
+        assert_stored_once(senders, store.points())

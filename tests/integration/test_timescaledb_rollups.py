@@ -1,0 +1,369 @@
+"""`exporter.query` reads roll-ups where that gives the answer that the points give, and only there.
+
+The points themselves are asked by the same reader with a dialect that knows of no roll-ups.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+import psycopg2
+import pytest
+from engines.asking import Connection, ask
+from engines.databases import Databases
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from query_kit import Store
+
+from exporter.backends.base import Backend
+from exporter.backends.dialect import Dialect
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
+from exporter.query import Reader
+from exporter.query.coverage import ROLLUPS
+
+HOUR: Final = 3_600
+DAY: Final = 86_400
+MIDNIGHT: Final = 1_700_006_400  # 2023-11-15
+HOURLY, DAILY = "metric_rollups_hourly", "metric_rollups_daily"
+AGGREGATIONS: Final = ("min", "max", "avg", "sum", "count", "last")
+NAN: Final = math.nan
+
+
+class Watched:
+    """A backend that remembers the statements, and may hide that there are roll-ups."""
+
+    def __init__(self, backend: Backend, *, rollups: bool = True) -> None:
+        self._backend = backend
+        self.dialect: Dialect = replace(backend.dialect, may_have_rollups=rollups)
+        self.location = backend.location
+        self.asked: list[tuple[str, Sequence[object]]] = []
+
+    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        self.asked.append((statement, parameters))
+        return self._backend.fetch(statement, parameters)
+
+    def views(self) -> list[str]:
+        """The roll-ups that the last question read, if it read any."""
+        return [view for view in (HOURLY, DAILY) if f"FROM {view} " in self.asked[-1][0]]
+
+    def plan(self) -> list[str]:
+        """How the last statement is carried out."""
+        statement, parameters = self.asked[-1]
+        plan = self._backend.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {statement}", parameters)
+        return [line for (line,) in plan]
+
+
+def reader_of(watched: Watched) -> Reader:
+    return Reader(cast(Backend, watched))
+
+
+@dataclass
+class Filled:
+    """A started backend, and a connection of a person's beside it."""
+
+    backend: PostgreSQLBackend
+    connection: Connection
+
+    def refresh(self, view: str, start: float | None = None, end: float | None = None) -> None:
+        statement = "CALL refresh_continuous_aggregate(%s, to_timestamp(%s), to_timestamp(%s))"
+        while True:
+            try:
+                ask(self.connection, statement, (view, start, end))
+            except psycopg2.errors.LockNotAvailable:  # the job's first run, on a real server
+                ask(self.connection, "SELECT pg_sleep(0.05)")
+            else:
+                return
+
+    def ask_both(self, **question: Any) -> Watched:
+        """Ask with roll-ups and without; the answers must be equal."""
+        watched, plain = Watched(self.backend), Watched(self.backend, rollups=False)
+        answer = reader_of(watched).aggregate("level*", **question)
+        expected = reader_of(plain).aggregate("level*", **question)
+        assert same(answer, expected), (question, answer, expected)
+        assert plain.views() == []
+        return watched
+
+
+def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
+    without = [[row | {"value": None} for row in rows] for rows in (answer, expected)]
+    return without[0] == without[1] and all(
+        (math.isnan(one["value"]) and math.isnan(other["value"]))
+        or math.isclose(one["value"], other["value"], rel_tol=1e-9, abs_tol=1e-6)
+        for one, other in zip(answer, expected, strict=True)
+    )
+
+
+@contextmanager
+def filled(dsn: str, store: Store, options: Options = Options()) -> Iterator[Filled]:  # noqa: B008 - frozen
+    backend = timescaledb_backend(dsn, options=options)
+    with closing(backend), closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        backend.start()
+        # A real server would refresh when it likes.
+        ask(
+            connection,
+            "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
+            " WHERE proc_name = 'policy_refresh_continuous_aggregate'",
+        )
+        store.into(backend)
+        yield Filled(backend, connection)
+
+
+def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
+    """Two series of a name, with a point each half an hour."""
+    times = range(MIDNIGHT, MIDNIGHT + number * DAY, every)
+    return (
+        Store()
+        .gauge(name, [(time, float(time % 7)) for time in times], node="a")
+        .gauge(name, [(time + 1, float(time % 11)) for time in times], node="b")
+    )
+
+
+def test_the_names_and_widths_are_those_that_are_made() -> None:
+    widths = {"1 hour": HOUR, "1 day": DAY}
+    assert {one.view: one.width_micros for one in ROLLUPS} == {
+        name: widths[width] * 1_000_000 for name, (width, _) in MADE.items()
+    }
+
+
+def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schema-postgresql.md").read_text("utf-8")
+    section = page[page.index("## Roll-ups") : page.index("## Rights")]
+    documented = re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", section, re.MULTILINE)
+    with filled(timescaledb_database, Store()) as store:
+        for view in (HOURLY, DAILY):
+            columns = ask(
+                store.connection,
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+                " WHERE attrelid = %s::regclass ORDER BY attnum",
+                (view,),
+            )
+            assert columns == documented
+        drop = re.search(r"`(DROP MATERIALIZED VIEW [^`]*)`", section)
+        assert drop is not None
+        ask(store.connection, drop[1])
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(
+    ("view", "question"),
+    [
+        (HOURLY, {"bucket_seconds": HOUR}),
+        (HOURLY, {"bucket_seconds": 6 * HOUR, "start_time": MIDNIGHT + 1_234.5}),
+        (HOURLY, {"start_time": MIDNIGHT + 7, "end_time": MIDNIGHT + 2 * DAY + 7}),
+        (DAILY, {"bucket_seconds": 2 * DAY}),
+        (DAILY, {"start_time": MIDNIGHT + DAY, "end_time": MIDNIGHT + 2 * DAY}),
+        (DAILY, {}),
+    ],
+    ids=str,
+)
+def test_answers_are_equal_and_come_from_the_roll_up(
+    timescaledb_database: str, aggregation: str, view: str, question: dict[str, Any]
+) -> None:
+    with filled(timescaledb_database, days(30 if view == DAILY else 4)) as store:
+        store.refresh(HOURLY)
+        store.refresh(DAILY)
+        for group_by in ((), ("node_id",)):
+            watched = store.ask_both(aggregation=aggregation, group_by=group_by, **question)
+            assert watched.views() == [view]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"aggregation": "rate"},
+        {"aggregation": "increase", "bucket_seconds": HOUR},
+        {"aggregation": "max", "bucket_seconds": HOUR // 2},
+        {"aggregation": "max", "bucket_seconds": 1.5 * HOUR},
+        {"aggregation": "max", "start_time": MIDNIGHT + 60, "end_time": MIDNIGHT + DAY},
+    ],
+    ids=str,
+)
+def test_what_a_roll_up_does_not_cover_is_read_from_the_points(
+    timescaledb_database: str, question: dict[str, Any]
+) -> None:
+    times = range(MIDNIGHT, MIDNIGHT + 3 * DAY, HOUR // 2)
+    store = Store().counter("level", [(time, float(time)) for time in times])
+    with filled(timescaledb_database, store) as stored:
+        stored.refresh(HOURLY)
+        assert stored.ask_both(**question).views() == []
+
+
+def chunks_read(plan: list[str], relation: str) -> int:
+    """How many scans of a table's chunks were carried out."""
+    return sum(f" on _hyper_{relation}_" in line and "never executed" not in line for line in plan)
+
+
+def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> None:
+    question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
+    with filled(timescaledb_database, days(3)) as store:
+        [(points, rolled)] = ask(
+            store.connection,
+            "SELECT raw_hypertable_id, mat_hypertable_id FROM _timescaledb_catalog.continuous_agg"
+            " WHERE user_view_name = %s",
+            (HOURLY,),
+        )
+        store.refresh(HOURLY)
+        plan = store.ask_both(**question).plan()
+        assert chunks_read(plan, rolled) >= 1, plan
+        assert chunks_read(plan, points) == 0, plan
+
+        late = days(1, every=DAY)
+        late.into(store.backend)
+        plan = store.ask_both(**question).plan()
+        assert chunks_read(plan, rolled) == 0, plan
+        assert chunks_read(plan, points) == 3, plan
+
+        since = {"start_time": MIDNIGHT + 1.5 * DAY, "end_time": MIDNIGHT + 2.75 * DAY}
+        plan = store.ask_both(**question, **since).plan()
+        assert chunks_read(plan, rolled) >= 1, plan
+        assert chunks_read(plan, points) == 0, plan
+
+        store.refresh(HOURLY)
+        plan = store.ask_both(**question).plan()
+        assert chunks_read(plan, points) == 0, plan
+
+
+def test_what_came_since_the_last_refresh_is_read_from_the_points(
+    timescaledb_database: str,
+) -> None:
+    with filled(timescaledb_database, days(3)) as store:
+        store.refresh(HOURLY, MIDNIGHT, MIDNIGHT + 2 * DAY)
+        watched = store.ask_both(
+            aggregation="count", bucket_seconds=12 * HOUR, start_time=MIDNIGHT + 10
+        )
+        assert watched.views() == [HOURLY]
+        assert store.ask_both(aggregation="count", bucket_seconds=HOUR).views() == [HOURLY]
+        plan = watched.plan()
+        assert any("never executed" in line for line in plan), plan
+
+
+def test_late_points_that_are_written_compressed_are_noticed(timescaledb_database: str) -> None:
+    options = Options(enable_compression=True, direct_compress="on")
+    with filled(timescaledb_database, days(3), options) as store:
+        store.refresh(HOURLY)
+        question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": HOUR}
+        before = reader_of(store.ask_both(**question)).aggregate("level", **question)
+        days(3, every=30).into(store.backend)
+        after = reader_of(store.ask_both(**question)).aggregate("level", **question)
+        assert [row["value"] for row in before] == [4] * 72
+        assert [row["value"] for row in after] == [4 + 240] * 72
+        store.refresh(HOURLY)
+        assert store.ask_both(**question).views() == [HOURLY]
+
+
+def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
+    timescaledb_database: str,
+) -> None:
+    options = Options(retention_days=90)
+    with filled(timescaledb_database, days(4), options) as store:
+        store.refresh(HOURLY)
+        store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)
+        question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": DAY}
+        assert len(reader_of(store.ask_both(**question)).aggregate("level", **question)) == 2
+        policies = ask(
+            store.connection,
+            "SELECT hypertable_name FROM timescaledb_information.jobs"
+            " WHERE proc_name = 'policy_retention' AND hypertable_name = ANY (%s)",
+            ([HOURLY, DAILY],),
+        )
+        assert policies == []
+        store.refresh(HOURLY)
+        assert ask(store.connection, f"SELECT min(bucket)::date::text FROM {HOURLY}") == [  # noqa: S608
+            ("2023-11-17",)
+        ]
+        store.ask_both(**question)
+
+
+def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
+    timescaledb_database: str,
+) -> None:
+    with filled(timescaledb_database, days(3)) as store:
+        store.refresh(HOURLY)
+        clerk = f"clerk_{uuid.uuid4().hex}"
+        password = psycopg2.extensions.parse_dsn(timescaledb_database).get("password", "")
+        ask(store.connection, f"CREATE ROLE {clerk} LOGIN PASSWORD %s", (password,))
+        try:
+            tables = "system_metrics, metric_series, schema_migrations"
+            ask(store.connection, f"GRANT SELECT ON {tables} TO {clerk}")
+            watched = Watched(store.backend)
+            question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
+            expected = reader_of(watched).aggregate("level", **question)
+            as_clerk = psycopg2.extensions.make_dsn(timescaledb_database, user=clerk)
+            for views, grant in (([], None), ([HOURLY], f"GRANT SELECT ON {HOURLY} TO {clerk}")):
+                if grant:
+                    ask(store.connection, grant)
+                with closing(timescaledb_backend(as_clerk, read_only=True)) as backend:
+                    backend.start()
+                    watched = Watched(backend)
+                    assert reader_of(watched).aggregate("level", **question) == expected
+                    assert watched.views() == views
+        finally:
+            ask(store.connection, f"DROP OWNED BY {clerk}")
+            ask(store.connection, f"DROP ROLE {clerk}")
+
+
+# ---- whatever comes, in whatever order ----
+
+TIMES = st.integers(0, 4 * DAY * 4).map(lambda quarters: MIDNIGHT + quarters / 4)
+VALUES = st.none() | st.sampled_from([NAN, math.inf, -math.inf, 0.0]) | st.floats(-1e6, 1e6)
+POINTS = st.dictionaries(TIMES, VALUES, min_size=1, max_size=12)
+STARTS = st.none() | st.sampled_from([MIDNIGHT, MIDNIGHT + DAY]) | TIMES
+WINDOWS = st.tuples(st.integers(0, 3), st.integers(1, 4)).filter(lambda pair: pair[0] < pair[1])
+STEPS = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from("ab"), POINTS, st.booleans()),
+    st.tuples(st.just("refresh"), st.sampled_from([HOURLY, DAILY]), st.none() | WINDOWS),
+    st.tuples(st.just("drop"), st.integers(0, 3)),
+)
+QUESTIONS = st.fixed_dictionaries(
+    {
+        "aggregation": st.sampled_from(AGGREGATIONS),
+        "bucket_seconds": st.sampled_from([None, HOUR, 6 * HOUR, DAY, 2 * DAY]),
+        "group_by": st.sampled_from([(), ("node_id",)]),
+    }
+)
+
+
+def carry_out(store: Filled, step: tuple[Any, ...]) -> None:
+    match step:
+        case ("write", node, points, again):
+            # The ids and identities of the first and the second series, every time.
+            batch = Store()
+            for name in "ab":
+                batch.gauge("level", points.items() if name == node else (), node=name)
+            batch.into(store.backend)
+            if again:
+                batch.into(store.backend)
+        case ("refresh", view, None):
+            store.refresh(view)
+        case ("refresh", view, (first, last)):
+            store.refresh(view, MIDNIGHT + first * DAY, MIDNIGHT + last * DAY)
+        case ("drop", day):
+            store.backend.delete_before((MIDNIGHT + day * DAY) * 10**9)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps=st.lists(STEPS, min_size=1, max_size=6),
+    question=QUESTIONS,
+    ends=st.tuples(STARTS, STARTS).filter(lambda two: None in two or two[0] <= two[1]),
+)
+def test_answers_are_those_of_the_points_whatever_happened(
+    timescaledb_server: Databases,
+    steps: list[tuple[Any, ...]],
+    question: dict[str, Any],
+    ends: tuple[float | None, float | None],
+) -> None:
+    with timescaledb_server.fresh() as dsn, filled(dsn, days(4, every=3 * HOUR)) as store:
+        for step in [("refresh", HOURLY, None), ("refresh", DAILY, None), *steps]:
+            carry_out(store, step)
+            store.ask_both(start_time=ends[0], end_time=ends[1], **question)

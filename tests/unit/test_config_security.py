@@ -1,0 +1,131 @@
+"""TLS and bearer tokens in the configuration: what is half written must not pass for secure."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from exporter.config import Settings, as_table, load
+from exporter.errors import ConfigError
+
+GRPC = "receivers.otlp.protocols.grpc"
+TOKEN = "s3cret-t0ken"  # noqa: S105 - a test's
+
+
+def configured(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> Settings:
+    """Settings of a file with this in the section grpc, and these extensions."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"receivers: {{otlp: {{protocols: {{grpc: {{{grpc}}}}}}}}}\n"
+        f"extensions: {{{extensions}}}\n"
+        f"service: {{extensions: [{started}]}}\n"
+    )
+    return load(path, {"TOKEN": TOKEN, "EMPTY": ""})
+
+
+def refusal(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        configured(tmp_path, grpc, extensions, started)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tls", "missing"),
+    [
+        ("cert_file: a.pem", "key_file is"),
+        ("key_file: a.key", "cert_file is"),
+        ("client_ca_file: ca.pem", "cert_file and key_file is"),
+        ("reload_interval: 5s", "cert_file and key_file is"),
+        ('min_version: "1.2"', "cert_file and key_file is"),
+    ],
+)
+def test_half_of_tls_is_a_mistake(tmp_path: Path, tls: str, missing: str) -> None:
+    error = refusal(tmp_path, f"tls: {{{tls}}}")
+    assert f"config.yaml:1: {GRPC}.tls." in error
+    assert f"{missing} missing" in error
+    assert "1 mistake:" in error
+
+
+@pytest.mark.parametrize("section", ["tls", "auth"])
+@pytest.mark.parametrize("empty", ["", "{}", "~", "[]"])
+def test_an_empty_section_does_not_pass_for_security(
+    tmp_path: Path, section: str, empty: str
+) -> None:
+    error = refusal(tmp_path, f"{section}: {empty}")
+    assert f"the section {section} is there and empty" in error
+
+
+@pytest.mark.parametrize("written", ['"1.2"', "1.2"])
+def test_the_lowest_version_is_the_one_that_grpc_has(tmp_path: Path, written: str) -> None:
+    tls = f"tls: {{cert_file: a, key_file: b, min_version: {written}}}"
+    settings = configured(tmp_path, tls)
+    rows = {key: value for key, value, _ in as_table(settings)}
+    assert rows[f"{GRPC}.tls.min_version"] == "1.2"
+    assert rows[f"{GRPC}.tls.reload_interval"] == "60s"
+
+
+def test_an_authenticator_needs_its_extension_in_three_places(tmp_path: Path) -> None:
+    auth, extension = "auth: {authenticator: bearertokenauth}", "bearertokenauth: {filename: f}"
+    assert "is not defined under extensions" in refusal(tmp_path, auth)
+    assert "is missing from service.extensions" in refusal(tmp_path, auth, extension)
+    tokens = configured(tmp_path, auth, extension, "bearertokenauth").receiver.tokens
+    assert tokens is not None
+    assert tokens.path == Path("f")
+
+
+@pytest.mark.parametrize("extension", ["", "bearertokenauth:", "bearertokenauth: {scheme: Token}"])
+def test_an_authenticator_without_tokens_is_a_mistake(tmp_path: Path, extension: str) -> None:
+    auth = "auth: {authenticator: bearertokenauth}"
+    error = refusal(tmp_path, auth, extension, "bearertokenauth")
+    assert "filename" in error or "is not defined" in error
+
+
+@pytest.mark.parametrize("started", ["", "bearertokenauth"])
+def test_an_extension_that_no_receiver_names_gives_a_warning(tmp_path: Path, started: str) -> None:
+    settings = configured(tmp_path, "", "bearertokenauth: {filename: tokens}", started)
+    assert settings.receiver.tokens is None
+    (warning,) = settings.warnings
+    assert "config.yaml:2: extensions.bearertokenauth" in warning
+    assert "keeps nobody out" in warning
+
+
+def test_an_extension_of_another_kind_is_a_mistake(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "auth: {authenticator: oidc}", "oidc: {}", "oidc")
+    assert "the extension oidc is not supported, the only one here is bearertokenauth" in error
+
+
+def test_a_token_may_come_from_the_environment(tmp_path: Path) -> None:
+    auth, extension = "auth: {authenticator: bearertokenauth}", "bearertokenauth: {token: '%s'}"
+    settings = configured(tmp_path, auth, extension % "${env:TOKEN}", "bearertokenauth")
+    assert settings.receiver.tokens is not None
+    assert settings.receiver.tokens.token == TOKEN
+    assert "it is empty" in refusal(tmp_path, auth, extension % "${env:EMPTY}", "bearertokenauth")
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        f"bearertokenauth: {{token: {TOKEN}}}",
+        f"bearertokenauth: {{token: {TOKEN} with more}}",
+        f"bearertokenauth: {{token: [{TOKEN}]}}",
+        f"bearertokenauth: {{token: {{{TOKEN}: {TOKEN}}}}}",
+        f"bearertokenauth: {TOKEN}",
+        f"bearertokenauth: [{TOKEN}]",
+        f"bearertokenauth: {{filename: [{TOKEN}]}}",
+        f"bearertokenauth: {{tokens: [{TOKEN}]}}",
+        f"bearertokenauth: {{tokn: {TOKEN}}}",
+        f"bearertokenauth: {{scheme: [{TOKEN}], token: ok}}",
+        f"bearertokenauth: {{token: {TOKEN}, filename: f}}",
+    ],
+)
+def test_no_token_is_shown_however_it_is_written(tmp_path: Path, extension: str) -> None:
+    auth = "auth: {authenticator: bearertokenauth}"
+    try:
+        settings = configured(tmp_path, auth, extension, "bearertokenauth")
+        shown = f"{settings} {settings!r} {as_table(settings)} {settings.warnings}"
+    except ConfigError as error:
+        shown = "".join([*traceback.format_exception(error), repr(error)])
+    assert TOKEN not in shown
+    assert "config.yaml" in shown

@@ -1,0 +1,67 @@
+"""Batches are put together and taken apart without losing anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from backend_kit.samples import (
+    NOW,
+    batch_of,
+    exemplar,
+    histogram,
+    point,
+    series,
+    summary,
+)
+from backend_kit.strategies import batches
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.model import Batch, DeadLetter, Mark
+
+LETTER = DeadLetter("point", "because", 1, None, NOW, "{}")
+MIXED = batch_of(
+    point(1),
+    point(2),
+    new_series=(series(1),),
+    histograms=(histogram(3), histogram(4)),
+    summaries=(summary(5),),
+    exemplars=(exemplar(6), exemplar(7)),
+    mark=Mark("a", 3),
+    dead=(LETTER,),
+)
+
+
+def ids(batch: Batch) -> list[int]:
+    rarer = (*batch.histograms, *batch.summaries, *batch.exemplars)
+    return [*batch.points.series_id.tolist(), *(item.series_id for item in rarer)]
+
+
+def test_rows_are_taken_by_their_position() -> None:
+    part = MIXED.take(np.array([1, 2, 4, 6]))
+    assert ids(part) == [2, 3, 5, 7]
+    assert (part.new_series, part.mark, part.dead) == (MIXED.new_series, MIXED.mark, MIXED.dead)
+
+
+@given(batches, st.data())
+def test_parts_taken_are_the_rows_at_these_positions(batch: Batch, data: st.DataObject) -> None:
+    chosen = sorted(data.draw(st.sets(st.integers(0, batch.rows - 1)))) if batch.rows else []
+    part = batch.take(np.array(chosen, np.intp))
+    assert ids(part) == [ids(batch)[place] for place in chosen]
+    assert part.rows == len(chosen)
+
+
+def test_leaving_series_out_keeps_mark_and_dead_letters() -> None:
+    rest = MIXED.without({1, 4, 7})
+    assert ids(rest) == [2, 3, 5, 6]
+    assert (rest.mark, rest.dead) == (MIXED.mark, MIXED.dead)
+
+
+def test_merging_takes_the_last_mark_and_all_dead_letters() -> None:
+    later = replace(MIXED, mark=Mark("a", 4))
+    merged = Batch.merge([MIXED, later, batch_of(point(9))])
+    assert merged.mark == Mark("a", 4)
+    assert merged.dead == (LETTER, LETTER)
+    assert merged.rows == 2 * MIXED.rows + 1
+    assert Batch.merge([batch_of(point(1)), batch_of(point(2))]).mark is None

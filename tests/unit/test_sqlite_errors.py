@@ -1,0 +1,93 @@
+"""SQLite's errors about the content of a row, told from all others."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from backend_kit.samples import NOW, SECOND, batch_of, exemplar, point
+
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.backends.sqlite_errors import STORING, translating
+from exporter.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    ExporterError,
+    RowRefusedError,
+)
+from exporter.model import Batch
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    with closing(SQLiteBackend(path, busy_timeout_seconds=0.05)) as opened:
+        opened.start()
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("statement", "operation", "kind"),
+    [
+        ("INSERT INTO t VALUES ('x')", STORING, RowRefusedError),
+        ("INSERT INTO t VALUES (1), (1)", STORING, RowRefusedError),
+        ("INSERT INTO t VALUES (zeroblob(1 << 30))", STORING, RowRefusedError),
+        ("INSERT INTO t VALUES ('x')", "opening the file", BackendRefusedError),
+        ("INSERT INTO nowhere VALUES (1)", STORING, BackendRefusedError),
+        ("INSERT INTO t SELECT 1 FROM", STORING, BackendRefusedError),
+    ],
+)
+def test_constraints_types_and_sizes_are_about_a_row(
+    statement: str, operation: str, kind: type[ExporterError]
+) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+        with pytest.raises(ExporterError) as caught, translating(operation, "/a/store.db"):
+            connection.execute(statement)
+    assert type(caught.value) is kind
+
+
+def test_a_file_that_may_not_be_written_is_no_row_s_fault(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
+        connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(BackendRefusedError) as caught, translating(STORING, str(path)):
+            connection.execute("INSERT INTO t VALUES (1)")
+    assert type(caught.value) is BackendRefusedError
+
+
+@pytest.mark.parametrize("value", [2**63, "\ud800"], ids=["number", "text"])
+def test_a_parameter_of_a_question_is_no_row(backend: SQLiteBackend, value: object) -> None:
+    with pytest.raises(BackendRefusedError) as caught:
+        backend.fetch("SELECT ?", [value])
+    assert not isinstance(caught.value, RowRefusedError)
+
+
+def test_a_lock_stays_retryable_in_a_rehearsal(backend: SQLiteBackend, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BackendUnavailableError, match="holds the lock"):
+            backend.rehearse(batch_of(point(1)))
+    backend.rehearse(batch_of(point(1)))
+
+
+def test_a_refused_row_leaves_the_connection_as_it_was(backend: SQLiteBackend, path: Path) -> None:
+    bad = Batch(exemplars=(exemplar(1, trace_id="\ud800"),))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute(
+            "CREATE TRIGGER no AFTER INSERT ON system_metrics WHEN NEW.value = 13 "
+            "BEGIN SELECT RAISE(ROLLBACK, 'no'); END"
+        )
+    for batch in (bad, batch_of(point(1, value=13.0))):
+        for call in (backend.write, backend.rehearse):
+            with pytest.raises(RowRefusedError):
+                call(batch)
+    backend.write(batch_of(point(1, NOW + SECOND)))
+    assert backend.fetch("SELECT count(*) FROM system_metrics") == [(1,)]
