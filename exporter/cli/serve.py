@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
@@ -14,6 +15,7 @@ import typer
 from exporter.cli import logs
 from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
 from exporter.cli.service import Service
+from exporter.cli.status import status_path, write_status
 from exporter.cli.stopping import StopRequest
 from exporter.config import ReceiverSettings, Settings
 from exporter.errors import ExporterError
@@ -24,6 +26,7 @@ __all__ = ["exposure_of", "is_loopback", "report_changes", "serve"]
 _log = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_SECONDS: Final = 60.0
+_PUBLISH_EVERY_SECONDS: Final = 5.0
 _FAILED_START_SECONDS: Final = 5.0
 _COLLECTOR_FILE: Final = Path("otel-config.yaml")
 
@@ -82,7 +85,8 @@ def _run(service: Service, stop: StopRequest, *, config_given: bool) -> int | No
         service.start_storing()
         if not stop.requested:
             _listen(service)
-            report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS)
+            publish = publisher_for(service)
+            report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS, publish)
     except ExporterError:
         service.stop(_FAILED_START_SECONDS)
         raise
@@ -157,21 +161,47 @@ def is_loopback(endpoint: str) -> bool:
 
 
 def report_changes(
-    wait: Callable[[float], bool], stats: Callable[[], Snapshot], interval_seconds: float
+    wait: Callable[[float], bool],
+    stats: Callable[[], Snapshot],
+    interval_seconds: float,
+    publish: Callable[[Snapshot], None] = lambda _: None,
 ) -> None:
-    """Log the counters at every interval in which they changed, until `wait` returns true."""
+    """Log the counters at every interval in which they changed, until `wait` returns true.
+
+    Args:
+        wait: waits for so many seconds; whether to end.
+        stats: the counters now.
+        interval_seconds: between two lines.
+        publish: given the counters more often, and at the end.
+    """
     before = stats()
-    while not wait(interval_seconds):
+    publish(before)
+    line_in_seconds = interval_seconds
+    while not wait(step_seconds := min(_PUBLISH_EVERY_SECONDS, line_in_seconds)):
         now = stats()
-        if now != before:
-            _log.info("%s", now)
-            before = now
+        publish(now)
+        line_in_seconds -= step_seconds
+        if line_in_seconds <= 0:
+            line_in_seconds = interval_seconds
+            if now != before:
+                _log.info("%s", now)
+                before = now
+
+
+def publisher_for(service: Service) -> Callable[[Snapshot], None]:
+    """What makes the counters known to `stats`: nothing without a spool to put them beside."""
+    if service.spool is None:
+        return lambda _: None
+    path = status_path(service.spool.path)
+    return lambda now: write_status(path, now, time.time())
 
 
 def _stop(service: Service, reason: str) -> int | None:
     timeout_seconds = service.settings.exporter.shutdown_timeout_seconds
     _log.info("%s: stopping, at most %g s for what is not yet written", reason, timeout_seconds)
-    if service.stop(timeout_seconds):
+    all_stored = service.stop(timeout_seconds)
+    publisher_for(service)(service.stats())
+    if all_stored:
         _log.info("stopped: %s", str(service.stats()) or "nothing was received")
         return None
     if service.spool is not None:

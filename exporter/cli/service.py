@@ -15,7 +15,7 @@ from exporter.receiver import Receiver
 from exporter.spool import Spool
 from exporter.stats import Snapshot
 
-__all__ = ["Service"]
+__all__ = ["Service", "spool_path"]
 
 _BYTES_IN_MIB: Final = 1024 * 1024
 # In the working folder.
@@ -113,12 +113,17 @@ class Service:
         return self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
 
 
+def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
+    """Where the spool of these settings is, if there is one."""
+    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
+    return settings.spool_path or beside
+
+
 def _spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
     if not settings.spool or settings.backend == "memory":
         return None
-    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
     return Spool(
-        settings.spool_path or beside,
+        spool_path(settings, backend),
         max_bytes=settings.spool_max_size_mib * _BYTES_IN_MIB,
         retry_window_seconds=settings.retry_window_seconds,
     )

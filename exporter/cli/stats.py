@@ -9,12 +9,16 @@ from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
+    backend_for,
     load_settings,
     opened_for_reading,
 )
 from exporter.cli.query import Format, FormatOption
+from exporter.cli.service import spool_path
+from exporter.cli.status import read_status, status_path
+from exporter.errors import ExporterError
 from exporter.query import Reader
-from exporter.render import render_csv, render_sizes, render_sizes_json
+from exporter.render import render_csv, render_receiver, render_sizes, render_sizes_json
 
 __all__ = ["stats"]
 
@@ -25,9 +29,9 @@ def stats(
     db: DbOption = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Show how much is stored: rows, disk space, oldest and newest, table by table.
+    """Show how much is stored, table by table, and what the receiver on this machine counted.
 
-    What a running receiver has not yet written is not in it.
+    Rows that a running receiver has not yet written are among its points_queued.
 
     For example:
 
@@ -36,13 +40,22 @@ def stats(
         openfinops-exporter stats --db /var/lib/metrics.db --format json
     """
     settings = load_settings(config, db=db, backend=backend).exporter
-    with opened_for_reading(settings) as store:
-        sizes = Reader(store).store_sizes()
-        answer = {"backend": settings.backend, "location": store.location, **sizes}
+    receiver = read_status(status_path(spool_path(settings, backend_for(settings))))
+    try:
+        with opened_for_reading(settings) as store:
+            sizes = Reader(store).store_sizes()
+            answer = {"backend": settings.backend, "location": store.location, **sizes}
+    except ExporterError:
+        # Wanted most while the database is away.
+        if receiver is not None and fmt is Format.TABLE:
+            output.print_rich(render_receiver(receiver))
+        raise
     if fmt is Format.JSON:
-        output.print_data(render_sizes_json(answer))
+        output.print_data(render_sizes_json({**answer, "receiver": receiver}))
     elif fmt is Format.CSV:
         output.print_data(render_csv(answer["tables"]))
     else:
         place = Text(f"{answer['backend']} {answer['location']}")
         output.print_rich(place, Text(), render_sizes(sizes))
+        if receiver is not None:
+            output.print_rich(Text(), render_receiver(receiver))

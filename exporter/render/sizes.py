@@ -14,7 +14,7 @@ from rich.text import Text
 from exporter.render.quantities import human, number
 from exporter.render.streams import with_times
 
-__all__ = ["render_counts", "render_sizes", "render_sizes_json"]
+__all__ = ["render_counts", "render_receiver", "render_sizes", "render_sizes_json"]
 
 _NOTHING: Final = "-"
 _ABOUT: Final = "~"
@@ -48,6 +48,21 @@ def render_sizes(sizes: Mapping[str, Any]) -> Table:
     for table in tables:
         shown.add_row(table["table"], *(cell(table) for cell in columns.values()))
     shown.caption = Text(_whole(sizes))
+    return shown
+
+
+def render_receiver(status: Mapping[str, Any]) -> Table:
+    """The counters of a receiver that are not zero, one a line.
+
+    Args:
+        status: its process id, the time of the report in seconds since 1970, and the counters.
+    """
+    shown = _table("RECEIVER", "COUNT")
+    for name, value in status["counters"].items():
+        if value:
+            shown.add_row(name, number(value))
+    at = datetime.fromtimestamp(status["timestamp"], UTC)
+    shown.caption = Text(f"process {status['pid']}, as of {at:%Y-%m-%d %H:%M:%S} UTC")
     return shown
 
 

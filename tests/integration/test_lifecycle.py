@@ -1,10 +1,12 @@
 """How `serve` starts, runs and stops, shown on real processes."""
 
+import json
 import logging
 import queue
 import re
 import signal
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -170,17 +172,18 @@ def assert_started_once(folder: Path) -> None:
         assert program.stop() == 0
 
 
-def test_what_could_not_be_stored_in_time_is_counted(tmp_path: Path) -> None:
-    env = environment(OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS="1")
+@pytest.mark.parametrize("spool", ["on", "off"])
+def test_what_could_not_be_stored_in_time_is_counted(tmp_path: Path, spool: str) -> None:
+    env = environment(OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS="1", OPENFINOPS_SPOOL=spool)
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
         send(program.wait_until_listening(), requests=3)
         with locked(tmp_path / FILE):
-            assert program.stop() == 1
-    line = program.lines[-1]
-    assert re.match(STAMP + "ERROR 30 accepted data points could not be written to sqlite", line)
-    assert str(tmp_path / FILE) in line
-    assert "shutdown_timeout_seconds" in line
-    assert stored(tmp_path) == 0
+            assert program.stop() == (0 if spool == "on" else 1)
+    if spool == "on":
+        assert "30 data points wait in the spool" in program.log
+    else:
+        assert "the spool is off" in program.log
+        assert "30 accepted data points could not be written" in program.log
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -207,7 +210,7 @@ def test_nohup_keeps_it_running_when_the_terminal_goes(tmp_path: Path) -> None:
 def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "127.0.0.1:0", cwd=tmp_path) as first:
         address = first.wait_until_listening()
-        second = run("serve", "--endpoint", address, cwd=tmp_path)
+        second = run("serve", "--endpoint", address, "--db", "other.db", cwd=tmp_path)
         assert first.stop() == 0
     assert second.returncode == 1
     error = second.stderr.splitlines()[-1]
@@ -299,14 +302,41 @@ def test_what_only_this_machine_can_reach(endpoint: str, *, expected: bool) -> N
 
 def test_counters_are_logged_only_when_they_changed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    snapshots = iter(Snapshot(requests=number) for number in (0, 0, 2, 2, 5))
-    waits = iter([False, False, False, False, True])
-    asked: list[float] = []
+    # At 0 s, then every 5 s; lines may come at 10, 20, 30 and 40 s.
+    snapshots = [Snapshot(requests=number) for number in (0, 0, 0, 1, 2, 2, 2, 5, 5)]
+    taken: list[Snapshot] = []
+    published: list[Snapshot] = []
 
     def wait(seconds: float) -> bool:
-        asked.append(seconds)
-        return next(waits)
+        assert seconds == 5.0
+        return len(taken) == len(snapshots)
 
-    report_changes(wait, lambda: next(snapshots), 60.0)
+    def stats() -> Snapshot:
+        taken.append(snapshots[len(taken)])
+        return taken[-1]
+
+    report_changes(wait, stats, 10.0, published.append)
     assert caplog.messages == ["requests=2", "requests=5"]
-    assert asked == [60.0] * 5
+    assert published == snapshots
+
+
+def test_stats_shows_the_counters_of_a_receiver_that_cannot_reach_its_database(
+    tmp_path: Path,
+) -> None:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
+        with grpc.insecure_channel(program.wait_until_listening()) as channel:
+            export(channel, 10**18)
+        status = tmp_path / f"{FILE}.spool.status.json"
+        until = time.monotonic() + 30
+        while '"requests": 1' not in status.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        shown = run("stats", cwd=tmp_path).stdout
+        assert "points_queued" in shown
+        answer = json.loads(run("stats", "--format", "json", cwd=tmp_path).stdout)
+        assert answer["receiver"]["pid"] == program.pid
+        assert answer["receiver"]["counters"]["points_accepted"] == POINTS
+        assert program.stop() == 0
+    answer = json.loads(run("stats", "--format", "json", cwd=tmp_path).stdout)
+    assert answer["receiver"]["counters"]["points_stored"] == POINTS
+    assert stat.S_IMODE(status.stat().st_mode) == 0o600
