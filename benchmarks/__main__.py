@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batch, decode, intern, sqlite
+from benchmarks import batch, decode, intern, postgresql, queries, sqlite
 from benchmarks.measure import Result
+from benchmarks.options import Options
 
-STAGES = {"decode": decode.run, "intern": intern.run, "batch": batch.run, "sqlite": sqlite.run}
+STAGES: dict[str, Callable[[Options], list[Result]]] = {
+    "decode": lambda _: decode.run(),
+    "intern": lambda _: intern.run(),
+    "batch": lambda _: batch.run(),
+    "sqlite": lambda _: sqlite.run(),
+    "postgresql": postgresql.run,
+    "queries": queries.run,
+}
 
 
 def main() -> None:
@@ -24,13 +33,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--pg-dsn", help="measure on this PostgreSQL server; default: start one")
+    parser.add_argument("--timescaledb-dsn", help="measure on this TimescaleDB server too")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=Options().rows,
+        help="of queries, in 10,000s; default: %(default)s",
+    )
     arguments = parser.parse_args()
+    options = Options(arguments.pg_dsn, arguments.timescaledb_dsn, arguments.rows)
     results: list[Result] = []
     for stage in arguments.stages or STAGES:
-        results += STAGES[stage]()
+        results += STAGES[stage](options)
     console = Console()
     # In a pipe as wide as it has to be.
-    Console(width=None if console.is_terminal else 120).print(_table(results))
+    Console(width=None if console.is_terminal else 140).print(_table(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(_document(results), indent=1), encoding="utf-8")
 

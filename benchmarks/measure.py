@@ -11,11 +11,11 @@ __all__ = ["Result", "side_by_side"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One comparison: points a second of ours and of the baseline, in the same run.
+    """One comparison: speed of ours and of the baseline, in the same run.
 
     Attributes:
         name: what was measured.
-        points: how many data points one round handled.
+        points: how many data points one round handled, or rows an answer had.
         seconds: the best round of ours.
         baseline: what it is compared with.
         baseline_seconds: the best round of that, for the same points.

@@ -6,31 +6,24 @@ tuples that are ready beforehand, in transactions of the same size.
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import grpc
-
 from benchmarks.measure import Result
+from benchmarks.prepared import batches_of
+from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, requests
 from exporter.backends import open_backend
-from exporter.batch import Batcher
-from exporter.intern import SeriesCache
 from exporter.model import Batch
-from exporter.pipeline import Pipeline
-from exporter.receiver import Receiver
-from exporter.wire import decode
 
 __all__ = ["run"]
 
 _REQUESTS = 600
 _SENDERS = 4
 _BATCH_SIZE = 20_000
-_IN_FLIGHT = 8
-_EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _ROUNDS = 3
 
 Rows = list[tuple[int, int, float, int]]
@@ -39,8 +32,7 @@ Rows = list[tuple[int, int, float, int]]
 def run() -> list[Result]:
     """The write alone, and from a client in another process to committed rows."""
     sent = requests(SHAPES[0], _REQUESTS, series_sets=_SENDERS)
-    series = SeriesCache()
-    batches = [decode(data, series).batch for data in sent]
+    batches = batches_of(sent, _BATCH_SIZE)
     points = sum(batch.entries for batch in batches)
     best = {"bare": float("inf"), "write": float("inf"), "whole": float("inf")}
     for _ in range(_ROUNDS):
@@ -54,22 +46,11 @@ def run() -> list[Result]:
     ]
 
 
-def _merged(batches: list[Batch]) -> list[Batch]:
-    batcher = Batcher(batch_size=_BATCH_SIZE, batch_interval_seconds=60.0)
-    merged = []
-    for batch in batches:
-        batcher.add(batch, 0.0)
-        if batcher.due_in_seconds(0.0) == 0.0 and (drained := batcher.drain()):
-            merged.append(drained)
-    rest = batcher.drain()
-    return [*merged, rest] if rest else merged
-
-
-def _bare(path: Path, batches: list[Batch]) -> float:
+def _bare(path: Path, batches: Sequence[Batch]) -> float:
     backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
     backend.start()
     backend.close()
-    groups = [_rows(batch) for batch in _merged(batches)]
+    groups = [_rows(batch) for batch in batches]
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = FULL")
     began = time.perf_counter()
@@ -94,53 +75,22 @@ def _rows(batch: Batch) -> Rows:
     return sorted(zip(*columns, strict=True))
 
 
-def _write(path: Path, batches: list[Batch]) -> float:
+def _write(path: Path, batches: Sequence[Batch]) -> float:
     backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
-    merged = _merged(batches)
     backend.start()
     began = time.perf_counter()
-    stored = sum(backend.write(batch).stored for batch in merged)
+    stored = sum(backend.write(batch).stored for batch in batches)
     seconds = time.perf_counter() - began
     backend.close()
-    assert stored == sum(batch.entries for batch in merged) == _count(path)
+    assert stored == sum(batch.entries for batch in batches) == _count(path)
     return seconds
 
 
 def _whole_way(path: Path, sent: list[bytes], points: int) -> float:
-    pipeline = Pipeline(
-        open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0), batch_size=_BATCH_SIZE
-    )
-    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0")
-    pipeline.start()
-    address = receiver.start()
-    spawn = multiprocessing.get_context("spawn")
-    ready, go = spawn.Event(), spawn.Event()
-    client = spawn.Process(target=_send_all, args=(address, sent, ready, go))
-    client.start()
-    ready.wait()
-    began = time.perf_counter()
-    go.set()
-    client.join()
-    assert pipeline.flush(60.0)
-    seconds = time.perf_counter() - began
-    receiver.shutdown()
-    assert pipeline.shutdown()
-    assert client.exitcode == 0
+    backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
+    seconds = seconds_to_store(backend, sent, points=points, batch_size=_BATCH_SIZE)
     assert _count(path) == points
     return seconds
-
-
-def _send_all(address: str, sent: list[bytes], ready: object, go: object) -> None:
-    with grpc.insecure_channel(address) as channel:
-        export = channel.unary_unary(_EXPORT)
-        grpc.channel_ready_future(channel).result(10)
-        ready.set()  # type: ignore[attr-defined]
-        go.wait()  # type: ignore[attr-defined]
-        waiting = [export.future(data) for data in sent[:_IN_FLIGHT]]
-        for at in range(len(sent)):
-            assert waiting[at].result() == b""
-            if at + _IN_FLIGHT < len(sent):
-                waiting.append(export.future(sent[at + _IN_FLIGHT]))
 
 
 def _count(path: Path) -> int:

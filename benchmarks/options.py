@@ -1,0 +1,23 @@
+"""What the command line decides for every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which servers, and how much.
+
+    Attributes:
+        pg_dsn: connection string of a PostgreSQL server to measure on; None starts one.
+        timescaledb_dsn: likewise of a TimescaleDB server; None leaves TimescaleDB out, because
+            the engine of the tests says nothing about speed.
+        rows: how many rows the stage `queries` asks about.
+    """
+
+    pg_dsn: str | None = None
+    timescaledb_dsn: str | None = None
+    rows: int = 4_000_000

@@ -1,0 +1,127 @@
+"""PostgreSQL and TimescaleDB: from gRPC to committed rows, against a bare binary COPY.
+
+The baselines copy the same rows, sorted and made ready beforehand, into the tables of the same
+migrations with the same indexes: once in transactions of `_BATCH_SIZE` rows, as the pipeline cuts
+them, and once everything sorted in one COPY, which meets each page of an index once and is what no
+receiver can do. Every commit is durable.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.measure import Result
+from benchmarks.options import Options
+from benchmarks.prepared import batches_of
+from benchmarks.servers import Databases, postgresql_databases, session, started
+from benchmarks.whole_way import seconds_to_store
+from benchmarks.workload import SHAPES, requests
+from exporter.backends.postgresql.copying import binary_groups
+from exporter.model import Batch, Points
+
+__all__ = ["run"]
+
+_REQUESTS: Final = 2_000
+_SENDERS: Final = 4
+_BATCH_SIZE: Final = 20_000
+_ROUNDS: Final = 3
+_COPY: Final = """
+    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
+    FROM STDIN (FORMAT binary)"""
+_COPY_BUFFER_BYTES: Final = 1 << 18
+_SUMS: Final = """
+    SELECT count(*), sum(value), count(DISTINCT series_id) FROM system_metrics
+    WHERE "timestamp" >= to_timestamp(%s)"""
+
+
+def run(options: Options) -> list[Result]:
+    """Two results for PostgreSQL, four more for TimescaleDB where a server is named."""
+    work = _Work.prepare()
+    with postgresql_databases(options.pg_dsn) as databases:
+        results = work.measure(POSTGRESQL, databases)
+    if options.timescaledb_dsn is not None:
+        with postgresql_databases(options.timescaledb_dsn) as databases:
+            results += [result for kind in TIMESCALEDB for result in work.measure(kind, databases)]
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The requests, and the same points as batches for a COPY.
+
+    The first request of each sender is stored before the clock runs: senders are steady, and a
+    COPY registers no series.
+    """
+
+    first: Sequence[bytes]
+    sent: Sequence[bytes]
+    batches: Sequence[Batch]
+    points: Points
+
+    @classmethod
+    def prepare(cls) -> _Work:
+        every = requests(SHAPES[0], _SENDERS + _REQUESTS, series_sets=_SENDERS)
+        first, sent = every[:_SENDERS], every[_SENDERS:]
+        batches = batches_of(sent, _BATCH_SIZE)
+        return cls(first, sent, batches, Points.concatenate(batch.points for batch in batches))
+
+    def measure(self, kind: Kind, databases: Databases) -> list[Result]:
+        ways = (self._whole_way, self._copy_batches, self._copy_at_once)
+        best = [math.inf] * len(ways)
+        for _ in range(_ROUNDS):
+            for at, way in enumerate(ways):
+                best[at] = min(best[at], self._in_fresh(databases, kind, way))
+        name, count = f"gRPC to {kind.name}", len(self.points)
+        whole, in_batches, at_once = best
+        return [
+            Result(name, count, whole, "COPY, same batches", in_batches, kind.whole_way_target),
+            Result(name, count, whole, "COPY, all at once", at_once, 0.0),
+        ]
+
+    def _in_fresh(
+        self, databases: Databases, kind: Kind, way: Callable[[str, Kind], float]
+    ) -> float:
+        with databases.fresh() as dsn:
+            seconds = way(dsn, kind)
+            self._require_all(dsn)
+        return seconds
+
+    def _whole_way(self, dsn: str, kind: Kind) -> float:
+        count = len(self.points)
+        return seconds_to_store(
+            kind.open(dsn), self.sent, points=count, batch_size=_BATCH_SIZE, first=self.first
+        )
+
+    def _copy_batches(self, dsn: str, kind: Kind) -> float:
+        return self._copy(dsn, kind, [batch.points for batch in self.batches])
+
+    def _copy_at_once(self, dsn: str, kind: Kind) -> float:
+        return self._copy(dsn, kind, [self.points])
+
+    def _copy(self, dsn: str, kind: Kind, parts: Sequence[Points]) -> float:
+        with started(kind.open(dsn)) as backend:  # makes the tables, and room for the day
+            for batch in batches_of(self.first, _BATCH_SIZE):
+                backend.write(batch)
+        streams = [stream for points in parts for stream in binary_groups(points)]
+        with session(dsn) as cursor:
+            cursor.execute(kind.copy_settings)
+            began = time.perf_counter()
+            for stream in streams:
+                cursor.copy_expert(_COPY, io.BytesIO(stream), _COPY_BUFFER_BYTES)
+            return time.perf_counter() - began
+
+    def _require_all(self, dsn: str) -> None:
+        with session(dsn) as cursor:
+            cursor.execute(_SUMS, (int(self.points.time_unix_nano.min()) / 1e9,))
+            [(rows, total, series)] = cursor.fetchall()
+        assert rows == len(self.points)
+        assert math.isclose(total, self.points.value.sum(), rel_tol=1e-9)
+        assert series == len(np.unique(self.points.series_id))

@@ -1,0 +1,25 @@
+"""Requests decoded and merged beforehand, in batches as the pipeline cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from exporter.batch import Batcher
+from exporter.intern import SeriesCache
+from exporter.model import Batch
+from exporter.wire import decode
+
+__all__ = ["batches_of"]
+
+
+def batches_of(sent: Iterable[bytes], batch_size: int) -> Sequence[Batch]:
+    """Everything in the requests, in batches of `batch_size` points or a request's points more."""
+    series = SeriesCache()
+    batcher = Batcher(batch_size=batch_size, batch_interval_seconds=60.0)
+    batches = []
+    for data in sent:
+        batcher.add(decode(data, series).batch, 0.0)
+        if batcher.due_in_seconds(0.0) == 0.0 and (due := batcher.drain()):
+            batches.append(due)
+    rest = batcher.drain()
+    return [*batches, rest] if rest else batches

@@ -1,0 +1,132 @@
+"""Reading: what `exporter.query` takes for three questions, against plain tables.
+
+The plain tables have the same rows, one with a btree on (series_id, timestamp) and one with a btree
+on (timestamp, series_id), built when all rows were in, which is when it is smallest. Both sides go
+through a driver to the same process, ours to dicts and the plain ones to tuples. Everything is
+vacuumed and analyzed as autovacuum would have done it.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+import psycopg2
+
+from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.measure import Result
+from benchmarks.options import Options
+from benchmarks.questions import QUESTIONS, Question
+from benchmarks.servers import postgresql_databases, session, started
+from benchmarks.stored import END_UNIX_NANO, batches
+from exporter.backends.base import Backend
+from exporter.backends.postgresql.copying import binary_groups
+from exporter.query import Reader
+
+__all__ = ["run"]
+
+_Cursor = psycopg2.extensions.cursor
+
+_ROUNDS: Final = 15
+_TARGET: Final = 0.5
+_PLAIN: Final = {
+    "plain_by_series": '(series_id, "timestamp")',
+    "plain_by_time": '("timestamp", series_id)',
+}
+_CREATE: Final = """
+    CREATE TABLE {table} (
+        "timestamp" timestamptz NOT NULL, series_id bigint NOT NULL, value double precision,
+        start_timestamp timestamptz
+    )"""
+_COPY: Final = "COPY {table} FROM STDIN (FORMAT binary)"
+_PARTITIONS: Final = """
+    SELECT inhrelid::regclass::text FROM pg_inherits
+    WHERE inhparent = 'system_metrics'::regclass ORDER BY 1"""
+# What the policy would have done by now: every chunk but the newest.
+_COMPRESS: Final = """
+    SELECT compress_chunk(chunk)
+    FROM show_chunks('system_metrics', older_than => to_timestamp(%s)) AS chunk"""
+
+# Or they would compress the same chunks at the same time, which ends in an error.
+_STOP_JOBS: Final = """
+    SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs
+    WHERE hypertable_name IS NOT NULL"""
+
+
+def run(options: Options) -> list[Result]:
+    """Three results for PostgreSQL, and six for TimescaleDB where a server is named."""
+    results = _measure(POSTGRESQL, options.pg_dsn, options.rows)
+    if options.timescaledb_dsn is not None:
+        for kind in TIMESCALEDB:
+            results += _measure(kind, options.timescaledb_dsn, options.rows)
+    return results
+
+
+def _measure(kind: Kind, server: str | None, rows: int) -> list[Result]:
+    with (
+        postgresql_databases(server) as databases,
+        databases.fresh() as dsn,
+        started(kind.open(dsn)) as backend,
+        session(dsn) as cursor,
+    ):
+        if kind.is_compressed:
+            cursor.execute(_STOP_JOBS)
+        _load(backend, cursor, rows)
+        if kind.is_compressed:
+            cursor.execute(_COMPRESS, (END_UNIX_NANO // 1_000_000_000 - 86_400,))
+        _vacuum(cursor)
+        return [_compare(kind.name, question, backend, cursor) for question in QUESTIONS]
+
+
+def _load(backend: Backend, cursor: _Cursor, rows: int) -> None:
+    for table in _PLAIN:
+        cursor.execute(_CREATE.format(table=table))
+    stored = 0
+    for batch in batches(rows):
+        stored += backend.write(batch).stored
+        for table in _PLAIN:
+            for stream in binary_groups(batch.points):
+                cursor.copy_expert(_COPY.format(table=table), io.BytesIO(stream))
+    for table, columns in _PLAIN.items():
+        cursor.execute(f"CREATE INDEX ON {table} {columns}")
+    assert stored == rows
+
+
+def _vacuum(cursor: _Cursor) -> None:
+    # The parent of partitions is left out: autovacuum never comes to it either.
+    cursor.execute(_PARTITIONS)
+    for table in [*(name for (name,) in cursor.fetchall()), *_PLAIN, "metric_series"]:
+        cursor.execute(f"VACUUM ANALYZE {table}")
+
+
+def _compare(name: str, question: Question, backend: Backend, cursor: _Cursor) -> Result:
+    reader = Reader(backend)
+
+    def plain(table: str) -> Callable[[], list[tuple[object, ...]]]:
+        def ask() -> list[tuple[object, ...]]:
+            cursor.execute(question.plain.format(table=table), question.parameters)
+            return cursor.fetchall()
+
+        return ask
+
+    answer = sorted(map(question.rows, question.ask(reader)))
+    for table in _PLAIN:
+        assert answer == sorted(plain(table)())
+    ours, *others = _medians([lambda: question.ask(reader), *map(plain, _PLAIN)])
+    better = min(range(len(others)), key=others.__getitem__)
+    label = f"{name}: {question.name}"
+    return Result(label, len(answer), ours, list(_PLAIN)[better], others[better], _TARGET)
+
+
+def _medians(asks: list[Callable[[], object]]) -> list[float]:
+    """Median seconds of each, taken in turns."""
+    taken: list[list[float]] = [[] for _ in asks]
+    for _ in range(_ROUNDS):
+        for times, ask in zip(taken, asks, strict=True):
+            began = time.perf_counter()
+            ask()
+            times.append(time.perf_counter() - began)
+    return [statistics.median(times) for times in taken]

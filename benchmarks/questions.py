@@ -1,0 +1,109 @@
+"""Three questions, each put through `exporter.query` and in plain SQL to a plain table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from benchmarks.stored import END_UNIX_NANO
+from exporter.query import Reader
+
+__all__ = ["QUESTIONS", "Question"]
+
+_Row = tuple[Any, ...]
+_END: Final = END_UNIX_NANO // 1_000_000_000
+_DAY: Final = 86_400
+_METRIC: Final = "metric.42"
+_NODE: Final = "node-7"
+_CLUSTER: Final = "cluster-3"
+_NEWEST: Final = 1_000
+_EVERYTHING: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question.
+
+    Attributes:
+        name: for the table of results.
+        ask: puts it to a reader.
+        rows: the answer of the reader as rows that compare with those of `plain`, in any order.
+        plain: the same in SQL, with the table's name as {table}.
+        parameters: what is bound in it.
+    """
+
+    name: str
+    ask: Callable[[Reader], Sequence[dict[str, Any]]]
+    rows: Callable[[dict[str, Any]], _Row]
+    plain: str
+    parameters: tuple[object, ...]
+
+
+def _one_series(reader: Reader) -> Sequence[dict[str, Any]]:
+    return reader.query_historical_metrics(
+        _END - 7 * _DAY, _END, metric_name=_METRIC, node_id=_NODE, limit=_EVERYTHING
+    )
+
+
+def _ten_series(reader: Reader) -> Sequence[dict[str, Any]]:
+    return reader.aggregate(
+        _METRIC,
+        aggregation="avg",
+        start_time=_END - _DAY,
+        end_time=_END,
+        bucket_seconds=300,
+        group_by=["node_id"],
+    )
+
+
+def _newest(reader: Reader) -> Sequence[dict[str, Any]]:
+    return reader.query_historical_metrics(cluster_id=_CLUSTER, limit=_NEWEST)
+
+
+def _point(row: dict[str, Any]) -> _Row:
+    return row["timestamp"], row["node_id"], row["value"]
+
+
+QUESTIONS: Final = (
+    Question(
+        "one series, 7 days",
+        _one_series,
+        _point,
+        """
+        SELECT extract(epoch FROM m."timestamp")::float8, s.node_id, m.value
+        FROM {table} AS m JOIN metric_series AS s USING (series_id)
+        WHERE s.metric_name = %s AND s.node_id = %s
+            AND m."timestamp" >= to_timestamp(%s) AND m."timestamp" < to_timestamp(%s)
+        ORDER BY m."timestamp" DESC""",
+        (_METRIC, _NODE, _END - 7 * _DAY, _END),
+    ),
+    Question(
+        "ten series, 5-minute buckets, 24 h",
+        _ten_series,
+        lambda row: (row["timestamp"], row["node_id"], round(row["value"], 6)),
+        """
+        SELECT extract(epoch FROM bucket)::float8, node_id, round(value::numeric, 6)::float8
+        FROM (
+            SELECT date_bin('5 minutes', m."timestamp", 'epoch') AS bucket, s.node_id,
+                avg(m.value) AS value
+            FROM {table} AS m JOIN metric_series AS s USING (series_id)
+            WHERE s.metric_name = %s
+                AND m."timestamp" >= to_timestamp(%s) AND m."timestamp" < to_timestamp(%s)
+            GROUP BY 1, 2
+        ) AS buckets
+        ORDER BY bucket DESC, node_id""",
+        (_METRIC, _END - _DAY, _END),
+    ),
+    Question(
+        "newest 1,000 of a cluster",
+        _newest,
+        _point,
+        """
+        SELECT extract(epoch FROM m."timestamp")::float8, s.node_id, m.value
+        FROM {table} AS m JOIN metric_series AS s USING (series_id)
+        WHERE s.cluster_id = %s
+        ORDER BY m."timestamp" DESC, m.series_id DESC LIMIT %s""",
+        (_CLUSTER, _NEWEST),
+    ),
+)

@@ -1,0 +1,76 @@
+"""From a client in another process, over gRPC, to committed rows; for any backend."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from multiprocessing.synchronize import Event
+from typing import Final
+
+import grpc
+
+from exporter.backends.base import Backend
+from exporter.pipeline import Pipeline
+from exporter.receiver import Receiver
+
+__all__ = ["seconds_to_store"]
+
+_IN_FLIGHT: Final = 8
+_PATIENCE_SECONDS: Final = 120.0
+_EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+
+def seconds_to_store(
+    backend: Backend,
+    sent: Sequence[bytes],
+    *,
+    points: int,
+    batch_size: int,
+    first: Sequence[bytes] = (),
+) -> float:
+    """Seconds from the first request to the last commit; the backend is started and closed.
+
+    Args:
+        backend: where the rows go.
+        sent: serialized requests, all of which have to be accepted.
+        points: how many data points they hold; so many may wait for the backend.
+        batch_size: data points that make a batch due.
+        first: requests that are stored before the clock runs; their points come on top.
+    """
+    pipeline = Pipeline(backend, batch_size=batch_size, max_queued_entries=points)
+    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0")
+    pipeline.start()
+    for data in first:
+        pipeline.submit(data)
+    assert pipeline.flush(_PATIENCE_SECONDS)
+    before = pipeline.stats().points_stored
+    address = receiver.start()
+    spawn = multiprocessing.get_context("spawn")
+    ready, go = spawn.Event(), spawn.Event()
+    client = spawn.Process(target=_send_all, args=(address, sent, ready, go))
+    client.start()
+    assert ready.wait(_PATIENCE_SECONDS)
+    began = time.perf_counter()
+    go.set()
+    client.join()
+    assert pipeline.flush(_PATIENCE_SECONDS)
+    seconds = time.perf_counter() - began
+    receiver.shutdown()
+    assert pipeline.shutdown()
+    assert client.exitcode == 0
+    assert pipeline.stats().points_stored == before + points
+    return seconds
+
+
+def _send_all(address: str, sent: Sequence[bytes], ready: Event, go: Event) -> None:
+    with grpc.insecure_channel(address) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_EXPORT)
+        grpc.channel_ready_future(channel).result(10)
+        ready.set()
+        go.wait()
+        waiting = [export.future(data) for data in sent[:_IN_FLIGHT]]
+        for at in range(len(sent)):
+            assert waiting[at].result() == b""
+            if at + _IN_FLIGHT < len(sent):
+                waiting.append(export.future(sent[at + _IN_FLIGHT]))
