@@ -34,15 +34,21 @@ def run() -> list[Result]:
     sent = requests(SHAPES[0], _REQUESTS, series_sets=_SENDERS)
     batches = batches_of(sent, _BATCH_SIZE)
     points = sum(batch.entries for batch in batches)
-    best = {"bare": float("inf"), "write": float("inf"), "whole": float("inf")}
+    best = dict.fromkeys(("bare", "write", "whole", "durable"), float("inf"))
     for _ in range(_ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             best["bare"] = min(best["bare"], _bare(Path(folder) / "bare.db", batches))
             best["write"] = min(best["write"], _write(Path(folder) / "write.db", batches))
-            best["whole"] = min(best["whole"], _whole_way(Path(folder) / "whole.db", sent, points))
+            best["whole"] = min(best["whole"], _whole_way(Path(folder), sent, points, None))
+            spool = Path(folder) / "requests.spool"
+            best["durable"] = min(best["durable"], _whole_way(Path(folder), sent, points, spool))
     return [
         Result("SQLite write", points, best["write"], "executemany", best["bare"], 0.8),
-        Result("gRPC to SQLite", points, best["whole"], "executemany", best["bare"], 0.7),
+        Result(
+            "gRPC to SQLite, spool off", points, best["whole"], "executemany", best["bare"], 0.7
+        ),
+        Result("gRPC to SQLite", points, best["durable"], "executemany", best["bare"], 0.7),
+        Result("gRPC to SQLite", points, best["durable"], "spool off", best["whole"], 0.75),
     ]
 
 
@@ -86,9 +92,10 @@ def _write(path: Path, batches: Sequence[Batch]) -> float:
     return seconds
 
 
-def _whole_way(path: Path, sent: list[bytes], points: int) -> float:
+def _whole_way(folder: Path, sent: list[bytes], points: int, spool: Path | None) -> float:
+    path = folder / f"whole-{'off' if spool is None else 'on'}.db"
     backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
-    seconds = seconds_to_store(backend, sent, points=points, batch_size=_BATCH_SIZE)
+    seconds = seconds_to_store(backend, sent, points=points, batch_size=_BATCH_SIZE, spool=spool)
     assert _count(path) == points
     return seconds
 

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -13,10 +14,15 @@ import grpc
 from exporter.backends.base import Backend
 from exporter.pipeline import Pipeline
 from exporter.receiver import Receiver
+from exporter.spool import Spool
 
 __all__ = ["seconds_to_store"]
 
 _IN_FLIGHT: Final = 8
+# As `serve` has them.
+_WORKERS: Final = 8
+_WORKERS_WITHOUT_SPOOL: Final = 2
+_SPOOL_BYTES: Final = 1 << 32
 _PATIENCE_SECONDS: Final = 120.0
 _EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -28,6 +34,7 @@ def seconds_to_store(
     points: int,
     batch_size: int,
     first: Sequence[bytes] = (),
+    spool: Path | None = None,
 ) -> float:
     """Seconds from the first request to the last commit; the backend is started and closed.
 
@@ -37,9 +44,13 @@ def seconds_to_store(
         points: how many data points they hold; so many may wait for the backend.
         batch_size: data points that make a batch due.
         first: requests that are stored before the clock runs; their points come on top.
+        spool: the file that requests are synced to before they are acknowledged; None to
+            acknowledge what is in memory only.
     """
-    pipeline = Pipeline(backend, batch_size=batch_size, max_queued_entries=points)
-    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0")
+    durable = spool and Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
+    pipeline = Pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
+    workers = _WORKERS if durable else _WORKERS_WITHOUT_SPOOL
+    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)
     pipeline.start()
     for data in first:
         pipeline.submit(data)

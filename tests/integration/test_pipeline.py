@@ -309,7 +309,7 @@ def test_the_same_bytes_again_are_answered_the_same_and_stored_once(
 
 
 def test_what_was_acknowledged_waits_in_the_spool_for_the_next_start(path: Path) -> None:
-    crashed = pipeline_to(path, spooled=True, batch_interval_seconds=3600.0)
+    crashed = pipeline_to(path, spooled=True, batch_size=1000, batch_interval_seconds=3600.0)
     crashed.start()
     for at in range(20):
         crashed.submit(request(5, first_time=NOW + at * 10**9))
@@ -442,6 +442,28 @@ def test_too_little_memory_turns_senders_away_only_while_something_waits(path: P
     pipeline.submit(request(1, series=2))
     assert pipeline.shutdown()
     assert stored(path) == 2
+
+
+def test_a_clock_that_jumps_loses_and_doubles_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offset_nano = 0
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + offset_nano)
+    pipeline = pipeline_to(path, spooled=True, batch_size=50, batch_interval_seconds=0.05)
+    pipeline.start()
+    day = 86_400 * 10**9
+    sent = []
+    for at in range(60):
+        offset_nano = (0, -400 * day, 3 * day, -1, 7_200 * 10**9)[at % 5]
+        sent.append(request(5, series=at % 3, first_time=NOW + at * 10**9))
+        pipeline.submit(sent[-1])
+        pipeline.submit(sent[at // 2])  # a second attempt
+    assert pipeline.flush()
+    assert pipeline.stats().points_accepted == 300
+    assert pipeline.shutdown()
+    assert stored(path) == 300
+    assert balanced(pipeline)
 
 
 def test_many_threads_share_the_syncs_of_a_spool(path: Path) -> None:
