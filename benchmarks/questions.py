@@ -1,8 +1,12 @@
-"""Three questions, each put through `exporter.query` and in plain SQL to a plain table."""
+"""Three questions, each put through `exporter.query` and in plain SQL to a plain table.
+
+Both sides fetch the same values and end in the same dicts. The plain side knows the definitions of
+all series beforehand, and its rows share what is the same in all rows of a series.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,15 +32,15 @@ class Question:
     Attributes:
         name: for the table of results.
         ask: puts it to a reader.
-        rows: the answer of the reader as rows that compare with those of `plain`, in any order.
         plain: the same in SQL, with the table's name as {table}.
+        row: a row of that as the reader answers it, with the definitions by series_id.
         parameters: what is bound in it.
     """
 
     name: str
     ask: Callable[[Reader], Sequence[dict[str, Any]]]
-    rows: Callable[[dict[str, Any]], _Row]
     plain: str
+    row: Callable[[_Row, Mapping[int, dict[str, Any]]], dict[str, Any]]
     parameters: tuple[object, ...]
 
 
@@ -61,29 +65,49 @@ def _newest(reader: Reader) -> Sequence[dict[str, Any]]:
     return reader.query_historical_metrics(cluster_id=_CLUSTER, limit=_NEWEST)
 
 
-def _point(row: dict[str, Any]) -> _Row:
-    return row["timestamp"], row["node_id"], row["value"]
+def _point(row: _Row, definitions: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    seconds, series_id, start, value = row
+    return {
+        **definitions[series_id],
+        "timestamp": seconds,
+        "start_timestamp": start,
+        "value": value,
+    }
+
+
+def _bucket(row: _Row, _: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    seconds, node_id, value = row
+    return {
+        "timestamp": seconds,
+        "metric_name": _METRIC,
+        "metric_type": "gauge",
+        "aggregation": "avg",
+        "value": value,
+        "unit": "1",
+        "node_id": node_id,
+        "attributes": {},
+    }
 
 
 QUESTIONS: Final = (
     Question(
         "one series, 7 days",
         _one_series,
-        _point,
         """
-        SELECT extract(epoch FROM m."timestamp")::float8, s.node_id, m.value
+        SELECT date_part('epoch', m."timestamp"), m.series_id,
+            date_part('epoch', m.start_timestamp), m.value
         FROM {table} AS m JOIN metric_series AS s USING (series_id)
         WHERE s.metric_name = %s AND s.node_id = %s
             AND m."timestamp" >= to_timestamp(%s) AND m."timestamp" < to_timestamp(%s)
         ORDER BY m."timestamp" DESC""",
+        _point,
         (_METRIC, _NODE, _END - 7 * _DAY, _END),
     ),
     Question(
         "ten series, 5-minute buckets, 24 h",
         _ten_series,
-        lambda row: (row["timestamp"], row["node_id"], round(row["value"], 6)),
         """
-        SELECT extract(epoch FROM bucket)::float8, node_id, round(value::numeric, 6)::float8
+        SELECT date_part('epoch', bucket), node_id, value
         FROM (
             SELECT date_bin('5 minutes', m."timestamp", 'epoch') AS bucket, s.node_id,
                 avg(m.value) AS value
@@ -93,17 +117,19 @@ QUESTIONS: Final = (
             GROUP BY 1, 2
         ) AS buckets
         ORDER BY bucket DESC, node_id""",
+        _bucket,
         (_METRIC, _END - _DAY, _END),
     ),
     Question(
         "newest 1,000 of a cluster",
         _newest,
-        _point,
         """
-        SELECT extract(epoch FROM m."timestamp")::float8, s.node_id, m.value
+        SELECT date_part('epoch', m."timestamp"), m.series_id,
+            date_part('epoch', m.start_timestamp), m.value
         FROM {table} AS m JOIN metric_series AS s USING (series_id)
         WHERE s.cluster_id = %s
         ORDER BY m."timestamp" DESC, m.series_id DESC LIMIT %s""",
+        _point,
         (_CLUSTER, _NEWEST),
     ),
 )

@@ -19,6 +19,7 @@ __all__ = [
     "QueryError",
     "QueueFullError",
     "ReceiverError",
+    "RecordRefusedError",
     "RetryableError",
     "RowRefusedError",
     "ShuttingDownError",
@@ -47,6 +48,10 @@ class DecodeError(PermanentError):
 
 class ConfigError(PermanentError):
     """The configuration is wrong; the message names the file, the key and what is allowed."""
+
+
+class RecordRefusedError(PermanentError):
+    """What a program gave cannot be stored as it is; the message says what is wrong with it."""
 
 
 class QueryError(PermanentError):

@@ -32,6 +32,7 @@ __all__ = [
     "SeriesRefusedError",
     "WrittenMetric",
     "identity_key",
+    "locate",
 ]
 
 CLUSTER_ID_ATTRIBUTES: Final = (
@@ -49,6 +50,8 @@ NODE_ID_ATTRIBUTES: Final = (
 )
 _NOWHERE: Final = "default"
 _SIGN_BIT: Final = 1 << 63
+# An ordinary entry takes less than this in all.
+_BYTES_OF_AN_ENTRY: Final = 1024
 
 
 # A serialized message, in as many pieces as it was written in.
@@ -79,6 +82,7 @@ class ResourceEntry:
         "attempts",
         "attributes",
         "json",
+        "large_entries",
         "refusal",
         "schema_url",
         "scopes",
@@ -95,6 +99,8 @@ class ResourceEntry:
         self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
         self.attempts: OrderedDict[int, Any] = OrderedDict()
         self.template_points = 0
+        # What large texts below this resource, and its own, count for besides one entry each.
+        self.large_entries = 0
 
 
 class ScopeEntry:
@@ -120,15 +126,21 @@ class MetricEntry:
     why no point of this metric can be stored, None where they can.
     """
 
-    __slots__ = ("identity", "key", "refusal", "scope", "series_ids")
+    __slots__ = ("key", "refusal", "scope", "series_ids")
 
     def __init__(self, scope: ScopeEntry, key: MetricKey, refusal: str | None) -> None:
         self.scope = scope
         self.key = key
         self.refusal = refusal
         self.series_ids: dict[bytes, int] = {}
-        # All of the identity but the attributes, which come last.
-        self.identity = identity_key(key, scope.resource.json, scope.json)
+
+    def identity(self, attributes: str) -> bytes:
+        """The identity of the series of this metric with these attributes.
+
+        Made anew for each series, and kept nowhere: it holds the whole resource, of which one
+        request can name a thousand metrics.
+        """
+        return identity_key(self.key, self.scope.resource.json, self.scope.json, attributes)
 
 
 def identity_key(key: MetricKey, resource: str, scope: str, *attributes: str) -> bytes:
@@ -166,12 +178,13 @@ class SeriesRefusedError(Exception):
 class Registration:
     """What one request adds to the cache, so that it can be taken back as a whole."""
 
-    __slots__ = ("added", "known_before", "new_series")
+    __slots__ = ("added", "known_before", "large", "new_series")
 
     def __init__(self) -> None:
         self.new_series: list[Series] = []
         self.added: list[tuple[MutableMapping[Any, Any], Any]] = []
         self.known_before: list[tuple[int, int | None]] = []
+        self.large: list[tuple[ResourceEntry, int]] = []
 
 
 class SeriesCache:
@@ -179,8 +192,8 @@ class SeriesCache:
 
     Args:
         max_entries: how many resources, scopes, metrics and attribute sets are remembered
-            together. A sender that shuffles its attributes takes several sets a series.
-            Forgetting costs a second definition, no more.
+            together. A sender that shuffles its attributes takes several sets a series, and one of
+            many KiB counts once for each. Forgetting costs a second definition, no more.
         cluster_id_attributes: where cluster_id is looked for: the first name among the point's
             attributes, then each among the resource's.
         node_id_attributes: likewise for node_id.
@@ -214,6 +227,10 @@ class SeriesCache:
         """How many entries are remembered: resources, scopes, metrics and attribute sets."""
         return self._entries
 
+    def knows(self, series_id: int) -> bool:
+        """Whether the definition of this series was handed out and not forgotten since."""
+        return series_id in self._known
+
     def resource(self, pieces: Pieces, schema_url: str) -> ResourceEntry | None:
         """The entry of a resource seen before, which becomes the most recently used one."""
         entry = self._resources.get((pieces, schema_url))
@@ -230,6 +247,15 @@ class SeriesCache:
     def add_resource(self, pieces: Pieces, schema_url: str, entry: ResourceEntry) -> None:
         """Remember a resource under the bytes that it was written with."""
         self.remember(self._resources, (pieces, schema_url), entry)
+        self.count_large(entry, sum(map(len, pieces)) + len(entry.json))
+
+    def count_large(self, resource: ResourceEntry, size_bytes: int) -> None:
+        """Note that something of this size was remembered below the resource."""
+        entries = size_bytes // _BYTES_OF_AN_ENTRY
+        if entries:
+            resource.large_entries += entries
+            self._entries += entries
+            self._registration.large.append((resource, entries))
 
     @contextmanager
     def registration(self) -> Iterator[Registration]:
@@ -247,6 +273,8 @@ class SeriesCache:
                 mapping.pop(key, None)
             for series_id, known in reversed(registration.known_before):
                 self._restore(series_id, known)
+            for resource, large_entries in registration.large:
+                resource.large_entries -= large_entries
             self._entries = entries
             raise
         self._evict()
@@ -254,6 +282,7 @@ class SeriesCache:
     def add_series(self, metric: MetricEntry, raw: bytes, series_id: int) -> None:
         """Remember a series id under the attributes as one sender writes them."""
         self.remember(metric.series_ids, raw, series_id)
+        self.count_large(metric.scope.resource, len(raw))
 
     def count_template_points(self, resource: ResourceEntry, points: int) -> None:
         """Note that the templates of this resource grew or shrank by so many points."""
@@ -276,7 +305,7 @@ class SeriesCache:
                 series.
         """
         key, scope = metric.key, metric.scope
-        identity = metric.identity + _with_length(attributes)
+        identity = metric.identity(attributes)
         unsigned = xxhash.xxh3_64_intdigest(identity)
         series_id = unsigned - (1 << 64) if unsigned & _SIGN_BIT else unsigned
         described = [key.description, scope.resource.schema_url, scope.schema_url]
@@ -337,8 +366,8 @@ class SeriesCache:
             description=key.description,
             temporality=key.temporality,
             is_monotonic=key.is_monotonic,
-            cluster_id=_locate(self._cluster_id_attributes, texts, resource.attributes),
-            node_id=_locate(self._node_id_attributes, texts, resource.attributes),
+            cluster_id=locate(self._cluster_id_attributes, texts, resource.attributes),
+            node_id=locate(self._node_id_attributes, texts, resource.attributes),
             service_name=resource.attributes.get("service.name"),
             resource=resource.json,
             resource_schema_url=resource.schema_url,
@@ -358,6 +387,7 @@ class SeriesCache:
         while self._entries > self._max_entries and self._resources:
             _, resource = self._resources.popitem(last=False)
             self._entries -= 1 + len(resource.scopes) + resource.template_points
+            self._entries -= resource.large_entries
             for metric in _metrics(resource):
                 self._entries -= 1 + len(metric.series_ids)
                 for series_id in metric.series_ids.values():
@@ -369,7 +399,8 @@ def _metrics(resource: ResourceEntry) -> Iterator[MetricEntry]:
         yield from scope.metrics.values()
 
 
-def _locate(names: tuple[str, ...], point: Mapping[str, str], resource: Mapping[str, str]) -> str:
+def locate(names: tuple[str, ...], point: Mapping[str, str], resource: Mapping[str, str]) -> str:
+    """Where something belongs: the first name counts on the point, all of them on the resource."""
     if names and (found := point.get(names[0])):
         return found
     return next((resource[name] for name in names if resource.get(name)), _NOWHERE)

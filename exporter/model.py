@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,6 +18,11 @@ import numpy.typing as npt
 __all__ = [
     "NO_POINTS",
     "Batch",
+    "CostBasis",
+    "CostEntry",
+    "CostKind",
+    "CostSample",
+    "CostSource",
     "DeadLetter",
     "DeadLetterKind",
     "Exemplar",
@@ -36,7 +42,9 @@ __all__ = [
 
 MetricType = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 Temporality = Literal["delta", "cumulative"]
-DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series"]
+CostKind = Literal["amount", "cumulative", "hourly_rate"]
+CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
+DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", "cost"]
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -204,6 +212,86 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
+class CostEntry:
+    """What something cost at one time: complete, and stored once for its id and time.
+
+    Attributes:
+        entry_id: the same for the same cost, however often it is sent.
+        time_unix_nano: when the cost arose, always > 0.
+        resource_id: what cost it, "" where unknown.
+        category: such as "compute".
+        amount: in `currency`, finite; below 0 for a credit. Stores keep nine decimal places.
+        currency: ISO 4217 code, such as "USD"; amounts of two currencies are never added.
+        region: None where unknown.
+        cluster_id: as of series, "default" where unknown.
+        node_id: likewise.
+        service_name: None where unknown.
+        tags: JSON object, canonical (keys sorted).
+        description: "" where there is none.
+        billing_period: month such as "2026-11"; "" stands for the month of the time, in UTC.
+        source: where the entry came from.
+    """
+
+    entry_id: str
+    time_unix_nano: int
+    resource_id: str
+    category: str
+    amount: Decimal
+    currency: str
+    region: str | None = None
+    cluster_id: str = "default"
+    node_id: str = "default"
+    service_name: str | None = None
+    tags: str = "{}"
+    description: str = ""
+    billing_period: str = ""
+    source: CostSource = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class CostBasis:
+    """How the points of a series become cost entries; one object for all samples of a series.
+
+    Attributes:
+        kind: what a value is: the amount itself, a total that grows, or an amount an hour.
+        factor: what each value is multiplied by.
+        staleness_seconds: the longest time that one point of an hourly rate pays for.
+        is_monotonic: whether a total that falls has started again; otherwise its fall is a credit.
+
+    The other attributes are those of the entries, see `CostEntry`.
+    """
+
+    kind: CostKind
+    factor: Decimal
+    staleness_seconds: float
+    resource_id: str
+    category: str
+    currency: str
+    region: str | None = None
+    cluster_id: str = "default"
+    node_id: str = "default"
+    service_name: str | None = None
+    tags: str = "{}"
+    description: str = ""
+    source: CostSource = "metric"
+    is_monotonic: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CostSample:
+    """One point of a series that carries cost; `exporter.costs.amounts` says what it comes to.
+
+    Of a histogram, `value` is its sum. It is finite; a start time of 0 means unknown.
+    """
+
+    series_id: int
+    time_unix_nano: int
+    start_time_unix_nano: int
+    value: float
+    basis: CostBasis
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """How far a writer has come once the batch that carries this is stored.
 
@@ -223,7 +311,7 @@ class DeadLetter:
     Attributes:
         kind: what it is; a series that is refused has its points refused with it.
         reason: why, in the backend's words.
-        series_id: of the row, or of the series itself.
+        series_id: of the row, or of the series itself; 0 for a cost entry of no series.
         metric_name: the beginning of it; None where the batch did not define the series.
         time_unix_nano: of the row; None for a series.
         content: JSON object with the fields of the refused value, under the names in this module;
@@ -256,19 +344,24 @@ class Batch:
     exemplars: tuple[Exemplar, ...] = ()
     mark: Mark | None = None
     dead: tuple[DeadLetter, ...] = ()
+    costs: tuple[CostEntry, ...] = ()
+    cost_samples: tuple[CostSample, ...] = ()
 
     @property
     def rows(self) -> int:
-        """How many rows: data points of any type, and exemplars."""
-        return self.entries + len(self.exemplars)
+        """How many rows: data points of any type, exemplars, costs and cost samples."""
+        return self.entries + len(self.exemplars) + len(self.cost_samples)
 
     @property
     def entries(self) -> int:
-        """How many data points of any type; exemplars ride with theirs and are not counted."""
-        return len(self.points) + len(self.histograms) + len(self.summaries)
+        """How many data points of any type and complete cost entries.
+
+        Exemplars and cost samples ride with their points and are not counted.
+        """
+        return len(self.points) + len(self.histograms) + len(self.summaries) + len(self.costs)
 
     def without(self, series_ids: Collection[int]) -> Batch:
-        """The batch less the points and exemplars of these series."""
+        """The batch less the points, exemplars and cost samples of these series."""
         if not series_ids:
             return self
         wanted = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
@@ -278,6 +371,9 @@ class Batch:
             histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
             summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
             exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
+            cost_samples=tuple(
+                item for item in self.cost_samples if item.series_id not in series_ids
+            ),
         )
 
     def take(self, positions: npt.NDArray[np.intp]) -> Batch:
@@ -286,19 +382,21 @@ class Batch:
         Args:
             positions: of the rows that are wanted, rising.
         """
-        parts: list[npt.NDArray[np.intp]] = []
-        begin = 0
-        for kind in (self.points, self.histograms, self.summaries, self.exemplars):
-            first, end = np.searchsorted(positions, (begin, begin + len(kind)))
-            parts.append(positions[first:end] - begin)
-            begin += len(kind)
-        points, histograms, summaries, exemplars = parts
+        chosen: dict[str, list[int]] = {}
+        begin = len(self.points)
+        for name in _RARER_ROWS:
+            first, end = np.searchsorted(positions, (begin, begin + len(getattr(self, name))))
+            chosen[name] = (positions[first:end] - begin).tolist()
+            begin += len(getattr(self, name))
+        points = self.points.take(positions[: np.searchsorted(positions, len(self.points))])
         return replace(
             self,
-            points=self.points.take(points),
-            histograms=tuple(self.histograms[place] for place in histograms.tolist()),
-            summaries=tuple(self.summaries[place] for place in summaries.tolist()),
-            exemplars=tuple(self.exemplars[place] for place in exemplars.tolist()),
+            points=points,
+            histograms=tuple(self.histograms[place] for place in chosen["histograms"]),
+            summaries=tuple(self.summaries[place] for place in chosen["summaries"]),
+            exemplars=tuple(self.exemplars[place] for place in chosen["exemplars"]),
+            costs=tuple(self.costs[place] for place in chosen["costs"]),
+            cost_samples=tuple(self.cost_samples[place] for place in chosen["cost_samples"]),
         )
 
     @classmethod
@@ -322,7 +420,12 @@ class Batch:
             exemplars=joined("exemplars"),
             mark=next((part.mark for part in reversed(parts) if part.mark is not None), None),
             dead=joined("dead"),
+            costs=joined("costs"),
+            cost_samples=joined("cost_samples"),
         )
+
+
+_RARER_ROWS: Final = ("histograms", "summaries", "exemplars", "costs", "cost_samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +433,8 @@ class WriteResult:
     """What a backend did with a batch.
 
     Attributes:
-        stored: data points that are in the backend now because of this batch.
+        stored: data points and complete cost entries that are in the backend now because of this
+            batch, or of an earlier one that held the same cost entries.
         refused: data points left out because their series id belongs to another series there
             (a hash collision); each is named in a log line.
         evicted: rows that a bounded backend let go to make room, over all its tables.

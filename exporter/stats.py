@@ -20,9 +20,11 @@ class Snapshot:
         requests_turned_away: of these, answered UNAVAILABLE (buffer or spool full, too little
             memory, shutting down, or an error of the receiver's own).
         requests_deduplicated: of these, answered OK because the same bytes had been taken before.
-        points_accepted: data points acknowledged, and those that waited in the spool at start.
+        points_accepted: data points and cost events acknowledged, and those that waited in the
+            spool at start.
         points_replayed: of these, those that waited in the spool at start.
-        points_rejected: data points that `partial_success` named.
+        points_rejected: data points and log records that `partial_success` named; also points that
+            were stored as such and refused as a cost.
         points_queued: accepted and not yet settled, in memory or in the spool.
         points_stored: in the backend.
         points_dead: refused by the backend for their content, and put among its dead letters.

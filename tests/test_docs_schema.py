@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, poin
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite_file import APPLICATION_ID
+from exporter.model import CostEntry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
@@ -53,6 +55,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
             ),
             histograms=(histogram(4), histogram(4, NOW + SECOND)),
             exemplars=(exemplar(4), exemplar(4, value=9.0, trace_id="f" * 32)),
+            costs=(
+                CostEntry("e-1", NOW, "vm-1", "compute", Decimal("1.25"), "USD"),
+                CostEntry("e-2", NOW, "vm-1", "compute", Decimal("-0.5"), "USD"),
+            ),
             dead=(
                 letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
                 *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
@@ -81,8 +87,8 @@ def real(store: sqlite3.Connection) -> set[Column]:
     for table, kind in store.execute(
         "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"
     ).fetchall():
-        for _, column, declared, not_null, _, key in store.execute(
-            "SELECT * FROM pragma_table_info(?)", (table,)
+        for _, column, declared, not_null, _, key, _ in store.execute(
+            "SELECT * FROM pragma_table_xinfo(?)", (table,)
         ):
             null = kind == "table" and not (not_null or key)
             found.add((table, column, declared, null))
@@ -108,7 +114,7 @@ def test_every_column_is_documented_and_every_documented_one_is_there(
 def test_columns_are_documented_in_their_order(store: sqlite3.Connection) -> None:
     for section in re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]:
         table = section[1 : section.index("`", 1)]
-        rows = store.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        rows = store.execute("SELECT name FROM pragma_table_xinfo(?)", (table,))
         assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [name for (name,) in rows]
 
 
@@ -141,6 +147,7 @@ def answer(store: sqlite3.Connection, question: str) -> list[tuple[object, ...]]
 def test_answers_are_right_where_that_is_easily_seen(store: sqlite3.Connection) -> None:
     assert answer(store, "What is in there")[0][2:] == ("1", 602, 2)
     assert [row[2:] for row in answer(store, "Averages of five")][-1] == (0.5, 0.5, 100)
+    assert answer(store, "What was spent") == [("2023-11", "compute", "USD", "0.75", 2)]
     assert answer(store, "One value of an attribute") == [("user", 0.5)]
     assert answer(store, "By a resource attribute") == [("host-1", 4)]
     assert {row[3] for row in answer(store, "How fast")} == {1.0}

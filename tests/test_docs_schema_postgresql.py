@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg2
@@ -17,6 +18,7 @@ from engines.databases import Databases
 
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.model import CostEntry
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "schema-postgresql.md").read_text(encoding="utf-8")
@@ -61,6 +63,10 @@ def store(postgresql_server: Databases) -> Iterator[Connection]:
                 ),
                 histograms=(histogram(4, now), histogram(4, now + SECOND)),
                 exemplars=(exemplar(4, now), exemplar(4, now, value=9.0, trace_id="f" * 32)),
+                costs=(
+                    CostEntry("e-1", now, "vm-1", "compute", Decimal("1.25"), "USD"),
+                    CostEntry("e-2", now, "vm-1", "compute", Decimal("-0.5"), "USD"),
+                ),
                 dead=(
                     letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
                     *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
@@ -116,6 +122,8 @@ def test_names_are_those_of_sqlite(table: str) -> None:
     section = OTHER_PAGE[OTHER_PAGE.index(f"### `{table}`") :].partition("\n## ")[0]
     section = section[4:].partition("\n### ")[0]
     names = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    # SQLite has no exact numbers with decimal places, and keeps an amount as two more columns.
+    names = [name for name in names if name not in {"amount_units", "amount_nanos"}]
     assert [name for name, _, _ in documented(table)] == names
 
 

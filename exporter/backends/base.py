@@ -52,6 +52,10 @@ class Backend(Protocol):
         and SQLite, and is stored beside it in PostgreSQL and TimescaleDB, where the unique key
         that would find it costs most of the speed; `exporter.query` counts it once.
 
+        Of complete cost entries with one id and time the first stays. Cost samples become entries
+        that depend on all points of their series and not on the order of arrival, also where
+        several writers store points of one series (`exporter.costs.amounts`).
+
         Raises:
             RowRefusedError: the content of a row is refused, and the batch could be stored
                 without that row; `exporter.backends.isolate` finds it.
@@ -76,7 +80,7 @@ class Backend(Protocol):
         """Answer one reading SQL statement, written in `dialect`, with all its rows."""
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete the points and exemplars older than this; returns how many rows went.
+        """Delete points, exemplars and cost entries older than this; returns how many rows went.
 
         Dead letters go by the time at which they were written, and count. Marks that were not
         advanced for a year before this time go as well, and do not count.

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 __all__ = ["POSTGRESQL", "SQLITE", "Dialect"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,12 @@ class Dialect:
         name: for messages.
         placeholder: what the driver takes for a bound value.
         micros: a stored time `{time}` as integer microseconds since 1970 UTC.
+        seconds: a stored time `{time}` as seconds since 1970 UTC, a double.
+        bucket: the start of the stretch of `{width}` microseconds that a stored time `{time}` lies
+            in, as a stored time; the first begins with 1970.
+        whole_micros: as `micros`, of a time that is a whole second; cheaper.
+        moment: integer microseconds as a bound value that stored times compare with. It is a
+            constant for the planner, which leaves out partitions before it plans their scans.
         instant: integer microseconds `{micros}` as a time that stored ones compare with.
         number: a stored measurement `{value}`, with NULL for a NaN as well.
         glob: whether `{column}` matches `{pattern}`.
@@ -38,6 +49,11 @@ class Dialect:
             each element of the JSON array `{array}`; NULL is an empty array.
         number_array: the type of a column that holds an array of measurements.
         count_array: the type of a column that holds an array of counts.
+        cost_amount: the amount of a cost entry `m`, exactly, as text that `exporter.query.costs`
+            reads: a decimal number, or two integers, units and nanos.
+        cost_total: the sum of the amounts of a group of them, likewise.
+        member_text: the member `{key}` of the JSON object `{document}` as text, NULL if there is
+            none.
         may_have_rollups: whether it is worth asking the catalogue for roll-ups (TimescaleDB's).
         look_up_join: the join that keeps the points as the outer loop, so that their order by
             time is kept and the small side is looked up.
@@ -46,6 +62,10 @@ class Dialect:
     name: str
     placeholder: str
     micros: str
+    seconds: str
+    bucket: str
+    whole_micros: str
+    moment: Callable[[int], object]
     instant: str
     number: str
     glob: str
@@ -57,6 +77,9 @@ class Dialect:
     number_array: str
     count_array: str
     look_up_join: str
+    cost_amount: str
+    cost_total: str
+    member_text: str
     may_have_rollups: bool = False
 
 
@@ -69,6 +92,10 @@ SQLITE = Dialect(
     name="sqlite",
     placeholder="?",
     micros="{time}",
+    seconds="{time} / 1000000.0",
+    bucket="({time} / {width}) * {width}",
+    whole_micros="{time}",
+    moment=int,
     instant="{micros}",
     # The column is REAL; only a NaN is kept as text (see sql/sqlite/0001_initial.sql).
     number="CASE WHEN typeof({value}) <> 'text' THEN {value} END",
@@ -97,6 +124,16 @@ SQLITE = Dialect(
     number_array="TEXT",
     count_array="TEXT",
     look_up_join="CROSS JOIN",
+    cost_amount="m.amount_units || ' ' || m.amount_nanos",
+    cost_total="sum(m.amount_units) || ' ' || sum(m.amount_nanos)",
+    member_text="""(
+        SELECT CASE
+            WHEN member.type IN ('true', 'false') THEN member.type
+            ELSE CAST(member.value AS TEXT)
+        END
+        FROM json_each({document}) AS member
+        WHERE member.key = {key}
+    )""",
 )
 
 
@@ -106,12 +143,24 @@ def _like_pattern(pattern: str) -> str:
     return pattern.replace("*", "%").replace("?", "_")
 
 
+def _aware(micros: int) -> datetime:
+    try:
+        return _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:  # before the year 1, from looking back; no point is older than 1970
+        return _EARLIEST
+
+
 # The driver takes a bare percent sign for a placeholder's, so there is none here.
 POSTGRESQL = Dialect(
     name="postgresql",
     placeholder="%s",
     # extract() answers with a numeric, which is exact.
     micros="CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)",
+    # Half the time of extract(), which makes a numeric; a tenth of it for the bucket.
+    seconds="date_part('epoch', {time})",
+    bucket="date_bin({width} * INTERVAL '1 microsecond', {time}, TIMESTAMPTZ 'epoch')",
+    whole_micros="CAST(date_part('epoch', {time}) AS BIGINT) * 1000000",
+    moment=_aware,
     # Seconds and microseconds apart: a factor of an interval is a double, and loses the last
     # digit of microseconds after 2255.
     instant="""(
@@ -151,5 +200,8 @@ POSTGRESQL = Dialect(
     number_array="DOUBLE PRECISION[]",
     count_array="NUMERIC(20, 0)[]",
     look_up_join="JOIN",
+    cost_amount="CAST(m.amount AS TEXT)",
+    cost_total="CAST(sum(m.amount) AS TEXT)",
+    member_text="({document} ->> {key})",
     may_have_rollups=True,
 )

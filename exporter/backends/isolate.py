@@ -19,6 +19,7 @@ from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.errors import RowRefusedError
 from exporter.model import (
     Batch,
+    CostSample,
     DeadLetter,
     Exemplar,
     HistogramPoint,
@@ -157,8 +158,10 @@ def _less_definitions(batch: Batch, series_ids: Collection[int]) -> Batch:
 
 
 def _series_ids(batch: Batch) -> Int64Array:
-    """Of every row, in the order of the rows."""
-    rarer: tuple[HistogramPoint | SummaryPoint | Exemplar, ...]
+    """Of every row, in the order of the rows; 0 for a cost entry, which has none."""
+    rarer: tuple[HistogramPoint | SummaryPoint | Exemplar | CostSample, ...]
     rarer = (*batch.histograms, *batch.summaries, *batch.exemplars)
     others = np.array([item.series_id for item in rarer], np.int64)
-    return np.concatenate([batch.points.series_id, others])
+    samples = np.array([item.series_id for item in batch.cost_samples], np.int64)
+    none = np.zeros(len(batch.costs), np.int64)
+    return np.concatenate([batch.points.series_id, others, none, samples])

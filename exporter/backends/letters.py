@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any, Final
 
 from exporter.model import Batch, DeadLetter, DeadLetterKind, Points, Series
@@ -32,14 +33,17 @@ def letters_of_rows(batch: Batch, reason: str, names: Mapping[int, str]) -> Iter
         ("histogram", map(asdict, batch.histograms)),
         ("summary", map(asdict, batch.summaries)),
         ("exemplar", map(asdict, batch.exemplars)),
+        ("cost", map(asdict, batch.costs)),
+        ("cost", map(asdict, batch.cost_samples)),
     )
     for kind, rows in kinds:
         for fields in rows:
-            name = names.get(fields["series_id"])
+            series_id = fields.get("series_id", 0)
+            name = names.get(series_id)
             yield DeadLetter(
                 kind=kind,
                 reason=_storable(reason),
-                series_id=fields["series_id"],
+                series_id=series_id,
                 metric_name=None if name is None else _storable(name[:_NAME_CHARACTERS]),
                 time_unix_nano=fields["time_unix_nano"],
                 content=_json(fields),
@@ -83,6 +87,8 @@ def _spelled(value: Any) -> Any:
         return {name: _spelled(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_spelled(item) for item in value]
+    if isinstance(value, Decimal):
+        return str(value)
     if not isinstance(value, float) or math.isfinite(value):
         return value
     if math.isnan(value):

@@ -58,14 +58,15 @@ def delete_older(connection: sqlite3.Connection, timestamp: int) -> int:
 def still_there(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
     """How many of the rows just stored are there after `evict_oldest` returned the cutoff."""
     newer = sum(timestamp > cutoff for timestamp, _ in rows.row_keys())
-    at_cutoff = {series_id for timestamp, series_id in rows.row_keys() if timestamp == cutoff}
+    at_cutoff = {row_id for timestamp, row_id in rows.row_keys() if timestamp == cutoff}
     if not at_cutoff:
         return newer
+    _, id_column = rows.table.columns[:2]
     found = connection.execute(
-        f"SELECT series_id FROM {rows.table.name} WHERE timestamp = ?",  # noqa: S608 - fixed
+        f"SELECT {id_column} FROM {rows.table.name} WHERE timestamp = ?",  # noqa: S608 - fixed
         (cutoff,),
     )
-    return newer + sum(series_id in at_cutoff for (series_id,) in found)
+    return newer + sum(row_id in at_cutoff for (row_id,) in found)
 
 
 def create_leaving(connection: sqlite3.Connection) -> None:
@@ -101,6 +102,7 @@ def let_series_leave(connection: sqlite3.Connection, defined_again: Iterable[int
     sql = load_statements(_FILE)
     connection.executemany(sql["stay"], ((series_id,) for series_id in defined_again))
     left = connection.execute(sql["leave"]).rowcount
+    connection.execute(sql["leave_cursors"])
     connection.execute(sql["clear_leaving"])
     return left
 

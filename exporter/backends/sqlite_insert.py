@@ -23,7 +23,7 @@ _Conflict = Literal["keep", "replace"]
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
-    """Insert rows inside the caller's transaction; one with the key of a stored row replaces it.
+    """Insert rows inside the caller's transaction; of equal keys the table says which one stays.
 
     Returns:
         How many rows the table has more than before.
@@ -36,7 +36,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
         chunk = rows.values[begin * width : (begin + size) * width]
         chunk += rows.values[-width:] * (size - left)  # padding: the last row again
         new = connection.execute(_insert(table, size, "keep"), chunk).rowcount
-        if new < min(size, left):
+        if table.replaces and new < min(size, left):
             # Rare, and the only way to a count: a replacing insert does not say what was new.
             connection.execute(_insert(table, size, "replace"), chunk)
         added += new

@@ -1,7 +1,7 @@
 """The values of a batch as rows of the SQLite schema. Pure.
 
 Rows travel as one flat list a table, because that is what a statement of many rows binds. Their
-first two columns are always the time in microseconds and the series id.
+first two columns are always the time in microseconds and the id that tells rows of one time apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["FACT_TABLES", "Rows", "Table", "rows_of"]
+__all__ = ["COST_ENTRIES", "FACT_TABLES", "Rows", "Table", "rows_of"]
 
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _NAN: Final = "NaN"  # SQLite turns a NaN into NULL, which says "no recorded value"
@@ -33,11 +33,15 @@ _NAN: Final = "NaN"  # SQLite turns a NaN into NULL, which says "no recorded val
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, and its columns in the order in which rows hold them."""
+    """A table, and its columns in the order in which rows hold them.
+
+    A row with the key of a stored one replaces it, or is left out.
+    """
 
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...] = ("timestamp", "series_id")
+    replaces: bool = True
 
 
 _POINTS: Final = Table("system_metrics", ("timestamp", "series_id", "value", "start_timestamp"))
@@ -79,8 +83,33 @@ _EXEMPLARS: Final = Table(
     ("timestamp", "series_id", "value", "trace_id", "span_id", "attributes"),
     key=("timestamp", "series_id", "trace_id", "span_id", "attributes", "value"),
 )
+COST_ENTRIES: Final = Table(
+    "cost_entries",
+    (
+        "timestamp",
+        "entry_id",
+        "resource_id",
+        "category",
+        "amount_units",
+        "amount_nanos",
+        "currency",
+        "region",
+        "cluster_id",
+        "node_id",
+        "service_name",
+        "tags",
+        "description",
+        "billing_period",
+        "source",
+        "series_id",
+        "start_timestamp",
+        "value",
+    ),
+    key=("timestamp", "entry_id"),
+    replaces=False,
+)
 
-FACT_TABLES: Final = (_POINTS, _HISTOGRAMS, _SUMMARIES, _EXEMPLARS)
+FACT_TABLES: Final = (_POINTS, _HISTOGRAMS, _SUMMARIES, _EXEMPLARS, COST_ENTRIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +122,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values) // len(self.table.columns)
 
-    def row_keys(self) -> Iterator[tuple[int, int]]:
-        """Time in microseconds and series id of each row."""
+    def row_keys(self) -> Iterator[tuple[int, int | str]]:
+        """Time in microseconds and id of each row."""
         width = len(self.table.columns)
         columns = (self.values[0::width], self.values[1::width])
-        return zip(*cast("tuple[list[int], list[int]]", columns), strict=True)
+        return zip(*cast("tuple[list[int], list[int | str]]", columns), strict=True)
 
 
 def rows_of(batch: Batch, refused: Collection[int] = ()) -> tuple[list[Rows], Rows, int]:
-    """The rows that a batch makes, in the order of their keys.
+    """The rows that the points of a batch make, in the order of their keys.
 
     Of points with one series and time (in microseconds) only the last is kept.
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exporter.backends.sqlite_costs import entry_rows, settle_samples
 from exporter.backends.sqlite_insert import insert_rows
 from exporter.backends.sqlite_ledger import advance
 from exporter.backends.sqlite_letters import insert_letters
@@ -21,7 +22,8 @@ class Written:
     """What a batch came to.
 
     Attributes:
-        data: its rows of points, histograms and summaries, one for each series and microsecond.
+        data: its rows of points, histograms and summaries, one for each series and microsecond,
+            and of complete cost entries, one for each id and microsecond.
         refused: data points left out for a series id collision.
         rows_added: by how many rows all fact tables together grew; replaced rows add nothing.
         series_added: by how many rows metric_series grew.
@@ -36,7 +38,7 @@ class Written:
 
     @property
     def stored(self) -> int:
-        """Data points of the batch in the store; those that share a key count once."""
+        """Data points and complete cost entries of the batch; those that share a key count once."""
         return sum(map(len, self.data))
 
 
@@ -50,14 +52,18 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
 
     Raises:
         sqlite3.Error: as it came; the caller rolls back.
+        RowRefusedError: the amount of a cost cannot be kept.
         OverflowError: a count does not fit 64 bits with sign.
         UnicodeEncodeError: a text holds a lone surrogate.
     """
     if not advance(connection, batch.mark):
         data, _, left_out = rows_of(batch, refused)
+        data.append(entry_rows(batch.costs))
         return Written(data, left_out, rows_added=0, series_added=0, already_stored=True)
     series_added = register_series(connection, batch.new_series, refused)
     data, exemplars, left_out = rows_of(batch, refused)
+    data.append(entry_rows(batch.costs))
     rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
+    rows_added += settle_samples(connection, batch.without(refused).cost_samples)
     insert_letters(connection, batch.dead)
     return Written(data, left_out, rows_added, series_added)

@@ -16,8 +16,13 @@ from exporter.cli import output
 from exporter.cli.check import check
 from exporter.cli.cleanup import cleanup
 from exporter.cli.demo import demo
+from exporter.cli.export import app as export_app
 from exporter.cli.health import health
+from exporter.cli.import_ import app as import_app
+from exporter.cli.migrate import migrate
 from exporter.cli.query import app as query_app
+from exporter.cli.query_costs import costs
+from exporter.cli.report import report
 from exporter.cli.serve import serve
 from exporter.cli.stats import stats
 from exporter.errors import ExporterError
@@ -40,9 +45,14 @@ app.command()(serve)
 app.command()(demo)
 app.command()(check)
 app.command()(health)
+query_app.command()(costs)
 app.add_typer(query_app, name="query")
+app.command()(report)
+app.add_typer(export_app, name="export")
+app.add_typer(import_app, name="import")
 app.command()(stats)
 app.command()(cleanup)
+app.command()(migrate)
 
 
 def run() -> int:

@@ -9,13 +9,13 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from exporter.assembly import backend_for
 from exporter.backends.sqlite_file import path_of
 from exporter.cli import output
 from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
-    backend_for,
     certificates_for,
     load_settings,
     opened_for_reading,

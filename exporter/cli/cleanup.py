@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
+from exporter.assembly import backend_for
 from exporter.cli import output
 from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
-    backend_for,
     load_settings,
     opened_for_reading,
 )

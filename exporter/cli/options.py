@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from exporter import config
-from exporter.backends import Options, open_backend
+from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.receiver import BearerTokens, Certificates
 
@@ -18,15 +18,12 @@ __all__ = [
     "BackendOption",
     "ConfigOption",
     "DbOption",
-    "backend_for",
     "certificates_for",
     "connection_string",
     "load_settings",
     "opened_for_reading",
     "tokens_for",
 ]
-
-_LEFT_AS_THEY_ARE: Final = Options(rollups=False)
 
 ConfigOption = Annotated[
     Path | None,
@@ -88,42 +85,6 @@ def connection_string(db: str | None) -> str | None:
 def _is_key_value(text: str) -> bool:
     # libpq's form is `host=... dbname=...`; a path may have = in it, but seldom before a slash.
     return "=" in text.partition("/")[0]
-
-
-def backend_for(
-    settings: config.ExporterSettings, *, read_only: bool = False, serving: bool = False
-) -> Backend:
-    """The backend that the settings name, not yet opened.
-
-    Args:
-        settings: what was configured.
-        read_only: only ever read.
-        serving: let what the database does by itself follow the settings. A command that passes by
-            may have been started with others than the receiver.
-
-    Raises:
-        ConfigError: there is no such backend.
-    """
-    return open_backend(
-        settings.backend,
-        settings.connection_string,
-        max_memory_entries=settings.max_memory_entries,
-        read_only=read_only,
-        pool_min_connections=settings.pool_min_connections,
-        pool_max_connections=settings.pool_max_connections,
-        hypertables=_hypertables(settings) if serving else _LEFT_AS_THEY_ARE,
-    )
-
-
-def _hypertables(settings: config.ExporterSettings) -> Options:
-    return Options(
-        chunk_interval_seconds=settings.chunk_interval_seconds,
-        enable_compression=settings.enable_compression,
-        compress_after_seconds=settings.compress_after_seconds,
-        direct_compress=settings.direct_compress,
-        retention_days=settings.retention_days,
-        rollups=settings.rollups,
-    )
 
 
 def certificates_for(settings: config.ReceiverSettings) -> Certificates | None:

@@ -15,7 +15,18 @@ from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_f
 from exporter.query import Reader, parse_duration, parse_time
 from exporter.render import render_csv, render_json, render_table
 
-__all__ = ["app"]
+__all__ = [
+    "TIME_FORMS",
+    "ClusterOption",
+    "Format",
+    "FormatOption",
+    "LimitOption",
+    "NodeOption",
+    "ServiceOption",
+    "app",
+    "named_values",
+    "show",
+]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -83,7 +94,7 @@ AttributeOption = Annotated[
         help="Attribute of the point or its resource; may be given several times.",
     ),
 ]
-_TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
+TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
 
 
 @app.command()
@@ -95,7 +106,7 @@ def metrics(
         typer.Option("--since", "-s", metavar="DURATION", help="How far back: 5m, 2h, 7d."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--start", metavar="TIME", help=f"From then on: {_TIME_FORMS}.")
+        str | None, typer.Option("--start", metavar="TIME", help=f"From then on: {TIME_FORMS}.")
     ] = None,
     end: Annotated[
         str | None, typer.Option("--end", metavar="TIME", help="Until before then; likewise.")
@@ -158,7 +169,7 @@ def metrics(
         "cluster_id": cluster,
         "node_id": node,
         "service_name": service,
-        "attributes": _attributes(attr),
+        "attributes": named_values(attr, "--attr"),
         "limit": limit + 1,
     }
     with opened_for_reading(load_settings(config, db=db).exporter) as backend:
@@ -173,7 +184,7 @@ def metrics(
                 group_by=group_by or (),
                 **filters,
             )
-    _show(rows, limit, fmt)
+    show(rows, limit, fmt)
 
 
 @app.command("list")
@@ -199,7 +210,7 @@ def list_metrics(
         rows = Reader(backend).list_metrics(with_counts=counts)
     width = output.console(sys.stdout).width
     columns = [name for name, needed in _LIST_COLUMNS.items() if width >= needed]
-    _show(rows, len(rows), fmt, columns=columns)
+    show(rows, len(rows), fmt, columns=columns)
 
 
 @app.command()
@@ -229,27 +240,32 @@ def series(
             cluster_id=cluster,
             node_id=node,
             service_name=service,
-            attributes=_attributes(attr),
+            attributes=named_values(attr, "--attr"),
             limit=limit + 1,
         )
-    _show(rows, limit, fmt)
+    show(rows, limit, fmt)
 
 
-def _attributes(pairs: Sequence[str] | None) -> Mapping[str, str]:
+def named_values(pairs: Sequence[str] | None, option: str) -> Mapping[str, str]:
     """What several `--attr name=value` say; a value may have = in it, a name may not."""
     attributes = {}
     for pair in pairs or ():
         name, separator, value = pair.partition("=")
         if not (separator and name):
             raise typer.BadParameter(
-                f"{pair!r} is not NAME=VALUE, such as cpu.mode=user", param_hint="--attr"
+                f"{pair!r} is not NAME=VALUE, such as cpu.mode=user", param_hint=option
             )
         attributes[name] = value
     return attributes
 
 
-def _show(
-    rows: Sequence[_Row], limit: int, fmt: Format, *, columns: Sequence[str] | None = None
+def show(
+    rows: Sequence[_Row],
+    limit: int,
+    fmt: Format,
+    *,
+    columns: Sequence[str] | None = None,
+    nothing: str = "Nothing matches; `query list` and `query series` show what there is.",
 ) -> None:
     """Write the rows; say so if there are more than the limit.
 
@@ -258,6 +274,7 @@ def _show(
         limit: most to show.
         fmt: how.
         columns: of a table, in place of those that the table itself chooses.
+        nothing: what to say where a table would have no rows.
     """
     shown = rows[:limit]
     if fmt is Format.JSON:
@@ -268,6 +285,6 @@ def _show(
         there = None if columns is None else [key for key in columns if key in shown[0]]
         output.print_rich(render_table(shown, columns=there))
     else:
-        output.print_note("Nothing matches; `query list` and `query series` show what there is.")
+        output.print_note(nothing)
     if len(rows) > limit:
         output.print_note(f"These are the first {limit}; there are more, see --limit.")

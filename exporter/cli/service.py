@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
-from exporter.backends.base import Backend
-from exporter.cli.options import backend_for, certificates_for, tokens_for
-from exporter.config import ExporterSettings, ReceiverSettings, Settings
-from exporter.pipeline import Pipeline
+from exporter.assembly import backend_for, pipeline_for, spool_for
+from exporter.cli.options import certificates_for, tokens_for
+from exporter.config import ReceiverSettings, Settings
 from exporter.receiver import Receiver
-from exporter.spool import Spool
 from exporter.stats import Snapshot
 
-__all__ = ["Service", "spool_path"]
+__all__ = ["Service"]
 
-_BYTES_IN_MIB: Final = 1024 * 1024
-# In the working folder.
-_SPOOL: Final = Path("openfinops-spool.db")
 # Each waits for the disk, and those that wait share one sync.
-_WORKERS: Final = 16
+_WORKERS: Final = 8
+# Each worker may hold one twice, as it came and as bytes: all of them half of the memory limit. One
+# at a time is decoded, which takes 12 times its size (exporter/pipeline/memory.py).
+_MESSAGES_IN_MEMORY: Final = 32
 # Nobody waits: more of them only pass the interpreter's lock around (1.1 times as slow with 8).
 _WORKERS_WITHOUT_SPOOL: Final = 2
 
@@ -41,8 +38,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.backend = backend_for(settings.exporter, serving=True)
-        self.spool = _spool_for(settings.exporter, self.backend)
-        self.pipeline = _pipeline_for(settings.exporter, self.backend, self.spool)
+        self.spool = spool_for(settings.exporter, self.backend)
+        self.pipeline = pipeline_for(settings.exporter, self.backend, self.spool)
         self._receiver: Receiver | None = None
 
     @property
@@ -74,8 +71,9 @@ class Service:
         receiving = self.settings.receiver
         receiver = Receiver(
             self.pipeline.submit,
+            self.pipeline.submit_logs,
             endpoint=endpoint or receiving.endpoint,
-            max_message_bytes=receiving.max_message_bytes,
+            max_message_bytes=_max_message_bytes(self.settings),
             max_connections=receiving.max_connections,
             workers=_WORKERS if self.spool else _WORKERS_WITHOUT_SPOOL,
             accepting=lambda: self.pipeline.is_accepting,
@@ -113,39 +111,10 @@ class Service:
         return self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
 
 
-def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
-    """Where the spool of these settings is, if there is one."""
-    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
-    return settings.spool_path or beside
-
-
-def _spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
-    if not settings.spool or settings.backend == "memory":
-        return None
-    return Spool(
-        spool_path(settings, backend),
-        max_bytes=settings.spool_max_size_mib * _BYTES_IN_MIB,
-        retry_window_seconds=settings.retry_window_seconds,
-    )
-
-
-def _pipeline_for(settings: ExporterSettings, backend: Backend, spool: Spool | None) -> Pipeline:
-    return Pipeline(
-        backend,
-        spool,
-        max_series=settings.max_series,
-        spool_max_age_seconds=settings.spool_max_age_seconds,
-        retry_window_seconds=settings.retry_window_seconds,
-        memory_limit_bytes=settings.memory_limit_mib * _BYTES_IN_MIB,
-        batch_size=settings.batch_size,
-        batch_interval_seconds=settings.batch_interval_seconds,
-        max_queued_entries=settings.max_queued_entries,
-        retention_days=settings.retention_days,
-        max_past_days=settings.max_past_days,
-        max_future_days=settings.max_future_days,
-        cluster_id_attributes=settings.cluster_id_attributes,
-        node_id_attributes=settings.node_id_attributes,
-    )
+def _max_message_bytes(settings: Settings) -> int:
+    """What the receiver takes at once: no more than the memory limit leaves room for."""
+    limit_bytes = settings.exporter.memory_limit_mib * 1024 * 1024
+    return min(settings.receiver.max_message_bytes, limit_bytes // _MESSAGES_IN_MEMORY)
 
 
 def _server_options(settings: ReceiverSettings) -> dict[str, int]:

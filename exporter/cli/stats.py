@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from exporter.assembly import backend_for, spool_path
 from exporter.cli import output
 from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
-    backend_for,
     load_settings,
     opened_for_reading,
 )
 from exporter.cli.query import Format, FormatOption
-from exporter.cli.service import spool_path
 from exporter.cli.status import read_status, status_path
 from exporter.errors import ExporterError
 from exporter.query import Reader

@@ -22,7 +22,7 @@ __all__ = ["read_file"]
 _TYPE_OF_PIPED: Final = {"receivers": "otlp", "processors": "batch", "exporters": "openfinops"}
 _TYPE_OF_KIND: Final = {"extensions": "bearertokenauth", **_TYPE_OF_PIPED}
 _AUTHENTICATOR: Final = ("receivers", "otlp", "protocols", "grpc", "auth", "authenticator")
-_OTHER_SIGNALS: Final = frozenset({"traces", "logs", "profiles"})
+_OTHER_SIGNALS: Final = frozenset({"traces", "profiles"})
 
 # What a component that this exporter lacks is usually there for, and what stands in for it.
 _INSTEAD: Final = {
@@ -114,6 +114,8 @@ class _FileReader:
             signal = name.partition("/")[0]
             if signal == "metrics":
                 metrics.append((path, content))
+            elif signal == "logs":
+                self._problem(path, "cost events are taken without a pipeline for logs; remove it")
             elif signal in _OTHER_SIGNALS:
                 self._problem(path, f"pipelines for {signal} are not supported yet; remove it")
             else:

@@ -80,6 +80,7 @@ def load(
     environ: Mapping[str, str],
     *,
     overrides: Mapping[str, object] = MappingProxyType({}),
+    said_by: str = "command line",
 ) -> Settings:
     """Read, check and join everything that says how to run.
 
@@ -89,6 +90,7 @@ def load(
         overrides: what flags say, under the names `endpoint`, `log_level` and those of the keys
             of exporters.openfinops. None means not said; a text is read as in the environment,
             any other value as in a file.
+        said_by: how a message calls the place where the overrides stand.
 
     Raises:
         ConfigError: lists every mistake, each with its place; or the file cannot be read at all.
@@ -96,7 +98,7 @@ def load(
     layer, referenced = read_file(path, environ) if path else (Layer(), set())
     take_over_batch_processor(layer)
     layer.lay_over(_from_environment(environ))
-    layer.lay_over(_from_overrides(overrides))
+    layer.lay_over(_from_overrides(overrides, said_by))
     layer.warnings += _unknown_variables(environ, referenced)
     apply_rules(layer)
     if layer.problems:
@@ -114,14 +116,14 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
     return layer
 
 
-def _from_overrides(overrides: Mapping[str, object]) -> Layer:
+def _from_overrides(overrides: Mapping[str, object], said_by: str) -> Layer:
     layer = Layer()
     for name, value in overrides.items():
         if name not in _OVERRIDES:
             raise TypeError(f"no setting is called {name!r}; there are {', '.join(_OVERRIDES)}")
         if value is not None:
             untyped = EnvironmentText(value, ()) if isinstance(value, str) else value
-            layer.lay_over(_single(_OVERRIDES[name], untyped, Place("command line", name)))
+            layer.lay_over(_single(_OVERRIDES[name], untyped, Place(said_by, name)))
     return layer
 
 

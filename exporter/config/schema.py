@@ -8,7 +8,8 @@ section also lists the keys that the Collector has there and this exporter has n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic.fields import FieldInfo
@@ -37,6 +38,7 @@ _Names = Annotated[list[str], BeforeValidator(values.read_names)]
 _Path = Annotated[str | None, BeforeValidator(values.read_path), _NotNothing]
 _Token = Annotated[str | None, BeforeValidator(values.read_token), _NotNothing]
 
+_PRICE_TEXT: Final = "a number from 0 to 1000000, such as 2.50"
 _DURATION_TEXT: Final = "a duration with its unit, from 1ms to 480h, such as 30s"
 
 
@@ -192,7 +194,8 @@ class Grpc(Section):
     max_recv_msg_size_mib: _Count = _key(
         64,
         "a whole number from 1 to 2047",
-        "Largest request in MiB, after decompression. The Collector's own default is 4.",
+        "Largest request in MiB, after decompression; at most a thirty-second of memory_limit_mib "
+        "counts. The Collector's own default is 4.",
         ge=1,
         le=2047,
     )
@@ -296,6 +299,84 @@ class Processors(Section):
     """What happens to data on the way."""
 
     batch: Batch = Batch()
+
+
+_Sources = Annotated[list[str], BeforeValidator(values.read_sources)]
+_SOURCES_TEXT: Final = (
+    "attribute:NAME, or a constant; or a list of them, of which the first that gives something "
+    "counts"
+)
+
+
+class Rule(Section):
+    """Which series are a cost, and where the fields of their entries come from."""
+
+    metric: Annotated[str, BeforeValidator(values.read_pattern)] = _key(
+        "",
+        "the name of a metric; * stands for any letters, ? for one",
+        "Which metric the rule is about.",
+    )
+    attributes: dict[str, str] = _key(
+        {},
+        "a mapping of attribute names to their values; * stands for any letters, ? for one",
+        "Which of its series: attributes of point or resource that they have.",
+    )
+    kind: Literal["amount", "cumulative", "hourly_rate", "none"] = _key(
+        "none",
+        "amount, cumulative, hourly_rate, none",
+        "What a value is: an amount, a total that grows, or an amount an hour. With none they are "
+        "never a cost.",
+    )
+    category: _Sources = _key([], _SOURCES_TEXT, "Category of the entries.")
+    resource_id: _Sources = _key([], _SOURCES_TEXT, "What cost it.")
+    currency: _Sources = _key([], _SOURCES_TEXT, "ISO 4217 code.")
+    region: _Sources = _key([], _SOURCES_TEXT, "Region of the entries.")
+    tags: Annotated[dict[str, str] | None, _NotNothing] = _key(
+        None,
+        "a mapping of names to attribute:NAME or constants",
+        "Tags of the entries; without it all attributes that no other field took.",
+    )
+    staleness: _Seconds = _key(
+        600.0,
+        "seconds above 0, at most 86400, or a duration such as 10m",
+        "The longest time that one point of an hourly_rate pays for.",
+        gt=0,
+        le=_DAY_SECONDS,
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.metric or "kind" not in self.model_fields_set:
+            raise ValueError("a rule needs metric and kind")
+        return self
+
+
+class LlmPrice(Section):
+    """What the tokens of a language model cost."""
+
+    model: Annotated[str, BeforeValidator(values.read_pattern)] = _key(
+        "",
+        "the name of a model; * stands for any letters, ? for one",
+        "As in gen_ai.response.model or gen_ai.request.model.",
+    )
+    provider: Annotated[str, BeforeValidator(values.read_pattern)] = _key(
+        "*", "the name of a provider, likewise", "As in gen_ai.provider.name or gen_ai.system."
+    )
+    input: Annotated[Decimal, BeforeValidator(values.read_price)] = _key(
+        Decimal(0), _PRICE_TEXT, "Price of a million tokens that are sent.", ge=0, le=1_000_000
+    )
+    output: Annotated[Decimal, BeforeValidator(values.read_price)] = _key(
+        Decimal(0), _PRICE_TEXT, "Price of a million tokens that are received.", ge=0, le=1_000_000
+    )
+    currency: Annotated[str, BeforeValidator(values.read_currency)] = _key(
+        "USD", "an ISO 4217 code such as USD", "Currency of both."
+    )
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.model or not {"input", "output"} <= self.model_fields_set:
+            raise ValueError("a price needs model, input and output")
+        return self
 
 
 class Openfinops(Section):
@@ -442,8 +523,10 @@ class Openfinops(Section):
     memory_limit_mib: _Count = _key(
         2048,
         "a whole number of MiB from 128 to 1048576",
-        "While the process takes more memory than this, senders are refused with an error that "
-        "makes them try again.",
+        "What the process may take in memory, with moments of a quarter more "
+        "(docs/robustness.md). From five eighths of it on, requests wait in the spool alone; from "
+        "three quarters on, senders are refused with an error that makes them try again. Known "
+        "series, batches and the largest request are bounded in proportion.",
         collector="processors.memory_limiter.limit_mib",
         ge=128,
         le=2**20,
@@ -505,6 +588,24 @@ class Openfinops(Section):
         ["node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"],
         "a list of attribute names",
         "Likewise for node_id.",
+    )
+    cost_rules: list[Rule] = _key(
+        [],
+        "a list of rules, see docs/costs.md",
+        "Which metrics carry cost. The first rule that matches a series counts; those that are "
+        "shipped come after them.",
+    )
+    default_cost_rules: _Switch = _key(
+        True,
+        "on or off",
+        "Whether the shipped rules count: metrics named `openfinops.cost` or measured in a "
+        "currency, and those of OpenCost.",
+    )
+    llm_prices: list[LlmPrice] = _key(
+        [],
+        "a list of prices, see docs/costs.md",
+        "What a million tokens of a language model cost. The first that matches counts; then the "
+        "library genai-prices is asked, where it is installed.",
     )
 
 
@@ -630,9 +731,16 @@ def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section
     """The section that a path leads to; None where it leads to anything else."""
     section: type[Section] | None = root
     for part in path:
+        if isinstance(part, int) and section is not None:
+            continue  # an element of a list of sections
         known = section.model_fields.get(str(part)) if section else None
-        section = _section_of(known) if known else None
+        section = (_section_of(known) or _element_of(known)) if known else None
     return section
+
+
+def _element_of(key: FieldInfo) -> type[Section] | None:
+    elements = [one for one in get_args(key.annotation) if isinstance(one, type)]
+    return next((one for one in elements if issubclass(one, Section)), None)
 
 
 def _section_of(key: FieldInfo) -> type[Section] | None:
@@ -654,6 +762,8 @@ KEYS: Final[Mapping[tuple[str, ...], FieldInfo]] = dict(_keys(Configuration, ())
 
 _ENDPOINT: Final = ("receivers", "otlp", "protocols", "grpc", "endpoint")
 _EXPORTER: Final = ("exporters", "openfinops")
+# Of mappings, which a variable cannot hold.
+_LISTS: Final = frozenset({"cost_rules", "llm_prices"})
 
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "OPENFINOPS_ENDPOINT": _ENDPOINT,
@@ -663,7 +773,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
         if path[2] == "connection_string"
         else f"OPENFINOPS_{path[2]}".upper(): path
         for path in KEYS
-        if path[:2] == _EXPORTER
+        if path[:2] == _EXPORTER and path[2] not in _LISTS
     },
 }
 """The key that each environment variable sets."""

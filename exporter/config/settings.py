@@ -11,7 +11,9 @@ from typing import Final, Literal
 from exporter.config.connection import redacted
 from exporter.config.document import dotted
 from exporter.config.layers import Layer
-from exporter.config.schema import BearerTokenAuth, Grpc, Tls
+from exporter.config.schema import BearerTokenAuth, Grpc, LlmPrice, Rule, Tls
+from exporter.costs.gen_ai import TokenPrice
+from exporter.costs.rules import CostRule, Source
 
 __all__ = [
     "ExporterSettings",
@@ -114,6 +116,9 @@ class ExporterSettings:
     shutdown_timeout_seconds: float
     cluster_id_attributes: tuple[str, ...]
     node_id_attributes: tuple[str, ...]
+    cost_rules: tuple[CostRule, ...]
+    default_cost_rules: bool
+    llm_prices: tuple[TokenPrice, ...]
 
     @property
     def redacted_connection_string(self) -> str | None:
@@ -178,10 +183,43 @@ def settings_from(layer: Layer, source: str) -> Settings:
             shutdown_timeout_seconds=written.shutdown_timeout_seconds,
             cluster_id_attributes=tuple(written.cluster_id_attributes),
             node_id_attributes=tuple(written.node_id_attributes),
+            cost_rules=tuple(_cost_rule(rule) for rule in written.cost_rules),
+            default_cost_rules=written.default_cost_rules,
+            llm_prices=tuple(_token_price(price) for price in written.llm_prices),
         ),
         log_level=configuration.service.telemetry.logs.level,
         warnings=tuple(layer.warnings),
         origins=MappingProxyType({dotted(key): at.source for key, at in layer.given.items()}),
+    )
+
+
+def _cost_rule(rule: Rule) -> CostRule:
+    return CostRule(
+        metric=rule.metric,
+        kind=None if rule.kind == "none" else rule.kind,
+        attributes=MappingProxyType(dict(rule.attributes)),
+        category=_sources(rule.category),
+        resource_id=_sources(rule.resource_id),
+        currency=_sources(rule.currency),
+        region=_sources(rule.region),
+        tags=None
+        if rule.tags is None
+        else MappingProxyType({name: Source.parse(text) for name, text in rule.tags.items()}),
+        staleness_seconds=rule.staleness,
+    )
+
+
+def _sources(texts: list[str]) -> tuple[Source, ...]:
+    return tuple(Source.parse(text) for text in texts)
+
+
+def _token_price(price: LlmPrice) -> TokenPrice:
+    return TokenPrice(
+        model=price.model,
+        provider=price.provider,
+        input=price.input,
+        output=price.output,
+        currency=price.currency,
     )
 
 

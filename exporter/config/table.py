@@ -13,6 +13,8 @@ from exporter.config.settings import (
     TlsSettings,
     TokenSettings,
 )
+from exporter.costs.gen_ai import TokenPrice
+from exporter.costs.rules import CostRule
 
 __all__ = ["as_table"]
 
@@ -91,5 +93,11 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return ", ".join(_named(item) for item in value)
     return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _named(item: object) -> str:
+    if isinstance(item, CostRule):
+        return f"{item.metric} ({item.kind or 'never'})"
+    return item.model if isinstance(item, TokenPrice) else str(item)

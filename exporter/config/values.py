@@ -9,9 +9,11 @@ pydantic's type check refuses it; it raises ValueError where it knows a better e
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, Final, Self
 
 from exporter.config.connection import mistake_in
+from exporter.costs.currencies import currency_of
 
 __all__ = [
     "FLOAT",
@@ -20,6 +22,7 @@ __all__ = [
     "read_backend",
     "read_collector_duration",
     "read_connection_string",
+    "read_currency",
     "read_endpoint",
     "read_flag",
     "read_log_level",
@@ -27,8 +30,11 @@ __all__ = [
     "read_names",
     "read_number",
     "read_path",
+    "read_pattern",
+    "read_price",
     "read_scheme",
     "read_seconds",
+    "read_sources",
     "read_switch",
     "read_token",
     "read_version",
@@ -165,6 +171,40 @@ def read_names(value: object) -> object:
                     "an element of the list is no attribute name (text, not empty, "
                     "without spaces around it)"
                 )
+    return value
+
+
+def read_sources(value: object) -> object:
+    """One source of a field, or a list of them."""
+    sources: list[Any] = value if isinstance(value, list) else [value]
+    for source in sources:
+        if not isinstance(source, str) or not source.removeprefix("attribute:").strip():
+            raise ValueError("an element is empty, or is no text")
+    return [str(source) for source in sources]
+
+
+def read_pattern(value: object) -> object:
+    """A name that may hold * and ?."""
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty")
+    return _plain(value)
+
+
+def read_price(value: object) -> object:
+    """A price, with exactly the digits that are written."""
+    value = read_number(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(repr(value))
+    return value
+
+
+def read_currency(value: object) -> object:
+    """An ISO 4217 code, in any case."""
+    if isinstance(value, str):
+        code = currency_of(value)
+        if code is None:
+            raise ValueError("it is no ISO 4217 code")
+        return code
     return value
 
 

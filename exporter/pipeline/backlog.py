@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.errors import DecodeError
-from exporter.intern import SeriesCache
 from exporter.model import Batch, Mark
 from exporter.pipeline.queue import Queue
+from exporter.pipeline.reading import Reading
 from exporter.spool import Entry, Spool
 from exporter.stats import Counters
-from exporter.wire import AgeLimits, TimeWindow, decode
+from exporter.wire import AgeLimits, TimeWindow
 
 __all__ = ["Backlog"]
 
@@ -33,7 +33,7 @@ class Backlog:
     Args:
         spool: where requests are kept.
         queue: what they are put back into.
-        series: the cache that they are decoded with; guarded by the queue's lock.
+        reading: decodes them; guarded by the queue's lock.
         counters: of the pipeline.
         age_limits: only for the texts of rejections.
     """
@@ -42,13 +42,13 @@ class Backlog:
         self,
         spool: Spool,
         queue: Queue,
-        series: SeriesCache,
+        reading: Reading,
         counters: Counters,
         age_limits: AgeLimits,
     ) -> None:
         self._spool = spool
         self._queue = queue
-        self._series = series
+        self._reading = reading
         self._counters = counters
         self._age_limits = age_limits
 
@@ -98,8 +98,7 @@ class Backlog:
             self._age_limits,
         )
         try:
-            with self._series.without_limit():
-                batch = decode(entry.data, self._series, window).batch
+            batch = self._reading.read_again(entry.signal, entry.data, window).batch
         except DecodeError as exc:
             batch = Batch()
             _log.error("request %d of %s: %s", entry.sequence, self._spool.path, exc)

@@ -23,14 +23,15 @@ from exporter.errors import (
     RetryableError,
     ShuttingDownError,
 )
-from exporter.intern import SeriesCache
 from exporter.model import Batch, Mark
+from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
-from exporter.spool import Entry
+from exporter.pipeline.reading import Reading
+from exporter.spool import Entry, Signal
 from exporter.stats import Counters
-from exporter.wire import AgeLimits, Decoded, Rejections, decode
+from exporter.wire import AgeLimits, Decoded, Rejections
 
 __all__ = ["Intake"]
 
@@ -40,6 +41,7 @@ _REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0
 # Answers that were not plain "all is well", about 1 KiB each.
 _MOST_ANSWERS: Final = 1_000
 _NO_REJECTIONS: Final = Rejections()
+_SEEDS: Final[dict[Signal, int]] = {"metrics": 0, "logs": 1}
 
 
 @dataclass(slots=True)
@@ -58,29 +60,32 @@ class Intake:
 
     Args:
         queue: where batches go; its lock guards the series and everything here.
-        series: the cache that requests are decoded with.
+        reading: decodes requests.
         durability: keeps requests until they are stored.
         counters: of the pipeline.
         age_limits: which times points may have.
         memory: how much this process may take.
+        clock: what requests are stamped with.
     """
 
     def __init__(
         self,
         queue: Queue,
-        series: SeriesCache,
+        reading: Reading,
         durability: Durability,
         counters: Counters,
         *,
         age_limits: AgeLimits,
         memory: MemoryLimit,
+        clock: SteadyClock,
     ) -> None:
         self._queue = queue
-        self._series = series
+        self._reading = reading
         self._durability = durability
         self._counters = counters
         self._age_limits = age_limits
         self._memory = memory
+        self._clock = clock
         self._is_open = False
         self._pending: list[_Ticket] = []
         self._under_way: dict[bytes, _Ticket] = {}
@@ -109,11 +114,11 @@ class Intake:
             return False
         return True
 
-    def submit(self, data: bytes) -> Rejections:
-        """See `Pipeline.submit`."""
+    def submit(self, data: bytes, signal: Signal = "metrics") -> Rejections:
+        """See `Pipeline.submit` and `Pipeline.submit_logs`."""
         self._counters.add(requests=1)
         try:
-            return self._submit(data)
+            return self._submit(data, signal)
         except DecodeError:
             self._counters.add(requests_undecodable=1)
             raise
@@ -121,47 +126,50 @@ class Intake:
             self._counters.add(requests_turned_away=1)
             raise
 
-    def _submit(self, data: bytes) -> Rejections:
-        self._check_open()
-        digest = xxhash.xxh3_128_digest(data)
+    def _submit(self, data: bytes, signal: Signal) -> Rejections:
+        self._check_open(len(data))
+        # Seeded, because the same bytes may be a request of either signal.
+        digest = xxhash.xxh3_128_digest(data, seed=_SEEDS[signal])
         kept = self._durability.prepare(data)
         with self._queue.changed:
-            self._check_open()
+            self._check_open(len(data))
             ticket = self._under_way.get(digest)
             if ticket is not None or self._durability.knows(digest):
                 self._counters.add(requests_deduplicated=1)
             else:
-                ticket = self._accept(data, digest, kept)
+                ticket = self._accept(data, signal, digest, kept)
         if ticket is None:
             return self._answers.get(digest, _NO_REJECTIONS)
         self._sync(ticket)
         return ticket.rejections
 
-    def _check_open(self) -> None:
+    def _check_open(self, request_bytes: int = 0) -> None:
         if not self._is_open:
             raise ShuttingDownError("the receiver is shutting down; send again later")
-        self._durability.check_room(self._queue, time.time_ns())
-        # With nothing in memory it is not the queue that fills it, and refusing would not help.
-        if self._queue.held_entries and self._memory.is_exceeded(time.monotonic()):
+        self._durability.check_room(self._queue, self._clock.unix_nano())
+        # With nothing in memory it is not requests that fill it, and refusing would not help.
+        if self._queue.is_empty and not self._under_way:
+            return
+        if self._memory.is_exceeded(time.monotonic(), request_bytes):
             raise QueueFullError(
-                f"the receiver uses more than {self._memory.limit_bytes >> 20} MiB of memory "
-                "(memory_limit_mib); send again later"
+                f"the receiver has too little left of {self._memory.limit_bytes >> 20} MiB of "
+                "memory (memory_limit_mib); send again later"
             )
 
-    def _accept(self, data: bytes, digest: bytes, kept: bytes) -> _Ticket:
-        received_unix_nano = time.time_ns()
-        window = self._age_limits.window(received_unix_nano)
-        decoded = decode(data, self._series, window)
+    def _accept(self, data: bytes, signal: Signal, digest: bytes, kept: bytes) -> _Ticket:
+        window = self._age_limits.window(time.time_ns())
+        decoded = self._reading.read(signal, data, window)
         self._note(decoded.rejections)
         sequence = self._durability.next_sequence()
         entry = Entry(
             sequence=sequence,
-            received_unix_nano=received_unix_nano,
+            received_unix_nano=self._clock.unix_nano(),
             earliest_unix_nano=window.earliest_unix_nano,
             latest_unix_nano=window.latest_unix_nano,
             entries=decoded.batch.entries,
             digest=digest,
             data=kept,
+            signal=signal,
         )
         ticket = _Ticket(entry, self._marked(decoded, sequence), decoded.rejections)
         if decoded.rejections.counts:
@@ -220,7 +228,7 @@ class Intake:
 
     def _hand_on(self, ticket: _Ticket, now: float) -> None:
         batch = ticket.batch
-        self._queue.put(batch, now)
+        self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
         self._counters.add(
             points_accepted=batch.entries,
             points_queued=batch.entries,

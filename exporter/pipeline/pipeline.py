@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.batch import Batcher
+from exporter.costs.deriving import Costing
+from exporter.costs.gen_ai import TokenPrice, TokenPrices
+from exporter.costs.rules import CostRule
 from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, SeriesCache
 from exporter.pipeline.backlog import Backlog
+from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability, MemoryDurability, SpoolDurability
 from exporter.pipeline.housekeeping import Housekeeping
 from exporter.pipeline.intake import Intake
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
+from exporter.pipeline.reading import Reading
 from exporter.pipeline.writer import Writer
 from exporter.spool import Spool
 from exporter.stats import Counters, Snapshot
@@ -27,6 +31,24 @@ _log = logging.getLogger(__name__)
 
 _DAY_SECONDS: Final = 86_400.0
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000
+_MOST_SERIES_ENTRIES: Final = 1_000_000
+# An entry takes half of this, so that all take at most a quarter or so of the memory.
+_MEMORY_BYTES_PER_ENTRY: Final = 2_048
+# More at once is not faster, and a point takes 200 bytes and more while it is written.
+_LARGEST_BATCH_ENTRIES: Final = 250_000
+_MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
+
+
+def _most_series_entries(memory_limit_bytes: int | None) -> int:
+    if memory_limit_bytes is None:
+        return _MOST_SERIES_ENTRIES
+    return min(memory_limit_bytes // _MEMORY_BYTES_PER_ENTRY, _MOST_SERIES_ENTRIES)
+
+
+def _largest_batch_entries(memory_limit_bytes: int | None) -> int:
+    if memory_limit_bytes is None:
+        return _LARGEST_BATCH_ENTRIES
+    return min(memory_limit_bytes // _MEMORY_BYTES_PER_BATCH_ENTRY, _LARGEST_BATCH_ENTRIES)
 
 
 class Pipeline:
@@ -52,6 +74,9 @@ class Pipeline:
         max_future_days: likewise of points that are ahead of this machine's clock.
         cluster_id_attributes: see `SeriesCache`.
         node_id_attributes: see `SeriesCache`.
+        cost_rules: which metrics carry cost, before the shipped rules.
+        use_default_cost_rules: whether the shipped rules count.
+        token_prices: of language models, before those of genai-prices where it is installed.
     """
 
     def __init__(
@@ -71,18 +96,38 @@ class Pipeline:
         max_future_days: float | None = None,
         cluster_id_attributes: Sequence[str] = CLUSTER_ID_ATTRIBUTES,
         node_id_attributes: Sequence[str] = NODE_ID_ATTRIBUTES,
+        cost_rules: Sequence[CostRule] = (),
+        use_default_cost_rules: bool = True,
+        token_prices: Sequence[TokenPrice] = (),
     ) -> None:
         self._backend = backend
         self._spool = spool
         self._counters = Counters()
+        self._clock = SteadyClock()
         age_limits = AgeLimits(max_past_days, max_future_days)
         self._series = SeriesCache(
+            max_entries=_most_series_entries(memory_limit_bytes),
             max_series=max_series,
             cluster_id_attributes=cluster_id_attributes,
             node_id_attributes=node_id_attributes,
         )
+        reading = Reading(
+            self._series,
+            Costing(
+                cost_rules,
+                use_defaults=use_default_cost_rules,
+                prices=TokenPrices(token_prices),
+                is_known=self._series.knows,
+            ),
+            cluster_id_attributes=cluster_id_attributes,
+            node_id_attributes=node_id_attributes,
+        )
         self._queue = Queue(
-            Batcher(batch_size=batch_size, batch_interval_seconds=batch_interval_seconds),
+            Batcher(
+                batch_size=batch_size,
+                batch_interval_seconds=batch_interval_seconds,
+                max_batch_entries=max(batch_size, _largest_batch_entries(memory_limit_bytes)),
+            ),
             max_entries=max_queued_entries,
             spooled=spool is not None,
         )
@@ -98,18 +143,23 @@ class Pipeline:
         self._backlog = (
             None
             if spool is None
-            else Backlog(spool, self._queue, self._series, self._counters, age_limits)
+            else Backlog(spool, self._queue, reading, self._counters, age_limits)
         )
         self._intake = Intake(
             self._queue,
-            self._series,
+            reading,
             durability,
             self._counters,
             age_limits=age_limits,
             memory=MemoryLimit(memory_limit_bytes),
+            clock=self._clock,
         )
         housekeeping = Housekeeping(
-            backend, self._counters, tidy=durability.tidy, retention_days=retention_days
+            backend,
+            self._counters,
+            tidy=durability.tidy,
+            retention_days=retention_days,
+            clock=self._clock,
         )
         self._writer = Writer(
             backend,
@@ -159,6 +209,19 @@ class Pipeline:
         """
         return self._intake.submit(data)
 
+    def submit_logs(self, data: bytes) -> Rejections:
+        """Accept one serialized ExportLogsServiceRequest; on any thread, like `submit`.
+
+        Of its records only cost events are taken, as cost entries.
+
+        Returns:
+            What was rejected of it; the rest is, or will be, stored.
+
+        Raises:
+            DecodeError, QueueFullError, ShuttingDownError, RetryableError: as `submit`.
+        """
+        return self._intake.submit(data, "logs")
+
     @property
     def is_accepting(self) -> bool:
         """Whether a request would be taken now."""
@@ -192,7 +255,7 @@ class Pipeline:
         if spool is None:
             return self._counters.snapshot()
         oldest = spool.oldest_received_unix_nano
-        age_nano = 0 if oldest is None else max(time.time_ns() - oldest, 0)
+        age_nano = 0 if oldest is None else max(self._clock.unix_nano() - oldest, 0)
         return self._counters.snapshot(
             spool_requests=spool.waiting_requests,
             spool_bytes=spool.waiting_bytes,

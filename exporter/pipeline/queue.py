@@ -53,6 +53,11 @@ class Queue:
         return self._held_entries
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in memory, neither data points nor definitions."""
+        return not self._held_entries and self._batcher.is_empty
+
+    @property
     def is_full(self) -> bool:
         """Whether as much is in memory as may be."""
         return self._held_entries >= self._max_entries
@@ -68,11 +73,17 @@ class Queue:
         if last > after:
             self.behind, self.last_sequence = after, last
 
-    def put(self, batch: Batch, now: float) -> None:
-        """Add what one request brought; with a spool its mark says where it is there."""
+    def put(self, batch: Batch, now: float, *, is_tight: bool = False) -> None:
+        """Add what one request brought.
+
+        Args:
+            batch: with a spool its mark says where it is there.
+            now: in seconds of the batcher's clock.
+            is_tight: whether memory is short, so that it should wait in the spool alone.
+        """
         self.accepted_entries += batch.entries
         if self._spooled and batch.mark is not None:
-            if self.behind is None and self.is_full:
+            if self.behind is None and (self.is_full or (is_tight and self._held_entries)):
                 self.behind = batch.mark.sequence - 1
             self.last_sequence = batch.mark.sequence
             if self.behind is not None:

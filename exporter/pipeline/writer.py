@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -74,8 +75,12 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to write."""
-        self._thread = threading.Thread(target=self._run, name="exporter-writer", daemon=True)
+        """Begin to write, in the context of the caller.
+
+        So who starts it in a context that says so keeps its database calls from being traced.
+        """
+        run = partial(copy_context().run, self._run)
+        self._thread = threading.Thread(target=run, name="exporter-writer", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:

@@ -22,6 +22,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any, Final
 
 from exporter.errors import QueryError
@@ -143,8 +144,10 @@ def aggregate_rows(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> lis
     """
     if scope.bucket_micros is None and scope.time_range.start_micros is None:
         scope = replace(scope, origin_micros=_oldest(scope, fetch))
-    cells = sorted(_cells(aggregation, scope, fetch), key=lambda cell: (-cell[0], cell[1]))
-    return [_row(aggregation, scope.chosen.groups, cell) for cell in cells[: scope.limit]]
+    cells = sorted(_cells(aggregation, scope, fetch), key=itemgetter(1))
+    cells.sort(key=itemgetter(0), reverse=True)  # keeps the order of groups within a bucket
+    templates = [_template(aggregation.name, group) for group in scope.chosen.groups]
+    return [_row(templates[cell[1]], cell) for cell in cells[: scope.limit]]
 
 
 def _oldest(scope: Scope, fetch: _Fetch) -> int:
@@ -211,18 +214,24 @@ def _summary_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Ite
     return summary_quantiles(answer, aggregation.quantile, scope.chosen.groups)
 
 
-def _row(aggregation: Aggregation, groups: tuple[Group, ...], cell: _Cell) -> dict[str, Any]:
-    bucket, place, value = cell
-    group = groups[place]
+def _template(aggregation: str, group: Group) -> dict[str, Any]:
+    """What all rows of a group share, every key in its place."""
     return {
-        "timestamp": bucket / 1_000_000,
+        "timestamp": None,
         "metric_name": group.metric_name,
         "metric_type": group.metric_type,
-        "aggregation": aggregation.name,
-        "value": value,
-        "unit": _unit(aggregation.name, group),
+        "aggregation": aggregation,
+        "value": None,
+        "unit": _unit(aggregation, group),
         **group.labels(),
     }
+
+
+def _row(template: dict[str, Any], cell: _Cell) -> dict[str, Any]:
+    row = template.copy()
+    row["timestamp"], row["value"] = cell[0] / 1_000_000, cell[2]
+    row["attributes"] = row["attributes"].copy()
+    return row
 
 
 def _unit(aggregation: str, group: Group) -> str:

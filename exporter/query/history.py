@@ -18,7 +18,7 @@ __all__ = [
     "DEFINITION_COLUMNS",
     "TABLE_OF_TYPE",
     "definitions_statement",
-    "few_series_statement",
+    "few_definitions_statement",
     "history_statement",
     "of_series",
     "point_columns",
@@ -46,6 +46,8 @@ DEFINITION_COLUMNS: Final = (
     "attributes",
     "resource",
 )
+
+_DEFINITION: Final = Sql((", ".join(f"s.{name}" for name in DEFINITION_COLUMNS),))
 
 # What a table lacks is a NULL of this type, so that the three can be one UNION in any database;
 # the names in braces are of the dialect.
@@ -88,10 +90,11 @@ def types_statement(series: Sql | None) -> Sql:
     )
 
 
-def few_series_statement(series: Sql) -> Sql:
-    """Type and id of the chosen series, one more than a statement names if there are too many."""
+def few_definitions_statement(series: Sql) -> Sql:
+    """`DEFINITION_COLUMNS` of the chosen series, one more than a statement names if too many."""
     return sql(
-        "SELECT s.metric_type, s.series_id FROM metric_series AS s WHERE {series} LIMIT {most}",
+        "SELECT {columns} FROM metric_series AS s WHERE {series} LIMIT {most}",
+        columns=_DEFINITION,
         series=series,
         most=FEW_SERIES + 1,
     )
@@ -118,6 +121,8 @@ def history_statement(
     dialect: Dialect,
 ) -> Sql:
     """The newest points of some tables together: time, series_id, start, `point_columns`.
+
+    Times are seconds since 1970, which a database divides faster than Python does.
 
     Each table is read backwards along its primary key (timestamp, series_id) and left as soon as
     it has given `limit` points, so a short answer about recent points is quick in a table of any
@@ -167,7 +172,7 @@ def definitions_statement(series_ids: Iterable[int], dialect: Dialect) -> Sql:
     return sql(
         "SELECT {columns} FROM metric_series AS s "
         "WHERE s.series_id IN (SELECT chosen.series_id FROM ({chosen}) AS chosen)",
-        columns=Sql((", ".join(f"s.{name}" for name in DEFINITION_COLUMNS),)),
+        columns=_DEFINITION,
         chosen=chosen,
     )
 
@@ -186,8 +191,8 @@ def _points(
         WHERE {condition}
         ORDER BY m.timestamp DESC, m.series_id DESC LIMIT {limit}
         """,
-        time=sql(dialect.micros, time=sql("m.timestamp")),
-        start=sql(dialect.micros, time=sql("m.start_timestamp")),
+        time=sql(dialect.seconds, time=sql("m.timestamp")),
+        start=sql(dialect.seconds, time=sql("m.start_timestamp")),
         columns=joined(", ", [_column(table, name, dialect) for name in columns]),
         table=Sql((table,)),
         condition=condition,

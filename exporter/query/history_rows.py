@@ -12,36 +12,40 @@ from exporter.query.history import DEFINITION_COLUMNS
 __all__ = ["history_rows"]
 
 _Row = tuple[Any, ...]
+# Time, series_id and start come before the columns.
+_LEADING: Final = 3
 _Parse = Callable[[str], dict[str, Any]]
 
 
 def history_rows(
-    points: Iterable[_Row], columns: Sequence[str], definitions: Iterable[_Row]
+    points: Sequence[_Row], columns: Sequence[str], definitions: Iterable[_Row]
 ) -> list[dict[str, Any]]:
     """Dicts in the order of the points; each has its own `attributes` and `resource`.
 
     Args:
         points: the answer to `history_statement`.
         columns: the `point_columns` of its tables.
-        definitions: the answer to `definitions_statement`. A point whose series is not among
+        definitions: of at least their series. A point whose series is not among
             them was deleted with it meanwhile, and is left out.
     """
     parse: _Parse = cache(json.loads)  # many definitions share a few texts
-    templates = {row[0]: _template(row, parse) for row in definitions}
-    value_at = columns.index("value") if "value" in columns else None
+    answered = {point[1] for point in points}
+    templates = {row[0]: _template(row, parse) for row in definitions if row[0] in answered}
+    value_at = columns.index("value") + _LEADING if "value" in columns else None
     rows = []
-    for time, series_id, start, *numbers in points:
-        if series_id not in templates:
+    # Of every microsecond spent here an answer of a million points takes a second longer.
+    for point in points:
+        template = templates.get(point[1])
+        if template is None:
             continue
-        template = templates[series_id]
         row = template.copy()
-        row["timestamp"] = time / 1_000_000
-        row["value"] = None if value_at is None else _number(numbers[value_at])
-        row["attributes"] = template["attributes"].copy()
-        row["resource"] = template["resource"].copy()
-        row["start_timestamp"] = None if start is None else start / 1_000_000
-        if shape := _SHAPES.get(row["metric_type"]):
-            row |= shape(dict(zip(columns, numbers, strict=True)))
+        row["timestamp"], _, row["start_timestamp"] = point[:_LEADING]
+        row["attributes"] = row["attributes"].copy()
+        row["resource"] = row["resource"].copy()
+        if value_at is not None and (value := point[value_at]) is not None:
+            row["value"] = float(value)  # a NaN may come as text
+        if row["metric_type"] in _SHAPES:
+            row |= _SHAPES[row["metric_type"]](dict(zip(columns, point[_LEADING:], strict=True)))
         rows.append(row)
     return rows
 

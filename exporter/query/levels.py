@@ -25,16 +25,18 @@ def statistic(scope: Scope, aggregation: str) -> Sql:
     A NaN counts as a point and goes into no other statistic; the value is NULL where a bucket has
     nothing else, or infinities of both signs.
     """
+    cut = scope.cut(sql("m.timestamp"))
     return sql(
         """
         WITH {chosen}
         SELECT {bucket} AS bucket, c.grp AS grp, {statistic} AS value
         {points} AND m.value IS NOT NULL
-        GROUP BY bucket, grp
+        GROUP BY {cut}, c.grp
         {tail}
         """,
         chosen=scope.series_table(),
-        bucket=scope.bucket(scope.time(sql("m.timestamp"))),
+        bucket=scope.start_of(cut),
+        cut=cut,
         statistic=_statistic(scope, aggregation, sql("m.value")),
         points=scope.points("system_metrics", scope.time_range),
         tail=scope.tail(),

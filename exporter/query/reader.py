@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from exporter.backends.base import Backend
@@ -16,17 +17,28 @@ from exporter.query.catalog import (
     series_rows,
     series_statement,
 )
+from exporter.query.costs import (
+    CostFilters,
+    TotalsQuestion,
+    cost_groups,
+    cost_rows,
+    costs_statement,
+    total_rows,
+    totals_statement,
+)
 from exporter.query.grouping import choose, group_names, members_statement
 from exporter.query.history import (
+    DEFINITION_COLUMNS,
     TABLE_OF_TYPE,
     definitions_statement,
-    few_series_statement,
+    few_definitions_statement,
     history_statement,
     of_series,
     point_columns,
     types_statement,
 )
 from exporter.query.history_rows import history_rows
+from exporter.query.recent import MANY_SERIES, has_columnstore, newest_stretch, read_windows
 from exporter.query.scope import Scope
 from exporter.query.selection import Filters, TimeRange, among, row_limit, series_condition
 from exporter.query.sql import Sql
@@ -35,7 +47,13 @@ from exporter.query.times import Time, duration_micros
 
 __all__ = ["Reader"]
 
+_Rows = list[tuple[Any, ...]]
+
 _FEW_NAMES: Final = 8
+# Of more, the chunk has to be unpacked anyway.
+_FEW_POINTS: Final = 100_000
+_ID_AT: Final = DEFINITION_COLUMNS.index("series_id")
+_TYPE_AT: Final = DEFINITION_COLUMNS.index("metric_type")
 
 
 class Reader:
@@ -58,6 +76,7 @@ class Reader:
     def __init__(self, backend: Backend, flush: Callable[[], object] | None = None) -> None:
         self._backend = backend
         self._flush = flush
+        self._has_columnstore: bool | None = None  # not looked up yet
 
     def query_historical_metrics(
         self,
@@ -86,13 +105,20 @@ class Reader:
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
-        tables, series = self._tables_of(condition)
+        tables, series, definitions = self._tables_of(condition)
         if not tables:
             return []
         dialect = self._backend.dialect
-        points = self._fetch(history_statement(tables, series, time_range, most, dialect))
-        series_ids = dict.fromkeys(point[1] for point in points)
-        definitions = self._fetch(definitions_statement(series_ids, dialect))
+        points = self._newest(
+            tables,
+            (series, series if condition is None else of_series(condition)),
+            time_range,
+            most,
+            may_have_windows=definitions is None or len(definitions) > MANY_SERIES,
+        )
+        if definitions is None:
+            series_ids = dict.fromkeys(point[1] for point in points)
+            definitions = self._fetch(definitions_statement(series_ids, dialect))
         return history_rows(points, point_columns(tables), definitions)
 
     def aggregate(
@@ -160,6 +186,81 @@ class Reader:
         )
         return aggregate_rows(question, scope, self._fetch)
 
+    def query_historical_costs(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        category: str | None = None,
+        resource_id: str | None = None,
+        limit: int = 1000,
+        *,
+        tags: Mapping[str, str] | None = None,
+        **columns: str | None,
+    ) -> list[dict[str, Any]]:
+        """Cost entries, newest first; without those of points that came to nothing.
+
+        Args:
+            start_time: see the class.
+            end_time: see the class.
+            category: only of this one.
+            resource_id: likewise.
+            limit: most entries, the newest.
+            tags: name to value; compared as attributes are.
+            **columns: what others of `exporter.query.costs.COST_GROUPS` must equal, such as region.
+
+        Returns:
+            Dicts with entry_id, timestamp, resource_id, category, amount (the nearest double),
+            currency, region, cluster_id, node_id, service_name, tags, description,
+            billing_period and source.
+        """
+        time_range, most = TimeRange.of(start_time, end_time), row_limit(limit)
+        texts = {"category": category, "resource_id": resource_id, **columns}
+        filters = CostFilters(texts, tags or {})
+        self._settle()
+        dialect = self._backend.dialect
+        return cost_rows(self._fetch(costs_statement(filters, time_range, most, dialect)))
+
+    def cost_totals(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        *,
+        group_by: Sequence[str] = (),
+        bucket_seconds: float | None = None,
+        limit: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        **columns: str | None,
+    ) -> list[dict[str, Any]]:
+        """What entries add up to, exactly, for each bucket of time, currency and group.
+
+        Args:
+            start_time: see the class.
+            end_time: see the class.
+            group_by: names of `exporter.query.costs.COST_GROUPS`, or of tags.
+            bucket_seconds: length of a bucket, from multiples of it since 1970; None: one.
+            limit: most rows; None for all.
+            tags: as for `query_historical_costs`.
+            **columns: likewise.
+
+        Returns:
+            Dicts with timestamp (the start of the bucket, if there are several), what was grouped
+            by, currency, amount (a Decimal) and entries (how many); newest bucket first, then by
+            currency and amount, the largest first.
+        """
+        width = (
+            None if bucket_seconds is None else duration_micros(bucket_seconds, "bucket_seconds")
+        )
+        question = TotalsQuestion(
+            CostFilters(columns, tags or {}),
+            TimeRange.of(start_time, end_time),
+            cost_groups(group_by),
+            width,
+            None if limit is None else row_limit(limit),
+        )
+        self._settle()
+        statement = totals_statement(question, self._backend.dialect)
+        return total_rows(question, self._fetch(statement))
+
     def list_metrics(self, *, with_counts: bool = False) -> list[dict[str, Any]]:
         """Every metric that was ever received, by name.
 
@@ -210,16 +311,50 @@ class Reader:
         self._settle()
         return sizes_as_dict(self._backend.sizes())
 
-    def _tables_of(self, condition: Sql | None) -> tuple[list[str], Sql | None]:
-        """The tables with points of some series, and the condition on points that picks them."""
+    def _newest(
+        self,
+        tables: list[str],
+        picks: tuple[Sql | None, Sql | None],
+        time_range: TimeRange,
+        most: int,
+        *,
+        may_have_windows: bool,
+    ) -> _Rows:
+        """The newest points, by windows of time where that pays.
+
+        Args:
+            tables: where they are.
+            picks: the conditions on points for a long range, and for a window.
+            time_range: which.
+            most: how many.
+            may_have_windows: whether they are of so many series that it may pay.
+        """
+        dialect = self._backend.dialect
+
+        def ask(series: Sql | None, part: TimeRange, limit: int) -> _Rows:
+            return self._fetch(history_statement(tables, series, part, limit, dialect))
+
+        if may_have_windows and dialect.may_have_rollups and most <= _FEW_POINTS:
+            if self._has_columnstore is None:
+                self._has_columnstore = has_columnstore(self._fetch)
+            stretch = None
+            if self._has_columnstore and "system_metrics" in tables:
+                stretch = newest_stretch(time_range, self._fetch, dialect.moment, dialect.micros)
+            if stretch is not None:
+                of_all, of_window = (partial(ask, series) for series in picks)
+                return read_windows(of_window, of_all, time_range, stretch, most)
+        return ask(picks[0], time_range, most)
+
+    def _tables_of(self, condition: Sql | None) -> tuple[list[str], Sql | None, _Rows | None]:
+        """Tables with points of some series, what picks those, and the definitions if few."""
         if condition is not None and self._backend.dialect.series_among is not None:
-            few = self._fetch(few_series_statement(condition))
-            named = among([series_id for _, series_id in few], self._backend.dialect)
+            few = self._fetch(few_definitions_statement(condition))
+            named = among([row[_ID_AT] for row in few], self._backend.dialect)
             if named is not None:
-                return sorted({TABLE_OF_TYPE[metric_type] for metric_type, _ in few}), named
+                return sorted({TABLE_OF_TYPE[row[_TYPE_AT]] for row in few}), named, few
         types = self._fetch(types_statement(condition))
         tables = sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types})
-        return tables, None if condition is None else of_series(condition)
+        return tables, None if condition is None else of_series(condition), None
 
     def _settle(self) -> None:
         if self._flush is not None:

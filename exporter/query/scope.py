@@ -85,6 +85,23 @@ class Scope:
             return sql("CAST({origin} AS BIGINT)", origin=self.origin_micros)
         return sql("({time} / {width}) * {width}", time=time, width=self.bucket_micros)
 
+    def cut(self, column: Sql) -> Sql:
+        """The bucket that a stored time lies in, to group by: cheaper for each row than `bucket`.
+
+        One bucket for the whole range is called by its start, which nothing is computed from.
+        """
+        if self.bucket_micros is None:
+            return self.bucket(column)
+        return sql(self.dialect.bucket, time=column, width=self.bucket_micros)
+
+    def start_of(self, cut: Sql) -> Sql:
+        """The start in microseconds of what `cut` gives."""
+        if self.bucket_micros is None:
+            return cut
+        if self.bucket_micros % 1_000_000 == 0:
+            return sql(self.dialect.whole_micros, time=cut)
+        return self.time(cut)
+
     def time(self, column: Sql) -> Sql:
         """A stored time in microseconds."""
         return sql(self.dialect.micros, time=column)

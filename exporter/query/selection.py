@@ -21,6 +21,7 @@ __all__ = [
     "among",
     "row_limit",
     "series_condition",
+    "tag_condition",
     "within",
 ]
 
@@ -95,24 +96,28 @@ def _name_condition(metric_name: str, dialect: Dialect) -> Sql:
     return sql("{column} = {name}", column=column, name=metric_name)
 
 
+def tag_condition(key: str, value: object, dialect: Dialect) -> Sql:
+    """The condition on `cost_entries AS m` that a tag equals a value."""
+    return sql("COALESCE({tag}, FALSE)", tag=_member_equals(sql("m.tags"), key, value, dialect))
+
+
 def _attribute_condition(key: str, value: object, dialect: Dialect) -> Sql:
-    text = value if isinstance(value, str) else json.dumps(value)
-    number, composite = _number(text), _composite(text)
-
-    def equals(document: Sql) -> Sql:
-        return sql(
-            dialect.attribute_equals,
-            document=document,
-            key=key,
-            text=text,
-            number=number,
-            json=composite,
-        )
-
     return sql(
         "COALESCE({point}, {resource}, FALSE)",
-        point=equals(sql("s.attributes")),
-        resource=equals(sql("s.resource")),
+        point=_member_equals(sql("s.attributes"), key, value, dialect),
+        resource=_member_equals(sql("s.resource"), key, value, dialect),
+    )
+
+
+def _member_equals(document: Sql, key: str, value: object, dialect: Dialect) -> Sql:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return sql(
+        dialect.attribute_equals,
+        document=document,
+        key=key,
+        text=text,
+        number=_number(text),
+        json=_composite(text),
     )
 
 
@@ -162,7 +167,7 @@ class TimeRange:
 def within(time_range: TimeRange, dialect: Dialect) -> Sql:
     """The condition on a point table `m`, on the bare column so that its key is used."""
     conditions = [
-        sql("m.timestamp {compare} {instant}", compare=compare, instant=_instant(micros, dialect))
+        sql("m.timestamp {compare} {moment}", compare=compare, moment=dialect.moment(micros))
         for compare, micros in (
             (sql(">="), time_range.start_micros),
             (sql("<"), time_range.end_micros),
@@ -170,10 +175,6 @@ def within(time_range: TimeRange, dialect: Dialect) -> Sql:
         if micros is not None
     ]
     return joined(" AND ", conditions) if conditions else sql("TRUE")
-
-
-def _instant(micros: int, dialect: Dialect) -> Sql:
-    return sql(dialect.instant, micros=micros)
 
 
 def among(series_ids: Collection[int], dialect: Dialect) -> Sql | None:

@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
     ExportMetricsServiceResponse,
@@ -21,48 +25,66 @@ from exporter.receiver.arrivals import Arrivals
 from exporter.receiver.replies import Refusal, abort, refusal
 from exporter.wire import Rejections
 
-__all__ = ["METRICS_SERVICE", "Behaviour", "metrics_method", "other_methods"]
+__all__ = [
+    "LOGS_SERVICE",
+    "METRICS_SERVICE",
+    "Behaviour",
+    "Submit",
+    "logs_method",
+    "metrics_method",
+    "other_methods",
+]
 
+Submit = Callable[[bytes], Rejections]
 Behaviour = Callable[[Iterator[bytes], grpc.ServicerContext], bytes]
 
 _log = logging.getLogger(__name__)
 
 _COLLECTOR: Final = "opentelemetry.proto.collector"
 METRICS_SERVICE: Final = f"{_COLLECTOR}.metrics.v1.MetricsService"
-_OTHER_SERVICES: Final = {
-    "logs": f"{_COLLECTOR}.logs.v1.LogsService",
-    "traces": f"{_COLLECTOR}.trace.v1.TraceService",
-}
+LOGS_SERVICE: Final = f"{_COLLECTOR}.logs.v1.LogsService"
+_TRACE_SERVICE: Final = f"{_COLLECTOR}.trace.v1.TraceService"
 
 
-def metrics_method(
-    submit: Callable[[bytes], Rejections], arrivals: Arrivals
-) -> Mapping[str, Behaviour]:
+def metrics_method(submit: Submit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
     """The method that takes metrics, by its path."""
-
-    def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        outcome = _answer(submit, arrivals.message(messages, context))
-        if isinstance(outcome, Refusal):
-            abort(context, outcome)
-        return outcome
-
-    return {f"/{METRICS_SERVICE}/Export": export}
+    return {f"/{METRICS_SERVICE}/Export": _export(submit, arrivals, _metrics_success)}
 
 
-def other_methods() -> Mapping[str, Refusal]:
+def logs_method(submit: Submit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
+    """The method that takes logs, by its path."""
+    return {f"/{LOGS_SERVICE}/Export": _export(submit, arrivals, _logs_success)}
+
+
+def other_methods(*, takes_logs: bool) -> Mapping[str, Refusal]:
     """What the methods for other signals are answered, by path."""
+    others = {"traces": _TRACE_SERVICE, **({} if takes_logs else {"logs": LOGS_SERVICE})}
+    taken = "metrics and cost events" if takes_logs else "metrics"
     return {
         f"/{service}/Export": Refusal(
             grpc.StatusCode.UNIMPLEMENTED,
-            f"this receiver takes metrics; point the exporter for {signal} elsewhere",
+            f"this receiver takes {taken}; point the exporter for {signal} elsewhere",
         )
-        for signal, service in _OTHER_SERVICES.items()
+        for signal, service in others.items()
     }
 
 
-def _answer(submit: Callable[[bytes], Rejections], request: bytes) -> bytes | Refusal:
+def _export(
+    submit: Submit, arrivals: Arrivals, success: Callable[[Rejections], bytes]
+) -> Behaviour:
+    def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        outcome = _outcome(submit, arrivals.message(messages, context))
+        if isinstance(outcome, Refusal):
+            abort(context, outcome)
+        # An empty response where all is well: partial_success must stay unset.
+        return success(outcome) if outcome.counts else b""
+
+    return export
+
+
+def _outcome(submit: Submit, request: bytes) -> Rejections | Refusal:
     try:
-        rejections = submit(request)
+        return submit(request)
     except PermanentError as exc:
         return refusal(grpc.StatusCode.INVALID_ARGUMENT, exc)
     except ExporterError as exc:
@@ -71,14 +93,19 @@ def _answer(submit: Callable[[bytes], Rejections], request: bytes) -> bytes | Re
         # A fault of ours: retryable, so that the sender keeps what it has.
         _log.exception("a request of %d bytes could not be taken", len(request))
         return refusal(grpc.StatusCode.UNAVAILABLE, exc)
-    return _success(rejections)
 
 
-def _success(rejections: Rejections) -> bytes:
-    if not rejections.counts:
-        return b""  # an empty response: partial_success must stay unset
+def _metrics_success(rejections: Rejections) -> bytes:
     return ExportMetricsServiceResponse(
         partial_success=ExportMetricsPartialSuccess(
             rejected_data_points=rejections.total, error_message=rejections.message()
+        )
+    ).SerializeToString()
+
+
+def _logs_success(rejections: Rejections) -> bytes:
+    return ExportLogsServiceResponse(
+        partial_success=ExportLogsPartialSuccess(
+            rejected_log_records=rejections.total, error_message=rejections.message()
         )
     ).SerializeToString()

@@ -15,12 +15,18 @@ import grpc
 from exporter.receiver.addresses import cannot_listen, check_free
 from exporter.receiver.arrivals import Arrivals
 from exporter.receiver.counts import ReceiverCounts, Turnstile
-from exporter.receiver.export import METRICS_SERVICE, metrics_method, other_methods
+from exporter.receiver.export import (
+    LOGS_SERVICE,
+    METRICS_SERVICE,
+    Submit,
+    logs_method,
+    metrics_method,
+    other_methods,
+)
 from exporter.receiver.gate import Gate
 from exporter.receiver.health import Health
 from exporter.receiver.tls import Certificates
 from exporter.receiver.tokens import BearerTokens
-from exporter.wire import Rejections
 
 __all__ = ["Receiver"]
 
@@ -55,6 +61,7 @@ class Receiver:
 
     Args:
         submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
+        submit_logs: likewise an ExportLogsServiceRequest; without it logs are UNIMPLEMENTED.
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
         max_message_bytes: largest request, after decompression. Each worker may hold one.
         workers: threads that decode and answer. One decodes while the other receives and replies;
@@ -73,7 +80,8 @@ class Receiver:
 
     def __init__(
         self,
-        submit: Callable[[bytes], Rejections],
+        submit: Submit,
+        submit_logs: Submit | None = None,
         *,
         endpoint: str = "localhost:4317",
         max_message_bytes: int = 64 * 1024 * 1024,
@@ -87,6 +95,7 @@ class Receiver:
         server_options: Mapping[str, int] | None = None,
     ) -> None:
         self._submit = submit
+        self._submit_logs = submit_logs
         self._endpoint = endpoint
         self._workers = workers
         self._tls = tls
@@ -163,9 +172,12 @@ class Receiver:
             raise cannot_listen(self._endpoint, str(exc)) from exc
 
     def _gate(self, aside: ThreadPoolExecutor) -> Gate:
+        methods = dict(metrics_method(self._submit, self._exports))
+        if self._submit_logs is not None:
+            methods |= logs_method(self._submit_logs, self._exports)
         return Gate(
-            metrics_method(self._submit, self._exports),
-            other_methods(),
+            methods,
+            other_methods(takes_logs=self._submit_logs is not None),
             tokens=self._tokens,
             turnstile=self._turnstile,
             aside=aside,
@@ -174,7 +186,7 @@ class Receiver:
 
     def _health_on(self, aside: ThreadPoolExecutor) -> Health:
         return Health(
-            [METRICS_SERVICE],
+            [METRICS_SERVICE, *([] if self._submit_logs is None else [LOGS_SERVICE])],
             self._accepting,
             arrivals=self._checks,
             aside=aside,

@@ -1,5 +1,8 @@
 """Rendering: rows of the query module as tables, JSON and CSV. Pure; prints nothing."""
 
+from exporter.render.cost_report import CostReport, CurrencyReport, Share, render_report
+from exporter.render.cost_report_html import render_report_html
+from exporter.render.money import money
 from exporter.render.quantities import human, number
 from exporter.render.sizes import (
     render_counts,
@@ -11,12 +14,18 @@ from exporter.render.streams import render_csv, render_json
 from exporter.render.table import render_table
 
 __all__ = [
+    "CostReport",
+    "CurrencyReport",
+    "Share",
     "human",
+    "money",
     "number",
     "render_counts",
     "render_csv",
     "render_json",
     "render_receiver",
+    "render_report",
+    "render_report_html",
     "render_sizes",
     "render_sizes_json",
     "render_table",

@@ -1,5 +1,7 @@
 """Rows as JSON and CSV, line by line; nothing is shortened or rounded.
 
+But for exact amounts in JSON, whose readers take numbers for doubles: the nearest one stands there.
+
 A time is told twice: as it came, in epoch seconds, and as ISO 8601 text beside it (`timestamp`
 and `time`, `last_timestamp` and `last_time`).
 """
@@ -12,6 +14,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 __all__ = ["iso_time", "render_csv", "render_json", "with_times"]
@@ -80,6 +83,8 @@ def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Mapping):
@@ -90,6 +95,8 @@ def _finite(value: Any) -> Any:
 
 
 def _csv_value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     value = _finite(value)
     if value is None or isinstance(value, str):
         return value

@@ -12,9 +12,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from exporter.render.money import money
 from exporter.render.quantities import human, number
 
-__all__ = ["render_table"]
+__all__ = ["printable", "render_table"]
 
 _Row = Mapping[str, Any]
 
@@ -77,7 +78,7 @@ def render_table(
         title: what to write above.
     """
     rows = list(rows)
-    heading = None if title is None else Text(_printable(title), style="bold")
+    heading = None if title is None else Text(printable(title), style="bold")
     if not rows:
         table = Table(title=heading, box=None, show_header=False)
         table.add_row(Text(_EMPTY))
@@ -94,7 +95,7 @@ def render_table(
     shown = [_column(key) for key in (_keys_to_show(rows) if columns is None else columns)]
     _fill(table, shown, rows)
     if columns is None and (common := _common(rows)):
-        said = [f"{_SAID_ONCE[key]} {_printable(str(value))}" for key, value in common.items()]
+        said = [f"{_SAID_ONCE[key]} {printable(str(value))}" for key, value in common.items()]
         table.caption = Text(" · ".join(said))
     return table
 
@@ -136,6 +137,8 @@ def _common(rows: Sequence[_Row]) -> dict[str, object]:
 def _column(key: str) -> _Column:
     if key == "value":
         return _Column("VALUE", _value, justify="right", no_wrap=False)
+    if key == "amount":
+        return _Column("AMOUNT", lambda row: money(row["amount"]), justify="right")
     if key == "timestamp" or key.endswith("_timestamp"):
         header = key.removesuffix("timestamp").removesuffix("_") or "time"
         # Lists have two of them; on two lines they leave room for the name.
@@ -147,7 +150,7 @@ def _column(key: str) -> _Column:
     return _Column(
         _HEADERS.get(key, key.replace("_", " ")).upper(),
         lambda row: _plain(row.get(key)),
-        justify="right" if key in {"series", "points", "count"} else "left",
+        justify="right" if key in {"series", "points", "count", "entries"} else "left",
         style="cyan" if key == "metric_name" else "dim" if key in _SECONDARY else "",
         no_wrap=key in _ONE_LINE,
     )
@@ -201,21 +204,21 @@ def _plain(value: object) -> str:
     if value == "exponential_histogram":
         return "exp. histogram"
     if isinstance(value, Mapping):
-        return " ".join(f"{_printable(str(key))}={_text(item)}" for key, item in value.items())
+        return " ".join(f"{printable(str(key))}={_text(item)}" for key, item in value.items())
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value)
-    return _printable(str(value))
+    return printable(str(value))
 
 
 def _text(value: object) -> str:
     """A value as it would be typed; in quotes where a space would end it."""
     if isinstance(value, str) and value and not any(letter.isspace() for letter in value):
-        return _printable(value)
-    return _printable(json.dumps(value, ensure_ascii=False))
+        return printable(value)
+    return printable(json.dumps(value, ensure_ascii=False))
 
 
-def _printable(text: str) -> str:
-    """Senders decide what is in here; a terminal must not obey it."""
+def printable(text: str) -> str:
+    """A text without control characters: senders decide what is in it, no terminal obeys it."""
     if text.isprintable():
         return text
     return "".join(

@@ -17,14 +17,21 @@ queue        all of it together: `Spool`
 """
 
 from exporter.spool.compression import compress, decompress
-from exporter.spool.entry import Entry
-from exporter.spool.errors import SpoolFullError, SpoolRefusedError, SpoolUnavailableError
+from exporter.spool.entry import Entry, Signal
+from exporter.spool.errors import (
+    SpoolFullError,
+    SpoolLockedError,
+    SpoolRefusedError,
+    SpoolUnavailableError,
+)
 from exporter.spool.queue import Spool
 
 __all__ = [
     "Entry",
+    "Signal",
     "Spool",
     "SpoolFullError",
+    "SpoolLockedError",
     "SpoolRefusedError",
     "SpoolUnavailableError",
     "compress",

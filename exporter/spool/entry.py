@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Entry"]
+__all__ = ["Entry", "Signal"]
+
+Signal = Literal["metrics", "logs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Entry:
         entries: data points that were accepted.
         digest: 16 bytes that stand for the request's own bytes.
         data: the request. What `compress` made of it on the way in, its own bytes on the way out.
+        signal: what kind of request it is.
     """
 
     sequence: int
@@ -29,3 +33,4 @@ class Entry:
     entries: int
     digest: bytes
     data: bytes
+    signal: Signal = "metrics"

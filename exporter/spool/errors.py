@@ -13,6 +13,7 @@ from exporter.errors import PermanentError, RetryableError
 __all__ = [
     "SpoolDamagedError",
     "SpoolFullError",
+    "SpoolLockedError",
     "SpoolRefusedError",
     "SpoolUnavailableError",
     "opening",
@@ -53,6 +54,10 @@ class SpoolFullError(RetryableError):
 
 class SpoolRefusedError(PermanentError):
     """The spool will not use this file: foreign, newer, locked, or in no usable place."""
+
+
+class SpoolLockedError(SpoolRefusedError):
+    """Another process uses this file; one of its own will do."""
 
 
 class SpoolDamagedError(RetryableError):

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from exporter.spool.errors import SpoolRefusedError, SpoolUnavailableError, opening
+from exporter.spool.errors import (
+    SpoolLockedError,
+    SpoolRefusedError,
+    SpoolUnavailableError,
+    opening,
+)
 
 __all__ = ["FileIdentity", "Lock", "create_private", "set_aside", "set_wal_aside"]
 
@@ -62,7 +67,7 @@ class Lock:
         """Take the lock, unless it is ours already.
 
         Raises:
-            SpoolRefusedError: somebody has it.
+            SpoolLockedError: somebody has it.
         """
         if self._connection is not None:
             return
@@ -92,7 +97,7 @@ class Lock:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
-            raise SpoolRefusedError(
+            raise SpoolLockedError(
                 f"spool {self._spool}: another process uses it (`fuser -v {self._path}` names "
                 "it); stop that one, or give this one a spool of its own"
             ) from error

@@ -13,17 +13,29 @@ from exporter.spool.errors import SpoolRefusedError
 
 __all__ = [
     "APPLICATION_ID",
+    "COLUMNS",
     "FORMAT",
+    "columns_of",
     "connect",
     "connect_untouched",
     "create",
     "is_vacant",
     "transaction",
+    "upgrade",
 ]
 
 # "OFSP" in the database header (offset 68) tells our files from everybody else's.
 APPLICATION_ID: Final = 0x4F465350
-FORMAT: Final = 1
+FORMAT: Final = 2
+
+COLUMNS: Final = (
+    "sequence, received_unix_nano, earliest_unix_nano, latest_unix_nano, entries, digest, data, "
+    "signal"
+)
+"""Of a request, in the order of `Entry`."""
+
+# What format 1 held were metrics alone.
+_UPGRADE: Final = "ALTER TABLE requests ADD COLUMN signal TEXT NOT NULL DEFAULT 'metrics'"
 
 # Of 4, 8, 16 and 32 KB: the fewest overflow pages for an entry of 8 KB that still waste little.
 _PAGE_BYTES: Final = 8192
@@ -47,6 +59,7 @@ CREATE TABLE requests (
     latest_unix_nano INTEGER NOT NULL,
     entries INTEGER NOT NULL,
     digest BLOB NOT NULL,
+    signal TEXT NOT NULL DEFAULT 'metrics',
     data BLOB NOT NULL
 );
 CREATE TABLE digests (
@@ -130,6 +143,22 @@ def create(connection: sqlite3.Connection, receiver_id: str | None = None) -> No
         connection.execute(f"PRAGMA user_version = {FORMAT}")
     # So that the name is in the database itself, whatever becomes of the -wal.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier format up to this one; all or nothing."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found >= FORMAT:
+        return
+    with transaction(connection):
+        connection.execute(_UPGRADE)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def columns_of(connection: sqlite3.Connection) -> str:
+    """COLUMNS, as they are selected from a file that may have an earlier format."""
+    names = {name for _, name, *_ in connection.execute("PRAGMA table_info(requests)")}
+    return COLUMNS if "signal" in names else COLUMNS.replace("signal", "'metrics'")
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from exporter.spool.entry import Entry
 from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening
-from exporter.spool.layout import connect_untouched
-from exporter.spool.store import COLUMNS, Store, entry_of, name_and_mark
+from exporter.spool.layout import columns_of, connect_untouched
+from exporter.spool.store import Store, entry_of, name_and_mark
 
 __all__ = ["Place", "begin_anew"]
 
@@ -96,11 +96,12 @@ def _sequences(old: sqlite3.Connection, place: Place) -> list[int]:
 
 
 def _entries(old: sqlite3.Connection, sequences: list[int]) -> Iterator[Entry]:
+    columns = columns_of(old)
     for sequence in sequences:
         # What is damaged is left where it is; the caller reports how much is missing.
         with suppress(sqlite3.DatabaseError, TypeError, ValueError):
             row = old.execute(
-                f"SELECT {COLUMNS} FROM requests WHERE sequence = ?",  # noqa: S608 - constant
+                f"SELECT {columns} FROM requests WHERE sequence = ?",  # noqa: S608 - constants
                 (sequence,),
             ).fetchone()
             entry_of(row)  # proves it; what is copied stays compressed

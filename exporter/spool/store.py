@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from exporter.spool.compression import decompress, size_bytes
-from exporter.spool.entry import Entry
+from exporter.spool.entry import Entry, Signal
 from exporter.spool.errors import SpoolDamagedError, opening, translating
 from exporter.spool.files import FileIdentity, create_private
-from exporter.spool.layout import connect, create, is_vacant, transaction
+from exporter.spool.layout import COLUMNS, connect, create, is_vacant, transaction, upgrade
 
-__all__ = ["COLUMNS", "Store", "entry_of", "name_and_mark"]
+__all__ = ["Store", "entry_of", "name_and_mark"]
 
-COLUMNS: Final = (
-    "sequence, received_unix_nano, earliest_unix_nano, latest_unix_nano, entries, digest, data"
-)
 _ROWS_BETWEEN: Final = (
     f"SELECT {COLUMNS} FROM requests WHERE sequence > ? AND sequence <= ? ORDER BY sequence"  # noqa: S608 - constant
 )
 _DIGEST_BYTES: Final = 16
+_DATA: Final = 6
+_SIGNALS: Final[tuple[Signal, ...]] = ("metrics", "logs")
 _SMALLEST_PAGE_BYTES: Final = 512
 
 # One statement of many rows: sqlite3 gives the interpreter lock away at each step, and gets it
@@ -75,6 +74,7 @@ class Store:
                 create(writer, receiver_id)
             elif path.stat().st_size <= _CHECKED_BYTES:
                 _check(writer, path)
+            upgrade(writer)
             reader = undo.enter_context(closing(connect(path)))
             reader.execute("PRAGMA query_only = ON")
             opened = cls(path, writer, reader)
@@ -170,7 +170,7 @@ class Store:
             with closing(selected) as rows:
                 for row in rows:
                     try:
-                        left -= size_bytes(row[-1])
+                        left -= size_bytes(row[_DATA])
                         if found and left < 0:
                             break
                         found.append(entry_of(row))
@@ -181,7 +181,7 @@ class Store:
         return found
 
     def _insert(self, entries: Sequence[Entry]) -> None:
-        values: list[int | bytes] = []
+        values: list[int | bytes | str] = []
         for entry in entries:
             values += (
                 entry.sequence,
@@ -191,6 +191,7 @@ class Store:
                 entry.entries,
                 entry.digest,
                 entry.data,
+                entry.signal,
             )
         self._writer.execute(_insert_statement(len(entries)), values)
 
@@ -224,11 +225,14 @@ def entry_of(row: Sequence[Any]) -> Entry:
     Raises:
         TypeError, ValueError: a value is not what may be there, or the data are damaged.
     """
-    sequence, received_unix_nano, earliest_unix_nano, latest_unix_nano, entries, digest, data = row
+    sequence, received_unix_nano, earliest_unix_nano, latest_unix_nano, entries, digest = row[:6]
+    data, signal = row[_DATA:]
     if not all(isinstance(number, int) for number in row[:5]):
         raise TypeError(f"numbers expected in {row[:5]}")
     if not isinstance(digest, bytes) or len(digest) != _DIGEST_BYTES:
         raise ValueError(f"a digest of {_DIGEST_BYTES} bytes expected, found {digest!r:.60}")
+    if signal not in _SIGNALS:
+        raise ValueError(f"a signal of {', '.join(_SIGNALS)} expected, found {signal!r:.60}")
     return Entry(
         sequence=sequence,
         received_unix_nano=received_unix_nano,
@@ -237,6 +241,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         entries=entries,
         digest=digest,
         data=decompress(data),
+        signal=signal,
     )
 
 
@@ -254,7 +259,7 @@ def name_and_mark(connection: sqlite3.Connection, path: Path) -> tuple[str, int]
 
 @cache
 def _insert_statement(rows: int) -> str:
-    return f"INSERT INTO requests ({COLUMNS}) VALUES " + ", ".join(["(?,?,?,?,?,?,?)"] * rows)  # noqa: S608 - constant
+    return f"INSERT INTO requests ({COLUMNS}) VALUES " + ", ".join(["(?,?,?,?,?,?,?,?)"] * rows)  # noqa: S608 - constant
 
 
 def _check_empty(path: Path) -> None:

@@ -30,6 +30,7 @@ from exporter.wire.points import NANOSECONDS_PER_MICROSECOND, POINT_MESSAGES, Ro
 from exporter.wire.recognition import learn_from, recognise
 from exporter.wire.reference import decode_reference, parse
 from exporter.wire.result import Decoded
+from exporter.wire.shape import check_shape
 from exporter.wire.templates import Recognised
 
 __all__ = ["decode"]
@@ -53,6 +54,7 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
         DecodeError: the bytes are not such a request; the cache is as it was. Anything else
             raised is a bug.
     """
+    check_shape(data)
     recognition = recognise(data, series, window)
     try:
         with series.registration() as registration:

@@ -32,6 +32,7 @@ from exporter.wire.attributes import (
 )
 
 __all__ = [
+    "LONGEST_JSON",
     "METRIC_TYPES",
     "metric_entry",
     "metric_fields",
@@ -54,6 +55,9 @@ _TEMPORALITIES: Final[dict[int, Temporality]] = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE: "cumulative",
 }
 _HAS_TEMPORALITY: Final = frozenset({"sum", "histogram", "exponential_histogram"})
+# Characters of a resource or scope. Every series repeats them, so that a request of 1 MiB with one
+# large resource and a thousand small metrics would make 1 GiB of definitions.
+LONGEST_JSON: Final = 64 * 1024
 # NumberDataPoint.attributes: field 7, length-delimited.
 _ATTRIBUTES_TAG: Final = 0x3A
 
@@ -72,7 +76,10 @@ def resource_entry(cache: SeriesCache, pieces: Pieces, schema_url: str) -> Resou
     if entry is None:
         message = Resource.FromString(b"".join(pieces))
         attributes, refusal = _attributes("resource", message.attributes)
-        entry = ResourceEntry(canonical_json(attributes), schema_url, texts(attributes), refusal)
+        json = canonical_json(attributes)
+        if len(json) > LONGEST_JSON:
+            attributes, json, refusal = {}, "{}", _too_long("resource", json)
+        entry = ResourceEntry(json, schema_url, texts(attributes), refusal)
         cache.add_resource(pieces, schema_url, entry)
     return entry
 
@@ -88,9 +95,16 @@ def scope_entry(
         json = canonical_json(
             {"name": scope.name, "version": scope.version, "attributes": attributes}
         )
+        if len(json) > LONGEST_JSON:
+            json, refusal = "{}", _too_long("scope", json)
         entry = ScopeEntry(resource, json, schema_url, resource.refusal or refusal)
         cache.remember(resource.scopes, (pieces, schema_url), entry)
+        cache.count_large(resource, sum(map(len, pieces)) + len(json))
     return entry
+
+
+def _too_long(owner: str, json: str) -> str:
+    return f"{owner} attributes take {len(json)} characters as JSON, more than {LONGEST_JSON}"
 
 
 def _attributes(owner: str, attributes: Iterable[KeyValue]) -> tuple[dict[str, Any], str | None]:
@@ -127,6 +141,7 @@ def metric_entry(
         )
         entry = MetricEntry(scope, key, scope.refusal or _refusal(key, code))
         cache.remember(scope.metrics, written, entry)
+        cache.count_large(scope.resource, len(key.name) + len(key.unit) + len(key.description))
     return entry
 
 

@@ -16,6 +16,7 @@ from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.identity import metric_entry, resource_entry, scope_entry
 from exporter.wire.points import Rows
 from exporter.wire.result import Decoded
+from exporter.wire.shape import check_shape
 
 __all__ = ["decode_reference", "parse"]
 
@@ -37,6 +38,7 @@ def parse(data: bytes) -> ExportMetricsServiceRequest:
 
 def decode_reference(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> Decoded:
     """Decode one serialized ExportMetricsServiceRequest; see `exporter.wire.decode`."""
+    check_shape(data)
     request = parse(data)
     rows = Rows(series, window)
     with series.registration() as registration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from exporter.model import Batch
 
@@ -19,39 +19,44 @@ _NAME_SHOWN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
-    """Points that were not stored, counted by metric name and reason."""
+    """What was not stored, counted by name (of the metric or event) and reason.
+
+    `noun` is what one of them is called.
+    """
 
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    noun: Literal["data point", "log record"] = "data point"
 
     @property
     def total(self) -> int:
-        """How many points were rejected."""
+        """How many were rejected."""
         return sum(self.counts.values())
 
     def message(self) -> str:
         """English for `partial_success.error_message`; empty where nothing was rejected."""
         if not self.counts:
             return ""
+        named = "metric" if self.noun == "data point" else "record"
         names: dict[str, list[str]] = {}
         counts: Counter[str] = Counter()
         for (name, reason), count in self.counts.items():
-            names.setdefault(reason, []).append(name[:_NAME_SHOWN] or "a metric without a name")
+            names.setdefault(reason, []).append(name[:_NAME_SHOWN] or f"a {named} without a name")
             counts[reason] += count
         ranked = counts.most_common()
         shown = [
-            f"{count} because {reason} ({_some(names[reason])})"
+            f"{count} because {reason} ({_some(names[reason], named)})"
             for reason, count in ranked[:_REASONS_SHOWN]
         ]
         if len(ranked) > len(shown):
             shown.append(f"and {len(ranked) - len(shown)} more reasons")
-        noun = "data point" if self.total == 1 else "data points"
+        noun = self.noun if self.total == 1 else f"{self.noun}s"
         return f"{self.total} {noun} rejected: " + "; ".join(shown)
 
 
-def _some(names: list[str]) -> str:
+def _some(names: list[str], named: str) -> str:
     more = len(names) - _NAMES_SHOWN
     shown = ", ".join(names[:_NAMES_SHOWN])
-    return f"{shown} and {more} more metrics" if more > 0 else shown
+    return f"{shown} and {more} more {named}s" if more > 0 else shown
 
 
 @dataclass(frozen=True, slots=True)

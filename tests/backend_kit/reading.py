@@ -32,6 +32,7 @@ FACT_TABLES: Final = (
     "metric_histograms",
     "metric_summaries",
     "metric_exemplars",
+    "cost_entries",
 )
 # Those that `sizes` tells of.
 SIZED_TABLES: Final = (*FACT_TABLES, "dead_letters")

@@ -190,7 +190,7 @@ def test_it_lives_in_a_schema_of_its_own(postgresql_database: str) -> None:
         backend.write(batch_of(point(1), point(1, NOW + DAY), new_series=(series(1),)))
         assert count(backend) == 2
         assert backend.delete_before(NOW + DAY) == 1
-        assert [table.partitions for table in backend.sizes().tables] == [1, 0, 0, 0, None]
+        assert [table.partitions for table in backend.sizes().tables] == [1, 0, 0, 0, 0, None]
     assert tables_of(postgresql_database) == [("system_metrics",)]
 
 

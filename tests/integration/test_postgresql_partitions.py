@@ -88,7 +88,7 @@ def test_only_the_tables_that_have_rows_of_a_day_get_its_partition(
 ) -> None:
     backend.write(batch_of(point(1), histograms=(histogram(1, NOW + DAY),)))
     backend.write(Batch(summaries=(summary(1),), exemplars=(exemplar(1), exemplar(1, NOW + DAY))))
-    assert [table.partitions for table in backend.sizes().tables] == [1, 1, 1, 2, None]
+    assert [table.partitions for table in backend.sizes().tables] == [1, 1, 1, 2, 0, None]
 
 
 def test_the_first_and_the_last_time_there_is(backend: PostgreSQLBackend) -> None:
@@ -278,7 +278,7 @@ def test_a_range_reads_only_the_partitions_of_its_days(ten_days: Explained) -> N
     range_of_days = {"start_time": seconds(3), "end_time": seconds(5)}
     rows = reader.aggregate("level", aggregation="count", **range_of_days)
     assert [row["value"] for row in rows] == [40_000]
-    assert "Subplans Removed: 8" in ten_days.plan
+    assert len(set(re.findall(r" on system_metrics_p(\d+)", ten_days.plan))) == 2  # planned at all
     assert ten_days.days_read() == {"20231117", "20231118"}
 
 

@@ -11,8 +11,8 @@ import pytest
 from engines.asking import ask
 from psycopg2.extensions import make_dsn
 
+from exporter.assembly import backend_for
 from exporter.backends.base import Backend
-from exporter.cli.options import backend_for
 from exporter.config import load
 
 NAME = "openfinops-test-of-the-pool"

@@ -16,7 +16,7 @@ from otlp_kit.encode import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, varint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["mutated_bytes"]
+__all__ = ["damaged", "mutated_bytes"]
 
 _SIZES: Final = {FIXED64: 8, FIXED32: 4}
 _CHANCE_TO_GO_DEEPER: Final = 0.75
@@ -130,6 +130,14 @@ def _change_a_byte(data: bytes, dice: random.Random) -> bytes:
     return dice.choice(changed)
 
 
+_CHANGES: Final = (_change_a_byte, _change_a_field, _change_a_field)
+
+
+def damaged(data: bytes, dice: random.Random) -> bytes:
+    """The bytes with one piece of damage."""
+    return dice.choice(_CHANGES)(data, dice)
+
+
 @st.composite
 def mutated_bytes(
     draw: st.DrawFn, encodings: st.SearchStrategy[bytes], most_changes: int = 4
@@ -139,7 +147,7 @@ def mutated_bytes(
     dice = random.Random(draw(st.integers(0, 2**20)))
     changes: list[Callable[[bytes, random.Random], bytes]] = draw(
         st.lists(
-            st.sampled_from((_change_a_byte, _change_a_field, _change_a_field)),
+            st.sampled_from(_CHANGES),
             min_size=1,
             max_size=most_changes,
         )

@@ -67,6 +67,26 @@ def test_under_load_the_batch_grows() -> None:
     assert batcher.entries == 0
 
 
+def test_what_is_too_much_for_a_batch_is_left_for_the_next_and_due_at_once() -> None:
+    batcher = Batcher(batch_size=10, batch_interval_seconds=60.0, max_batch_entries=25)
+    for at in range(5):
+        batcher.add(batch_of(10, at * 10), now=0.0)
+    sizes = []
+    while (drained := batcher.drain()) is not None:
+        sizes.append(drained.entries)
+        assert batcher.due_in_seconds(0.0) in {0.0, None}
+    assert sizes == [20, 20, 10]
+    assert batcher.is_empty
+
+
+def test_a_request_larger_than_a_batch_may_be_stays_whole() -> None:
+    batcher = Batcher(batch_size=10, batch_interval_seconds=60.0, max_batch_entries=25)
+    batcher.add(batch_of(100), now=0.0)
+    drained = batcher.drain()
+    assert drained is not None
+    assert drained.entries == 100
+
+
 @given(st.lists(st.integers(0, 20), max_size=30), st.integers(1, 40))
 def test_what_goes_in_comes_out_once_and_in_order(sizes: list[int], batch_size: int) -> None:
     batcher = Batcher(batch_size=batch_size, batch_interval_seconds=1.0)

@@ -121,6 +121,9 @@ def test_defaults() -> None:
             "host.id",
             "service.instance.id",
         ),
+        "cost_rules": (),
+        "default_cost_rules": True,
+        "llm_prices": (),
     }
 
 
@@ -411,6 +414,7 @@ FROM_ENVIRONMENT: dict[str, tuple[str, object]] = {
     "OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS": ("2.5", 2.5),
     "OPENFINOPS_CLUSTER_ID_ATTRIBUTES": ("a, b.c", ("a", "b.c")),
     "OPENFINOPS_NODE_ID_ATTRIBUTES": ("host.name", ("host.name",)),
+    "OPENFINOPS_DEFAULT_COST_RULES": ("off", False),
 }
 
 

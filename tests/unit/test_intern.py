@@ -127,6 +127,32 @@ def test_resources_without_a_point_are_bounded_too() -> None:
     )
 
 
+def test_what_is_large_counts_for_more_and_is_given_back() -> None:
+    cache = SeriesCache(max_entries=100)
+    for at in range(20):
+        with cache.registration():
+            metric = metric_in(cache, f'{{"r":{at}}}')
+            raw = bytes(30 * 1024)  # as much as thirty entries
+            cache.add_series(metric, raw, cache.register(metric, f'{{"a":{at}}}', {}))
+        assert len(cache) == min(34 * (at + 1), 68)  # a third would be more than 100
+
+
+def test_a_refused_request_takes_back_what_its_large_texts_counted_for() -> None:
+    cache = SeriesCache()
+    metric = metric_in(cache)
+    before = len(cache)
+
+    def refused_halfway() -> None:
+        with cache.registration():
+            cache.add_series(metric, bytes(5_000), 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        refused_halfway()
+    assert len(cache) == before
+    assert metric.scope.resource.large_entries == 0
+
+
 def test_what_was_evicted_is_handed_out_again() -> None:
     cache = SeriesCache(max_entries=5)
     first, _ = register(cache, metric_in(cache, '{"r":1}'), "{}")

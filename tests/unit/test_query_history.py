@@ -20,13 +20,13 @@ def definition(series_id: int, attributes: str = "{}") -> tuple[object, ...]:
 
 
 def test_a_point_whose_series_was_deleted_meanwhile_is_left_out() -> None:
-    points = [(2_000_000, 7, None, 0.5), (1_000_000, 8, None, 1.5)]
+    points = [(2.0, 7, None, 0.5), (1.0, 8, None, 1.5)]
     [row] = history_rows(points, ("value",), [definition(8)])
     assert (row["timestamp"], row["value"]) == (1.0, 1.5)
 
 
 def test_every_row_has_attributes_of_its_own() -> None:
-    points = [(2_000_000, 8, None, 0.5), (1_000_000, 8, None, 1.5)]
+    points = [(2.0, 8, None, 0.5), (1.0, 8, None, 1.5)]
     first, second = history_rows(points, ("value",), [definition(8, '{"a":1}')])
     first["attributes"]["b"] = 2
     first["resource"]["c"] = 3

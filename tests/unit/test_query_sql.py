@@ -75,7 +75,7 @@ def test_another_database_is_other_data() -> None:
         SQLITE,
         name="other",
         placeholder="%s",
-        instant="to_instant({micros})",
+        moment=lambda micros: f"{micros} us",
         glob="{column} LIKE {pattern}",
         glob_pattern=lambda pattern: pattern.replace("*", "%").replace("?", "_"),
     )
@@ -83,4 +83,6 @@ def test_another_database_is_other_data() -> None:
     assert condition is not None
     assert condition.render(dialect.placeholder) == "s.metric_name LIKE %s AND s.service_name = %s"
     assert condition.parameters == ("cpu.%", "shop")
-    assert within(TimeRange(5, None), dialect).render("%s") == "m.timestamp >= to_instant(%s)"
+    since = within(TimeRange(5, None), dialect)
+    assert since.render("%s") == "m.timestamp >= %s"
+    assert since.parameters == ("5 us",)

@@ -336,9 +336,9 @@ def test_a_later_format_is_left_alone(spool: Spool, path: Path) -> None:
     spool.append(group([1]))
     spool.close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    with pytest.raises(SpoolRefusedError, match="has format 2, and this version reads up to 1"):
+    with pytest.raises(SpoolRefusedError, match="has format 3, and this version reads up to 2"):
         spool_at(path).start()
     assert [one.name for one in path.parent.glob("*corrupt*")] == []
 
@@ -430,3 +430,84 @@ def test_nothing_is_logged_when_all_is_well(path: Path, caplog: pytest.LogCaptur
     spool.tidy(START)
     spool.close()
     assert caplog.records == []
+
+
+FORMAT_1 = """
+CREATE TABLE spool (receiver_id TEXT NOT NULL, released_sequence INTEGER NOT NULL);
+CREATE TABLE requests (
+    sequence INTEGER PRIMARY KEY,
+    received_unix_nano INTEGER NOT NULL,
+    earliest_unix_nano INTEGER NOT NULL,
+    latest_unix_nano INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE digests (
+    sequence INTEGER PRIMARY KEY,
+    received_unix_nano INTEGER NOT NULL,
+    digest BLOB NOT NULL
+);
+INSERT INTO spool VALUES ('the-first', 2);
+PRAGMA application_id = 1330008912;
+PRAGMA user_version = 1;
+"""
+
+
+def make_format_1(path: Path) -> None:
+    """A file as the first format was, with four requests of which two are released."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA page_size = 8192")
+    connection.executescript(FORMAT_1)
+    for one in group(range(3, 5), size_bytes=20_000):
+        connection.execute(
+            "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                one.sequence,
+                one.received_unix_nano,
+                one.earliest_unix_nano,
+                one.latest_unix_nano,
+                one.entries,
+                one.digest,
+                one.data,
+            ),
+        )
+    connection.commit()
+    connection.close()
+
+
+def test_a_file_of_the_first_format_goes_on_with_what_waits(path: Path) -> None:
+    make_format_1(path)
+    expected = [entry(3, 20_000), entry(4, 20_000)]
+    spool = spool_at(path)
+    spool.start()
+    assert (spool.receiver_id, spool.last_sequence) == ("the-first", 4)
+    assert read_all(spool) == expected
+    assert {one.signal for one in expected} == {"metrics"}
+    logs = replace(entry(5, 100), signal="logs")
+    spool.append([replace(logs, data=compress(logs.data))])
+    assert read_all(spool) == [*expected, logs]
+    spool.close()
+    again = spool_at(path)
+    again.start()
+    assert read_all(again) == [*expected, logs]
+    again.close()
+
+
+def test_a_damaged_file_of_the_first_format_gives_what_can_be_read(path: Path) -> None:
+    make_format_1(path)
+    content = path.read_bytes()
+    middle = entry(4, 20_000).data[10_000:10_100]
+    at = content.index(middle)
+    path.write_bytes(content[:at] + bytes(100) + content[at + 100 :])
+    spool = spool_at(path)
+    spool.start()
+    assert read_all(spool) == [entry(3, 20_000)]
+    assert (spool.receiver_id, spool.files_set_aside) == ("the-first", 1)
+    spool.close()
+
+
+def test_the_signal_of_a_request_comes_back_with_it(spool: Spool) -> None:
+    logs = replace(entry(1, 100), signal="logs")
+    spool.append([replace(logs, data=compress(logs.data))])
+    assert read_all(spool) == [logs]

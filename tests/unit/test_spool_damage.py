@@ -255,7 +255,7 @@ def test_what_was_never_acknowledged_is_not_copied_into_a_fresh_file(path: Path)
     spool.start()
     connection = sqlite3.connect(path)  # as a commit leaves it whose sync failed
     connection.execute(
-        "INSERT INTO requests SELECT 41, received_unix_nano, 0, 0, entries, digest, data "
+        "INSERT INTO requests SELECT 41, received_unix_nano, 0, 0, entries, digest, signal, data "
         "FROM requests WHERE sequence = 40"
     )
     connection.commit()

@@ -35,7 +35,13 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-FACT_TABLES: Final = ("system_metrics", "metric_histograms", "metric_summaries", "metric_exemplars")
+FACT_TABLES: Final = (
+    "system_metrics",
+    "metric_histograms",
+    "metric_summaries",
+    "metric_exemplars",
+    "cost_entries",
+)
 LOCK_PATIENCE_MILLISECONDS: Final = 500
 _EPOCH: Final = date(1970, 1, 1)
 # Any number that no other program's advisory locks use: "OFOP" as ASCII.
@@ -44,6 +50,8 @@ _PARTITION_LOCK: Final = 0x4F464F50
 # that were tried cannot do: docs/decisions/0003-postgresql-writes.md.
 _BY_SERIES: Final = 'CREATE INDEX ON {child} (series_id, "timestamp")'
 _BY_TIME: Final = 'CREATE INDEX ON {child} ("timestamp")'
+# Its parent has indexes, one of them unique, and each partition gets the same when it is attached.
+_INDEXED_BY_PARENT: Final = "cost_entries"
 _CREATE: Final = """
     CREATE TABLE {child}
     (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)"""
@@ -130,7 +138,8 @@ def _create(cursor: Cursor, table: str, day: int) -> None:
         "begin": sql.Literal(_midnight(day)),
         "end": sql.Literal(_midnight(day + 1)),
     }
-    for statement in (_CREATE, _BY_SERIES, _BY_TIME, _ATTACH):
+    indexes = () if table == _INDEXED_BY_PARENT else (_BY_SERIES, _BY_TIME)
+    for statement in (_CREATE, *indexes, _ATTACH):
         cursor.execute(sql.SQL(statement).format(**parts))
 
 

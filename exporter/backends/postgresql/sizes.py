@@ -19,7 +19,7 @@ from exporter.model import StoreSizes, TableSize
 __all__ = ["count_rows_before", "read_sizes"]
 
 _NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
-_OTHER_TABLES: Final = ("metric_series", "ingest_ledger", "schema_migrations")
+_OTHER_TABLES: Final = ("metric_series", "cost_cursors", "ingest_ledger", "schema_migrations")
 # Some ten thousand rows, counted in milliseconds. The planner takes less than ten pages for ten.
 _COUNTED_BYTES: Final = 1 << 20
 

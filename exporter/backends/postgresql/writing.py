@@ -1,4 +1,4 @@
-"""Writes one batch inside a transaction: its mark, series, rows and dead letters."""
+"""Writes one batch inside a transaction: its mark, series, rows, costs and dead letters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
+from exporter.backends.postgresql.costs import insert_costs, settle_samples
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
@@ -54,7 +55,10 @@ def write_batch(cursor: Cursor, batch: Batch, refused: set[int], *, copying: Cop
     if not advance(cursor, batch.mark):
         return False
     register_series(cursor, batch.new_series, refused)
-    _copy(cursor, batch.without(refused), copying)
+    kept = batch.without(refused)
+    _copy(cursor, kept, copying)
+    insert_costs(cursor, kept.costs)
+    settle_samples(cursor, kept.cost_samples)
     insert_letters(cursor, batch.dead)
     return True
 
@@ -81,4 +85,6 @@ def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
         "metric_histograms": days_of([item.time_unix_nano for item in batch.histograms]),
         "metric_summaries": days_of([item.time_unix_nano for item in batch.summaries]),
         "metric_exemplars": days_of([item.time_unix_nano for item in batch.exemplars]),
+        "cost_entries": days_of([item.time_unix_nano for item in batch.costs])
+        | days_of([item.time_unix_nano for item in batch.cost_samples]),
     }

@@ -88,7 +88,7 @@ def replace_partitioned(
     cursor.execute(
         sql.SQL(
             "CREATE TABLE {table} (LIKE {old} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
-            " INCLUDING STORAGE)"
+            " INCLUDING STORAGE INCLUDING INDEXES)"
         ).format(**names)
     )
     make_hypertable()

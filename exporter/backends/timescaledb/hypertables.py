@@ -1,7 +1,8 @@
-"""Turns the fact tables into hypertables, cut by time."""
+"""Turns the fact tables into hypertables, cut by time, with the indexes that reads need."""
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from psycopg2 import sql
@@ -9,14 +10,31 @@ from psycopg2 import sql
 from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.timescaledb.capabilities import Capabilities
 
-__all__ = ["create_hypertable", "is_hypertable", "set_chunk_interval"]
+__all__ = ["create_hypertable", "index_hypertable", "is_hypertable", "set_chunk_interval"]
 
-# No unique index, which would cost two thirds of the rows/s and switch direct compress off, and
-# none of TimescaleDB's own on the time: rows of one batch come sorted by series, so that a BRIN
-# of both columns finds times and series, and costs nothing to keep (docs/decisions/0004).
-_INDEX: Final = """
-    CREATE INDEX IF NOT EXISTS {index} ON {table}
-    USING brin ("timestamp", series_id) WITH (pages_per_range = 4)"""
+_log = logging.getLogger(__name__)
+
+# One for a series over time, one for the newest rows, as the partitions of the backend postgresql
+# have. Not unique, which would switch direct compress off (docs/decisions/0004). Rows that are
+# compressed as they come, or later, are in neither, so a columnstore keeps them for nothing.
+_INDEXES: Final = (
+    ("{table}_series", '(series_id, "timestamp")'),
+    ("{table}_time", '("timestamp")'),
+)
+_CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS {index} ON {table} {columns}"
+# What earlier versions had instead of both: forty times slower for the newest rows.
+_DROP_EARLIER: Final = "DROP INDEX IF EXISTS {brin}"
+_INDEXED_BY_MIGRATION: Final = frozenset({"cost_entries"})
+_HAS_INDEX: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+        WHERE indrelid = %s::regclass AND index.relname = %s
+    )"""
+# Two indexes take 4 s for each gigabyte of rows, and nobody writes meanwhile.
+_LARGE_BYTES: Final = 1 << 30
+_ROW_STORE_BYTES: Final = """
+    SELECT coalesce(sum(pg_relation_size(chunk)), 0) FROM {show_chunks}({table}::regclass) AS chunk
+    """
 _BY_RANGE: Final = """
     SELECT {create_hypertable}({table}::regclass, {by_range}('timestamp', {interval}),
         create_default_indexes => false, if_not_exists => true, migrate_data => true)"""
@@ -64,8 +82,68 @@ def create_hypertable(
             interval=_interval(chunk_interval_seconds),
         )
     )
-    index = {"index": sql.Identifier(f"{table}_brin"), "table": sql.Identifier(table)}
-    cursor.execute(sql.SQL(_INDEX).format(**index))
+
+
+def index_hypertable(
+    cursor: Cursor,
+    capabilities: Capabilities,
+    table: str,
+    location: str,
+    *,
+    large_bytes: int = _LARGE_BYTES,
+) -> None:
+    """Make the indexes that are missing, or say how, if it would hold up writers for long.
+
+    Args:
+        cursor: with a transaction open.
+        capabilities: of this database.
+        table: a hypertable.
+        location: for messages.
+        large_bytes: with more than this in the row store it is left to the user.
+    """
+    if table in _INDEXED_BY_MIGRATION:
+        return
+    missing = []
+    for name, columns in _INDEXES:
+        cursor.execute(_HAS_INDEX, (table, name.format(table=table)))
+        if cursor.fetchone() != (True,):
+            missing.append(_index_statement(cursor, table, name, columns))
+    if not missing:
+        return
+    if _row_store_bytes(cursor, capabilities, table) > large_bytes:
+        _log.warning(
+            "timescaledb %s: %s lacks indexes, without which reads are slow, and is too large to "
+            "make them now; run, while nobody else does: %s",
+            location,
+            table,
+            "; ".join(f"{text} WITH (timescaledb.transaction_per_chunk)" for text in missing),
+        )
+        return
+    for statement in missing:
+        cursor.execute(statement)
+    cursor.execute(sql.SQL(_DROP_EARLIER).format(brin=sql.Identifier(f"{table}_brin")))
+
+
+def _index_statement(cursor: Cursor, table: str, name: str, columns: str) -> str:
+    return (
+        sql.SQL(_CREATE_INDEX)
+        .format(
+            index=sql.Identifier(name.format(table=table)),
+            table=sql.Identifier(table),
+            columns=sql.SQL(columns),
+        )
+        .as_string(cursor)
+    )
+
+
+def _row_store_bytes(cursor: Cursor, capabilities: Capabilities, table: str) -> int:
+    cursor.execute(
+        sql.SQL(_ROW_STORE_BYTES).format(
+            show_chunks=capabilities.name("show_chunks"), table=sql.Literal(table)
+        )
+    )
+    [(size_bytes,)] = cursor.fetchall()
+    return int(size_bytes)
 
 
 def set_chunk_interval(

@@ -21,6 +21,7 @@ from exporter.backends.timescaledb.conversion import (
 )
 from exporter.backends.timescaledb.hypertables import (
     create_hypertable,
+    index_hypertable,
     is_hypertable,
     set_chunk_interval,
 )
@@ -37,6 +38,9 @@ __all__ = ["Options", "set_up", "warn_of_limits"]
 _log = logging.getLogger(__name__)
 
 _SECONDS_PER_DAY: Final = 86_400
+# A late point changes the entry of the next one, and each entry is looked up by its key before it
+# is stored: both are slow in the columnstore, and there are few rows to save space with.
+_CHANGED_LATER: Final = frozenset({"cost_entries"})
 # Any number that no other program's advisory locks use: "OFOH" as ASCII.
 _SETUP_LOCK: Final = 0x4F464F48
 
@@ -91,7 +95,8 @@ def set_up(
     with transaction(connection) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
         for table in FACT_TABLES:
-            _compress(cursor, capabilities, options, table)
+            if table not in _CHANGED_LATER:
+                _compress(cursor, capabilities, options, table)
             _retain(cursor, capabilities, options, table)
         if options.rollups:
             create_rollups(cursor, capabilities)
@@ -143,6 +148,7 @@ def _make_hypertable(
         replace_partitioned(cursor, table, make, location)
     else:
         make()
+    index_hypertable(cursor, capabilities, table, location)
 
 
 def _compress(cursor: Cursor, capabilities: Capabilities, options: Options, table: str) -> None:

@@ -24,7 +24,8 @@ _SMALL_BYTES: Final = 64 << 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OTHERS: Final = """
     SELECT sum(pg_total_relation_size(to_regclass(name)))::bigint
-    FROM unnest(ARRAY['metric_series', 'ingest_ledger', 'schema_migrations']) AS name"""
+    FROM unnest(ARRAY[
+        'metric_series', 'cost_cursors', 'ingest_ledger', 'schema_migrations']) AS name"""
 _COUNT: Final = 'SELECT count(*), min("timestamp"), max("timestamp") FROM {}'
 # The first looks at compressed rows as well; the second also at a chunk that was not analyzed yet.
 _ESTIMATE: Final = """

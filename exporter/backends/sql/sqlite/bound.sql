@@ -7,6 +7,7 @@ SELECT timestamp FROM system_metrics
 UNION ALL SELECT timestamp FROM metric_histograms
 UNION ALL SELECT timestamp FROM metric_summaries
 UNION ALL SELECT timestamp FROM metric_exemplars
+UNION ALL SELECT timestamp FROM cost_entries
 ORDER BY timestamp LIMIT 1 OFFSET ?;
 
 -- name: create_leaving
@@ -19,7 +20,8 @@ WHERE series_id NOT IN (
     SELECT series_id FROM system_metrics
     UNION SELECT series_id FROM metric_histograms
     UNION SELECT series_id FROM metric_summaries
-    UNION SELECT series_id FROM metric_exemplars);
+    UNION SELECT series_id FROM metric_exemplars
+    UNION SELECT series_id FROM cost_entries WHERE series_id IS NOT NULL);
 
 -- name: leaving
 -- One row for all of them, as a JSON array: a step for each would give the interpreter lock away.
@@ -35,7 +37,14 @@ AND series_id NOT IN (
     SELECT series_id FROM system_metrics
     UNION SELECT series_id FROM metric_histograms
     UNION SELECT series_id FROM metric_summaries
-    UNION SELECT series_id FROM metric_exemplars);
+    UNION SELECT series_id FROM metric_exemplars
+    UNION SELECT series_id FROM cost_entries WHERE series_id IS NOT NULL);
+
+-- name: leave_cursors
+-- A series that comes back is a new one, so its total counts whole; what it came to before is gone.
+DELETE FROM cost_cursors
+WHERE series_id IN (SELECT series_id FROM temp.leaving_series)
+AND series_id NOT IN (SELECT series_id FROM metric_series);
 
 -- name: clear_leaving
 DELETE FROM temp.leaving_series;

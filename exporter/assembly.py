@@ -1,0 +1,118 @@
+"""Settings -> the parts that they describe: backend, spool and pipeline; starts none of them.
+
+What a server (`exporter.cli`) and what a program of the user's own (`exporter.sdk`,
+`exporter.openfinops`) run is put together here, so that a setting means the same in both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from exporter.backends import Options, open_backend
+from exporter.backends.base import Backend
+from exporter.config import ExporterSettings
+from exporter.pipeline import Pipeline
+from exporter.spool import Spool
+
+__all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path"]
+
+_BYTES_IN_MIB: Final = 1024 * 1024
+# In the working folder.
+_SPOOL: Final = Path("openfinops-spool.db")
+_LEFT_AS_THEY_ARE: Final = Options(rollups=False)
+
+
+def backend_for(
+    settings: ExporterSettings, *, read_only: bool = False, serving: bool = False
+) -> Backend:
+    """The backend that the settings name, not yet opened.
+
+    Args:
+        settings: what was configured.
+        read_only: only ever read.
+        serving: let what the database does by itself follow the settings. A command that passes by
+            may have been started with others than the receiver.
+
+    Raises:
+        ConfigError: there is no such backend.
+    """
+    return open_backend(
+        settings.backend,
+        settings.connection_string,
+        max_memory_entries=settings.max_memory_entries,
+        read_only=read_only,
+        pool_min_connections=settings.pool_min_connections,
+        pool_max_connections=settings.pool_max_connections,
+        hypertables=_hypertables(settings) if serving else _LEFT_AS_THEY_ARE,
+    )
+
+
+def _hypertables(settings: ExporterSettings) -> Options:
+    return Options(
+        chunk_interval_seconds=settings.chunk_interval_seconds,
+        enable_compression=settings.enable_compression,
+        compress_after_seconds=settings.compress_after_seconds,
+        direct_compress=settings.direct_compress,
+        retention_days=settings.retention_days,
+        rollups=settings.rollups,
+    )
+
+
+def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
+    """Where the receiver's spool is, or would be."""
+    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
+    return settings.spool_path or beside
+
+
+def spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
+    """The receiver's spool; None where the settings want none, and for the backend memory."""
+    if not settings.spool or settings.backend == "memory":
+        return None
+    return spool_at(spool_path(settings, backend), settings)
+
+
+def spool_at(path: Path, settings: ExporterSettings) -> Spool:
+    """A spool in this file, with the bounds that the settings give."""
+    return Spool(
+        path,
+        max_bytes=settings.spool_max_size_mib * _BYTES_IN_MIB,
+        retry_window_seconds=settings.retry_window_seconds,
+    )
+
+
+def pipeline_for(
+    settings: ExporterSettings,
+    backend: Backend,
+    spool: Spool | None,
+    *,
+    memory_limited: bool = True,
+) -> Pipeline:
+    """The pipeline over both of them.
+
+    Args:
+        settings: what was configured.
+        backend: where rows go.
+        spool: where requests wait, if they do.
+        memory_limited: whether `memory_limit_mib` counts. In a program of the user's own it does
+            not: the memory is mostly that program's, and refusing its data would not lower it.
+    """
+    return Pipeline(
+        backend,
+        spool,
+        max_series=settings.max_series,
+        spool_max_age_seconds=settings.spool_max_age_seconds,
+        retry_window_seconds=settings.retry_window_seconds,
+        memory_limit_bytes=settings.memory_limit_mib * _BYTES_IN_MIB if memory_limited else None,
+        batch_size=settings.batch_size,
+        batch_interval_seconds=settings.batch_interval_seconds,
+        max_queued_entries=settings.max_queued_entries,
+        retention_days=settings.retention_days,
+        max_past_days=settings.max_past_days,
+        max_future_days=settings.max_future_days,
+        cluster_id_attributes=settings.cluster_id_attributes,
+        node_id_attributes=settings.node_id_attributes,
+        cost_rules=settings.cost_rules,
+        use_default_cost_rules=settings.default_cost_rules,
+        token_prices=settings.llm_prices,
+    )

@@ -1,0 +1,123 @@
+"""Cost entries in SQLite: complete ones as rows, and those that points of series come to."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_FLOOR, Decimal
+from typing import Final
+
+from exporter.backends.sqlite_insert import insert_rows
+from exporter.backends.sqlite_rows import COST_ENTRIES, Rows, Table
+from exporter.backends.statements import load_statements
+from exporter.costs.amounts import (
+    CostCursor,
+    CostPoint,
+    SeriesEntry,
+    billing_period,
+    quantized,
+    settle_all,
+)
+from exporter.model import CostEntry, CostSample
+
+__all__ = ["entry_rows", "settle_samples"]
+
+_FILE: Final = "sqlite/costs.sql"
+_NANOSECONDS_PER_MICROSECOND: Final = 1_000
+_NANOS_PER_UNIT: Final = 1_000_000_000
+# Those that are made of points take the place of what was made before.
+_SERIES_ENTRIES: Final = Table(COST_ENTRIES.name, COST_ENTRIES.columns, COST_ENTRIES.key)
+_CURSORS: Final = Table(
+    "cost_cursors",
+    ("series_id", "first_timestamp", "last_timestamp", "last_start_timestamp", "last_value"),
+    key=("series_id",),
+)
+
+
+def entry_rows(costs: Iterable[CostEntry]) -> Rows:
+    """Complete entries as rows; of those with one time and id only the first.
+
+    Raises:
+        RowRefusedError: an amount cannot be kept.
+    """
+    rows: dict[tuple[int, str], tuple[object, ...]] = {}
+    for cost in costs:
+        rows.setdefault((_micros(cost.time_unix_nano), cost.entry_id), (*_row(cost), *(None,) * 3))
+    return Rows(COST_ENTRIES, [value for key in sorted(rows) for value in rows[key]])
+
+
+def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]) -> int:
+    """Store what samples come to, inside the caller's transaction, which has the write lock.
+
+    Returns:
+        By how many rows the table grew.
+
+    Raises:
+        RowRefusedError: an amount cannot be kept.
+    """
+    if not samples:
+        return 0
+    sql = load_statements(_FILE)
+
+    def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
+        bounds = {"first": _micros(first_unix_nano), "last": _micros(last_unix_nano)}
+        found = connection.execute(sql["between"], {"series_id": series_id, **bounds})
+        return [_point(*row) for row in found.fetchall()]
+
+    series_ids = json.dumps(sorted({sample.series_id for sample in samples}))
+    found = connection.execute(sql["cursors"], (series_ids,)).fetchall()
+    cursors = {row[0]: CostCursor(row[0], _nano(row[1]), _point(*row[2:])) for row in found}
+    entries, moved = settle_all(samples, cursors, between)
+    insert_rows(connection, Rows(_CURSORS, [value for one in moved for value in _cursor_row(one)]))
+    values = [value for one in entries for value in _series_row(one)]
+    return insert_rows(connection, Rows(_SERIES_ENTRIES, values))
+
+
+def _row(cost: CostEntry) -> tuple[object, ...]:
+    units, nanos = _units_and_nanos(quantized(cost.amount))
+    return (
+        _micros(cost.time_unix_nano),
+        cost.entry_id,
+        cost.resource_id,
+        cost.category,
+        units,
+        nanos,
+        cost.currency,
+        cost.region,
+        cost.cluster_id,
+        cost.node_id,
+        cost.service_name,
+        cost.tags,
+        cost.description,
+        cost.billing_period or billing_period(cost.time_unix_nano),
+        cost.source,
+    )
+
+
+def _series_row(one: SeriesEntry) -> tuple[object, ...]:
+    start = one.point.start_time_unix_nano
+    return (*_row(one.entry), one.series_id, _micros(start) if start else None, one.point.value)
+
+
+def _units_and_nanos(amount: Decimal) -> tuple[int, int]:
+    units = int(amount.to_integral_value(ROUND_FLOOR))
+    return units, int((amount - units).scaleb(9))
+
+
+def _cursor_row(cursor: CostCursor) -> tuple[object, ...]:
+    time, start, value = cursor.last
+    first = _micros(cursor.first_time_unix_nano)
+    return (cursor.series_id, first, _micros(time), _micros(start) if start else None, value)
+
+
+def _point(timestamp: int, start_timestamp: int | None, value: float) -> CostPoint:
+    return CostPoint(_nano(timestamp), _nano(start_timestamp or 0), value)
+
+
+def _micros(unix_nano: int) -> int:
+    return unix_nano // _NANOSECONDS_PER_MICROSECOND
+
+
+def _nano(timestamp: int) -> int:
+    return timestamp * _NANOSECONDS_PER_MICROSECOND

@@ -1,0 +1,1 @@
+"""What things cost: from points and records to cost entries. Pure: no clock, no store, no log."""

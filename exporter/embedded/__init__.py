@@ -1,0 +1,15 @@
+"""A pipeline inside a program of the user's own, for many processes side by side.
+
+It never shares a spool with another process: each takes a file of its own, `<spool>.1`,
+`<spool>.2` and so on, where `<spool>` is the receiver's (and for all but SQLite's default place a
+hash of the database follows). A file that a process left with requests in it, because it was killed
+or its database was away, is what the next process takes first, so what was acknowledged is stored
+by whoever comes after.
+
+opening   what runs, opened and stopped
+pipeline  `EmbeddedPipeline`
+"""
+
+from exporter.embedded.pipeline import EmbeddedPipeline
+
+__all__ = ["EmbeddedPipeline"]

@@ -1,0 +1,122 @@
+"""The newest points of many series out of a columnstore, without unpacking a whole chunk.
+
+A columnstore is ordered by series, so it cannot be read backwards in time: the newest thousand rows
+cost as much as all rows of the newest chunk. But each batch of rows that a COPY compressed knows
+its first and last time, and those of the last minutes are few. So the time is found where the
+chunk ends, by halving, and a short window before it is read first; then one that should hold the
+rest, going by the first; then everything else. Three windows at most, without overlap, whose
+answers follow one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from exporter.query.selection import TimeRange
+from exporter.query.sql import Sql, sql
+
+__all__ = ["MANY_SERIES", "has_columnstore", "newest_stretch", "read_windows"]
+
+_Rows = list[tuple[Any, ...]]
+_Fetch = Callable[[Sql], _Rows]
+
+# Of fewer, a columnstore finds the batches by their ids.
+MANY_SERIES: Final = 20
+FIRST_WINDOW_MICROS: Final = 300_000_000
+# The second window is so much longer than the first one says, because series come unevenly.
+_MARGIN: Final = 1.5
+# A day is cut to less than three minutes.
+_HALVINGS: Final = 9
+
+_HAS_CHUNKS: Final = "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL"
+_NEWEST_CHUNK: Final = """
+    SELECT {begin}, {end}, is_compressed
+    FROM timescaledb_information.chunks
+    WHERE hypertable_name = 'system_metrics'
+        AND format('%%I.%%I', hypertable_schema, hypertable_name)::regclass
+            = to_regclass('system_metrics')
+    ORDER BY range_end DESC LIMIT 1"""
+# The bounds are written out beside the halves, so that the other chunks are left out of the plan.
+_LAST_POINT: Final = """
+    WITH RECURSIVE half (low, high, step) AS (
+        SELECT {begin}, {end}, 0
+        UNION ALL
+        SELECT CASE WHEN is_there THEN middle ELSE low END,
+               CASE WHEN is_there THEN high ELSE middle END,
+               step + 1
+        FROM (
+            SELECT low, high, middle, step, EXISTS (
+                SELECT FROM system_metrics AS m
+                WHERE m.timestamp >= {begin} AND m.timestamp < {end}
+                    AND m.timestamp >= middle AND m.timestamp < high
+            ) AS is_there
+            FROM (
+                SELECT low, high, step, low + (high - low) / 2 AS middle
+                FROM half WHERE step < {halvings}
+            ) AS cut
+            OFFSET 0
+        ) AS looked
+    )
+    SELECT {high} FROM half ORDER BY step DESC LIMIT 1"""
+
+
+def has_columnstore(fetch: _Fetch) -> bool:
+    """Whether this database may have one, which any PostgreSQL can answer."""
+    return bool(fetch(sql(_HAS_CHUNKS))[0][0])
+
+
+def newest_stretch(
+    time_range: TimeRange, fetch: _Fetch, moment: Callable[[int], object], micros: str
+) -> TimeRange | None:
+    """From the begin of the newest chunk to about its last point; None if windows do not pay.
+
+    Args:
+        time_range: of the question.
+        fetch: runs a statement.
+        moment: the dialect's.
+        micros: the dialect's.
+    """
+    ends = {"begin": sql("range_start"), "end": sql("range_end")}
+    columns = {name: sql(micros, time=column) for name, column in ends.items()}
+    for begin, chunk_end, is_compressed in fetch(sql(_NEWEST_CHUNK.replace("%%", "%"), **columns)):
+        end = chunk_end if time_range.end_micros is None else min(chunk_end, time_range.end_micros)
+        if not is_compressed or begin >= end:
+            return None
+        bounds = {"begin": moment(begin), "end": moment(end), "high": sql(micros, time=sql("high"))}
+        [(last,)] = fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))
+        return TimeRange(begin, last)
+    return None
+
+
+def read_windows(
+    ask: Callable[[TimeRange, int], _Rows],
+    ask_all: Callable[[TimeRange, int], _Rows],
+    time_range: TimeRange,
+    stretch: TimeRange,
+    limit: int,
+) -> _Rows:
+    """The newest rows of a range, newest first.
+
+    Args:
+        ask: answers with the newest rows of a short range, so many at most, newest first.
+        ask_all: the same of a long one.
+        time_range: of the question.
+        stretch: `newest_stretch`.
+        limit: most rows.
+    """
+    earliest = max(stretch.start_micros or 0, time_range.start_micros or 0)
+    last = stretch.end_micros or 0
+    begin = last - FIRST_WINDOW_MICROS
+    if begin <= earliest:
+        return ask_all(time_range, limit)
+    rows = ask(TimeRange(begin, time_range.end_micros), limit)
+    if rows and len(rows) < limit:
+        needed = (limit - len(rows)) / len(rows) * FIRST_WINDOW_MICROS * _MARGIN
+        second = begin - int(needed)
+        if second > earliest:
+            rows += ask(TimeRange(second, begin), limit - len(rows))
+            begin = second
+    if len(rows) < limit:
+        rows += ask_all(TimeRange(time_range.start_micros, begin), limit - len(rows))
+    return rows

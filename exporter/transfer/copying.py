@@ -1,0 +1,115 @@
+"""Page after page from one backend into another, each in one transaction with a mark.
+
+The mark of a table is the time that its copy has come to, in microseconds: so a copy that was
+interrupted goes on where it was, a second copy finds what is new at the end, and a page whose
+commit is in doubt is not stored twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from exporter.backends.base import Backend
+from exporter.backends.isolate import isolate
+from exporter.errors import RowRefusedError
+from exporter.model import Batch, Mark, Series
+from exporter.transfer.pages import Page, Range, pages, series_with_ids
+from exporter.transfer.tables import TABLES, Table
+
+__all__ = ["PAGE_ROWS", "Progress", "copy"]
+
+PAGE_ROWS: Final = 50_000
+"""Rows that are read at once and stored in one transaction."""
+
+# Definitions that are known to be there; beyond it they are sent again, which is harmless.
+_MOST_KNOWN: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What has been copied so far of one table.
+
+    Attributes:
+        table: its name.
+        rows: copied in this run.
+        dead: of these, refused by the target for their content, and among its dead letters.
+        last_micro: the time that the copy has come to.
+    """
+
+    table: str
+    rows: int
+    dead: int
+    last_micro: int
+
+
+def copy(
+    source: Backend,
+    target: Backend,
+    wanted: Range = Range(),  # noqa: B008 - frozen
+    *,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Iterator[Progress]:
+    """Copy every table; gives the outcome of each.
+
+    Args:
+        source: open, for reading at least.
+        target: open for writing.
+        wanted: which rows.
+        report: told after each page.
+
+    Raises:
+        BackendUnavailableError, BackendRefusedError: copy again to go on where it stopped.
+    """
+    sent: set[int] = set()
+    for table in TABLES:
+        yield _copy_table(source, target, table, wanted, sent=sent, report=report)
+
+
+def _copy_table(
+    source: Backend,
+    target: Backend,
+    table: Table,
+    wanted: Range,
+    *,
+    sent: set[int],
+    report: Callable[[Progress], None],
+) -> Progress:
+    writer_id = _writer_id(source, table, wanted)
+    progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
+    for page in pages(source, table, wanted, after=progress.last_micro, rows=PAGE_ROWS):
+        batch = replace(table.batch(page.rows), mark=Mark(writer_id, page.last_micro))
+        dead = _store(target, replace(batch, new_series=_definitions(source, page, sent)))
+        progress = Progress(
+            table.name, progress.rows + len(page.rows), progress.dead + dead, page.last_micro
+        )
+        report(progress)
+    return progress
+
+
+def _writer_id(source: Backend, table: Table, wanted: Range) -> str:
+    # A copy of another period has a mark of its own: the end of one is no place in the other.
+    place = f"{source.dialect.name} {source.location} {wanted.first}"
+    digest = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+    return f"copy {digest} {table.name}"
+
+
+def _definitions(source: Backend, page: Page, sent: set[int]) -> tuple[Series, ...]:
+    if len(sent) > _MOST_KNOWN:
+        sent.clear()
+    new = {row[1] for row in page.rows} - sent - {None}
+    found = tuple(series_with_ids(source, sorted(new)))
+    sent |= new
+    return found
+
+
+def _store(target: Backend, batch: Batch) -> int:
+    try:
+        target.write(batch)
+    except RowRefusedError:
+        good, dead = isolate(batch, target.rehearse)
+        target.write(replace(good, dead=tuple(dead)))
+        return len(dead)
+    return 0

@@ -1,0 +1,205 @@
+"""Everything goes from any backend into any other, once, also after an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+from backend_kit.kinds import KINDS
+from backend_kit.samples import (
+    NOW,
+    SECOND,
+    batch_of,
+    exemplar,
+    exponential,
+    histogram,
+    point,
+    series,
+    summary,
+)
+
+from exporter.backends.base import Backend
+from exporter.errors import BackendUnavailableError
+from exporter.model import CostEntry
+from exporter.transfer import copy, differences
+from exporter.transfer.pages import Range, pages, series_with_ids
+from exporter.transfer.tables import TABLES, Row, Table
+
+DAY = 86_400 * SECOND
+EVERYTHING = Range()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "timescaledb"])
+def every_target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with opened(request, request.param, tmp_path_factory) as backend:
+        yield backend
+
+
+@pytest.fixture
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    with opened(request, "postgresql", tmp_path_factory) as backend:
+        yield backend
+
+
+@contextmanager
+def opened(
+    request: pytest.FixtureRequest, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backend]:
+    kind = KINDS[name]
+    if kind.server is None:
+        backend = kind.make(str(tmp_path_factory.mktemp("target")))
+        backend.start()
+        yield backend
+        backend.close()
+        return
+    with request.getfixturevalue(kind.server).fresh() as dsn:
+        backend = kind.make(dsn)
+        backend.start()
+        yield backend
+        backend.close()
+
+
+def fill(backend: Backend, first: int = 0, times: int = 30) -> None:
+    for at in range(first, first + times):
+        moment = NOW + at * DAY // 10
+        backend.write(
+            batch_of(
+                point(1, moment, value=at + 0.5),
+                point(2, moment, value=(math.nan, math.inf, -1e300)[at % 3], start=NOW - SECOND),
+                point(3, moment, value=7.0, recorded=bool(at % 2)),
+                new_series=tuple(series(one) for one in (1, 2, 3, 4, 5, 6)),
+                histograms=(
+                    histogram(4, moment),
+                    exponential(5, moment),
+                ),
+                summaries=(summary(6, moment),),
+                exemplars=(exemplar(4, moment),),
+                costs=(cost(at, moment),),
+            )
+        )
+
+
+def cost(number: int, moment: int) -> CostEntry:
+    return CostEntry(
+        entry_id=f"entry-{number}",
+        time_unix_nano=moment,
+        resource_id="node-1",
+        category="compute",
+        amount=Decimal("0.123456789") * (number - 5),
+        currency="EUR" if number % 2 else "USD",
+        region="eu-west-1",
+        tags='{"env":"prod","team":"b"}',
+        description="an hour",
+    )
+
+
+def contents(backend: Backend) -> dict[str, list[object]]:
+    """All rows as values of the model, in one order for every backend."""
+    found: dict[str, list[object]] = {}
+    for table in TABLES:
+        found[table.name] = sorted(
+            tuple(map(repr, row))
+            for page in pages(backend, table, EVERYTHING, rows=1000)
+            for row in as_model(table, page.rows)
+        )
+    ids = {row[1] for page in pages(backend, TABLES[0], EVERYTHING, rows=1000) for row in page.rows}
+    found["series"] = sorted(map(repr, series_with_ids(backend, ids)))
+    return found
+
+
+def as_model(table: Table, rows: list[Row]) -> list[tuple[object, ...]]:
+    batch = table.batch(rows)
+    points = batch.points
+    numbers = zip(
+        points.series_id.tolist(),
+        points.time_unix_nano.tolist(),
+        points.start_time_unix_nano.tolist(),
+        points.value.tolist(),
+        points.recorded.tolist(),
+        strict=True,
+    )
+    others = (*batch.histograms, *batch.summaries, *batch.exemplars, *batch.costs)
+    return [*numbers, *((one,) for one in others)]
+
+
+def test_every_row_arrives_as_it_was(backend: Backend, every_target: Backend) -> None:
+    target = every_target
+    fill(backend)
+    copied = {one.table: one.rows for one in copy(backend, target)}
+    assert copied == {
+        "system_metrics": 90,
+        "metric_histograms": 60,
+        "metric_summaries": 30,
+        "metric_exemplars": 30,
+        "cost_entries": 30,
+    }
+    assert contents(target) == contents(backend)
+    assert list(differences(backend, target, EVERYTHING)) == []
+
+
+def test_a_second_copy_stores_nothing_twice_and_takes_what_is_new(
+    backend: Backend, target: Backend
+) -> None:
+    fill(backend)
+    list(copy(backend, target))
+    assert sum(one.rows for one in copy(backend, target)) == 0
+    fill(backend, first=30, times=3)
+    assert sum(one.rows for one in copy(backend, target)) == 3 * 8
+    assert contents(target) == contents(backend)
+
+
+def test_a_period_is_copied_alone(backend: Backend, target: Backend) -> None:
+    fill(backend)
+    first = (NOW + DAY) // 1_000
+    wanted = Range(first, first + DAY // 1_000)
+    assert {one.table: one.rows for one in copy(backend, target, wanted)}["system_metrics"] == 30
+    assert list(differences(backend, target, wanted)) == []
+    assert len(list(differences(backend, target, EVERYTHING))) > 0
+
+
+def test_an_interrupted_copy_goes_on_where_it_was(
+    backend: Backend, target: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.transfer.copying.PAGE_ROWS", 10)
+    fill(backend)
+    seen = 0
+
+    def interrupt(_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen in {3, 9}:
+            raise BackendUnavailableError("interrupted")
+
+    for _ in range(2):
+        with pytest.raises(BackendUnavailableError, match="interrupted"):
+            list(copy(backend, target, report=interrupt))
+    list(copy(backend, target, report=interrupt))
+    assert contents(target) == contents(backend)
+
+
+def test_a_day_that_lacks_a_row_is_found(backend: Backend, target: Backend) -> None:
+    fill(backend)
+    list(copy(backend, target))
+    backend.write(batch_of(point(1, NOW + DAY // 20, value=1.0)))
+    [difference] = differences(backend, target, EVERYTHING)
+    assert (difference.table, difference.source_rows - difference.target_rows) == (
+        "system_metrics",
+        1,
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_pages_end_between_two_times_and_hold_everything(backend: Backend, rows: int) -> None:
+    fill(backend, times=12)
+    found = list(pages(backend, TABLES[0], EVERYTHING, rows=rows))
+    times = [{row[0] for row in page.rows} for page in found]
+    assert all(max(one) < min(other) for one, other in pairwise(times))
+    assert sum(len(page.rows) for page in found) == 36

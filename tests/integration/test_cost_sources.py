@@ -1,0 +1,367 @@
+"""Cost entries from real clients: SDK metrics, SDK logs, scrapes; stored once, whatever happens."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality as Wire
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from exporter.assembly import backend_for, pipeline_for, spool_for
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.config import load
+from exporter.costs.gen_ai import TokenPrice
+from exporter.pipeline import Pipeline
+from exporter.receiver import Receiver
+from exporter.spool import Spool
+from exporter.wire import Rejections
+
+CUMULATIVE = AggregationTemporality.CUMULATIVE
+DELTA = AggregationTemporality.DELTA
+LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+SECOND = 1_000_000_000
+NOW = time.time_ns() // SECOND * SECOND
+
+
+class Store:
+    """A SQLite file with its spool, and a pipeline into it."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self.path = folder / "costs.db"
+        spool = Spool(f"{self.path}.spool", max_bytes=2**30, retry_window_seconds=0.0)
+        self.pipeline = Pipeline(
+            SQLiteBackend(self.path),
+            spool,
+            **{"batch_interval_seconds": 3600.0, "batch_size": 1_000_000, **options},
+        )
+        self.pipeline.start()
+
+    def as_after_kill(self, folder: Path) -> Store:
+        """What a process would find that was killed now: the files, and nothing of memory."""
+        folder.mkdir()
+        for file in self.folder.iterdir():
+            if file.is_file() and not file.name.endswith("-shm"):
+                shutil.copy(file, folder / file.name)
+        return Store(folder)
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        assert self.pipeline.flush()
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    def totals(self) -> dict[tuple[str, str], Decimal]:
+        """By category and currency."""
+        return {
+            (category, currency): units + Decimal(nanos) / 10**9
+            for category, currency, units, nanos in self.rows(
+                "SELECT category, currency, sum(amount_units), sum(amount_nanos) "
+                "FROM cost_entries GROUP BY 1, 2"
+            )
+        }
+
+    def close(self) -> None:
+        assert self.pipeline.shutdown()
+        assert self.pipeline.stats().is_balanced
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    folder = tmp_path / "first"
+    folder.mkdir()
+    prices = [TokenPrice("house-*", Decimal("2.50"), Decimal(10))]
+    opened = Store(folder, token_prices=prices)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def address(store: Store) -> Iterator[str]:
+    pipeline = store.pipeline
+    receiver = Receiver(pipeline.submit, pipeline.submit_logs, endpoint="127.0.0.1:0")
+    yield receiver.start()
+    receiver.shutdown()
+
+
+def meters(address: str, temporality: AggregationTemporality) -> MeterProvider:
+    exporter = OTLPMetricExporter(
+        endpoint=f"http://{address}",
+        insecure=True,
+        preferred_temporality=dict.fromkeys((Counter, Histogram), temporality),
+    )
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    return MeterProvider([reader], Resource.create({"service.name": "shop"}))
+
+
+@pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
+def test_a_counter_of_the_sdk_costs_what_was_added(
+    store: Store, address: str, temporality: AggregationTemporality
+) -> None:
+    provider = meters(address, temporality)
+    counter = provider.get_meter("billing").create_counter("openfinops.cost", unit="USD")
+    for amount in (0.1, 0.2, 0.7):
+        counter.add(amount, {"cost.category": "compute", "resource_id": "vm-1", "team": "blue"})
+        counter.add(amount, {"cost.category": "storage", "resource_id": "disk-1"})
+        assert provider.force_flush()
+    provider.shutdown()
+    assert store.totals() == {("compute", "USD"): 1, ("storage", "USD"): 1}
+    tags = store.rows(
+        "SELECT DISTINCT resource_id, tags, service_name FROM cost_entries ORDER BY 1"
+    )
+    assert tags == [("disk-1", "{}", "shop"), ("vm-1", '{"team":"blue"}', "shop")]
+    # The metric is there as a metric too.
+    assert store.rows("SELECT count(*) >= 6 FROM system_metrics") == [(1,)]
+
+
+def test_a_gauge_of_the_sdk_costs_its_rate_for_the_time_that_passed(
+    store: Store, address: str
+) -> None:
+    def rent(_: CallbackOptions) -> Iterator[Observation]:
+        yield Observation(3600.0, {"category": "compute"})
+
+    provider = meters(address, CUMULATIVE)
+    provider.get_meter("billing").create_observable_gauge("rent", [rent], unit="EUR/h")
+    for _ in range(3):
+        assert provider.force_flush()
+    provider.shutdown()
+    ((first, last),) = store.rows("SELECT min(timestamp), max(timestamp) FROM system_metrics")
+    (((_, currency), amount),) = store.totals().items()
+    # 3600 EUR an hour are one a second; each point is rounded to 10^-9.
+    assert currency == "EUR"
+    assert last > first
+    assert abs(amount - Decimal(last - first) / 10**6) < Decimal("1e-7")
+
+
+@pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
+def test_token_usage_of_the_sdk_costs_tokens_times_price(
+    store: Store, address: str, temporality: AggregationTemporality
+) -> None:
+    provider = meters(address, temporality)
+    usage = provider.get_meter("gen_ai").create_histogram("gen_ai.client.token.usage", "{token}")
+    about = {"gen_ai.provider.name": "own", "gen_ai.request.model": "house-1"}
+    for _ in range(3):
+        usage.record(1_000, {**about, "gen_ai.token.type": "input"})
+        usage.record(200, {**about, "gen_ai.token.type": "output"})
+        usage.record(7, {**about, "gen_ai.request.model": "nobody", "gen_ai.token.type": "input"})
+        assert provider.force_flush()
+    provider.shutdown()
+    assert store.totals() == {("ai", "USD"): Decimal("0.0135")}
+    assert store.pipeline.stats().points_rejected >= 3  # the model that nobody knows the price of
+
+
+def test_cost_events_of_the_sdk_are_stored_once_for_their_id(store: Store, address: str) -> None:
+    provider = LoggerProvider(Resource.create({"service.name": "billing", "cloud.region": "eu-1"}))
+    exporter = OTLPLogExporter(endpoint=f"http://{address}", insecure=True)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    logger = provider.get_logger("billing")
+    for entry_id, amount in (("a", "10.50"), ("b", "0.01"), ("a", "10.50")):
+        logger.emit(
+            LogRecord(
+                timestamp=NOW,
+                event_name="openfinops.cost",
+                severity_number=SeverityNumber.INFO,
+                attributes={
+                    "entry_id": entry_id,
+                    "amount": amount,
+                    "currency": "USD",
+                    "category": "support",
+                    "resource_id": "contract-1",
+                    "customer": "acme",
+                },
+            )
+        )
+    logger.emit(LogRecord(timestamp=NOW, body="an ordinary line"))
+    provider.shutdown()
+    assert store.totals() == {("support", "USD"): Decimal("10.51")}
+    assert store.rows(
+        "SELECT entry_id, timestamp, resource_id, region, service_name, tags, source "
+        "FROM cost_entries ORDER BY entry_id"
+    ) == [
+        (name, NOW // 1000, "contract-1", "eu-1", "billing", '{"customer":"acme"}', "log")
+        for name in ("a", "b")
+    ]
+    assert store.pipeline.stats().points_rejected == 1
+
+
+def log_request(*amounts: str, event_name: str = "openfinops.cost") -> bytes:
+    message = ExportLogsServiceRequest()
+    scope = message.resource_logs.add().scope_logs.add()
+    for at, amount in enumerate(amounts):
+        record = scope.log_records.add(time_unix_nano=NOW + at, event_name=event_name)
+        record.attributes.extend(
+            KeyValue(key=key, value=AnyValue(string_value=value))
+            for key, value in (("amount", amount), ("currency", "USD"), ("category", "c"))
+        )
+    return message.SerializeToString()
+
+
+def call(address: str, method: str, data: bytes) -> bytes:
+    with grpc.insecure_channel(address) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+        return export(data, timeout=10)
+
+
+def test_the_answer_to_logs_says_what_was_not_kept(store: Store, address: str) -> None:
+    assert call(address, LOGS, log_request("1", "2")) == b""
+    answer = ExportLogsServiceResponse.FromString(call(address, LOGS, log_request("x", "4", "-8")))
+    assert answer.partial_success.rejected_log_records == 2
+    assert "its amount 'x' is no number" in answer.partial_success.error_message
+    again = ExportLogsServiceResponse.FromString(call(address, LOGS, log_request("x", "4", "-8")))
+    assert again == answer
+    other = ExportLogsServiceResponse.FromString(
+        call(address, LOGS, log_request("1", event_name="login"))
+    )
+    assert other.partial_success.rejected_log_records == 1
+    assert "only events named openfinops.cost are kept" in other.partial_success.error_message
+    with pytest.raises(grpc.RpcError) as caught:
+        call(address, LOGS, b"\xff\xff")
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert store.totals() == {("c", "USD"): Decimal(7)}
+
+
+def test_traces_are_still_refused(address: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        call(address, TRACES, b"")
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "takes metrics and cost events" in str(caught.value.details())
+
+
+def scrape(corpus: Path, number: int) -> bytes:
+    """A real scrape of OpenCost, as if made in the last minutes."""
+    data = (corpus / "opencost" / f"opencost_gke_{number:03}.bin").read_bytes()
+    message = ExportMetricsServiceRequest.FromString(data)
+    for group in message.resource_metrics:
+        for scope in group.scope_metrics:
+            for metric in scope.metrics:
+                kind = metric.WhichOneof("data")
+                if kind is None:
+                    continue
+                for point in getattr(metric, kind).data_points:
+                    point.time_unix_nano = NOW - (5 - number) * 60 * SECOND
+    return message.SerializeToString()
+
+
+def opencost_totals() -> dict[tuple[str, str], Decimal]:
+    hours = Decimal(240) / 3600
+    return {
+        ("compute", "USD"): 2 * Decimal("0.06631302438846588") * hours,
+        ("storage", "USD"): Decimal("5.479452054794521E-05") * (4 * 32 + 1) * hours,
+        ("network", "USD"): Decimal("0.025") * hours,
+    }
+
+
+def close_to(found: dict[tuple[str, str], Decimal], wanted: dict[tuple[str, str], Decimal]) -> bool:
+    return found.keys() == wanted.keys() and all(
+        abs(found[key] - wanted[key]) < Decimal("1e-7") for key in wanted
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 2, 0, 3, 1)], ids=["in order", "late"])
+@pytest.mark.parametrize("flushed", [False, True])
+def test_opencost_scrapes_come_to_the_same_in_any_order_and_cut(
+    store: Store, corpus: Path, order: tuple[int, ...], *, flushed: bool
+) -> None:
+    for number in order:
+        assert store.pipeline.submit(scrape(corpus, number)) == Rejections()
+        if flushed:
+            assert store.pipeline.flush()
+    assert close_to(store.totals(), opencost_totals())
+
+
+def test_after_a_kill_the_spool_gives_the_same_costs(
+    store: Store, corpus: Path, tmp_path: Path
+) -> None:
+    for number in (0, 1):
+        store.pipeline.submit(scrape(corpus, number))
+    assert store.pipeline.flush()
+    for number in (2, 3):
+        store.pipeline.submit(scrape(corpus, number))
+    store.pipeline.submit_logs(log_request("1.25", "2.50"))
+    killed = store.as_after_kill(tmp_path / "killed")
+    assert killed.pipeline.stats().points_replayed == 2 * 67 + 2
+    killed.pipeline.submit(scrape(corpus, 4))
+    killed.pipeline.submit_logs(log_request("1.25", "2.50"))  # the answer was lost
+    wanted = {**opencost_totals(), ("c", "USD"): Decimal("3.75")}
+    assert close_to(killed.totals(), wanted)
+    killed.close()
+
+
+def test_what_waits_in_the_spool_alone_costs_the_same(tmp_path: Path, corpus: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    store = Store(folder, max_queued_entries=50, batch_size=10)
+    for number in range(5):
+        store.pipeline.submit(scrape(corpus, number))
+        store.pipeline.submit_logs(log_request(f"{number}.5"))
+    wanted = {**opencost_totals(), ("c", "USD"): Decimal("12.5")}
+    assert close_to(store.totals(), wanted)
+    store.close()
+
+
+def test_rules_of_the_configuration_reach_the_pipeline(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"exporters: {{openfinops: {{connection_string: 'sqlite:///{tmp_path}/costs.db', "
+        "default_cost_rules: off, cost_rules: [{metric: acme.*, kind: amount, currency: CHF}]}}\n"
+    )
+    settings = load(path, {}).exporter
+    backend = backend_for(settings, serving=True)
+    pipeline = pipeline_for(settings, backend, spool_for(settings, backend))
+    pipeline.start()
+    message = ExportMetricsServiceRequest()
+    metrics = message.resource_metrics.add().scope_metrics.add().metrics
+    for name, unit in (("acme.spend", "1"), ("spend", "USD")):
+        metric = metrics.add(name=name, unit=unit)
+        metric.sum.aggregation_temporality = Wire.AGGREGATION_TEMPORALITY_DELTA
+        metric.sum.data_points.add(time_unix_nano=NOW, as_double=2.5)
+    assert not pipeline.submit(message.SerializeToString()).counts
+    assert pipeline.shutdown()
+    connection = sqlite3.connect(tmp_path / "costs.db")
+    found = connection.execute("SELECT amount, currency FROM cost_entries").fetchall()
+    connection.close()
+    assert found == [(2.5, "CHF")]
+
+
+def test_bad_cost_is_named_in_the_answer_and_its_point_is_stored(store: Store) -> None:
+    message = ExportMetricsServiceRequest()
+    metric = (
+        message.resource_metrics.add().scope_metrics.add().metrics.add(name="spend", unit="USD")
+    )
+    metric.sum.aggregation_temporality = Wire.AGGREGATION_TEMPORALITY_DELTA
+    for at, value in enumerate((1.0, -2.0, float("nan"))):
+        metric.sum.data_points.add(time_unix_nano=NOW + at * SECOND, as_double=value)
+    rejections = store.pipeline.submit(message.SerializeToString())
+    assert rejections.total == 2
+    assert "although the point itself is stored: it is negative" in rejections.message()
+    assert store.totals() == {("other", "USD"): Decimal(1)}
+    assert store.rows("SELECT count(*) FROM system_metrics") == [(3,)]

@@ -1,0 +1,206 @@
+"""Bills in, bills out: the commands on real files, and a real bill where there is one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from query_kit import Store
+from typer.testing import CliRunner
+
+from exporter.backends import open_backend
+from exporter.cli.app import app
+from exporter.columns import ColumnFileError, read_rows
+from exporter.errors import ConfigError
+from exporter.model import Batch, CostEntry
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "corpus" / "focus" / "focus_1.0_sample.csv"
+HEADER = (
+    "BilledCost,EffectiveCost,BillingCurrency,BillingPeriodStart,ChargePeriodStart,"
+    "ServiceCategory,ServiceName,Tags\n"
+)
+TIMES = "2026-10-01T00:00:00Z,2026-10-01T00:00:00Z"
+GOOD = f'1.5,1,USD,{TIMES},Compute,EC2,"{{""team"":""a""}}"\n'
+
+
+def invoke(*arguments: object) -> tuple[int, str]:
+    """Exit code, and what was said on stderr."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stderr
+
+
+def run(*arguments: object) -> str:
+    exit_code, said = invoke(*arguments)
+    assert exit_code == 0, said
+    return said
+
+
+def stored(path: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT * FROM cost_entries").fetchall()
+
+
+def exported(path: Path) -> list[dict[str, Any]]:
+    return [row for _, row in read_rows(path)]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "costs.db"
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
+    tmp_path: Path, db: Path, kind: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    assert "1,000 rows read: 1,000 are stored, 0 were refused" in run(
+        "import", "focus", SAMPLE, "--db", db
+    )
+    first = stored(db)
+    run("import", "focus", SAMPLE, "--db", db)
+    assert stored(db) == first
+    assert len(first) == 1_000
+    out = tmp_path / f"out.{kind}"
+    run("export", "costs", "--db", db, "-o", out, "-f", f"focus-{kind}", "--focus-version", "1.0")
+    rows = exported(out)
+    assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("20.52022672899")
+    assert sum(Decimal(row["EffectiveCost"]) for row in rows) == Decimal("14.97651418586")
+    # Of a column of the bill that we have, every cell is what it was.
+    with SAMPLE.open(encoding="utf-8", newline="") as file:
+        originals = list(csv.DictReader(file))
+    for column in ("ProviderName", "ServiceCategory", "SkuId", "ChargeCategory", "ResourceId"):
+        expected = sorted(row[column].replace("NULL", "") for row in originals)
+        assert sorted(row[column] or "" for row in rows) == expected
+    again = tmp_path / "again.db"
+    run("import", "focus", out, "--db", again)
+    assert stored(again) == first
+
+
+def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
+    tmp_path: Path, db: Path
+) -> None:
+    bill = tmp_path / "bill.csv"
+    lines = [
+        GOOD,
+        f",1,USD,{TIMES},Compute,EC2,\n",
+        f"1,1,XYZ,{TIMES},Compute,EC2,\n",
+        f'1,1,USD,{TIMES},Compute,"two\nlines",not json\n',
+        f"-0.5,1,EUR,{TIMES},Storage,S3,\n",
+        "1,1\n",
+    ]
+    bill.write_text(HEADER + "".join(lines), encoding="utf-8")
+    exit_code, said = invoke("import", "focus", bill, "--db", db)
+    assert exit_code == 1
+    assert said.splitlines() == [
+        f"warning: {bill}:3: BilledCost is missing",
+        f"warning: {bill}:4: BillingCurrency 'XYZ' is none of ISO 4217",
+        f"warning: {bill}:6: Tags 'not json' is no JSON object",
+        f"warning: {bill}:8: ChargePeriodStart is missing",
+        "6 rows read: 2 are stored, 4 were refused",
+        "EUR -0.500000000",
+        "USD 1.500000000",
+    ]
+    assert len(stored(db)) == 2
+
+
+def test_equal_rows_are_as_many_entries_however_often_they_are_read(
+    tmp_path: Path, db: Path
+) -> None:
+    bill, part = tmp_path / "bill.csv", tmp_path / "part.csv"
+    bill.write_text(HEADER + GOOD * 3, encoding="utf-8")
+    part.write_text(HEADER + GOOD, encoding="utf-8")
+    for _ in range(2):
+        assert "USD 6.0" in run("import", "focus", bill, part, "--db", db)
+        assert len(stored(db)) == 4
+
+
+def test_a_bill_that_is_longer_than_a_batch(tmp_path: Path, db: Path) -> None:
+    bill = tmp_path / "bill.csv"
+    rows = "".join(f"0.{number:09},0,USD,{TIMES},Compute,EC2,\n" for number in range(12_000))
+    bill.write_text(HEADER + rows, encoding="utf-8")
+    assert "12,000 rows read: 12,000 are stored" in run("import", "focus", bill, "--db", db)
+    out = tmp_path / "out.csv"
+    assert "12,000 cost entries" in run("export", "costs", "--db", db, "--output", out)
+    costs = [Decimal(row["BilledCost"]) for row in exported(out)]
+    assert sorted(costs) == [Decimal(number).scaleb(-9) for number in range(12_000)]
+
+
+def test_the_effective_cost_may_be_the_amount(tmp_path: Path, db: Path) -> None:
+    bill, out = tmp_path / "bill.csv", tmp_path / "out.csv"
+    bill.write_text(HEADER + GOOD, encoding="utf-8")
+    assert "USD 1.0" in run("import", "focus", bill, "--cost", "EffectiveCost", "--db", db)
+    run("export", "costs", "--db", db, "-o", out)
+    (row,) = exported(out)
+    assert [row[name] for name in ("BilledCost", "EffectiveCost", "x_Amount")] == ["1.5", "1", "1"]
+
+
+def test_what_was_not_imported_is_exported_for_a_provider(tmp_path: Path, db: Path) -> None:
+    entries = [
+        CostEntry(f"e-{day}", day * 86_400 * 10**9, "vm", "gpu", Decimal(day), "USD")
+        for day in range(20_000, 20_004)
+    ]
+    with closing(open_backend("sqlite", f"sqlite:///{db}", max_memory_entries=1)) as backend:
+        backend.start()
+        backend.write(Batch(costs=tuple(entries)))
+    out = tmp_path / "out.csv"
+    limits = ("--since", str(20_001 * 86_400), "--until", str(20_003 * 86_400))
+    run("export", "costs", "--db", db, "-o", out, "--provider", "Acme", *limits)
+    rows = exported(out)
+    assert [row["x_EntryId"] for row in rows] == ["e-20001", "e-20002"]
+    assert {row["ProviderName"] for row in rows} == {"Acme"}
+    assert {row["ServiceCategory"] for row in rows} == {"AI and Machine Learning"}
+
+
+def test_a_file_that_is_no_bill_is_refused(tmp_path: Path, db: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(ColumnFileError, match=r"no column BilledCost, BillingCurrency, .*FOCUS"):
+        invoke("import", "focus", path, "--db", db)
+
+
+def test_memory_and_unknown_versions_are_refused(tmp_path: Path, db: Path) -> None:
+    with pytest.raises(ConfigError, match="memory ends with this command"):
+        invoke("import", "focus", tmp_path / "x.csv", "--backend", "memory")
+    exit_code, said = invoke("export", "costs", "--db", db, "-o", "x.csv", "--focus-version", "2.0")
+    assert exit_code == 2
+    assert "none of 1.0, 1.1, 1.2" in said
+    assert not db.exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_points_of_every_type_go_into_a_file(tmp_path: Path, db: Path, kind: str) -> None:
+    pytest.importorskip("pyarrow")
+    store = Store().gauge("level", [(1.5, 0.1), (2.5, None)], attributes={"color": "grün"})
+    store.counter("total", [(3, 7.0)], start=1, service="shop")
+    store.histogram("size", [{"time": 4, "counts": (1, 2), "sum": 9.0}], bounds=(5.0,))
+    store.summary("old", [{"time": 5, "count": 3, "sum": 6.0, "quantiles": {0.5: 2.0}}])
+    with closing(open_backend("sqlite", f"sqlite:///{db}", max_memory_entries=1)) as backend:
+        backend.start()
+        store.into(backend)
+    out = tmp_path / f"points.{kind}"
+    assert "5 points written" in run("export", "metrics", "--db", db, "-o", out, "-f", kind)
+    rows = exported(out)
+    level = next(row for row in rows if row["metric_name"] == "level" and row["value"])
+    assert json.loads(level["attributes"]) == {"color": "grün"}
+    assert float(level["value"]) == 0.1
+    assert str(level["time"]).replace("T", " ").startswith("1970-01-01 00:00:01.5")
+    size = next(row for row in rows if row["metric_name"] == "size")
+    assert (json.loads(size["bounds"]), json.loads(size["bucket_counts"])) == ([5.0], [1, 2])
+    old = next(row for row in rows if row["metric_name"] == "old")
+    assert json.loads(old["quantiles"]) == [{"quantile": 0.5, "value": 2.0}]
+    run("export", "metrics", "--db", db, "-o", out, "-f", kind, "--metric", "total")
+    (total,) = exported(out)
+    assert (total["service_name"], str(total["start_time"])[:19].replace("T", " ")) == (
+        "shop",
+        "1970-01-01 00:00:01",
+    )

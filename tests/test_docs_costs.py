@@ -1,0 +1,36 @@
+"""docs/costs.md says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter.config import load
+from exporter.config.schema import LlmPrice, Rule
+from exporter.costs.defaults import OPENCOST_RULES
+from exporter.costs.fields import CATEGORY, CREDITS, CURRENCY, DESCRIPTION, REGION, RESOURCE_ID
+
+PAGE = (Path(__file__).parent.parent / "docs" / "costs.md").read_text()
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_load(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "example.yaml"
+    path.write_text(example)
+    settings = load(path, {})
+    assert settings.warnings == ()
+    assert settings.exporter.cost_rules or settings.exporter.llm_prices
+
+
+def test_every_key_is_in_an_example() -> None:
+    for key in (*Rule.model_fields, *LlmPrice.model_fields):
+        assert any(re.search(rf"\b{key}:", example) for example in EXAMPLES), key
+
+
+def test_every_attribute_and_metric_is_named() -> None:
+    names = [*CATEGORY, *RESOURCE_ID, *REGION, *CURRENCY, *DESCRIPTION, *CREDITS]
+    for name in [*names, *(rule.metric for rule in OPENCOST_RULES)]:
+        assert f"`{name}`" in PAGE, name

@@ -1,0 +1,119 @@
+"""Typed rows to files and back."""
+
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.columns import Column, ColumnFileError, FileFormat, read_rows, writing
+
+COLUMNS = (
+    Column("text"),
+    Column("decimal", "decimal"),
+    Column("time", "time"),
+    Column("exact", "time", time_digits=6),
+    Column("float", "float"),
+    Column("integer", "integer"),
+    Column("boolean", "boolean"),
+)
+MOMENT = datetime(2026, 11, 23, 17, 4, 5, 678_000, tzinfo=UTC)
+FULL = {
+    "text": 'line one\r\n"two", grün',
+    "decimal": Decimal("-12345678901234567890.000000000000000001"),
+    "time": MOMENT,
+    "exact": MOMENT,
+    "float": 0.1,
+    "integer": -(2**63),
+    "boolean": True,
+}
+EMPTY: dict[str, object] = dict.fromkeys(FULL)
+
+
+def write_file(path: Path, file_format: FileFormat, rows: list[dict[str, object]]) -> None:
+    with writing(path, file_format, COLUMNS) as write:
+        for row in rows:
+            write([row])
+
+
+def test_csv_has_texts_in_one_spelling_and_nothing_for_null(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    write_file(path, "csv", [FULL, EMPTY, {"float": float("nan"), "boolean": False}])
+    (line, full), (_, empty), (_, last) = read_rows(path)
+    assert line == 3  # the row ends there
+    assert full == {
+        "text": FULL["text"],
+        "decimal": "-12345678901234567890.000000000000000001",
+        "time": "2026-11-23T17:04:05Z",
+        "exact": "2026-11-23T17:04:05.678000Z",
+        "float": "0.1",
+        "integer": "-9223372036854775808",
+        "boolean": "true",
+    }
+    assert set(empty.values()) == {""}
+    assert (last["float"], last["boolean"]) == ("NaN", "false")
+
+
+def test_parquet_has_values(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.parquet"
+    write_file(path, "parquet", [FULL, EMPTY])
+    assert list(read_rows(path)) == [(1, FULL), (2, EMPTY)]
+
+
+def test_a_price_with_more_places_than_parquet_keeps_is_rounded(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.parquet"
+    write_file(path, "parquet", [{"decimal": Decimal("0.1234567890123456789")}])
+    ((_, row),) = read_rows(path)
+    assert row["decimal"] == Decimal("0.123456789012345679")
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_file_that_is_not_finished_is_not_there(tmp_path: Path, file_format: FileFormat) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows"
+    path.write_text("older", encoding="utf-8")
+    with pytest.raises(AttributeError):
+        write_file(path, file_format, [FULL, None])  # type: ignore[list-item]  # no row: it fails
+    assert [one.name for one in tmp_path.iterdir()] == ["rows"]
+    assert path.read_text(encoding="utf-8") == "older"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "rows.csv"
+    with pytest.raises(ColumnFileError, match=r"writing .*rows\.csv: No such file"):
+        write_file(path, "csv", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name\n\xff\n", "save it as UTF-8"),
+        (b'a\n"never closed', "whole file"),
+        (b"PAR1x", "whole Parquet file"),
+    ],
+    ids=["other encoding", "cut off", "no parquet"],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, reason: str) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+    with pytest.raises(ColumnFileError, match=reason) as failure:
+        list(read_rows(path))
+    assert str(path) in str(failure.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("\ufeffname\r\nx\r\n", encoding="utf-8")
+    assert list(read_rows(path)) == [(2, {"name": "x"})]
+
+
+def test_without_pyarrow_the_error_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as if it were not installed
+    with pytest.raises(ColumnFileError, match=r"openfinops-otel-exporter\[parquet\]"):
+        write_file(tmp_path / "rows.parquet", "parquet", [])

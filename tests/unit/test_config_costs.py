@@ -1,0 +1,78 @@
+"""Rules and prices from the configuration file to the values that the pipeline takes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from exporter.config import Settings, as_table, load
+from exporter.costs.gen_ai import TokenPrice
+from exporter.costs.rules import CostRule, Source
+from exporter.errors import ConfigError
+
+FILE = """
+exporters:
+  openfinops:
+    default_cost_rules: off
+    cost_rules:
+      - metric: acme.*
+        attributes: {env: prod}
+        kind: hourly_rate
+        category: [attribute:sku, misc]
+        resource_id: attribute:vm
+        currency: CHF
+        region: attribute:zone
+        tags: {team: attribute:team}
+        staleness: 2m
+      - {metric: budget, kind: none}
+    llm_prices:
+      - {model: house-*, provider: own, input: 0.10, output: 3, currency: eur}
+      - {model: other, input: 0, output: 1_000}
+"""
+
+
+def settings(tmp_path: Path, text: str = FILE) -> Settings:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load(path, {})
+
+
+def test_rules_and_prices_as_they_are_written(tmp_path: Path) -> None:
+    found = settings(tmp_path).exporter
+    assert found.default_cost_rules is False
+    assert found.cost_rules == (
+        CostRule(
+            metric="acme.*",
+            kind="hourly_rate",
+            attributes={"env": "prod"},
+            category=(Source(attribute="sku"), Source(constant="misc")),
+            resource_id=(Source(attribute="vm"),),
+            currency=(Source(constant="CHF"),),
+            region=(Source(attribute="zone"),),
+            tags={"team": Source(attribute="team")},
+            staleness_seconds=120.0,
+        ),
+        CostRule(metric="budget", kind=None),
+    )
+    assert found.llm_prices == (
+        TokenPrice("house-*", Decimal("0.1"), Decimal(3), provider="own", currency="EUR"),
+        TokenPrice("other", Decimal(0), Decimal(1000)),
+    )
+
+
+def test_the_table_names_them(tmp_path: Path) -> None:
+    rows = {key: value for key, value, _ in as_table(settings(tmp_path))}
+    assert rows["exporters.openfinops.cost_rules"] == "acme.* (hourly_rate), budget (never)"
+    assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
+
+
+def test_a_pipeline_for_logs_is_not_needed(tmp_path: Path) -> None:
+    text = (
+        "receivers: {otlp: }\nexporters: {openfinops: }\nservice:\n  pipelines:\n"
+        "    metrics: {receivers: [otlp], exporters: [openfinops]}\n"
+        "    logs: {receivers: [otlp], exporters: [openfinops]}\n"
+    )
+    with pytest.raises(ConfigError, match="cost events are taken without a pipeline for logs"):
+        settings(tmp_path, text)

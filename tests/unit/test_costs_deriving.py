@@ -1,0 +1,424 @@
+"""Which points carry cost, what of a series goes into their entries, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+
+from exporter.costs.amounts import settle_all
+from exporter.costs.currencies import CURRENCIES, currency_of
+from exporter.costs.defaults import unit_currency
+from exporter.costs.deriving import Costing
+from exporter.costs.rules import CostRule, Source
+from exporter.intern import SeriesCache
+from exporter.model import Batch, CostEntry, CostSample
+from exporter.wire import decode
+
+DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
+CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+HOUR = 3_600_000_000_000
+MINUTE = HOUR // 60
+START = 1_700_000_000_000_000_000
+
+
+def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
+    def one(value: Any) -> AnyValue:
+        if isinstance(value, bool):
+            return AnyValue(bool_value=value)
+        if isinstance(value, int):
+            return AnyValue(int_value=value)
+        return AnyValue(string_value=value)
+
+    return [KeyValue(key=key, value=one(value)) for key, value in values.items()]
+
+
+class Sender:
+    """One sender's metrics through a cache and rules of their own."""
+
+    def __init__(self, *rules: CostRule, use_defaults: bool = True, **resource: Any) -> None:
+        self.series = SeriesCache()
+        self.costing = Costing(rules, use_defaults=use_defaults, is_known=self.series.knows)
+        self.resource = {name.replace("__", "."): value for name, value in resource.items()}
+        self.refused: dict[tuple[str, str], int] = {}
+        self.samples: list[CostSample] = []
+
+    def send(self, *metrics: Metric) -> Sequence[CostSample]:
+        message = ExportMetricsServiceRequest()
+        group = message.resource_metrics.add()
+        group.resource.attributes.extend(pairs(self.resource))
+        group.scope_metrics.add().metrics.extend(metrics)
+        return self.take(message.SerializeToString())
+
+    def take(self, data: bytes) -> Sequence[CostSample]:
+        decoded = decode(data, self.series)
+        assert not decoded.rejections.counts
+        batch, refused = self.costing.derive(decoded.batch)
+        assert batch.points is decoded.batch.points  # costs take nothing away
+        self.refused.update(refused)
+        self.samples += batch.cost_samples
+        return batch.cost_samples
+
+    def entries(self) -> list[CostEntry]:
+        settled, _ = settle_all(self.samples, {}, lambda *_: ())
+        return [one.entry for one in settled]
+
+    def total(self) -> Decimal:
+        return sum((entry.amount for entry in self.entries()), Decimal(0))
+
+    @property
+    def reasons(self) -> str:
+        return "; ".join(f"{name}: {reason}" for name, reason in self.refused)
+
+
+def gauge(name: str, value: float, unit: str = "", at: int = START, **attributes: Any) -> Metric:
+    metric = Metric(name=name, unit=unit)
+    point = metric.gauge.data_points.add(time_unix_nano=at, as_double=value)
+    point.attributes.extend(
+        pairs({key.replace("__", "."): text for key, text in attributes.items()})
+    )
+    return metric
+
+
+def total(
+    name: str,
+    value: float,
+    unit: str = "",
+    at: int = START,
+    *,
+    temporality: Any = DELTA,
+    monotonic: bool = True,
+    **attributes: Any,
+) -> Metric:
+    metric = Metric(name=name, unit=unit)
+    metric.sum.aggregation_temporality = temporality
+    metric.sum.is_monotonic = monotonic
+    metric.sum.data_points.add(
+        time_unix_nano=at, start_time_unix_nano=START - HOUR, as_double=value
+    ).attributes.extend(pairs({key.replace("__", "."): text for key, text in attributes.items()}))
+    return metric
+
+
+@pytest.mark.parametrize("unit", ["USD", "{USD}"])
+def test_delta_sums_in_a_currency_are_amounts(unit: str) -> None:
+    sender = Sender()
+    for minute, value in enumerate((0.1, 0.2, 0.3)):
+        sender.send(total("spend", value, unit, START + minute * MINUTE))
+    assert sender.total() == Decimal("0.6")
+    assert {entry.currency for entry in sender.entries()} == {"USD"}
+
+
+def test_cumulative_sums_in_a_currency_count_their_increase() -> None:
+    sender = Sender()
+    for minute, value in enumerate((5.0, 7.5, 1.0)):  # the last after a restart
+        sender.send(total("spend", value, "EUR", START + minute * MINUTE, temporality=CUMULATIVE))
+    assert sender.total() == Decimal("8.5")
+
+
+def test_a_total_that_may_fall_gives_back() -> None:
+    sender = Sender()
+    for minute, value in enumerate((5.0, 7.5, 1.0, -1.0)):
+        metric = total(
+            "spend", value, "EUR", START + minute * MINUTE, temporality=CUMULATIVE, monotonic=False
+        )
+        sender.send(metric)
+    assert sender.total() == Decimal(-1)
+    assert not sender.refused
+
+
+@pytest.mark.parametrize("unit", ["USD/h", "{USD}/h", "USD/hour", "{USD}/hr"])
+def test_gauges_per_hour_are_rates(unit: str) -> None:
+    sender = Sender()
+    for minute in range(61):
+        sender.send(gauge("rent", 3.0, unit, START + minute * MINUTE))
+    assert sender.total() == Decimal(3)
+
+
+def test_other_units_and_gauges_of_money_are_no_cost() -> None:
+    sender = Sender()
+    sender.send(
+        gauge("balance", 100.0, "USD"),
+        gauge("cpu", 1.0, "1"),
+        total("requests", 4.0, "{request}"),
+        total("bonds", 4.0, "XAU"),
+        total("lower", 4.0, "usd"),
+        total("rate", 4.0, "USD/h"),
+    )
+    assert sender.samples == []
+    assert sender.refused == {}
+
+
+def test_what_is_named_a_cost_takes_its_currency_from_an_attribute() -> None:
+    sender = Sender()
+    sender.send(total("openfinops.cost", 2.0, "1", currency="eur"))
+    (entry,) = sender.entries()
+    assert (entry.amount, entry.currency) == (Decimal(2), "EUR")
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [
+        (total("openfinops.cost", 1.0), "no currency is given"),
+        (total("openfinops.cost", 1.0, "XYZ"), "unit 'XYZ' names no ISO 4217 currency"),
+        (total("openfinops.cost", 1.0, "", currency="gold"), "'gold' is no ISO 4217 currency"),
+        (total("openfinops.cost", 1.0, "USD", currency="EUR"), "unit says USD"),
+        (gauge("openfinops.cost", 1.0, "USD"), "neither an amount nor a rate"),
+        (total("spend", float("nan"), "USD"), "not a finite number"),
+        (total("spend", float("inf"), "USD"), "not a finite number"),
+        (total("spend", 1e300, "USD"), "larger than"),
+        (total("spend", -1.0, "USD"), "negative, and its category is none of"),
+        (gauge("rent", -1.0, "USD/h"), "negative"),
+    ],
+)
+def test_bad_cost_is_refused_by_name_and_stays_a_point(metric: Metric, reason: str) -> None:
+    sender = Sender()
+    assert sender.send(metric) == ()
+    assert reason in sender.reasons
+    assert "the point itself is stored" in sender.reasons
+    assert list(sender.refused.values()) == [1]
+    sender.send(metric)  # known by now, and refused again
+    assert list(sender.refused.values()) == [1]
+
+
+def test_a_credit_may_be_negative() -> None:
+    sender = Sender()
+    sender.send(total("spend", -1.5, "USD", category="Credit"))
+    assert sender.total() == Decimal("-1.5")
+
+
+def test_fields_come_from_point_and_resource_and_the_rest_are_tags() -> None:
+    sender = Sender(
+        service__name="billing", k8s__cluster__name="prod", host__name="n1", cloud__region="eu-1"
+    )
+    sender.send(
+        total(
+            "spend",
+            1.0,
+            "USD",
+            cost__category="compute",
+            category="kept",
+            resource_id="vm-1",
+            team="blue",
+            spot=True,
+            cores=4,
+        )
+    )
+    (entry,) = sender.entries()
+    assert (entry.category, entry.resource_id, entry.region) == ("compute", "vm-1", "eu-1")
+    assert (entry.cluster_id, entry.node_id, entry.service_name) == ("prod", "n1", "billing")
+    assert json.loads(entry.tags) == {"category": "kept", "team": "blue", "spot": True, "cores": 4}
+    assert entry.billing_period == "2023-11"
+    assert entry.source == "metric"
+
+
+def test_what_is_missing_has_a_place_of_its_own() -> None:
+    sender = Sender(host__name="n1")
+    sender.send(total("spend", 1.0, "USD"))
+    (entry,) = sender.entries()
+    assert (entry.category, entry.resource_id, entry.region) == ("other", "n1", None)
+
+
+def test_points_without_a_recorded_value_cost_nothing() -> None:
+    metric = total("spend", 1.0, "USD")
+    metric.sum.data_points[0].flags = 1
+    sender = Sender()
+    assert sender.send(metric) == ()
+    assert sender.refused == {}
+
+
+def test_a_rule_says_what_is_a_cost_and_what_is_in_it() -> None:
+    rule = CostRule(
+        metric="acme.*.spend",
+        kind="amount",
+        attributes={"env": "pro*", "cloud.provider": "acme"},
+        category=(Source.parse("attribute:sku"), Source.parse("misc")),
+        resource_id=(Source.parse("attribute:nothing"), Source.parse("attribute:vm")),
+        currency=(Source.parse("CHF"),),
+        region=(Source.parse("attribute:zone"),),
+        tags={"team": Source.parse("attribute:team"), "from": Source.parse("acme")},
+    )
+    sender = Sender(rule, cloud__provider="acme")
+    sender.send(
+        total("acme.disk.spend", 1.0, env="prod", sku="disk", vm="v", zone="z", team="t", junk="j"),
+        total("acme.disk.spend", 2.0, env="test"),
+        total("acme.spend", 4.0, env="prod"),
+        total("acme.misc.spend", 8.0, env="prod"),
+    )
+    disk, misc = sorted(sender.entries(), key=lambda entry: entry.amount)
+    assert (disk.amount, disk.category, disk.resource_id) == (Decimal(1), "disk", "v")
+    assert (disk.currency, disk.region) == ("CHF", "z")
+    assert json.loads(disk.tags) == {"team": "t", "from": "acme"}
+    assert (misc.amount, misc.category) == (Decimal(8), "misc")
+
+
+def test_a_rule_that_contradicts_the_series_is_refused_by_name() -> None:
+    sender = Sender(
+        CostRule("a", "amount", currency=(Source.parse("USD"),)),
+        CostRule("b", "cumulative", currency=(Source.parse("USD"),)),
+    )
+    sender.send(total("a", 1.0, temporality=CUMULATIVE), total("b", 1.0, temporality=DELTA))
+    assert "a: its cost" in sender.reasons
+    assert "temporality cumulative" in sender.reasons
+    assert "temporality delta" in sender.reasons
+    assert sender.samples == []
+
+
+def test_a_rule_can_say_that_something_is_no_cost_and_the_defaults_can_be_left_out() -> None:
+    never = Sender(CostRule("budget", None))
+    never.send(total("budget", 1.0, "USD"), total("spend", 2.0, "USD"))
+    assert never.total() == Decimal(2)
+    without = Sender(use_defaults=False)
+    without.send(total("spend", 1.0, "USD"), gauge("node_total_hourly_cost", 1.0))
+    assert (without.samples, without.refused) == ([], {})
+
+
+def test_a_series_that_was_forgotten_is_matched_again() -> None:
+    sender = Sender()
+    (first,) = sender.send(total("spend", 1.0, "USD"))
+    sender.series.forget([first.series_id])
+    (second,) = sender.send(total("spend", 1.0, "USD"))
+    assert second == first
+
+
+def test_memory_follows_the_series_cache() -> None:
+    cache = SeriesCache(max_entries=300)
+    costing = Costing(is_known=cache.knows)
+    for at in range(30):
+        message = ExportMetricsServiceRequest()
+        group = message.resource_metrics.add()
+        group.resource.attributes.extend(pairs({"host.name": f"n{at}"}))
+        metric = group.scope_metrics.add().metrics.add(name="spend", unit="USD")
+        metric.sum.aggregation_temporality = DELTA
+        for vm in range(1_000):
+            point = metric.sum.data_points.add(time_unix_nano=START, as_double=1.0)
+            point.attributes.extend(pairs({"vm": vm}))
+        batch, _ = costing.derive(decode(message.SerializeToString(), cache).batch)
+        assert len(batch.cost_samples) == 1_000
+    assert costing.remembered <= 11_000
+
+
+def test_the_same_requests_give_the_same_samples_to_a_fresh_cache() -> None:
+    one, other = Sender(), Sender()
+    for sender in (one, other):
+        for minute in range(3):
+            sender.send(
+                total("spend", 1.0 + minute, "USD", START + minute * MINUTE, team="a"),
+                gauge("rent", 2.0, "EUR/h", START + minute * MINUTE),
+            )
+    assert one.samples == other.samples
+
+
+def test_nothing_is_done_where_no_series_carries_cost() -> None:
+    cache = SeriesCache()
+    batch = decode(b"", cache).batch
+    derived, refused = Costing(is_known=cache.knows).derive(batch)
+    assert derived is batch
+    assert refused == {}
+    assert Batch().cost_samples == ()
+
+
+# OpenCost
+
+
+def test_real_opencost_scrapes_cost_what_its_rates_say(corpus: Path) -> None:
+    sender = Sender()
+    for at in range(5):
+        sender.take((corpus / "opencost" / f"opencost_gke_{at:03}.bin").read_bytes())
+    by_category: dict[str, Decimal] = {}
+    for entry in sender.entries():
+        by_category[entry.category] = by_category.get(entry.category, Decimal(0)) + entry.amount
+    hours = Decimal(4 * 60) / 3600
+    nodes = 2 * Decimal("0.06631302438846588") * hours
+    volumes = Decimal("5.479452054794521E-05") * (4 * 32 + 1) * hours
+    assert abs(by_category.pop("compute") - nodes) < Decimal("1e-7")
+    assert abs(by_category.pop("storage") - volumes) < Decimal("1e-7")
+    assert abs(by_category.pop("network") - Decimal("0.025") * hours) < Decimal("1e-7")
+    assert by_category == {}
+    assert {entry.currency for entry in sender.entries()} == {"USD"}
+    assert sender.refused == {}
+
+
+def test_real_opencost_entries_say_what_and_where(corpus: Path) -> None:
+    sender = Sender()
+    sender.take((corpus / "opencost" / "opencost_gke_000.bin").read_bytes())
+    found = {(entry.category, entry.resource_id, entry.region) for entry in sender.entries()}
+    node = "gce://guestbook-227502/us-central1-c/gke-kc-demo-stage-pool-2-70aa2479-4ric"
+    assert ("compute", node, "us-central1") in found
+    assert ("network", "35.202.61.109", None) in found
+    assert ("storage", "pvc-ec6df12e-b0ec-4748-bbb4-fcea57c4f669", None) in found
+    assert len(found) == 2 + 1 + 5  # three volumes have no pod, so nobody says how large they are
+
+
+def test_prices_for_parts_never_count_beside_the_total() -> None:
+    sender = Sender()
+    sender.send(
+        gauge("node_cpu_hourly_cost", 1.0, "USD/h"),
+        gauge("node_ram_hourly_cost", 1.0, "{USD}/h"),
+        gauge("node_gpu_hourly_cost", 1.0),
+        gauge("kubecost_network_zone_egress_cost", 1.0),
+    )
+    assert sender.samples == []
+
+
+def test_a_volume_costs_by_its_latest_size() -> None:
+    sender = Sender(k8s__cluster__name="a")
+    volume = {"persistentvolume": "pv-1"}
+    sender.send(gauge("pv_hourly_cost", 0.5, at=START, **volume))
+    assert sender.samples == []  # no size yet, which is no mistake
+    assert sender.refused == {}
+    gib = float(1 << 30)
+    for hour, size in ((1, 2 * gib), (2, 2 * gib), (3, 4 * gib)):
+        at = START + hour * MINUTE * 10
+        sender.send(
+            gauge("pv_hourly_cost", 0.5, at=at, **volume),
+            gauge("pod_pvc_allocation", size, at=at, pod="p", **volume),
+            gauge("pod_pvc_allocation", 9 * gib, at=at, pod="p", persistentvolume="pv-2"),
+        )
+    assert [sample.basis.factor for sample in sender.samples] == [2, 2, 4]
+    assert sender.entries()[0].resource_id == "pv-1"
+
+
+def test_gpu_metrics_are_no_cost_until_a_rule_says_so(corpus: Path) -> None:
+    files = sorted((corpus / "gpu").glob("*.bin"))
+    plain = Sender()
+    priced = Sender(
+        CostRule(
+            "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION*",
+            "cumulative",
+            category=(Source.parse("energy"),),
+            resource_id=(Source.parse("attribute:UUID"),),
+            currency=(Source.parse("USD"),),
+        )
+    )
+    for file in files:
+        plain.take(file.read_bytes())
+        priced.take(file.read_bytes())
+    assert (plain.samples, plain.refused) == ([], {})
+    values = [sample.value for sample in priced.samples]
+    assert len(values) == len(files)
+    assert {entry.resource_id for entry in priced.entries()} == {
+        "GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e"
+    }
+
+
+# Currencies
+
+
+def test_currencies() -> None:
+    assert len(CURRENCIES) > 150
+    assert all(len(code) == 3 and code.isalpha() and code.isupper() for code in CURRENCIES)
+    assert {"USD", "EUR", "JPY", "XOF"} <= CURRENCIES
+    assert CURRENCIES.isdisjoint({"XAU", "XXX", "XTS", "XDR", "DEM"})
+    assert currency_of(" usd ") == "USD"
+    assert currency_of("dollars") is None
+    assert unit_currency("{EUR}/h") == "EUR"
+    assert [unit_currency(unit) for unit in ("", "1", "{USD", "USD}", "USD/s", "usd")] == [""] * 6

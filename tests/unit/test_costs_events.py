@@ -1,0 +1,244 @@
+"""Log records that are cost entries, and those that are not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
+
+from exporter.costs.events import decode_cost_events
+from exporter.errors import DecodeError
+from exporter.model import CostEntry
+from exporter.wire import AgeLimits, Decoded
+
+TIME = 1_700_000_000_000_000_000
+GOOD: Mapping[str, Any] = {"amount": "12.34", "currency": "USD"}
+
+
+def any_value(value: Any) -> AnyValue:
+    if isinstance(value, Mapping):
+        return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
+    kind = {bool: "bool_value", int: "int_value", float: "double_value", str: "string_value"}
+    return AnyValue(**{kind[type(value)]: value})
+
+
+def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=any_value(value)) for key, value in values.items()]
+
+
+def request(
+    *records: Mapping[str, Any],
+    event_name: str = "openfinops.cost",
+    time: int = TIME,
+    resource: Mapping[str, Any] | None = None,
+) -> bytes:
+    message = ExportLogsServiceRequest()
+    group = message.resource_logs.add()
+    group.resource.attributes.extend(pairs(resource or {}))
+    scope = group.scope_logs.add()
+    for attributes in records:
+        record = scope.log_records.add(time_unix_nano=time, event_name=event_name)
+        record.attributes.extend(pairs(attributes))
+    return message.SerializeToString()
+
+
+def only(decoded: Decoded) -> CostEntry:
+    assert decoded.rejections.counts == {}
+    (entry,) = decoded.batch.costs
+    return entry
+
+
+def test_the_fields_of_an_entry() -> None:
+    entry = only(
+        decode_cost_events(
+            request(
+                {
+                    **GOOD,
+                    "entry_id": "invoice-1",
+                    "category": "compute",
+                    "resource_id": "vm-1",
+                    "region": "eu-1",
+                    "description": "a machine",
+                    "billing_period": "2023-10",
+                    "cluster_id": "c1",
+                    "team": "blue",
+                    "tags": {"env": "prod", "spot": True},
+                },
+                resource={"service.name": "billing", "host.name": "n1", "cloud.region": "us-1"},
+            )
+        )
+    )
+    assert entry == CostEntry(
+        entry_id="invoice-1",
+        time_unix_nano=TIME,
+        resource_id="vm-1",
+        category="compute",
+        amount=Decimal("12.34"),
+        currency="USD",
+        region="eu-1",
+        cluster_id="c1",
+        node_id="n1",
+        service_name="billing",
+        tags='{"env":"prod","spot":true,"team":"blue"}',
+        description="a machine",
+        billing_period="2023-10",
+        source="log",
+    )
+
+
+def test_what_is_missing_comes_from_the_resource_or_has_a_place_of_its_own() -> None:
+    resource = {"cloud.resource_id": "arn:1", "cloud.region": "us-1", "k8s.cluster.name": "prod"}
+    entry = only(decode_cost_events(request(GOOD, resource=resource)))
+    assert (entry.resource_id, entry.region, entry.cluster_id) == ("arn:1", "us-1", "prod")
+    bare = only(decode_cost_events(request(GOOD)))
+    assert (bare.resource_id, bare.category, bare.region) == ("default", "other", None)
+    assert (bare.service_name, bare.tags, bare.billing_period) == (None, "{}", "2023-11")
+
+
+def test_the_lists_of_attributes_for_cluster_and_node_are_those_that_are_given() -> None:
+    entry = only(
+        decode_cost_events(
+            request({**GOOD, "site": "s1"}, resource={"rack": "r1"}),
+            cluster_id_attributes=("site",),
+            node_id_attributes=("node", "rack"),
+        )
+    )
+    assert (entry.cluster_id, entry.node_id) == ("s1", "r1")
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("0.10", "0.10"),
+        ("1234567890.123456789", "1234567890.123456789"),
+        (7, "7"),
+        (0.1, "0.1"),
+        (1e-9, "1e-9"),
+        ("0", "0"),
+    ],
+)
+def test_amounts_keep_their_digits(written: Any, amount: str) -> None:
+    entry = only(decode_cost_events(request({**GOOD, "amount": written})))
+    assert entry.amount == Decimal(amount)
+
+
+def test_an_event_is_known_by_its_attribute_too_and_by_its_observed_time() -> None:
+    message = ExportLogsServiceRequest()
+    record = message.resource_logs.add().scope_logs.add().log_records.add()
+    record.observed_time_unix_nano = TIME
+    record.attributes.extend(pairs({**GOOD, "event.name": "openfinops.cost"}))
+    entry = only(decode_cost_events(message.SerializeToString()))
+    assert entry.time_unix_nano == TIME
+    assert entry.tags == "{}"
+
+
+def test_without_an_id_the_content_is_the_id() -> None:
+    one = only(decode_cost_events(request({"amount": "1", "currency": "USD", "a": "x"})))
+    again = only(decode_cost_events(request({"a": "x", "currency": "USD", "amount": "1"})))
+    others = [
+        only(decode_cost_events(request({**GOOD, "amount": "2"}))),
+        only(decode_cost_events(request({"amount": "1", "currency": "USD", "a": "y"}))),
+        only(
+            decode_cost_events(request({"amount": "1", "currency": "USD", "a": "x"}, time=TIME + 1))
+        ),
+        only(
+            decode_cost_events(
+                request({"amount": "1", "currency": "USD", "a": "x"}, resource={"host.name": "n"})
+            )
+        ),
+    ]
+    assert one.entry_id == again.entry_id
+    assert len({one.entry_id, *(other.entry_id for other in others)}) == 5
+
+
+def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
+    decoded = decode_cost_events(
+        request({**GOOD, "entry_id": "a"}, {**GOOD, "entry_id": "a", "amount": "9"})
+    )
+    assert only(decoded).amount == Decimal("12.34")
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"currency": "USD"}, "it has no amount"),
+        ({**GOOD, "amount": ""}, "it has no amount"),
+        ({**GOOD, "amount": "much"}, "its amount 'much' is no number"),
+        ({**GOOD, "amount": True}, "its amount 'true' is no number"),
+        ({**GOOD, "amount": "NaN"}, "its amount is NaN: it is not a finite number"),
+        ({**GOOD, "amount": "sNaN"}, "its amount is sNaN: it is not a finite number"),
+        ({**GOOD, "amount": float("inf")}, "is no number"),
+        ({**GOOD, "amount": "1e400"}, "not a finite number"),
+        ({**GOOD, "amount": "1e16"}, "larger than"),
+        ({**GOOD, "amount": "-1"}, "negative"),
+        ({"amount": "1"}, "it has no currency"),
+        ({**GOOD, "currency": "gold"}, "its currency 'gold' is none of ISO 4217"),
+        ({**GOOD, "tags": "a=b"}, "its attribute tags is no map"),
+        ({**GOOD, "entry_id": "x" * 600}, "entry_id is longer than"),
+    ],
+)
+def test_bad_events_are_refused_by_name(record: Mapping[str, Any], reason: str) -> None:
+    decoded = decode_cost_events(request(record, GOOD))
+    assert len(decoded.batch.costs) == 1
+    assert decoded.rejections.total == 1
+    assert reason in decoded.rejections.message()
+    assert "1 log record rejected" in decoded.rejections.message()
+
+
+def test_times_out_of_the_window_are_refused() -> None:
+    window = AgeLimits(max_past_days=1, max_future_days=1).window(TIME)
+    assert decode_cost_events(request(GOOD), window).batch.costs
+    late = decode_cost_events(request(GOOD, time=TIME + 10 * 86_400 * 10**9), window)
+    none = decode_cost_events(request(GOOD, time=0), window)
+    far = decode_cost_events(request(GOOD, time=2**64 - 1))
+    assert (late.batch.costs, none.batch.costs, far.batch.costs) == ((), (), ())
+    assert "time_unix_nano and observed_time_unix_nano are 0" in none.rejections.message()
+    assert "later than the year 2262" in far.rejections.message()
+
+
+def test_other_records_are_counted_and_not_kept() -> None:
+    decoded = decode_cost_events(request(GOOD, {}, event_name="user.login"))
+    assert decoded.batch.costs == ()
+    assert decoded.rejections.total == 2
+    assert "2 log records rejected" in decoded.rejections.message()
+    assert "only events named openfinops.cost are kept" in decoded.rejections.message()
+    assert "user.login" in decoded.rejections.message()
+    nameless = decode_cost_events(request({}, event_name=""))
+    assert "a record without a name" in nameless.rejections.message()
+
+
+def test_attributes_that_come_twice_are_refused() -> None:
+    message = ExportLogsServiceRequest.FromString(request(GOOD))
+    record = message.resource_logs[0].scope_logs[0].log_records[0]
+    record.attributes.extend(pairs({"currency": "EUR"}))
+    decoded = decode_cost_events(message.SerializeToString())
+    assert "comes twice" in decoded.rejections.message()
+
+
+def test_other_bytes_are_no_logs() -> None:
+    with pytest.raises(DecodeError, match="ExportLogsServiceRequest"):
+        decode_cost_events(b"\xff\xff\xff")
+
+
+@given(
+    st.binary(max_size=60)
+    | st.tuples(st.binary(min_size=1, max_size=4), st.integers(0, 200)).map(
+        lambda cut: request(GOOD)[: cut[1]] + cut[0] + request(GOOD)[cut[1] :]
+    )
+)
+def test_any_bytes_give_entries_and_reasons_or_a_decode_error(data: bytes) -> None:
+    try:
+        decoded = decode_cost_events(data)
+    except DecodeError:
+        return
+    for entry in decoded.batch.costs:
+        assert entry.amount.is_finite()
+        assert entry.time_unix_nano > 0
+        assert json.loads(entry.tags) is not None

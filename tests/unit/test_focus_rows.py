@@ -1,0 +1,348 @@
+"""Cost entries as rows of FOCUS, and rows as cost entries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.columns import Column, Row
+from exporter.costs.amounts import billing_period, quantized
+from exporter.focus import (
+    VERSIONS,
+    FocusRowError,
+    FocusVersion,
+    Issuer,
+    RowIds,
+    columns_of,
+    cost_entry,
+    focus_row,
+)
+from exporter.focus.categories import category_of, service_category
+from exporter.model import CostEntry, CostSource
+
+NOW = 1_795_453_445_678_901_000  # 2026-11-23T17:04:05.678901Z
+ENTRY = CostEntry(
+    entry_id="e-1",
+    time_unix_nano=NOW,
+    resource_id="vm-1",
+    category="compute",
+    amount=Decimal("1.250000000"),
+    currency="EUR",
+    region="eu-west-1",
+    cluster_id="production",
+    node_id="node-7",
+    service_name="shop",
+    tags='{"cores":4,"spot":true,"team":"a"}',
+    description="a machine",
+    billing_period="2026-11",
+    source="metric",
+)
+BILL: dict[str, Any] = {
+    "BilledCost": "0.00000012011",
+    "BillingAccountId": "1234",
+    "BillingCurrency": "USD",
+    "BillingPeriodEnd": "2026-11-01T00:00:00Z",
+    "BillingPeriodStart": "2026-10-01T00:00:00Z",
+    "ChargeCategory": "Usage",
+    "ChargeDescription": "NULL",
+    "ChargePeriodEnd": "2026-10-02T00:00:00Z",
+    "ChargePeriodStart": "2026-10-01T00:00:00Z",
+    "EffectiveCost": "0.5",
+    "ListCost": "0.00000012",
+    "ProviderName": "AWS",
+    "RegionId": "",
+    "ResourceId": "arn:x",
+    "ServiceCategory": "AI and Machine Learning",
+    "ServiceName": "Inference",
+    "Tags": '{"team": "a", "env": "dev"}',
+}
+# Of the specification: columns that never may be null, and those that must be there.
+NEVER_NULL = """
+    BilledCost BillingAccountId BillingCurrency BillingPeriodStart BillingPeriodEnd ChargeCategory
+    ChargePeriodStart ChargePeriodEnd ContractedCost EffectiveCost InvoiceIssuerName ListCost
+    ProviderName PublisherName ServiceCategory ServiceName
+""".split()  # noqa: SIM905 - a list of sixteen names reads best like this
+MANDATORY = {
+    *NEVER_NULL,
+    *("BillingAccountName", "ChargeClass", "ChargeDescription", "PricingQuantity", "PricingUnit"),
+}
+_SERVICE_CATEGORIES = """
+    AI and Machine Learning|Analytics|Business Applications|Compute|Databases|Developer Tools|
+    Multicloud|Identity|Integration|Internet of Things|Management and Governance|Media|Migration|
+    Mobile|Networking|Security|Storage|Web|Other
+"""
+SERVICE_CATEGORIES = [name.strip() for name in _SERVICE_CATEGORIES.split("|")]
+TYPES = {"text": str, "decimal": Decimal, "time": datetime}
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+ids = texts.filter(lambda text: text.strip() not in {"", "NULL", "null"})
+maybe = ids | st.none()
+scalars = texts | st.booleans() | st.integers(-(2**53), 2**53) | st.none()
+entries = st.builds(
+    CostEntry,
+    entry_id=ids,
+    time_unix_nano=st.integers(10**14, 9 * 10**15).map(lambda micros: micros * 1_000),
+    resource_id=ids | st.just(""),
+    category=ids | st.sampled_from(["compute", "gpu", "credit", "tax", "llm_api"]),
+    amount=st.decimals(-(10**14), 10**14, places=9),
+    currency=st.sampled_from(["USD", "EUR", "JPY"]),
+    region=maybe,
+    cluster_id=ids,
+    node_id=ids,
+    service_name=maybe,
+    tags=st.dictionaries(texts, scalars, max_size=4).map(
+        lambda tags: json.dumps(tags, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    ),
+    description=ids | st.just(""),
+    billing_period=st.sampled_from(["2026-10", "2026-11", "FY27-Q1"]),
+    source=st.sampled_from(get_args(CostSource)),
+)
+
+
+def no_id() -> str:
+    raise AssertionError
+
+
+def as_csv(row: Row, columns: tuple[Column, ...]) -> dict[str, str]:
+    """The cells as a CSV file has them."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, datetime):
+            return value.isoformat().replace("+00:00", "Z")
+        return "" if value is None else format(value, "f" if isinstance(value, Decimal) else "")
+
+    return {column.name: cell(row.get(column.name)) for column in columns}
+
+
+def bill(**different: Any) -> CostEntry:
+    return cost_entry(BILL | different, lambda: "id", "BilledCost")
+
+
+@pytest.mark.parametrize(("version", "columns"), [("1.0", 43), ("1.1", 50), ("1.2", 57)])
+def test_each_version_has_its_columns_in_order_and_custom_ones_behind(
+    version: FocusVersion, columns: int
+) -> None:
+    names = [column.name for column in columns_of(version)]
+    own = [name for name in names if name.startswith("x_")]
+    assert names == sorted(names[:columns]) + own
+    assert set(names) >= MANDATORY
+    assert "x_EntryId" in own
+
+
+@given(entries)
+def test_a_row_keeps_the_rules_of_the_specification(entry: CostEntry) -> None:
+    row = focus_row(entry, Issuer())
+    assert [name for name in NEVER_NULL if row[name] in {None, ""}] == []
+    assert row.keys() <= {column.name for column in columns_of("1.2")}
+    for column in columns_of("1.2"):
+        value = row.get(column.name)
+        assert value is None or isinstance(value, TYPES[column.kind]), column.name
+    assert row["BillingPeriodStart"] < row["BillingPeriodEnd"]
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=entry.time_unix_nano // 1000)
+    assert row["ChargePeriodStart"] <= moment < row["ChargePeriodEnd"]
+    assert row["ServiceCategory"] in SERVICE_CATEGORIES
+    assert row["ChargeCategory"] in {"Usage", "Purchase", "Tax", "Credit", "Adjustment"}
+    assert row["BilledCost"] == row["EffectiveCost"] == row["ListCost"] == entry.amount
+    if row.get("PricingQuantity") is not None:
+        assert row["PricingQuantity"] * row["ListUnitPrice"] == row["ListCost"]
+    tags = json.loads(row["Tags"] or "{}")
+    assert not any(isinstance(value, dict | list) for value in tags.values())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(entries)
+def test_an_exported_entry_comes_back_as_it_was(version: FocusVersion, entry: CostEntry) -> None:
+    row = focus_row(entry, Issuer())
+    columns = columns_of(version)
+    from_csv = cost_entry(as_csv(row, columns), no_id, "BilledCost")
+    typed = {column.name: row.get(column.name) for column in columns}
+    assert cost_entry(typed, no_id, "BilledCost") == from_csv
+    # What was asked of a bill is kept beside what came from it, and from then on stays.
+    if entry.source == "focus":
+        again = as_csv(focus_row(from_csv, Issuer("other", "other")), columns)
+        assert cost_entry(again, no_id, "BilledCost") == from_csv
+        assert again == as_csv(row, columns)
+    else:
+        assert from_csv == entry
+
+
+def test_an_entry_under_the_names_of_focus() -> None:
+    row = focus_row(ENTRY, Issuer("Acme Cloud", "account-1"))
+    assert as_csv(row, tuple(column for column in columns_of("1.2") if column.name in row)) == {
+        "BilledCost": "1.25",
+        "BillingAccountId": "account-1",
+        "BillingCurrency": "EUR",
+        "BillingPeriodEnd": "2026-12-01T00:00:00Z",
+        "BillingPeriodStart": "2026-11-01T00:00:00Z",
+        "ChargeCategory": "Usage",
+        "ChargeDescription": "a machine",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodEnd": "2026-11-23T18:00:00Z",
+        "ChargePeriodStart": "2026-11-23T17:00:00Z",
+        "ContractedCost": "1.25",
+        "ContractedUnitPrice": "1.25",
+        "EffectiveCost": "1.25",
+        "InvoiceIssuerName": "Acme Cloud",
+        "ListCost": "1.25",
+        "ListUnitPrice": "1.25",
+        "PricingCategory": "Standard",
+        "PricingQuantity": "1",
+        "PricingUnit": "Unit",
+        "ProviderName": "Acme Cloud",
+        "PublisherName": "Acme Cloud",
+        "RegionId": "eu-west-1",
+        "ResourceId": "vm-1",
+        "ServiceCategory": "Compute",
+        "ServiceName": "shop",
+        "Tags": '{"cores":4,"spot":true,"team":"a"}',
+        "x_Amount": "1.25",
+        "x_BillingPeriod": "2026-11",
+        "x_Category": "compute",
+        "x_ClusterId": "production",
+        "x_EntryId": "e-1",
+        "x_NodeId": "node-7",
+        "x_ServiceName": "shop",
+        "x_Source": "metric",
+        "x_Time": "2026-11-23T17:04:05.678901Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("category", "amount", "charge"),
+    [
+        ("compute", "1", "Usage"),
+        ("compute", "-1", "Credit"),
+        ("refund", "1", "Credit"),
+        ("Adjustment", "-1", "Adjustment"),
+        ("tax", "1", "Tax"),
+        ("purchase", "1", "Purchase"),
+    ],
+)
+def test_the_category_of_a_charge(category: str, amount: str, charge: str) -> None:
+    row = focus_row(replace(ENTRY, category=category, amount=Decimal(amount)), Issuer())
+    assert row["ChargeCategory"] == charge
+    assert ("PricingUnit" in row) == (charge in {"Usage", "Purchase"})
+
+
+@pytest.mark.parametrize("name", SERVICE_CATEGORIES)
+def test_categories_map_both_ways(name: str) -> None:
+    assert category_of(name) != name
+    assert service_category(category_of(name)) == name
+
+
+def test_nested_tags_are_text_in_focus() -> None:
+    row = focus_row(replace(ENTRY, tags='{"a":{"b":[1]}}'), Issuer())
+    assert json.loads(row["Tags"]) == {"a": '{"b":[1]}'}
+
+
+def test_a_row_of_a_bill_is_an_entry_and_what_has_no_field_is_a_tag() -> None:
+    assert bill() == CostEntry(
+        entry_id="id",
+        time_unix_nano=1_790_812_800_000_000_000,
+        resource_id="arn:x",
+        category="ai",
+        amount=Decimal("0.000000120"),
+        currency="USD",
+        service_name="Inference",
+        tags=(
+            '{"env":"dev","focus.BilledCost":"0.00000012011","focus.BillingAccountId":"1234",'
+            '"focus.ChargeCategory":"Usage","focus.ChargePeriodEnd":"2026-10-02T00:00:00+00:00",'
+            '"focus.EffectiveCost":"0.5","focus.ProviderName":"AWS","team":"a"}'
+        ),
+        billing_period="2026-10",
+        source="focus",
+    )
+
+
+def test_an_export_says_what_the_bill_said() -> None:
+    row = as_csv(focus_row(bill(), Issuer()), columns_of("1.2"))
+    same = {name: text for name, text in BILL.items() if name not in {"ChargeDescription", "Tags"}}
+    assert {name: row[name] for name in same} == same
+    assert json.loads(row["Tags"]) == json.loads(BILL["Tags"])
+    assert (row["PublisherName"], row["PricingQuantity"]) == ("OpenFinOps", "")
+
+
+def test_the_amount_may_be_the_effective_cost() -> None:
+    entry = cost_entry(BILL, lambda: "id", "EffectiveCost")
+    assert entry.amount == Decimal("0.5")
+    assert focus_row(entry, Issuer())["BilledCost"] == Decimal("0.00000012011")
+
+
+def test_tags_may_be_a_map_of_parquet_and_times_and_numbers_values() -> None:
+    typed = {
+        "Tags": [("env", "dev"), ("team", "a")],
+        "BilledCost": Decimal("0.00000012011"),
+        "ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC),
+        "BillingPeriodStart": datetime(2026, 10, 1),  # noqa: DTZ001 - as some write them
+    }
+    assert bill(**typed) == bill()
+
+
+@pytest.mark.parametrize(
+    ("different", "reason"),
+    [
+        ({"BilledCost": ""}, "BilledCost is missing"),
+        ({"BilledCost": "1,25"}, "BilledCost '1,25' is no number"),
+        ({"BilledCost": "NaN"}, "BilledCost 'NaN' is no number"),
+        ({"BilledCost": "1e17"}, r"BilledCost is 1E\+17, which is larger"),
+        ({"ListCost": "1e999999999"}, "ListCost '1e999999999' has too many digits"),
+        ({"BillingCurrency": "XYZ"}, "BillingCurrency 'XYZ' is none of ISO 4217"),
+        ({"BillingCurrency": None}, "BillingCurrency is missing"),
+        ({"ChargePeriodStart": "yesterday"}, "ChargePeriodStart 'yesterday' is no time"),
+        ({"ChargePeriodStart": "0001-01-01T00:00:00Z"}, "ChargePeriodStart is .*before 1970"),
+        ({"BillingPeriodStart": "NULL"}, "BillingPeriodStart is missing"),
+        ({"ServiceCategory": ""}, "ServiceCategory is missing"),
+        ({"Tags": "team=a"}, "Tags 'team=a' is no JSON object"),
+        ({"Tags": '{"x": NaN}'}, "Tags .* is no JSON object"),
+        ({"Tags": ["a"]}, "Tags .* is no map"),
+        ({"Tags": '{"focus.ProviderName": "x"}'}, "rename the tag"),
+        ({"Tags": '{"a": "\\ud800"}'}, "is not valid Unicode"),
+        ({None: ["more"]}, "more cells than the header"),
+    ],
+    ids=str,
+)
+def test_a_row_that_does_not_conform_is_refused_by_name(
+    different: dict[Any, Any], reason: str
+) -> None:
+    with pytest.raises(FocusRowError, match=reason):
+        cost_entry(BILL | different, lambda: "id", "BilledCost")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(BILL)), st.text(max_size=12) | st.none()))
+def test_whatever_the_cells_hold_it_is_an_entry_or_refused(different: dict[str, Any]) -> None:
+    try:
+        entry = bill(**different)
+    except FocusRowError:
+        return
+    assert entry.amount == quantized(entry.amount)
+    entry.tags.encode()
+    assert focus_row(entry, Issuer())["ChargePeriodStart"].tzinfo is UTC
+
+
+def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> None:
+    other = BILL | {"BilledCost": "1"}
+    without = {name: cell for name, cell in BILL.items() if cell not in {"", "NULL"}}
+
+    def given_ids() -> list[str]:
+        with RowIds() as row_ids:
+            return [
+                row_ids.id_of(row) for row in (BILL, other, dict(reversed(BILL.items())), without)
+            ]
+
+    first, unlike, second, third = given_ids()
+    assert len({first, unlike, second, third}) == 4
+    assert (second, third) == (f"{first}-2", f"{first}-3")
+    assert given_ids() == [first, unlike, second, third]
+
+
+def test_the_month_is_that_of_the_time_where_the_billing_period_is_none() -> None:
+    row = focus_row(replace(ENTRY, billing_period="FY27"), Issuer())
+    assert f"{row['BillingPeriodStart']:%Y-%m}" == billing_period(NOW)
+    assert row["x_BillingPeriod"] == "FY27"

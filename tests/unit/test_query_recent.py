@@ -1,0 +1,91 @@
+"""Windows of time: short first, no overlap, at most three, and the same rows as without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.query.recent import FIRST_WINDOW_MICROS, read_windows
+from exporter.query.selection import TimeRange
+
+MINUTE = 60_000_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+_Rows = list[tuple[Any, ...]]
+
+
+class Points:
+    """Rows of one column, their time, and what was asked of them."""
+
+    def __init__(self, times: list[int]) -> None:
+        self.newest_first = sorted(times, reverse=True)
+        self.windows: list[TimeRange] = []
+        self.long_ranges: list[TimeRange] = []
+
+    def ask(self, time_range: TimeRange, limit: int) -> _Rows:
+        self.windows.append(time_range)
+        return self.answer(time_range, limit)
+
+    def ask_all(self, time_range: TimeRange, limit: int) -> _Rows:
+        self.long_ranges.append(time_range)
+        return self.answer(time_range, limit)
+
+    def answer(self, time_range: TimeRange, limit: int) -> _Rows:
+        start, end = time_range.start_micros, time_range.end_micros
+        return [
+            (time,)
+            for time in self.newest_first
+            if (start is None or time >= start) and (end is None or time < end)
+        ][:limit]
+
+    def read(self, time_range: TimeRange, stretch: TimeRange, limit: int) -> _Rows:
+        return read_windows(self.ask, self.ask_all, time_range, stretch, limit)
+
+
+_times = st.integers(0, DAY)
+_ends = st.none() | _times
+
+
+@given(
+    times=st.lists(_times, max_size=50),
+    ends=st.tuples(_ends, _ends),
+    stretch=st.tuples(_times, _times),
+    limit=st.integers(0, 60),
+)
+def test_windows_find_what_one_question_finds(
+    times: list[int], ends: tuple[int | None, int | None], stretch: tuple[int, int], limit: int
+) -> None:
+    points, time_range = Points(times), TimeRange(*ends)
+    assert points.read(time_range, TimeRange(*stretch), limit) == points.answer(time_range, limit)
+    assert len(points.windows) <= 2
+    assert len(points.long_ranges) <= 1
+
+
+def test_dense_points_are_found_in_the_first_window() -> None:
+    points = Points([time * 1_000_000 for time in range(86_400)])
+    assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 100)) == 100
+    assert points.windows == [TimeRange(DAY - FIRST_WINDOW_MICROS, None)]
+    assert points.long_ranges == []
+
+
+def test_the_second_window_is_as_long_as_the_first_one_says() -> None:
+    points = Points([time * MINUTE for time in range(24 * 60)])
+    assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 100)) == 100
+    first, second = points.windows
+    assert second.end_micros == first.start_micros
+    assert 95 * MINUTE <= (second.end_micros or 0) - (second.start_micros or 0) < 150 * MINUTE
+    assert points.long_ranges == []
+
+
+@pytest.mark.parametrize(
+    ("times", "windows"), [([], 1), ([0], 1), ([DAY - 1], 1), ([DAY - 1, 0], 1)], ids=str
+)
+def test_what_is_left_is_read_at_once(times: list[int], windows: int) -> None:
+    points = Points(times)
+    assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 1_000)) == len(times)
+    assert len(points.windows) == windows
+    assert points.long_ranges == [TimeRange(None, DAY - FIRST_WINDOW_MICROS)]

@@ -1,0 +1,91 @@
+"""Requests that are small and become large: refused, by both decoders, before memory is taken."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from otlp_kit.encode import varint
+from otlp_kit.judge import both_decoders
+
+from exporter.errors import DecodeError
+from exporter.intern import SeriesCache
+from exporter.wire import Decoded
+from exporter.wire.identity import LONGEST_JSON
+from exporter.wire.shape import LARGE_BYTES, check_shape
+
+Decode = Callable[[bytes, SeriesCache], Decoded]
+
+
+def framed(tag: int, body: bytes) -> bytes:
+    return bytes([tag]) + varint(len(body)) + body
+
+
+EMPTY = LARGE_BYTES // 2 + 1
+EMPTIES = {
+    "resources": b"\x0a\x00" * EMPTY,
+    "scopes": framed(0x0A, b"\x12\x00" * EMPTY),
+    "metrics": framed(0x0A, framed(0x12, b"\x12\x00" * EMPTY)),
+    "unknown fields": b"\x78\x00" * EMPTY,
+    "unknown fields of a scope": framed(0x0A, framed(0x12, b"\x78\x00" * EMPTY)),
+}
+
+
+@both_decoders
+@pytest.mark.parametrize("kind", EMPTIES)
+def test_a_large_request_of_empty_messages_is_refused(decoder: Decode, kind: str) -> None:
+    with pytest.raises(DecodeError, match="send less at once"):
+        decoder(EMPTIES[kind], SeriesCache())
+
+
+def test_it_is_refused_before_it_takes_memory() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            check_shape(EMPTIES["resources"])
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("end", [b"\x0b", b"\x0a\x7f"], ids=["a group", "cut off"])
+def test_a_large_request_that_cannot_be_told_apart_is_refused(end: bytes) -> None:
+    with pytest.raises(DecodeError, match="cut off, or a group"):
+        check_shape(bytes([0x7A]) + varint(LARGE_BYTES) + bytes(LARGE_BYTES) + end)
+
+
+def request_of(metrics: int, resource_characters: int, scope_characters: int) -> bytes:
+    request = ExportMetricsServiceRequest()
+    group = request.resource_metrics.add()
+    group.resource.attributes.add(key="r").value.string_value = "x" * resource_characters
+    scope_metrics = group.scope_metrics.add()
+    scope_metrics.scope.name = "y" * scope_characters
+    for number in range(metrics):
+        scope_metrics.metrics.add(name=str(number)).gauge.data_points.add(
+            time_unix_nano=1, as_int=1
+        )
+    return request.SerializeToString()
+
+
+@both_decoders
+def test_the_smallest_real_metrics_are_taken_in_any_number(decoder: Decode) -> None:
+    data = request_of(20_000, 1, 1)
+    assert len(data) > LARGE_BYTES
+    assert decoder(data, SeriesCache()).batch.entries == 20_000
+
+
+@both_decoders
+@pytest.mark.parametrize(
+    ("resource", "scope"), [(LONGEST_JSON, 0), (0, LONGEST_JSON)], ids=["resource", "scope"]
+)
+def test_what_every_series_repeats_has_a_limit(decoder: Decode, resource: int, scope: int) -> None:
+    taken = decoder(request_of(3, resource // 2, scope // 2), SeriesCache())
+    assert (taken.batch.entries, taken.rejections.total) == (3, 0)
+    refused = decoder(request_of(3, resource, scope), SeriesCache())
+    assert (refused.batch.entries, refused.rejections.total) == (0, 3)
+    assert f"more than {LONGEST_JSON}" in refused.rejections.message()
+    assert refused.batch.new_series == ()
