@@ -6,7 +6,7 @@ from typing import Final
 
 from exporter.costs.fields import CREDITS
 
-__all__ = ["category_of", "charge_category", "service_category"]
+__all__ = ["category_of", "charge_category", "service_category", "unknown_subcategory"]
 
 _CATEGORIES: Final = {
     "AI and Machine Learning": "ai",
@@ -44,7 +44,7 @@ _ALSO: Final = {
     "networking": "Networking",
 }
 _SERVICE_CATEGORIES: Final = {own: focus for focus, own in _CATEGORIES.items()} | _ALSO
-_CHARGES: Final = {"adjustment": "Adjustment", "purchase": "Purchase", "tax": "Tax"}
+_CHARGES: Final = {"adjustment": "Adjustment", "tax": "Tax"}
 
 
 def category_of(focus_category: str) -> str:
@@ -57,6 +57,11 @@ def service_category(category: str) -> str:
     if category in _CATEGORIES:
         return category
     return _SERVICE_CATEGORIES.get(category.lower(), "Other")
+
+
+def unknown_subcategory(focus_category: str) -> str:
+    """The ServiceSubcategory, which must not be null, where none is known."""
+    return f"Other ({focus_category})"
 
 
 def charge_category(category: str, *, is_negative: bool) -> str:

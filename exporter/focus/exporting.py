@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from exporter.columns import Row
-from exporter.focus.categories import charge_category, service_category
+from exporter.focus.categories import charge_category, service_category, unknown_subcategory
 from exporter.focus.cells import CellError, canonical, decimal_of, plain, text_of, time_of
 from exporter.focus.columns import DECIMALS, KEPT, TIMES
 from exporter.focus.importing import TAG_PREFIX
@@ -25,7 +25,6 @@ __all__ = ["Issuer", "focus_row"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = timedelta(hours=1)
-_PRICED: Final = frozenset({"Usage", "Purchase"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,14 @@ def _costs(amount: Decimal) -> Row:
 
 
 def _names(entry: CostEntry, issuer: Issuer) -> Row:
+    category = service_category(entry.category)
     makers = ("InvoiceIssuerName", "ProviderName", "PublisherName")
     return {
         **dict.fromkeys(makers, issuer.provider_name),
         "BillingAccountId": issuer.billing_account_id or entry.cluster_id,
-        "ServiceCategory": service_category(entry.category),
+        "ServiceCategory": category,
         "ServiceName": entry.service_name or entry.category or "other",
+        "ServiceSubcategory": unknown_subcategory(category),
     }
 
 
@@ -87,13 +88,13 @@ def _usage(entry: CostEntry) -> Row:
         "ChargeCategory": charge,
         "ChargeFrequency": "Usage-Based" if charge == "Usage" else "One-Time",
     }
-    if charge in _PRICED:
-        price = plain(abs(entry.amount))
+    if charge == "Usage":
+        price = plain(entry.amount)
         row |= {
             "ContractedUnitPrice": price,
             "ListUnitPrice": price,
             "PricingCategory": "Standard",
-            "PricingQuantity": Decimal(-1 if entry.amount < 0 else 1),
+            "PricingQuantity": Decimal("1.0"),
             "PricingUnit": "Unit",
         }
     return row

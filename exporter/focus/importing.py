@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from exporter.costs.amounts import quantized
 from exporter.costs.currencies import currency_of
-from exporter.focus.categories import category_of
+from exporter.focus.categories import category_of, unknown_subcategory
 from exporter.focus.cells import CellError, canonical, decimal_of, plain, tags_of, text_of, time_of
 from exporter.focus.columns import DECIMALS, KEPT, TIMES
 from exporter.focus.months import month_bounds, month_of
@@ -139,7 +139,13 @@ def _kept_text(row: _Row, name: str, amount: Decimal) -> str | None:
         moment = _cell(row, name, time_of)
         is_of_month = name.startswith("Billing") and moment in _month(row)
         return None if moment is None or is_of_month else moment.isoformat()
-    return text_of(row.get(name))
+    text = text_of(row.get(name))
+    is_unknown = name == "ServiceSubcategory" and text == unknown_subcategory(_service(row))
+    return None if is_unknown else text
+
+
+def _service(row: _Row) -> str:
+    return text_of(row.get("ServiceCategory")) or ""
 
 
 def _month(row: _Row) -> tuple[datetime, datetime]:

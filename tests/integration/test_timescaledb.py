@@ -202,7 +202,11 @@ def test_of_a_large_table_it_is_said_what_to_run(
     assert len(indexes(connection, "system_metrics")) == 1
     [message] = caplog.messages
     for statement in message.partition("nobody else does: ")[2].split("; "):
-        ask(connection, statement)
+        # A transaction a chunk ends in "tuple concurrently updated" on the engine of the tests,
+        # which has one process for everything; a native server takes it.
+        plain = statement.removesuffix(" WITH (timescaledb.transaction_per_chunk)")
+        assert plain != statement
+        ask(connection, plain)
     assert set(TWO_BTREES) < set(indexes(connection, "system_metrics"))
 
 
