@@ -66,7 +66,14 @@ def stored(folder: Path) -> dict[tuple[int, int], int]:
 
 
 def flood(
-    folder: Path, make: Maker, points: int, *, senders: int, away: bool = False, **settings: str
+    folder: Path,
+    make: Maker,
+    points: int,
+    *,
+    senders: int,
+    away: bool = False,
+    allowance: float = ALLOWANCE,
+    **settings: str,
 ) -> Flood:
     """Flood it, look at it meanwhile, and compare what it stored with what it acknowledged."""
     with receiving(folder, **settings) as (program, address):
@@ -78,7 +85,7 @@ def flood(
                 with locked(folder):
                     time.sleep(SECONDS)
             time.sleep(SECONDS)
-        is_as_it_should_be(watched)
+        is_as_it_should_be(watched, allowance)
     print(  # noqa: T201 - the figures for docs/robustness.md, with -s
         f"peak {watched.peak_bytes // MIB} MiB, {len(came.acknowledged)} of {came.sent} "
         f"acknowledged, {came.refused.total()} refused, {came.rejected} points rejected"
@@ -89,8 +96,8 @@ def flood(
     return came
 
 
-def is_as_it_should_be(watched: Watched) -> None:
-    assert watched.peak_bytes < LIMIT_MIB * MIB * ALLOWANCE
+def is_as_it_should_be(watched: Watched, allowance: float) -> None:
+    assert watched.peak_bytes < LIMIT_MIB * MIB * allowance
     assert watched.health.total() > 3
     assert watched.health.keys() <= {"SERVING", "NOT_SERVING"}
 
@@ -122,8 +129,8 @@ def test_five_hundred_connections(tmp_path: Path) -> None:
 
 
 def test_huge_messages(tmp_path: Path) -> None:
-    points = 100_000  # 5 MiB
-    flood(tmp_path, steady(points), points, senders=10)
+    points = 100_000  # 3.5 MiB, of which eight are received at a time
+    flood(tmp_path, steady(points), points, senders=10, allowance=1.7)
 
 
 def test_huge_messages_of_new_series(tmp_path: Path) -> None:
