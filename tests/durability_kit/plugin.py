@@ -13,12 +13,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--outage-seconds",
         type=float,
-        default=15.0,
+        default=8.0,
         help="how long the database is away; default: %(default)s",
     )
     group.addoption(
         "--kills",
         type=int,
-        default=30,
+        default=25,
         help="how often the program is killed, for each backend; default: %(default)s",
     )

@@ -96,7 +96,7 @@ def flood(
     return came
 
 
-def is_as_it_should_be(watched: Watched, allowance: float) -> None:
+def is_as_it_should_be(watched: Watched, allowance: float = ALLOWANCE) -> None:
     assert watched.peak_bytes < LIMIT_MIB * MIB * allowance
     assert watched.health.total() > 3
     assert watched.health.keys() <= {"SERVING", "NOT_SERVING"}
