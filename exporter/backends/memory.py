@@ -26,7 +26,6 @@ from exporter.backends.sqlite_connection import (
     reading_only,
     rehearsal,
     require_version,
-    transaction,
 )
 from exporter.backends.sqlite_delete import delete_notes_before
 from exporter.backends.sqlite_errors import MEMORY, READING, STORING, translating
@@ -37,6 +36,7 @@ from exporter.backends.sqlite_sizes import count_rows_before, has_dbstat, read_s
 from exporter.backends.sqlite_write import Written, write_batch
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.model import Batch, StoreSizes, WriteResult
+from exporter.sqlitefiles import transaction
 
 __all__ = ["MemoryBackend"]
 

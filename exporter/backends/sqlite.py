@@ -23,7 +23,6 @@ from exporter.backends.sqlite_connection import (
     connect_writer,
     rehearsal,
     require_version,
-    transaction,
     use_wal,
 )
 from exporter.backends.sqlite_delete import (
@@ -32,7 +31,7 @@ from exporter.backends.sqlite_delete import (
     give_back_space,
 )
 from exporter.backends.sqlite_errors import READING, STORING, is_sound_after, translating
-from exporter.backends.sqlite_file import FileIdentity, create_private, is_ours, path_of
+from exporter.backends.sqlite_file import create_private, is_ours, path_of
 from exporter.backends.sqlite_ledger import last_sequence
 from exporter.backends.sqlite_readers import ReaderPool
 from exporter.backends.sqlite_schema import applied_versions, mark_as_ours, migrate
@@ -43,8 +42,9 @@ from exporter.backends.sqlite_sizes import (
     read_sizes,
 )
 from exporter.backends.sqlite_write import write_batch
-from exporter.errors import BackendRefusedError
+from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.model import Batch, StoreSizes, WriteResult
+from exporter.sqlitefiles import FileIdentity, transaction
 
 __all__ = ["SQLiteBackend"]
 
@@ -187,7 +187,7 @@ class SQLiteBackend:
     def _prepared_file(self) -> FileIdentity:
         create_private(self._path)
         ours = is_ours(self._path)
-        file = FileIdentity.of(self._path)
+        file = FileIdentity.of(self._path, "sqlite", BackendUnavailableError)
         known = load("sqlite")
         connection = connect_writer(self._path, self._busy_timeout_seconds)
         try:
@@ -211,7 +211,7 @@ class SQLiteBackend:
                 f"sqlite {self._path}: there is nothing to read, the file is missing or empty; "
                 "correct connection_string, or let the exporter write to it first"
             )
-        file = FileIdentity.of(self._path)
+        file = FileIdentity.of(self._path, "sqlite", BackendUnavailableError)
         with closing(self._connect_reader()) as connection:
             waiting = pending(load("sqlite"), applied_versions(connection), self.location)
         if waiting:

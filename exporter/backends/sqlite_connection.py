@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,6 @@ __all__ = [
     "reading_only",
     "rehearsal",
     "require_version",
-    "transaction",
     "use_wal",
 ]
 
@@ -95,26 +94,8 @@ def use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing; takes the write lock first, so that it cannot be lost midway.
-
-    A transaction that begins with reading would have to be thrown away when another program
-    writes between its first read and its first write (SQLITE_BUSY_SNAPSHOT).
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite ends it by itself after some errors
-            with suppress(sqlite3.Error):  # the first error is the one that explains
-                connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
 def rehearsal(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction like the other, of which nothing stays."""
+    """A transaction of which nothing stays."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

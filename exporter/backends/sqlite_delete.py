@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from exporter.backends.base import MARKS_OUTLIVE_ROWS_BY_NANOSECONDS
-from exporter.backends.sqlite_connection import transaction
 from exporter.backends.sqlite_ledger import forget_marks
 from exporter.backends.sqlite_letters import delete_letters_before
 from exporter.backends.sqlite_rows import FACT_TABLES, Table
+from exporter.sqlitefiles import transaction
 
 __all__ = ["delete_notes_before", "delete_rows_before", "give_back_space"]
 

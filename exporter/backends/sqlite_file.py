@@ -12,14 +12,13 @@ import os
 import re
 import sqlite3
 import stat
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from exporter.backends.sqlite_errors import this_user, translating
-from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
+from exporter.errors import BackendRefusedError, ConfigError
 
-__all__ = ["APPLICATION_ID", "FileIdentity", "create_private", "is_ours", "path_of"]
+__all__ = ["APPLICATION_ID", "create_private", "is_ours", "path_of"]
 
 # "OFOE" in the database header (offset 68) tells our files from everybody else's.
 APPLICATION_ID: Final = 0x4F464F45
@@ -57,40 +56,6 @@ def path_of(connection_string: str) -> Path:
             f"connection_string {text!r} has options after '?' or a NUL in it; {_FORMS}"
         )
     return Path(path).absolute()
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """Which file stood at a path when it was opened.
-
-    SQLite in WAL mode writes on into a file that was deleted or replaced under it, and every
-    such write succeeds and is lost. Comparing costs 2 us a write.
-    """
-
-    path: Path
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The identity of the file that is there now."""
-        status = path.stat()
-        return cls(path, status.st_dev, status.st_ino)
-
-    def check_in_place(self) -> None:
-        """Raise BackendUnavailableError unless the same file is still there."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            found = "removed"
-        else:
-            if (status.st_dev, status.st_ino) == (self.device, self.inode):
-                return
-            found = "replaced by another file"
-        raise BackendUnavailableError(
-            f"sqlite {self.path}: the file was {found} while it was open, so what is written now "
-            "would be lost with it; put the file back, or restart to begin with what is there"
-        )
 
 
 def create_private(path: Path) -> None:

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator
 
 from exporter.backends.migrations import Migration, pending
-from exporter.backends.sqlite_connection import transaction
 from exporter.backends.sqlite_file import APPLICATION_ID
 from exporter.errors import BackendRefusedError
+from exporter.sqlitefiles import transaction
 
 __all__ = ["applied_versions", "mark_as_ours", "migrate", "statements_in"]
 

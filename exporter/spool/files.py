@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from exporter.spool.errors import (
     SpoolLockedError,
     SpoolRefusedError,
-    SpoolUnavailableError,
     opening,
 )
 
-__all__ = ["FileIdentity", "Lock", "create_private", "set_aside", "set_wal_aside"]
+__all__ = ["Lock", "create_private", "set_aside", "set_wal_aside"]
 
 _WAL_HEADER_BYTES: Final = 32
 _WAL_MAGICS: Final = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
@@ -101,40 +99,6 @@ class Lock:
                 f"spool {self._spool}: another process uses it (`fuser -v {self._path}` names "
                 "it); stop that one, or give this one a spool of its own"
             ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """Which file stood at the path when it was opened.
-
-    SQLite writes on into a file that was deleted or replaced under it, and every such write
-    succeeds and is lost. Comparing costs 2 us a commit.
-    """
-
-    path: Path
-    device: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The identity of the file that is there now."""
-        status = path.stat()
-        return cls(path, status.st_dev, status.st_ino)
-
-    def check_in_place(self) -> None:
-        """Raise SpoolUnavailableError unless the same file is still there."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            found = "removed"
-        else:
-            if (status.st_dev, status.st_ino) == (self.device, self.inode):
-                return
-            found = "replaced by another file"
-        raise SpoolUnavailableError(
-            f"spool {self.path}: the file was {found} while it was open, so what is written now "
-            "would be lost with it; put the file back, or restart to begin with what is there"
-        )
 
 
 def set_aside(path: Path) -> Path:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from exporter.spool.errors import SpoolRefusedError
+from exporter.sqlitefiles import transaction
 
 __all__ = [
     "APPLICATION_ID",
@@ -20,7 +19,6 @@ __all__ = [
     "connect_untouched",
     "create",
     "is_vacant",
-    "transaction",
     "upgrade",
 ]
 
@@ -159,17 +157,3 @@ def columns_of(connection: sqlite3.Connection) -> str:
     """COLUMNS, as they are selected from a file that may have an earlier format."""
     names = {name for _, name, *_ in connection.execute("PRAGMA table_info(requests)")}
     return COLUMNS if "signal" in names else COLUMNS.replace("signal", "'metrics'")
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite ends it by itself after some errors
-            with suppress(sqlite3.Error):  # the first error is the one that explains
-                connection.execute("ROLLBACK")
-        raise

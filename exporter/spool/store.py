@@ -15,9 +15,10 @@ from typing import Any, Final, Self
 
 from exporter.spool.compression import decompress, size_bytes
 from exporter.spool.entry import Entry, Signal
-from exporter.spool.errors import SpoolDamagedError, opening, translating
-from exporter.spool.files import FileIdentity, create_private
-from exporter.spool.layout import COLUMNS, connect, create, is_vacant, transaction, upgrade
+from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening, translating
+from exporter.spool.files import create_private
+from exporter.spool.layout import COLUMNS, connect, create, is_vacant, upgrade
+from exporter.sqlitefiles import FileIdentity, transaction
 
 __all__ = ["Store", "entry_of", "name_and_mark"]
 
@@ -49,7 +50,7 @@ class Store:
         self._writer = writer
         self._reader = reader
         self._path = path
-        self._identity = FileIdentity.of(path)
+        self._identity = FileIdentity.of(path, "spool", SpoolUnavailableError)
         self.forgotten_sequence = 0
         self.receiver_id, self.released_sequence = name_and_mark(writer, path)
 

@@ -15,10 +15,10 @@ from exporter.backends.sqlite_connection import (
     connect_writer,
     reading_only,
     require_version,
-    transaction,
     use_wal,
 )
 from exporter.errors import BackendRefusedError
+from exporter.sqlitefiles import transaction
 
 
 @pytest.fixture
