@@ -6,11 +6,13 @@ lost; `MemoryDurability` keeps it in memory only, for the backend memory and for
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from exporter.errors import QueueFullError
+from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.queue import Queue
 from exporter.spool import Entry, Spool, compress
 from exporter.spool.digests import Digests
@@ -24,8 +26,8 @@ _MOST_DIGESTS: Final = 100_000
 class Durability(Protocol):
     """Keeps requests, and knows them again.
 
-    `next_sequence` is called with the queue's lock held, `append` and `tidy` by one thread at a
-    time, the others from anywhere.
+    `next_sequence` is called with the queue's lock held, `append` by one thread at a time, the
+    others from anywhere.
     """
 
     @property
@@ -41,7 +43,7 @@ class Durability(Protocol):
     def knows(self, digest: bytes) -> bool:
         """Whether a request of these very bytes was taken within the retry window."""
 
-    def check_room(self, queue: Queue, now_unix_nano: int) -> None:
+    def check_room(self) -> None:
         """Check that one more request can be kept.
 
         Raises:
@@ -58,7 +60,7 @@ class Durability(Protocol):
     def release(self, sequence: int) -> None:
         """All up to this one are in the backend."""
 
-    def tidy(self, now_unix_nano: int) -> None:
+    def tidy(self) -> None:
         """Let go of what is not needed any more."""
 
 
@@ -66,19 +68,22 @@ class MemoryDurability:
     """Keeps nothing: what is acknowledged is lost with the process.
 
     Args:
+        queue: where everything waits.
         location: of the backend, for messages.
-        max_queued_entries: data points that may wait in memory.
+        clock: that of the entries.
         retry_window_seconds: for how long requests are known again.
     """
 
     def __init__(
-        self, location: str, *, max_queued_entries: int, retry_window_seconds: float
+        self, queue: Queue, location: str, clock: SteadyClock, *, retry_window_seconds: float
     ) -> None:
         self.writer_id = str(uuid.uuid4())
+        self._queue = queue
         self._location = location
-        self._max_queued_entries = max_queued_entries
+        self._clock = clock
         self._window_nano = round(retry_window_seconds * _NANOSECONDS_PER_SECOND)
         self._sequence = 0
+        self._changing = threading.Lock()  # the digests, by `append` and by `tidy`
         self._digests = Digests(_MOST_DIGESTS)
 
     def prepare(self, data: bytes) -> bytes:
@@ -94,25 +99,28 @@ class MemoryDurability:
         """See `Durability`."""
         return digest in self._digests
 
-    def check_room(self, queue: Queue, now_unix_nano: int) -> None:  # noqa: ARG002 - no age here
+    def check_room(self) -> None:
         """See `Durability`."""
+        queue = self._queue
         if queue.is_full:
             raise QueueFullError(
                 f"{queue.held_entries} data points wait for {self._location} "
-                f"(max_queued_entries {self._max_queued_entries}); send again later"
+                f"(max_queued_entries {queue.max_entries}); send again later"
             )
 
     def append(self, entries: Sequence[Entry]) -> None:
         """See `Durability`."""
-        for entry in entries:
-            self._digests.add(entry.sequence, entry.received_unix_nano, entry.digest)
+        with self._changing:
+            for entry in entries:
+                self._digests.add(entry.sequence, entry.received_unix_nano, entry.digest)
 
     def release(self, sequence: int) -> None:
         """See `Durability`."""
 
-    def tidy(self, now_unix_nano: int) -> None:
+    def tidy(self) -> None:
         """See `Durability`."""
-        self._digests.forget(now_unix_nano - self._window_nano, self._sequence)
+        with self._changing:
+            self._digests.forget(self._clock.unix_nano() - self._window_nano, self._sequence)
 
 
 class SpoolDurability:
@@ -120,11 +128,13 @@ class SpoolDurability:
 
     Args:
         spool: started before the first call.
+        clock: that of the entries.
         max_age_seconds: while the oldest request that waits is older, no more are taken.
     """
 
-    def __init__(self, spool: Spool, *, max_age_seconds: float) -> None:
+    def __init__(self, spool: Spool, clock: SteadyClock, *, max_age_seconds: float) -> None:
         self._spool = spool
+        self._clock = clock
         self._max_age_seconds = max_age_seconds
         self._sequence = 0
 
@@ -146,7 +156,7 @@ class SpoolDurability:
         """See `Durability`."""
         return self._spool.known(digest)
 
-    def check_room(self, queue: Queue, now_unix_nano: int) -> None:  # noqa: ARG002 - it may pass the queue
+    def check_room(self) -> None:
         """See `Durability`."""
         spool = self._spool
         if spool.full:
@@ -156,7 +166,7 @@ class SpoolDurability:
             )
         oldest = spool.oldest_received_unix_nano
         if oldest is not None:
-            age_seconds = (now_unix_nano - oldest) / _NANOSECONDS_PER_SECOND
+            age_seconds = (self._clock.unix_nano() - oldest) / _NANOSECONDS_PER_SECOND
             if age_seconds > self._max_age_seconds:
                 raise QueueFullError(
                     f"requests have waited in {spool.path} for {age_seconds:.0f} s, longer than "
@@ -171,6 +181,6 @@ class SpoolDurability:
         """See `Durability`."""
         self._spool.release(sequence)
 
-    def tidy(self, now_unix_nano: int) -> None:
+    def tidy(self) -> None:
         """See `Durability`."""
-        self._spool.tidy(now_unix_nano)
+        self._spool.tidy(self._clock.unix_nano())

@@ -9,7 +9,6 @@ from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError
-from exporter.pipeline.clock import SteadyClock
 from exporter.stats import Counters
 
 __all__ = ["Housekeeping"]
@@ -28,9 +27,8 @@ class Housekeeping:
     Args:
         backend: where old rows are deleted.
         counters: of the pipeline.
-        tidy: keeps the spool small; given the time in nanoseconds since 1970.
+        tidy: keeps the spool small.
         retention_days: older rows are deleted; None keeps all.
-        clock: that of the spool.
     """
 
     def __init__(
@@ -38,22 +36,20 @@ class Housekeeping:
         backend: Backend,
         counters: Counters,
         *,
-        tidy: Callable[[int], None],
+        tidy: Callable[[], None],
         retention_days: float | None,
-        clock: SteadyClock,
     ) -> None:
         self._backend = backend
         self._counters = counters
         self._tidy = tidy
         self._retention_days = retention_days
-        self._clock = clock
         self._clean_at = 0.0
 
     def run(self) -> float:
         """Do what is due; when to come again, on the monotonic clock."""
         now = time.monotonic()
         try:
-            self._tidy(self._clock.unix_nano())
+            self._tidy()
         except ExporterError as exc:
             _log.warning("the spool could not be tidied, trying again: %s", exc)
         if now >= self._clean_at:

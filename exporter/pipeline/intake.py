@@ -146,7 +146,7 @@ class Intake:
     def _check_open(self, request_bytes: int = 0) -> None:
         if not self._is_open:
             raise ShuttingDownError("the receiver is shutting down; send again later")
-        self._durability.check_room(self._queue, self._clock.unix_nano())
+        self._durability.check_room()
         # With nothing in memory it is not requests that fill it, and refusing would not help.
         if self._queue.is_empty and not self._under_way:
             return

@@ -133,12 +133,13 @@ class Pipeline:
         )
         durability: Durability = (
             MemoryDurability(
+                self._queue,
                 backend.location,
-                max_queued_entries=max_queued_entries,
+                self._clock,
                 retry_window_seconds=retry_window_seconds,
             )
             if spool is None
-            else SpoolDurability(spool, max_age_seconds=spool_max_age_seconds)
+            else SpoolDurability(spool, self._clock, max_age_seconds=spool_max_age_seconds)
         )
         self._backlog = (
             None
@@ -159,7 +160,6 @@ class Pipeline:
             self._counters,
             tidy=durability.tidy,
             retention_days=retention_days,
-            clock=self._clock,
         )
         self._writer = Writer(
             backend,

@@ -42,7 +42,7 @@ class Queue:
         self.accepted_entries = 0
         self.settled_entries = 0
         self._batcher = batcher
-        self._max_entries = max_entries
+        self.max_entries = max_entries
         self._spooled = spooled
         self.last_sequence = 0
         self._held_entries = 0
@@ -60,7 +60,7 @@ class Queue:
     @property
     def is_full(self) -> bool:
         """Whether as much is in memory as may be."""
-        return self._held_entries >= self._max_entries
+        return self._held_entries >= self.max_entries
 
     @property
     def is_settled(self) -> bool:
