@@ -86,7 +86,6 @@ class ResourceEntry:
         "refusal",
         "schema_url",
         "scopes",
-        "template_points",
     )
 
     def __init__(
@@ -98,9 +97,13 @@ class ResourceEntry:
         self.refusal = refusal
         self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
         self.attempts: OrderedDict[int, Any] = OrderedDict()
-        self.template_points = 0
         # What large texts below this resource, and its own, count for besides one entry each.
         self.large_entries = 0
+
+    @property
+    def template_points(self) -> int:
+        """How many points the templates of this resource know."""
+        return sum(attempts.points for attempts in self.attempts.values())
 
 
 class ScopeEntry:
@@ -284,9 +287,8 @@ class SeriesCache:
         self.remember(metric.series_ids, raw, series_id)
         self.count_large(metric.scope.resource, len(raw))
 
-    def count_template_points(self, resource: ResourceEntry, points: int) -> None:
-        """Note that the templates of this resource grew or shrank by so many points."""
-        resource.template_points += points
+    def count_template_points(self, points: int) -> None:
+        """Note that the templates of some resource grew or shrank by so many points."""
         self._entries += points
 
     def register(self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]) -> int:
@@ -349,8 +351,8 @@ class SeriesCache:
                     del metric.series_ids[raw]
                 self._entries -= len(stale)
                 if stale:
+                    self.count_template_points(-resource.template_points)
                     resource.attempts.clear()
-                    self.count_template_points(resource, -resource.template_points)
         for series_id in gone:
             self._known.pop(series_id, None)
 

@@ -146,12 +146,12 @@ def learn_from(
         if attempts is None:
             if len(resource.attempts) >= _MAX_LENGTHS:
                 _, oldest = resource.attempts.popitem(last=False)
-                series.count_template_points(resource, -oldest.points)
+                series.count_template_points(-oldest.points)
             attempts = resource.attempts[len(message)] = Attempts()
         if attempts.missed():
             template = learn(message, resource)
             if template is not None:
-                series.count_template_points(resource, attempts.add(template))
+                series.count_template_points(attempts.add(template))
                 _remember_place(message, resource, series)
 
 
