@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,12 +10,18 @@ import typer
 
 from exporter.cli import output
 from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
-from exporter.cli.query import TIME_FORMS, ClusterOption, MetricOption, NodeOption, ServiceOption
+from exporter.cli.query import (
+    TIME_FORMS,
+    ClusterOption,
+    MetricOption,
+    NodeOption,
+    ServiceOption,
+    period,
+)
 from exporter.columns import FileFormat, writing
 from exporter.focus import VERSIONS, Issuer, columns_of, focus_row
-from exporter.query import parse_time
 from exporter.query.pages import cost_pages, point_pages
-from exporter.query.selection import Filters, TimeRange
+from exporter.query.selection import Filters
 from exporter.render import number
 from exporter.render.points import POINT_COLUMNS, point_row
 
@@ -104,7 +109,7 @@ def costs(
         raise typer.BadParameter(
             f"{focus_version!r} is none of {', '.join(VERSIONS)}", param_hint="--focus-version"
         )
-    time_range, issuer = _range(since, until), Issuer(provider, billing_account)
+    time_range, issuer = period(since, until), Issuer(provider, billing_account)
     file_format: FileFormat = "csv" if fmt is CostFormat.FOCUS_CSV else "parquet"
     columns = columns_of(focus_version)
     written = 0
@@ -144,7 +149,7 @@ def metrics(
         openfinops-exporter export metrics --format parquet --output all.parquet
     """
     filters = Filters(metric, cluster, node, service)
-    time_range = _range(since, until)
+    time_range = period(since, until)
     file_format: FileFormat = "csv" if fmt is PointFormat.CSV else "parquet"
     written = 0
     with (
@@ -155,9 +160,3 @@ def metrics(
             write([point_row(point) for point in page])
             written += len(page)
     output.print_note(f"{number(written)} points written to {to}")
-
-
-def _range(since: str | None, until: str | None) -> TimeRange:
-    now = time.time()
-    start, end = (None if text is None else parse_time(text, now) for text in (since, until))
-    return TimeRange.of(start, end)

@@ -25,12 +25,12 @@ from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.cli import output
 from exporter.cli.options import load_settings
+from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
-from exporter.query import parse_time
+from exporter.query.selection import TimeRange
 from exporter.render import number
 from exporter.transfer import Difference, copy, differences
 from exporter.transfer import Progress as Copied
-from exporter.transfer.pages import Range
 
 __all__ = ["migrate"]
 
@@ -85,7 +85,7 @@ def migrate(
 
         openfinops-exporter migrate --from finops.db --to-backend timescaledb --to 'dbname=finops'
     """
-    wanted = _range(since, until)
+    wanted = period(since, until)
     with (
         _opened(source, from_backend, read_only=True) as left,
         _opened(target, to_backend, read_only=False) as right,
@@ -97,17 +97,6 @@ def migrate(
         _copy(left, right, wanted)
         found = list(differences(left, right, wanted))
     _conclude(found)
-
-
-def _range(since: str | None, until: str | None) -> Range:
-    now = time.time()
-    first = Range().first if since is None else _micros(parse_time(since, now))
-    end = Range().end if until is None else _micros(parse_time(until, now))
-    return Range(first, end)
-
-
-def _micros(seconds: float) -> int:
-    return round(seconds * _MICROSECONDS_PER_SECOND)
 
 
 @contextmanager
@@ -125,7 +114,7 @@ def _is_same(left: Backend, right: Backend) -> bool:
     return left.dialect.name == right.dialect.name and left.location == right.location
 
 
-def _copy(source: Backend, target: Backend, wanted: Range) -> None:
+def _copy(source: Backend, target: Backend, wanted: TimeRange) -> None:
     rows = {table.table: table.rows for table in source.sizes().tables}
     bars: dict[str, TaskID] = {}
     with Progress(

@@ -13,6 +13,7 @@ import typer
 from exporter.cli import output
 from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
 from exporter.query import Reader, parse_duration, parse_time
+from exporter.query.selection import TimeRange
 from exporter.render import render_csv, render_json, render_table
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "ServiceOption",
     "app",
     "named_values",
+    "period",
     "show",
+    "time_range",
 ]
 
 app: Final = typer.Typer(
@@ -97,6 +100,29 @@ AttributeOption = Annotated[
 TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
 
 
+def time_range(
+    since: str | None, start: str | None, end: str | None
+) -> tuple[float | None, float | None]:
+    """What --since or --start, and --end mean now, in seconds since 1970.
+
+    Raises:
+        BadParameter: --since and --start, which say the same.
+    """
+    if since is not None and start is not None:
+        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
+    now = time.time()
+    begin = start if since is None else since
+    return (
+        None if begin is None else parse_time(begin, now),
+        None if end is None else parse_time(end, now),
+    )
+
+
+def period(since: str | None, until: str | None) -> TimeRange:
+    """What --since and --until mean now."""
+    return TimeRange.of(*time_range(since, None, until))
+
+
 @app.command()
 def metrics(
     *,
@@ -159,13 +185,10 @@ def metrics(
         )
     if agg is not None and metric is None:
         raise typer.BadParameter("it needs --metric, the metric to aggregate", param_hint="--agg")
-    if since is not None and start is not None:
-        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
-    now = time.time()
-    begin = start if since is None else since
+    begins, ends = time_range(since, start, end)
     filters: _Row = {
-        "start_time": None if begin is None else parse_time(begin, now),
-        "end_time": None if end is None else parse_time(end, now),
+        "start_time": begins,
+        "end_time": ends,
         "cluster_id": cluster,
         "node_id": node,
         "service_name": service,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -18,8 +17,9 @@ from exporter.cli.query import (
     ServiceOption,
     named_values,
     show,
+    time_range,
 )
-from exporter.query import Reader, parse_duration, parse_time
+from exporter.query import Reader, parse_duration
 
 __all__ = ["CategoryOption", "EndOption", "ResourceOption", "StartOption", "TagOption", "costs"]
 
@@ -101,13 +101,10 @@ def costs(
 
         openfinops-exporter query costs -g billing_period -g team --tag env=prod -f csv
     """
-    if since is not None and start is not None:
-        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
-    now = time.time()
-    begin = start if since is None else since
+    begins, ends = time_range(since, start, end)
     question: dict[str, Any] = {
-        "start_time": None if begin is None else parse_time(begin, now),
-        "end_time": None if end is None else parse_time(end, now),
+        "start_time": begins,
+        "end_time": ends,
         "category": category,
         "resource_id": resource,
         "region": region,

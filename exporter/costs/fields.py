@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
+
+from exporter.wire.attributes import canonical_json
 
 __all__ = [
     "CATEGORY",
@@ -56,12 +57,12 @@ def text_of(value: Any) -> str:
     """A value as a person would write it; "" where there is none."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else _json(value)
+    return value if isinstance(value, str) else canonical_json(value)
 
 
 def tags_of(attributes: Attributes, used: Collection[str]) -> str:
     """All attributes but those that are used elsewhere, as a canonical JSON object."""
-    return _json({name: value for name, value in attributes.items() if name not in used})
+    return canonical_json({name: value for name, value in attributes.items() if name not in used})
 
 
 def check_amount(amount: float, category: str) -> None:
@@ -78,9 +79,3 @@ def check_amount(amount: float, category: str) -> None:
         )
     if abs(amount) > _LARGEST_AMOUNT:
         raise CostRefusedError(f"it is larger than {_LARGEST_AMOUNT:.0f}")
-
-
-# The spelling of `exporter.wire`: equal texts for equal values.
-_json: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-).encode

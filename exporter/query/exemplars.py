@@ -9,7 +9,7 @@ from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.query.history import of_series
 from exporter.query.selection import Filters, TimeRange, row_limit, series_condition, within
-from exporter.query.sql import Sql, sql
+from exporter.query.sql import Sql, fetched, sql
 
 __all__ = ["newest_exemplars"]
 
@@ -33,8 +33,7 @@ def newest_exemplars(
     if series is None:
         raise AssertionError("exemplars are asked for by series")
     statement = _statement(series, time_range, row_limit(limit), backend.dialect)
-    text = statement.render(backend.dialect.placeholder)
-    return [json.loads(row) for (row,) in backend.fetch(text, statement.parameters)]
+    return [json.loads(row) for (row,) in fetched(backend, statement)]
 
 
 def _statement(series: Sql, time_range: TimeRange, limit: int, dialect: Dialect) -> Sql:

@@ -7,14 +7,13 @@ Rows that arrive meanwhile may be among the answer or not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from exporter.backends.base import Backend
 from exporter.model import CostEntry
-from exporter.query.costs import CostFilters
+from exporter.query.costs import CostFilters, exact_amount
 from exporter.query.history import (
     TABLE_OF_TYPE,
     definitions_statement,
@@ -25,14 +24,13 @@ from exporter.query.history import (
 )
 from exporter.query.history_rows import history_rows
 from exporter.query.selection import Filters, TimeRange, series_condition
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql import Sql, fetched, joined, sql
 
 __all__ = ["cost_pages", "point_pages"]
 
 _PAGE_ROWS: Final = 10_000
 _Row = tuple[Any, ...]
 _KEY_OF_POINT: Final = itemgetter(0, 1)
-_NANOS: Final = 9
 _COLUMNS: Final = """
     m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region, m.cluster_id,
     m.node_id, m.service_name, m.tags, m.description, m.billing_period, m.source
@@ -66,7 +64,7 @@ def cost_pages(
             after=after,
             page_rows=page_rows,
         )
-        page = [_entry(row) for row in _fetch(backend, statement)]
+        page = [_entry(row) for row in fetched(backend, statement)]
         if page:
             yield page
         if len(page) < page_rows:
@@ -94,12 +92,12 @@ def point_pages(
         page_rows: most points of a page.
     """
     condition = series_condition(filters, backend.dialect)
-    types = _fetch(backend, types_statement(condition))
+    types = fetched(backend, types_statement(condition))
     chosen = None if condition is None else of_series(condition)
     for table in sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types}):
         for points in _table_pages(backend, table, chosen, time_range, page_rows):
             series_ids = dict.fromkeys(point[1] for point in points)
-            definitions = _fetch(backend, definitions_statement(series_ids, backend.dialect))
+            definitions = fetched(backend, definitions_statement(series_ids, backend.dialect))
             yield history_rows(points, point_columns([table]), definitions)
 
 
@@ -111,7 +109,7 @@ def _table_pages(
     while True:
         series = joined(" AND ", conditions) if conditions else None
         statement = history_statement([table], series, time_range, page_rows, dialect)
-        points = _fetch(backend, statement)
+        points = fetched(backend, statement)
         if points:
             yield [next(same) for _, same in groupby(points, key=_KEY_OF_POINT)]
         if len(points) < page_rows:
@@ -129,14 +127,4 @@ def _table_pages(
 
 def _entry(row: _Row) -> CostEntry:
     entry_id, micros, resource_id, category, amount, *others = row
-    return CostEntry(entry_id, micros * 1_000, resource_id, category, _decimal(amount), *others)
-
-
-def _decimal(text: str) -> Decimal:
-    """From what a dialect writes: a number, or units and nanos."""
-    units, _, nanos = text.partition(" ")
-    return Decimal(units) + (Decimal(nanos).scaleb(-_NANOS) if nanos else 0)
-
-
-def _fetch(backend: Backend, statement: Sql) -> list[_Row]:
-    return backend.fetch(statement.render(backend.dialect.placeholder), statement.parameters)
+    return CostEntry(entry_id, micros * 1_000, resource_id, category, exact_amount(amount), *others)

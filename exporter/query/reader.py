@@ -41,7 +41,7 @@ from exporter.query.history_rows import history_rows
 from exporter.query.recent import MANY_SERIES, has_columnstore, newest_stretch, read_windows
 from exporter.query.scope import Scope
 from exporter.query.selection import Filters, TimeRange, among, row_limit, series_condition
-from exporter.query.sql import Sql
+from exporter.query.sql import Sql, fetched
 from exporter.query.storage import sizes_as_dict
 from exporter.query.times import Time, duration_micros
 
@@ -361,8 +361,7 @@ class Reader:
             self._flush()
 
     def _fetch(self, statement: Sql) -> list[tuple[Any, ...]]:
-        text = statement.render(self._backend.dialect.placeholder)
-        return self._backend.fetch(text, statement.parameters)
+        return fetched(self._backend, statement)
 
     def _require_known(self, metric_name: str) -> None:
         dialect = self._backend.dialect

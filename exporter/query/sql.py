@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from string import Formatter
+from typing import Any
 
-__all__ = ["Sql", "joined", "sql"]
+from exporter.backends.base import Backend
+
+__all__ = ["Sql", "fetched", "joined", "sql"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +55,8 @@ def joined(separator: str, pieces: Iterable[Sql]) -> Sql:
         template = "{result}{separator}{piece}" if number else "{result}{piece}"
         result = sql(template, result=result, separator=Sql((separator,)), piece=piece)
     return result
+
+
+def fetched(backend: Backend, statement: Sql) -> list[tuple[Any, ...]]:
+    """All rows that a started backend answers the statement with."""
+    return backend.fetch(statement.render(backend.dialect.placeholder), statement.parameters)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.query.sql import Sql, sql
-from exporter.transfer.pages import Range
+from exporter.query.selection import TimeRange, within
+from exporter.query.sql import Sql, fetched, sql
 from exporter.transfer.tables import TABLES, Table
 
 __all__ = ["Difference", "differences"]
@@ -40,7 +40,7 @@ class Difference:
     target_sum: float
 
 
-def differences(source: Backend, target: Backend, wanted: Range) -> Iterator[Difference]:
+def differences(source: Backend, target: Backend, wanted: TimeRange) -> Iterator[Difference]:
     """The days on which the two differ, table by table."""
     for table in TABLES:
         left, right = _days(source, table, wanted), _days(target, table, wanted)
@@ -55,24 +55,22 @@ def differences(source: Backend, target: Backend, wanted: Range) -> Iterator[Dif
                 yield Difference(table.name, day, rows, found_rows, total, found_total)
 
 
-def _days(backend: Backend, table: Table, wanted: Range) -> Mapping[int, tuple[int, float]]:
+def _days(backend: Backend, table: Table, wanted: TimeRange) -> Mapping[int, tuple[int, float]]:
     dialect = backend.dialect
     micros = sql(dialect.micros, time=Sql(("m.timestamp",)))
     number = Sql((f"m.{table.number}",))
     statement = sql(
         "SELECT d.day, COUNT(*), SUM(d.number) FROM (SELECT {micros} / {day} AS day, "
         "m.timestamp, m.series_id, MAX({number}) AS number FROM {table} AS m "
-        "WHERE m.timestamp >= {first} AND m.timestamp < {end} "
-        "GROUP BY m.timestamp, m.series_id{more}) AS d GROUP BY d.day",
+        "WHERE {wanted} GROUP BY m.timestamp, m.series_id{more}) AS d GROUP BY d.day",
         micros=micros,
         day=Sql((str(_DAY_MICROSECONDS),)),
         number=sql(dialect.number, value=number),
         table=Sql((table.name,)),
-        first=sql(dialect.instant, micros=wanted.first),
-        end=sql(dialect.instant, micros=wanted.end),
+        wanted=within(wanted, dialect),
         more=Sql(("".join(f", m.{name}" for name in table.more_key),)),
     )
-    rows = backend.fetch(statement.render(dialect.placeholder), statement.parameters)
+    found = fetched(backend, statement)
     return {
-        int(day) * _DAY_MICROSECONDS: (int(count), float(total or 0)) for day, count, total in rows
+        int(day) * _DAY_MICROSECONDS: (int(count), float(total or 0)) for day, count, total in found
     }

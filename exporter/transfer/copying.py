@@ -16,10 +16,13 @@ from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Mark, Series
-from exporter.transfer.pages import Page, Range, pages, series_with_ids
+from exporter.query.selection import TimeRange
+from exporter.transfer.pages import Page, pages, series_with_ids
 from exporter.transfer.tables import TABLES, Table
 
-__all__ = ["PAGE_ROWS", "Progress", "copy"]
+__all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy"]
+
+ALL_TIMES: Final = TimeRange(None, None)
 
 PAGE_ROWS: Final = 50_000
 """Rows that are read at once and stored in one transaction."""
@@ -48,7 +51,7 @@ class Progress:
 def copy(
     source: Backend,
     target: Backend,
-    wanted: Range = Range(),  # noqa: B008 - frozen
+    wanted: TimeRange = ALL_TIMES,
     *,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[Progress]:
@@ -72,7 +75,7 @@ def _copy_table(
     source: Backend,
     target: Backend,
     table: Table,
-    wanted: Range,
+    wanted: TimeRange,
     *,
     sent: set[int],
     report: Callable[[Progress], None],
@@ -89,9 +92,9 @@ def _copy_table(
     return progress
 
 
-def _writer_id(source: Backend, table: Table, wanted: Range) -> str:
+def _writer_id(source: Backend, table: Table, wanted: TimeRange) -> str:
     # A copy of another period has a mark of its own: the end of one is no place in the other.
-    place = f"{source.dialect.name} {source.location} {wanted.first}"
+    place = f"{source.dialect.name} {source.location} {wanted.start_micros or 0}"
     digest = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
     return f"copy {digest} {table.name}"
 

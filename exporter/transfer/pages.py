@@ -8,23 +8,13 @@ from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.model import Series
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.selection import TimeRange, within
+from exporter.query.sql import Sql, fetched, joined, sql
 from exporter.transfer.tables import SERIES_COLUMNS, Column, Row, Table, series_of
 
-__all__ = ["Page", "Range", "pages", "series_with_ids"]
+__all__ = ["Page", "pages", "series_with_ids"]
 
 _IDS_A_STATEMENT: Final = 500
-_FIRST_MICRO: Final = 0
-# 9999-12-31, beyond which PostgreSQL's timestamptz and Python's datetime do not agree.
-_LAST_MICRO: Final = 253_402_300_799_999_999
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Which rows: from `first` up to and without `end`, in microseconds since 1970."""
-
-    first: int = _FIRST_MICRO
-    end: int = _LAST_MICRO
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +26,7 @@ class Page:
 
 
 def pages(
-    backend: Backend, table: Table, wanted: Range, *, after: int = 0, rows: int
+    backend: Backend, table: Table, wanted: TimeRange, *, after: int = 0, rows: int
 ) -> Iterator[Page]:
     """Pages of about so many rows, in bounded memory.
 
@@ -47,9 +37,9 @@ def pages(
         after: microseconds; rows up to this time are left out.
         rows: of a page; more where more have the very same time.
     """
-    at = max(wanted.first, after + 1)
-    while at < wanted.end:
-        found = _fetch(backend, _statement(backend, table, at, wanted.end, rows))
+    at = max(wanted.start_micros or 0, after + 1)
+    while wanted.end_micros is None or at < wanted.end_micros:
+        found = _read(backend, table, TimeRange(at, wanted.end_micros), rows)
         if not found:
             return
         is_last = len(found) < rows
@@ -65,22 +55,20 @@ def _whole_times(backend: Backend, table: Table, found: list[Row]) -> list[Row]:
     # The last time may have rows that did not fit; leave it to the next page, if this has another.
     first, last = found[0][0], found[-1][0]
     if first == last:
-        return _fetch(backend, _statement(backend, table, last, last + 1, None))
+        return _read(backend, table, TimeRange(last, last + 1), None)
     return [row for row in found if row[0] < last]
 
 
-def _statement(backend: Backend, table: Table, at: int, end: int, rows: int | None) -> Sql:
-    dialect = backend.dialect
+def _read(backend: Backend, table: Table, wanted: TimeRange, rows: int | None) -> list[Row]:
     key = (Column("timestamp", "time"), Column("series_id"))
-    return sql(
-        "SELECT {columns} FROM {table} AS m WHERE m.timestamp >= {at} AND m.timestamp < {end} "
-        "ORDER BY m.timestamp {limit}",
+    statement = sql(
+        "SELECT {columns} FROM {table} AS m WHERE {wanted} ORDER BY m.timestamp {limit}",
         columns=_columns(backend, (*key, *table.columns)),
         table=Sql((table.name,)),
-        at=sql(dialect.instant, micros=at),
-        end=sql(dialect.instant, micros=end),
-        limit=sql("LIMIT {rows}", rows=rows) if rows is not None else Sql(("",)),
+        wanted=within(wanted, backend.dialect),
+        limit=sql("") if rows is None else sql("LIMIT {rows}", rows=rows),
     )
+    return list(fetched(backend, statement))
 
 
 def _columns(backend: Backend, columns: Iterable[Column]) -> Sql:
@@ -96,10 +84,6 @@ def _column(backend: Backend, column: Column) -> Sql:
     return sql("CAST({name} AS TEXT)", name=name) if column.kind == "json" else name
 
 
-def _fetch(backend: Backend, statement: Sql) -> list[Row]:
-    return list(backend.fetch(statement.render(backend.dialect.placeholder), statement.parameters))
-
-
 def series_with_ids(backend: Backend, series_ids: Iterable[int]) -> Iterator[Series]:
     """The definitions of these series, in no order."""
     ids = list(series_ids)
@@ -111,5 +95,5 @@ def series_with_ids(backend: Backend, series_ids: Iterable[int]) -> Iterator[Ser
             columns=_columns(backend, SERIES_COLUMNS),
             chosen=chosen,
         )
-        for row in _fetch(backend, statement):
+        for row in fetched(backend, statement):
             yield series_of(row)

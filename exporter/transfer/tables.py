@@ -25,6 +25,7 @@ from exporter.model import (
     SummaryPoint,
 )
 from exporter.query.costs import exact_amount
+from exporter.wire.attributes import canonical_json
 
 __all__ = ["SERIES_COLUMNS", "TABLES", "Column", "Row", "Table", "series_of"]
 
@@ -168,7 +169,7 @@ def _items(array: Any) -> list[Any]:
 
 def _canonical(text: str) -> str:
     # jsonb gives its members back in an order of its own.
-    return json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return canonical_json(json.loads(text))
 
 
 _COST_COLUMNS: Final = (

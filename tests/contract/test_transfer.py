@@ -25,12 +25,13 @@ from backend_kit.samples import (
 from exporter.backends.base import Backend
 from exporter.errors import BackendUnavailableError
 from exporter.model import CostEntry
+from exporter.query.selection import TimeRange
 from exporter.transfer import copy, differences
-from exporter.transfer.pages import Range, pages, series_with_ids
+from exporter.transfer.pages import pages, series_with_ids
 from exporter.transfer.tables import TABLES, Row, Table
 
 DAY = 86_400 * SECOND
-EVERYTHING = Range()
+EVERYTHING = TimeRange(None, None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "timescaledb"])
@@ -159,7 +160,7 @@ def test_a_second_copy_stores_nothing_twice_and_takes_what_is_new(
 def test_a_period_is_copied_alone(backend: Backend, target: Backend) -> None:
     fill(backend)
     first = (NOW + DAY) // 1_000
-    wanted = Range(first, first + DAY // 1_000)
+    wanted = TimeRange(first, first + DAY // 1_000)
     assert {one.table: one.rows for one in copy(backend, target, wanted)}["system_metrics"] == 30
     assert list(differences(backend, target, wanted)) == []
     assert len(list(differences(backend, target, EVERYTHING))) > 0
