@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import load
-from exporter.config.schema import LlmPrice, Rule
+from exporter.config.exporter_keys import LlmPrice, Rule
 from exporter.costs.defaults import OPENCOST_RULES
 from exporter.costs.fields import CATEGORY, CREDITS, CURRENCY, DESCRIPTION, REGION, RESOURCE_ID
 

@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 from exporter.config.connection import redacted
 from exporter.config.document import dotted
+from exporter.config.exporter_keys import LlmPrice, Rule
 from exporter.config.layers import Layer
-from exporter.config.schema import BearerTokenAuth, Grpc, LlmPrice, Rule, Tls
+from exporter.config.receiver_keys import BearerTokenAuth, Grpc, Tls
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, Source
 
