@@ -107,6 +107,8 @@ def read_windows(
     """
     earliest = max(stretch.start_micros or 0, time_range.start_micros or 0)
     last = stretch.end_micros or 0
+    if time_range.end_micros is not None:
+        last = min(last, time_range.end_micros)  # what is asked behind a window ends before it
     begin = last - FIRST_WINDOW_MICROS
     if begin <= earliest:
         return ask_all(time_range, limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.query.recent import FIRST_WINDOW_MICROS, read_windows
@@ -56,6 +56,7 @@ _ends = st.none() | _times
     stretch=st.tuples(_times, _times),
     limit=st.integers(0, 60),
 )
+@example(times=[0], ends=(None, 0), stretch=(0, 300_000_001), limit=1)
 def test_windows_find_what_one_question_finds(
     times: list[int], ends: tuple[int | None, int | None], stretch: tuple[int, int], limit: int
 ) -> None:
