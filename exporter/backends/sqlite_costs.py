@@ -63,11 +63,13 @@ def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]
     def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
         bounds = {"first": _micros(first_unix_nano), "last": _micros(last_unix_nano)}
         found = connection.execute(sql["between"], {"series_id": series_id, **bounds})
-        return [_point(*row) for row in found.fetchall()]
+        return [CostPoint.of_micros(*row) for row in found.fetchall()]
 
     series_ids = json.dumps(sorted({sample.series_id for sample in samples}))
     found = connection.execute(sql["cursors"], (series_ids,)).fetchall()
-    cursors = {row[0]: CostCursor(row[0], _nano(row[1]), _point(*row[2:])) for row in found}
+    cursors = {
+        row[0]: CostCursor.of_micros(row[0], row[1], CostPoint.of_micros(*row[2:])) for row in found
+    }
     entries, moved = settle_all(samples, cursors, between)
     insert_rows(connection, Rows(_CURSORS, [value for one in moved for value in _cursor_row(one)]))
     values = [value for one in entries for value in _series_row(one)]
@@ -111,13 +113,5 @@ def _cursor_row(cursor: CostCursor) -> tuple[object, ...]:
     return (cursor.series_id, first, _micros(time), _micros(start) if start else None, value)
 
 
-def _point(timestamp: int, start_timestamp: int | None, value: float) -> CostPoint:
-    return CostPoint(_nano(timestamp), _nano(start_timestamp or 0), value)
-
-
 def _micros(unix_nano: int) -> int:
     return unix_nano // _NANOSECONDS_PER_MICROSECOND
-
-
-def _nano(timestamp: int) -> int:
-    return timestamp * _NANOSECONDS_PER_MICROSECOND

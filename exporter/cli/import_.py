@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -141,7 +142,7 @@ def _entries(
             tally.read += 1
             place = f"{path}:{line}"
             try:
-                yield place, cost_entry(row, lambda row=row: ids.id_of(row), cost)  # type: ignore[misc]  # a lambda's default has no type
+                yield place, cost_entry(row, partial(ids.id_of, row), cost)
             except FocusRowError as error:
                 tally.refuse(place, str(error))
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from exporter.errors import RowRefusedError
 from exporter.model import CostBasis, CostEntry, CostSample
@@ -52,6 +52,12 @@ class CostPoint(NamedTuple):
     start_time_unix_nano: int
     value: float
 
+    @classmethod
+    def of_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
+        """From what a store keeps: microseconds, None where the start is unknown."""
+        start = (start_timestamp or 0) * _NANOSECONDS_PER_MICROSECOND
+        return cls(timestamp * _NANOSECONDS_PER_MICROSECOND, start, value)
+
 
 @dataclass(frozen=True, slots=True)
 class CostCursor:
@@ -66,6 +72,11 @@ class CostCursor:
     series_id: int
     first_time_unix_nano: int
     last: CostPoint
+
+    @classmethod
+    def of_micros(cls, series_id: int, first_timestamp: int, last: CostPoint) -> Self:
+        """From what a store keeps: microseconds."""
+        return cls(series_id, first_timestamp * _NANOSECONDS_PER_MICROSECOND, last)
 
 
 @dataclass(frozen=True, slots=True)

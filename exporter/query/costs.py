@@ -17,6 +17,7 @@ __all__ = [
     "COST_GROUPS",
     "CostFilters",
     "TotalsQuestion",
+    "cost_columns",
     "cost_groups",
     "cost_rows",
     "costs_statement",
@@ -105,21 +106,30 @@ def cost_groups(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name != "currency"))
 
 
+def cost_columns(dialect: Dialect) -> Sql:
+    """All of an entry `m`, in the order of `CostEntry`; `exact_amount` reads the amount."""
+    return sql(
+        """
+        m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
+        m.cluster_id, m.node_id, m.service_name, m.tags, m.description, m.billing_period,
+        m.source""",
+        micros=_micros(dialect),
+        amount=sql(dialect.cost_amount),
+    )
+
+
 def costs_statement(
     filters: CostFilters, time_range: TimeRange, limit: int, dialect: Dialect
 ) -> Sql:
     """Single entries, newest first."""
     return sql(
         """
-        SELECT m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
-            m.cluster_id, m.node_id, m.service_name, m.tags, m.description, m.billing_period,
-            m.source
+        SELECT {columns}
         FROM cost_entries AS m
         WHERE {condition}
         ORDER BY m.timestamp DESC, m.entry_id
         LIMIT {limit}""",
-        micros=_micros(dialect),
-        amount=sql(dialect.cost_amount),
+        columns=cost_columns(dialect),
         condition=filters.condition(time_range, dialect),
         limit=limit,
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from exporter.backends.base import Backend
 from exporter.model import CostEntry
-from exporter.query.costs import CostFilters, exact_amount
+from exporter.query.costs import CostFilters, cost_columns, exact_amount
 from exporter.query.history import (
     TABLE_OF_TYPE,
     definitions_statement,
@@ -31,10 +31,6 @@ __all__ = ["cost_pages", "point_pages"]
 _PAGE_ROWS: Final = 10_000
 _Row = tuple[Any, ...]
 _KEY_OF_POINT: Final = itemgetter(0, 1)
-_COLUMNS: Final = """
-    m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region, m.cluster_id,
-    m.node_id, m.service_name, m.tags, m.description, m.billing_period, m.source
-"""
 
 
 def cost_pages(
@@ -48,18 +44,13 @@ def cost_pages(
         page_rows: most entries of a page.
     """
     dialect = backend.dialect
-    columns = sql(
-        _COLUMNS,
-        micros=sql(dialect.micros, time=sql("m.timestamp")),
-        amount=sql(dialect.cost_amount),
-    )
     wanted = CostFilters().condition(time_range, dialect)
     after = sql("TRUE")
     while True:
         statement = sql(
             "SELECT {columns} FROM cost_entries AS m WHERE {wanted} AND {after} "
             "ORDER BY m.timestamp, m.entry_id LIMIT {page_rows}",
-            columns=columns,
+            columns=cost_columns(dialect),
             wanted=wanted,
             after=after,
             page_rows=page_rows,

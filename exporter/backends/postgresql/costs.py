@@ -126,7 +126,7 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
     def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
         bounds = {"first": time_text(first_unix_nano), "last": time_text(last_unix_nano)}
         cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
-        return [_point(*row) for row in cursor.fetchall()]
+        return [CostPoint.of_micros(*row) for row in cursor.fetchall()]
 
     entries, moved = settle_all(samples, _locked(cursor, samples), between)
     if entries:
@@ -140,7 +140,7 @@ def _locked(cursor: Cursor, samples: Sequence[CostSample]) -> Mapping[int, CostC
     """The cursors of the series, each locked until the transaction ends; new ones are left out."""
     cursor.execute(_LOCK, (sorted({sample.series_id for sample in samples}),))
     return {
-        series_id: CostCursor(series_id, _nano(first), _point(last, start, value))
+        series_id: CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
         for series_id, first, last, start, value in cursor.fetchall()
         if first is not None
     }
@@ -181,13 +181,5 @@ def _cursor_row(cursor: CostCursor) -> tuple[Any, ...]:
     )
 
 
-def _point(timestamp: int, start_timestamp: int | None, value: float) -> CostPoint:
-    return CostPoint(_nano(timestamp), _nano(start_timestamp or 0), value)
-
-
 def _micros(unix_nano: int) -> int:
     return unix_nano // _NANOSECONDS_PER_MICROSECOND
-
-
-def _nano(timestamp: int) -> int:
-    return timestamp * _NANOSECONDS_PER_MICROSECOND
