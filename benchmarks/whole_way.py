@@ -47,7 +47,9 @@ def seconds_to_store(
         spool: the file that requests are synced to before they are acknowledged; None to
             acknowledge what is in memory only.
     """
-    durable = spool and Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
+    durable = (
+        None if spool is None else Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
+    )
     pipeline = Pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
     workers = _WORKERS if durable else _WORKERS_WITHOUT_SPOOL
     receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)

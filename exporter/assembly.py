@@ -15,7 +15,7 @@ from exporter.config import ExporterSettings
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
-__all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path"]
+__all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path", "wants_spool"]
 
 _BYTES_IN_MIB: Final = 1024 * 1024
 # In the working folder.
@@ -65,9 +65,14 @@ def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
     return settings.spool_path or beside
 
 
+def wants_spool(settings: ExporterSettings) -> bool:
+    """Whether requests are to be kept on disk; the backend memory has nothing to keep them for."""
+    return settings.spool and settings.backend != "memory"
+
+
 def spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
     """The receiver's spool; None where the settings want none, and for the backend memory."""
-    if not settings.spool or settings.backend == "memory":
+    if not wants_spool(settings):
         return None
     return spool_at(spool_path(settings, backend), settings)
 

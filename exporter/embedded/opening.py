@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xxhash
 
-from exporter.assembly import backend_for, pipeline_for, spool_at, spool_path
+from exporter.assembly import backend_for, pipeline_for, spool_at, spool_path, wants_spool
 from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
 from exporter.pipeline import Pipeline
@@ -36,7 +36,7 @@ def open_pipeline(settings: ExporterSettings) -> Running:
         ExporterError: one of them cannot be opened.
     """
     backend = backend_for(settings, serving=True)
-    spool = _take_spool(settings, _place(settings, backend)) if _wants_spool(settings) else None
+    spool = _take_spool(settings, _place(settings, backend)) if wants_spool(settings) else None
     pipeline = pipeline_for(settings, backend, spool, memory_limited=False)
     try:
         pipeline.start()
@@ -45,10 +45,6 @@ def open_pipeline(settings: ExporterSettings) -> Running:
             spool.close()
         raise
     return Running(backend, spool, pipeline)
-
-
-def _wants_spool(settings: ExporterSettings) -> bool:
-    return settings.spool and settings.backend != "memory"
 
 
 def _place(settings: ExporterSettings, backend: Backend) -> Path:
