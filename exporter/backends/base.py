@@ -50,7 +50,8 @@ class Backend(Protocol):
         already is kept, only its description and schema URLs take the newer text. A point of the
         same series and time (in the backend's resolution) as a stored one replaces it in memory
         and SQLite, and is stored beside it in PostgreSQL and TimescaleDB, where the unique key
-        that would find it costs most of the speed; `exporter.query` counts it once.
+        that would find it costs most of the speed. docs/schema-postgresql.md says which questions
+        of `exporter.query` count it once.
 
         Of complete cost entries with one id and time the first stays. Cost samples become entries
         that depend on all points of their series and not on the order of arrival, also where
