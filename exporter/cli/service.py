@@ -72,6 +72,7 @@ class Service:
         receiver = Receiver(
             self.pipeline.submit,
             self.pipeline.submit_logs,
+            admit=self.pipeline.receiving,
             endpoint=endpoint or receiving.endpoint,
             max_message_bytes=_max_message_bytes(self.settings),
             max_connections=receiving.max_connections,

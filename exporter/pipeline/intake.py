@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -114,9 +115,19 @@ class Intake:
             return False
         return True
 
+    def receiving(self) -> AbstractContextManager[None]:
+        """See `Pipeline.receiving`."""
+        try:
+            self._check_open()
+        except BaseException:
+            self._counters.add(requests=1, requests_turned_away=1)
+            raise
+        return self._memory.receiving()
+
     def submit(self, data: bytes, signal: Signal = "metrics") -> Rejections:
         """See `Pipeline.submit` and `Pipeline.submit_logs`."""
         self._counters.add(requests=1)
+        self._memory.received(len(data))
         try:
             return self._submit(data, signal)
         except DecodeError:
@@ -143,18 +154,22 @@ class Intake:
         self._sync(ticket)
         return ticket.rejections
 
-    def _check_open(self, request_bytes: int = 0) -> None:
+    def _check_open(self, message_bytes: int | None = None) -> None:
         if not self._is_open:
             raise ShuttingDownError("the receiver is shutting down; send again later")
         self._durability.check_room()
-        # With nothing in memory it is not requests that fill it, and refusing would not help.
-        if self._queue.is_empty and not self._under_way:
+        if self._is_idle(is_here=message_bytes is not None):
             return
-        if self._memory.is_exceeded(time.monotonic(), request_bytes):
+        if self._memory.is_exceeded(time.monotonic(), message_bytes):
             raise QueueFullError(
                 f"the receiver has too little left of {self._memory.limit_bytes >> 20} MiB of "
                 "memory (memory_limit_mib); send again later"
             )
+
+    def _is_idle(self, *, is_here: bool) -> bool:
+        # With nothing in memory it is not requests that fill it, and refusing would not help.
+        others = self._memory.receiving_messages - is_here
+        return others <= 0 and self._queue.is_empty and not self._under_way
 
     def _accept(self, data: bytes, signal: Signal, digest: bytes, kept: bytes) -> _Ticket:
         window = self._age_limits.window(time.time_ns())

@@ -1,15 +1,18 @@
 """How much memory this process takes, against how much it may.
 
-Three steps, because memory is taken before anybody can say how much: from five eighths of the limit
-on, what is accepted waits in the spool alone; from three quarters on, senders are refused; the last
-quarter is for requests that are being received and decoded meanwhile.
+Memory is taken before anybody can say how much, so the last three eighths of the limit are for
+requests that are being received and decoded. From half of it on, what is accepted waits in the
+spool alone; from five eighths on, senders are refused; and so is any message for which what is
+left would not do.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import psutil
@@ -20,59 +23,106 @@ __all__ = ["MemoryLimit"]
 _ASK_EVERY_SECONDS: Final = 0.05
 # Giving memory back takes some milliseconds, in which nobody else can take any.
 _TRIM_EVERY_SECONDS: Final = 1.0
-_TIGHT: Final = 5 / 8
-_FULL: Final = 3 / 4
-# A request of new series takes 12 times its size, one of known ones 3 times (docs/robustness.md).
-_DECODED_PER_BYTE: Final = 12
+_TIGHT: Final = 1 / 2
+_FULL: Final = 5 / 8
+# The rest is for the batch that is written.
+_RESERVED: Final = 7 / 8
+# In sizes of the message (docs/robustness.md): gRPC's buffers, the message and what is kept of it;
+# and what it takes to decode one in which every series is new. With known ones that is 3.
+_TO_RECEIVE: Final = 3
+_TO_DECODE: Final = 30
+# Until messages have come. A large one is expected again for some hundred messages.
+_EXPECTED_BYTES: Final = 1024 * 1024
+_FADING: Final = 0.99
+
+
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 class MemoryLimit:
-    """Says whether the process is about to grow past its limit.
+    """Says whether the process is about to grow past its limit; safe to use from any thread.
 
     Args:
         limit_bytes: resident memory; None for no limit.
+        resident_bytes: what this process takes now.
     """
 
-    def __init__(self, limit_bytes: int | None) -> None:
+    def __init__(
+        self, limit_bytes: int | None, resident_bytes: Callable[[], int] = _resident_bytes
+    ) -> None:
         self._limit_bytes = limit_bytes
-        self._process = psutil.Process()
+        self._ask = resident_bytes
         self._trim = _malloc_trim()
         self._ask_at = 0.0
         self._trim_at = 0.0
         self._resident_bytes = 0
+        self._counting = threading.Lock()
+        self._receiving = 0
+        self._expected_bytes = float(_EXPECTED_BYTES)
 
     @property
     def limit_bytes(self) -> int:
         """The limit, 0 where there is none."""
         return self._limit_bytes or 0
 
+    @property
+    def receiving_messages(self) -> int:
+        """How many messages are under way."""
+        return self._receiving
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """A message is under way: as large as the largest of late, for all that is known."""
+        with self._counting:
+            self._receiving += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._receiving -= 1
+
+    def received(self, message_bytes: int) -> None:
+        """Note how large a message was."""
+        with self._counting:
+            self._expected_bytes = max(message_bytes, self._expected_bytes * _FADING)
+
     def is_tight(self, now: float) -> bool:
         """Whether what can wait elsewhere should; `now` is in seconds of any steady clock."""
         limit_bytes = self._limit_bytes
         return limit_bytes is not None and self._resident(now) > limit_bytes * _TIGHT
 
-    def is_exceeded(self, now: float, request_bytes: int = 0) -> bool:
-        """Whether a request should be refused.
+    def is_exceeded(self, now: float, message_bytes: int | None = None) -> bool:
+        """Whether a message should be refused.
 
         Args:
             now: in seconds of any steady clock.
-            request_bytes: its size, where it is there already.
+            message_bytes: its size; None where it is not there yet.
         """
         limit_bytes = self._limit_bytes
         if limit_bytes is None:
             return False
         resident_bytes = self._resident(now)
-        with_it_bytes = resident_bytes + request_bytes * _DECODED_PER_BYTE
-        return resident_bytes > limit_bytes * _FULL or with_it_bytes > limit_bytes
+        with self._counting:
+            expected_bytes = self._expected_bytes
+            coming_bytes = self._receiving * expected_bytes * _TO_RECEIVE
+        if message_bytes is None:
+            coming_bytes += expected_bytes * (_TO_RECEIVE + _TO_DECODE)
+        else:
+            coming_bytes += message_bytes * _TO_DECODE
+        return (
+            resident_bytes > limit_bytes * _FULL
+            or resident_bytes + coming_bytes > limit_bytes * _RESERVED
+        )
 
     def _resident(self, now: float) -> int:
         if now >= self._ask_at:
             self._ask_at = now + _ASK_EVERY_SECONDS
-            self._resident_bytes = self._process.memory_info().rss
+            self._resident_bytes = self._ask()
             if self._resident_bytes > self.limit_bytes * _TIGHT and now >= self._trim_at:
                 self._trim_at = now + _TRIM_EVERY_SECONDS
                 self._trim()
-                self._resident_bytes = self._process.memory_info().rss
+                self._resident_bytes = self._ask()
         return self._resident_bytes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 from exporter.backends.base import Backend
@@ -191,6 +192,15 @@ class Pipeline:
         self._writer.start()
         self._intake.open()
         self._is_started = True
+
+    def receiving(self) -> AbstractContextManager[None]:
+        """To be entered while a message is received and submitted, so that its memory is counted.
+
+        Raises:
+            QueueFullError: there is no room for one; let it be sent again later.
+            ShuttingDownError: the pipeline is not running, or stops.
+        """
+        return self._intake.receiving()
 
     def submit(self, data: bytes) -> Rejections:
         """Accept one serialized ExportMetricsServiceRequest; on any thread.

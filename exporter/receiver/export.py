@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Final, TypeVar
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -28,6 +30,7 @@ from exporter.wire import Rejections
 __all__ = [
     "LOGS_SERVICE",
     "METRICS_SERVICE",
+    "Admit",
     "Behaviour",
     "Submit",
     "logs_method",
@@ -36,7 +39,11 @@ __all__ = [
 ]
 
 Submit = Callable[[bytes], Rejections]
+# Entered before a message is received; raises an ExporterError where there is no room for one.
+Admit = Callable[[], AbstractContextManager[None]]
 Behaviour = Callable[[Iterator[bytes], grpc.ServicerContext], bytes]
+
+_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +53,14 @@ LOGS_SERVICE: Final = f"{_COLLECTOR}.logs.v1.LogsService"
 _TRACE_SERVICE: Final = f"{_COLLECTOR}.trace.v1.TraceService"
 
 
-def metrics_method(submit: Submit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
+def metrics_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
     """The method that takes metrics, by its path."""
-    return {f"/{METRICS_SERVICE}/Export": _export(submit, arrivals, _metrics_success)}
+    return {f"/{METRICS_SERVICE}/Export": _export(submit, admit, arrivals, _metrics_success)}
 
 
-def logs_method(submit: Submit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
+def logs_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
     """The method that takes logs, by its path."""
-    return {f"/{LOGS_SERVICE}/Export": _export(submit, arrivals, _logs_success)}
+    return {f"/{LOGS_SERVICE}/Export": _export(submit, admit, arrivals, _logs_success)}
 
 
 def other_methods(*, takes_logs: bool) -> Mapping[str, Refusal]:
@@ -70,10 +77,15 @@ def other_methods(*, takes_logs: bool) -> Mapping[str, Refusal]:
 
 
 def _export(
-    submit: Submit, arrivals: Arrivals, success: Callable[[Rejections], bytes]
+    submit: Submit, admit: Admit, arrivals: Arrivals, success: Callable[[Rejections], bytes]
 ) -> Behaviour:
     def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        outcome = _outcome(submit, arrivals.message(messages, context))
+        admitted = _attempt(admit)
+        if isinstance(admitted, Refusal):
+            abort(context, admitted)
+        with admitted:
+            message = arrivals.message(messages, context)
+            outcome = _attempt(partial(submit, message))
         if isinstance(outcome, Refusal):
             abort(context, outcome)
         # An empty response where all is well: partial_success must stay unset.
@@ -82,16 +94,16 @@ def _export(
     return export
 
 
-def _outcome(submit: Submit, request: bytes) -> Rejections | Refusal:
+def _attempt(step: Callable[[], _T]) -> _T | Refusal:
     try:
-        return submit(request)
+        return step()
     except PermanentError as exc:
         return refusal(grpc.StatusCode.INVALID_ARGUMENT, exc)
     except ExporterError as exc:
         return refusal(grpc.StatusCode.UNAVAILABLE, exc)
     except Exception as exc:  # noqa: BLE001 - an escaped one becomes UNKNOWN
         # A fault of ours: retryable, so that the sender keeps what it has.
-        _log.exception("a request of %d bytes could not be taken", len(request))
+        _log.exception("a request could not be taken")
         return refusal(grpc.StatusCode.UNAVAILABLE, exc)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Final
 
 import grpc
@@ -18,6 +19,7 @@ from exporter.receiver.counts import ReceiverCounts, Turnstile
 from exporter.receiver.export import (
     LOGS_SERVICE,
     METRICS_SERVICE,
+    Admit,
     Submit,
     logs_method,
     metrics_method,
@@ -62,6 +64,8 @@ class Receiver:
     Args:
         submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
         submit_logs: likewise an ExportLogsServiceRequest; without it logs are UNIMPLEMENTED.
+        admit: entered before a message is received, on many threads at once; raises a retryable
+            ExporterError where there is no room for one.
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
         max_message_bytes: largest request, after decompression. Each worker may hold one.
         workers: threads that decode and answer. One decodes while the other receives and replies;
@@ -83,6 +87,7 @@ class Receiver:
         submit: Submit,
         submit_logs: Submit | None = None,
         *,
+        admit: Admit = nullcontext,
         endpoint: str = "localhost:4317",
         max_message_bytes: int = 64 * 1024 * 1024,
         workers: int = 2,
@@ -96,6 +101,7 @@ class Receiver:
     ) -> None:
         self._submit = submit
         self._submit_logs = submit_logs
+        self._admit = admit
         self._endpoint = endpoint
         self._workers = workers
         self._tls = tls
@@ -172,9 +178,9 @@ class Receiver:
             raise cannot_listen(self._endpoint, str(exc)) from exc
 
     def _gate(self, aside: ThreadPoolExecutor) -> Gate:
-        methods = dict(metrics_method(self._submit, self._exports))
+        methods = dict(metrics_method(self._submit, self._admit, self._exports))
         if self._submit_logs is not None:
-            methods |= logs_method(self._submit_logs, self._exports)
+            methods |= logs_method(self._submit_logs, self._admit, self._exports)
         return Gate(
             methods,
             other_methods(takes_logs=self._submit_logs is not None),
