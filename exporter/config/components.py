@@ -1,8 +1,11 @@
 """Which components of a file run: the Collector's pipelines, reduced to the one that is here.
 
 A file may define several OTLP receivers and openfinops exporters; service.pipelines says which
-run. Without service.pipelines, which the Collector requires, the components that are defined
-are joined, as long as there is only one of each kind.
+run. Metrics and logs, of which cost events are kept, take the same way, so that a pipeline for logs
+names what the one for metrics names; without it cost events are taken all the same.
+
+Without service.pipelines, which the Collector requires, the components that are defined are joined,
+as long as there is only one of each kind.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ __all__ = ["read_file"]
 _TYPE_OF_PIPED: Final = {"receivers": "otlp", "processors": "batch", "exporters": "openfinops"}
 _TYPE_OF_KIND: Final = {"extensions": "bearertokenauth", **_TYPE_OF_PIPED}
 _AUTHENTICATOR: Final = ("receivers", "otlp", "protocols", "grpc", "auth", "authenticator")
+_SIGNALS: Final = ("metrics", "logs")
 _OTHER_SIGNALS: Final = frozenset({"traces", "profiles"})
 
 # What a component that this exporter lacks is usually there for, and what stands in for it.
@@ -107,26 +111,53 @@ class _FileReader:
         )
 
     def _piped(self, pipelines: Mapping[str, object]) -> dict[str, str]:
-        """The components of the metrics pipeline."""
-        metrics = []
-        for name, content in pipelines.items():
-            path = ("service", "pipelines", name)
+        """The components of the metrics pipeline, which are those of the pipeline for logs too."""
+        found: dict[str, list[KeyPath]] = {signal: [] for signal in _SIGNALS}
+        for name in pipelines:
+            path: KeyPath = ("service", "pipelines", name)
             signal = name.partition("/")[0]
-            if signal == "metrics":
-                metrics.append((path, content))
-            elif signal == "logs":
-                self._problem(path, "cost events are taken without a pipeline for logs; remove it")
+            if signal in found:
+                found[signal].append(path)
             elif signal in _OTHER_SIGNALS:
                 self._problem(path, f"pipelines for {signal} are not supported yet; remove it")
             else:
-                self._problem(path, "unknown pipeline; the only one supported is metrics")
-        if len(metrics) != 1:
+                self._problem(path, "unknown pipeline; those supported are metrics and logs")
+        self._count_pipelines(found)
+        members = {
+            signal: self._members(paths[0], pipelines[str(paths[0][-1])])
+            for signal, paths in found.items()
+            if len(paths) == 1
+        }
+        if "metrics" in members and "logs" in members:
+            self._compare(found["logs"][0], members["logs"], members["metrics"])
+        return members.get("metrics", {})
+
+    def _count_pipelines(self, found: Mapping[str, list[KeyPath]]) -> None:
+        path: KeyPath = ("service", "pipelines")
+        metrics, logs = (len(found[signal]) for signal in _SIGNALS)
+        if metrics != 1:
+            also = "" if metrics or not logs else ", beside the one for logs"
             self._problem(
-                ("service", "pipelines"),
-                f"found {len(metrics)} pipelines for metrics; there must be exactly one",
+                path, f"found {metrics} pipelines for metrics; there must be exactly one{also}"
             )
-            return {}
-        return self._members(*metrics[0])
+        if logs > 1:
+            self._problem(path, f"found {logs} pipelines for logs; there must be at most one")
+
+    def _compare(self, path: KeyPath, logs: dict[str, str], metrics: dict[str, str]) -> None:
+        """One receiver and one exporter run, so both pipelines lead through the same ones."""
+        for kind, name in logs.items():
+            if kind == "processors" and kind not in metrics:
+                self._problem(
+                    (*path, kind),
+                    f"{dotted((name,))} is not in the pipeline for metrics; cost events and "
+                    "metrics share their batches, so name it in both or in neither",
+                )
+            elif metrics.get(kind, name) != name:
+                self._problem(
+                    (*path, kind),
+                    f"found {dotted((name,))}, and the pipeline for metrics has "
+                    f"{dotted((metrics[kind],))}; only one of the {kind} runs, name the same one",
+                )
 
     def _members(self, path: KeyPath, content: object) -> dict[str, str]:
         wrong = set()

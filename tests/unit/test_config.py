@@ -181,6 +181,15 @@ GOOD: dict[str, tuple[dict[str, object], int]] = {
         0,
     ),
     "good_named_components": ({"endpoint": "localhost:2222", "batch_size": 7}, 3),
+    "good_logs_pipeline": (
+        {
+            "endpoint": "localhost:2222",
+            "backend": "memory",
+            "connection_string": None,
+            "batch_size": 9,
+        },
+        1,
+    ),
     "good_batch_joined_without_pipelines": (
         {"batch_size": 40, "batch_interval_seconds": 3.0},
         1,
@@ -356,7 +365,7 @@ LISTED = re.compile(
 NAMES = st.sampled_from(
     sorted(
         {name for key in KEYS for name in key}
-        | {"pipelines", "metrics", "traces", "http", "otlp/2", "openfinops/2", "x", "1"}
+        | {"pipelines", "metrics", "logs", "traces", "http", "otlp/2", "openfinops/2", "x", "1"}
     )
 )
 SCALARS: st.SearchStrategy[object] = (

@@ -5,12 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from exporter.config import Settings, as_table, load
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, Source
-from exporter.errors import ConfigError
 
 FILE = """
 exporters:
@@ -68,11 +65,13 @@ def test_the_table_names_them(tmp_path: Path) -> None:
     assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
 
 
-def test_a_pipeline_for_logs_is_not_needed(tmp_path: Path) -> None:
+def test_a_pipeline_for_logs_changes_nothing(tmp_path: Path) -> None:
     text = (
-        "receivers: {otlp: }\nexporters: {openfinops: }\nservice:\n  pipelines:\n"
+        "receivers: {otlp: }\nexporters: {openfinops: {batch_size: 7}}\nservice:\n  pipelines:\n"
         "    metrics: {receivers: [otlp], exporters: [openfinops]}\n"
-        "    logs: {receivers: [otlp], exporters: [openfinops]}\n"
     )
-    with pytest.raises(ConfigError, match="cost events are taken without a pipeline for logs"):
-        settings(tmp_path, text)
+    without = settings(tmp_path, text)
+    with_logs = settings(
+        tmp_path, f"{text}    logs: {{receivers: [otlp], exporters: [openfinops]}}\n"
+    )
+    assert with_logs == without
