@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-__all__ = ["SHAPES", "Shape", "requests"]
+__all__ = [
+    "POINTS_OF_RICHER",
+    "RICHER_SHAPES",
+    "SHAPES",
+    "RicherShape",
+    "Shape",
+    "requests",
+    "richer_requests",
+]
 
 FIRST_TIME_UNIX_NANO: Final = 1_700_000_000_000_000_000
 STEP_NANO: Final = 1_000_000_000
@@ -77,3 +85,78 @@ def _fill(metric: Metric, number: int, shape: Shape, step: int, random: Random) 
             attribute = point.attributes.add()
             attribute.key = f"attribute.{name}"
             attribute.value.string_value = f"value-{at}-{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RicherShape:
+    """A request of points that are more than a number: 10 metrics of 100 points.
+
+    Attributes:
+        name: for the table of results.
+        kind: "histogram", "exponential_histogram" or "sum".
+        exemplars: of each point, each with a trace, a span and one attribute out of twenty.
+    """
+
+    name: str
+    kind: str
+    exemplars: int = 0
+
+
+RICHER_SHAPES: Final = (
+    RicherShape("histograms", "histogram"),
+    RicherShape("exponential histograms", "exponential_histogram"),
+    RicherShape("sums with an exemplar", "sum", 1),
+    RicherShape("histograms with two exemplars", "histogram", 2),
+)
+POINTS_OF_RICHER: Final = 1_000
+# What SDKs take where nothing else is said (specification's metrics/sdk.md).
+_BOUNDS: Final = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
+_EXPONENTIAL_BUCKETS: Final = 40
+
+
+def richer_requests(shape: RicherShape, count: int) -> list[bytes]:
+    """Serialized requests of one sender, one step apart; counts, sums and exemplars change."""
+    random = Random(7)  # noqa: S311 - seeded on purpose
+    return [_richer_request(shape, step, random).SerializeToString() for step in range(count)]
+
+
+def _richer_request(shape: RicherShape, step: int, random: Random) -> ExportMetricsServiceRequest:
+    metrics = 10
+    request = _request(Shape(shape.name, metrics, points=0), step, 0, random)
+    for metric in request.resource_metrics[0].scope_metrics[0].metrics:
+        data = getattr(metric, shape.kind)
+        data.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+        for at in range(POINTS_OF_RICHER // metrics):
+            _fill_richer(data.data_points.add(), at, shape, step, random)
+    return request
+
+
+def _fill_richer(point: Any, at: int, shape: RicherShape, step: int, random: Random) -> None:
+    point.start_time_unix_nano = FIRST_TIME_UNIX_NANO
+    point.time_unix_nano = FIRST_TIME_UNIX_NANO + (step + 1) * STEP_NANO
+    for name in range(3):
+        attribute = point.attributes.add(key=f"attribute.{name}")
+        attribute.value.string_value = f"value-{at}-{name}"
+    if shape.kind == "sum":
+        point.as_double = round(random.uniform(0, 1000), 1)
+    elif shape.kind == "histogram":
+        point.explicit_bounds.extend(_BOUNDS)
+        point.bucket_counts.extend(_counts(len(_BOUNDS) + 1, random))
+        point.count = sum(point.bucket_counts)
+    else:
+        point.scale, point.zero_count, point.positive.offset = 3, 2, random.randrange(-90, 90)
+        point.positive.bucket_counts.extend(_counts(_EXPONENTIAL_BUCKETS, random))
+        point.count = point.zero_count + sum(point.positive.bucket_counts)
+    if shape.kind != "sum":
+        point.sum, point.min, point.max = random.uniform(0, 1e6), random.random(), 1e4
+    for _ in range(shape.exemplars):
+        exemplar = point.exemplars.add(as_double=random.uniform(0, 1000))
+        exemplar.time_unix_nano = point.time_unix_nano - random.randrange(STEP_NANO)
+        exemplar.trace_id, exemplar.span_id = random.randbytes(16), random.randbytes(8)
+        attribute = exemplar.filtered_attributes.add(key="user.tier")
+        attribute.value.string_value = f"tier {random.randrange(20)}"
+
+
+def _counts(size: int, random: Random) -> list[int]:
+    # Most buckets hold little, some hold more than one byte of a varint can.
+    return [int(random.expovariate(1 / 60)) for _ in range(size)]

@@ -125,8 +125,8 @@ class ScopeEntry:
 class MetricEntry:
     """One metric below one scope, and the series ids of the attribute sets seen of it.
 
-    `series_ids` is keyed by attributes in the form of NumberDataPoint's field 7. `refusal` says
-    why no point of this metric can be stored, None where they can.
+    `series_ids` is keyed by attributes as they stand in points of the metric's type, tags included.
+    `refusal` says why no point of this metric can be stored, None where they can.
     """
 
     __slots__ = ("key", "refusal", "scope", "series_ids")

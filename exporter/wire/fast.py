@@ -3,8 +3,9 @@
 A message that a template fits (`exporter.wire.recognition`) is read whole. Of any other, a
 metric's points are cut into fixed-width fields and attributes by the layout of the first one
 (`exporter.wire.layouts`); the attributes' bytes look the series up, and numpy reads the times and
-values of all points at once and checks every tag. Points that do not fit go through
-`exporter.wire.points` one by one, as do all histograms and summaries.
+values of all points at once and checks every tag. Points that hold more than that, and all
+histograms, are gathered and walked together (`exporter.wire.bulk`). What fits nowhere goes through
+`exporter.wire.points` one by one, as do all summaries.
 
 Equal to `decode_reference` by construction: what is stored without parsing has all been seen
 before, and a request with anything new in it must first be accepted whole by the official parser.
@@ -21,12 +22,19 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from exporter.intern import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
-from exporter.model import NO_POINTS, Points
+from exporter.model import NO_POINTS, Int64Array, Points
 from exporter.wire.ages import ANY_TIME, TimeWindow
-from exporter.wire.identity import metric_entry, remember_raw, resource_entry, scope_entry
+from exporter.wire.bulk import Bulk, Taken
+from exporter.wire.identity import (
+    POINT_MESSAGES,
+    is_only_attributes,
+    metric_entry,
+    resource_entry,
+    scope_entry,
+)
 from exporter.wire.layouts import AS_DOUBLE, AS_INT, START, TIME, Layout, layout_of
 from exporter.wire.lazy import LazyRequest
-from exporter.wire.points import NANOSECONDS_PER_MICROSECOND, POINT_MESSAGES, Rows
+from exporter.wire.points import NANOSECONDS_PER_MICROSECOND, Rows
 from exporter.wire.recognition import learn_from, recognise
 from exporter.wire.reference import decode_reference, parse
 from exporter.wire.result import Decoded
@@ -60,12 +68,12 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
         with series.registration() as registration:
             decoder = _Decoder(series, window)
             decoder.read(LazyRequest.FromString(recognition.rest))
-            points = decoder.finish(recognition.parts)
+            taken = decoder.finish(recognition.parts)
             if registration.added or not decoder.rows.untouched:
                 parse(data)
-            if not _has_duplicates(points, decoder.rows, recognition.parts):
+            if not _has_duplicates(taken, decoder.rows, recognition.parts):
                 learn_from(recognition.unknown, decoder.resources, series)
-                return decoder.rows.finish(registration.new_series, points)
+                return decoder.rows.finish(registration.new_series, taken)
     except ProtobufDecodeError:
         # What a part of a request is refused for, the whole is refused for.
         return decode_reference(data, series, window)
@@ -112,6 +120,7 @@ class _Decoder:
         self.resources: list[ResourceEntry] = []
         self._series = series
         self._window = window
+        self._bulk = Bulk(window)
         self._runs: dict[Layout, _Runs] = {}
         self._latest: _Runs | None = None
 
@@ -137,22 +146,31 @@ class _Decoder:
         data = getattr(metric, type_name)
         entry = metric_entry(self._series, scope, metric, type_name, data)
         points = data.data_points
-        if type_name in _NUMBERS and points and not entry.refusal:
-            self._read_numbers(entry, list(points))
-        else:
+        if entry.refusal:
             for point in points:
                 self._add(entry, point)
+        elif type_name in _NUMBERS and points:
+            self._read_numbers(entry, list(points))
+        else:
+            self._bulk.collect(entry, points)
 
-    def _add(self, entry: MetricEntry, point: bytes) -> int | None:
-        return self.rows.add(entry, POINT_MESSAGES[entry.key.type].FromString(point))
+    def _add(self, entry: MetricEntry, point: bytes, attributes: bytes | None = None) -> None:
+        """Decode a point by itself; `attributes` are bytes that shall stand for its series."""
+        series_id = self.rows.add(entry, POINT_MESSAGES[entry.key.type].FromString(point))
+        if series_id is None or attributes is None or attributes in entry.series_ids:
+            return
+        self._series.add_series(entry, attributes, series_id)
 
     def _read_numbers(self, entry: MetricEntry, points: list[bytes]) -> None:
         runs = self._runs_for(points[0])
         if runs is None or (runs.tail_bytes and _shortest(points) < _bytes_fixed(runs)):
-            for point in points:
-                self._add(entry, point)
+            self._bulk.collect(entry, points)
             return
         start, end = runs.head_bytes, -runs.tail_bytes or None
+        first = points[0][start:end]
+        if first not in entry.series_ids and not is_only_attributes(first):
+            self._bulk.collect(entry, points)
+            return
         attributes = [point[start:end] for point in points]
         try:
             series_ids = list(map(entry.series_ids.__getitem__, attributes))
@@ -180,27 +198,31 @@ class _Decoder:
         # Attributes not seen before: read those points whole, and know their bytes next time.
         seen: list[bytes] = []
         series_ids: list[int] = []
+        others: list[bytes] = []
         for point, raw in zip(points, attributes, strict=True):
             series_id = entry.series_ids.get(raw)
             if series_id is not None:
                 seen.append(point)
                 series_ids.append(series_id)
-                continue
-            series_id = self._add(entry, point)
-            if series_id is not None and layout.fits(point):
-                remember_raw(self._series, entry, raw, series_id)
+            elif is_only_attributes(raw) and layout.fits(point):
+                self._add(entry, point, raw)
+            else:
+                others.append(point)
+        self._bulk.collect(entry, others)
         return seen, series_ids
 
-    def finish(self, parts: Sequence[Recognised]) -> Points:
-        """What was recognised and the collected runs as columns.
-
-        Points that are no mere numbers, or do not fit after all, are taken singly.
-        """
+    def finish(self, parts: Sequence[Recognised]) -> Taken:
+        """What was recognised and what was collected, as columns."""
         for part in parts:
             for entry, point in part.singles:
-                self._add(entry, point)
+                self._bulk.collect(entry, [point])
         runs = [self._columns_of(runs) for runs in self._runs.values()]
-        return Points.concatenate([*(part.points for part in parts), *runs])
+        taken = self._bulk.read()
+        for left in taken.left:
+            self._add(*left)
+        taken.points += (part.points for part in parts)
+        taken.points += (columns for columns in runs if len(columns))
+        return taken
 
     def _columns_of(self, runs: _Runs) -> Points:
         joined = b"".join(runs.heads)
@@ -235,7 +257,7 @@ class _Decoder:
 
     def _add_misfits(self, runs: _Runs, positions: Sequence[int]) -> None:
         for position in positions:
-            self._add(runs.metric_at(position), runs.points[position])
+            self._bulk.collect(runs.metric_at(position), [runs.points[position]])
 
 
 def _shortest(points: Sequence[bytes]) -> int:
@@ -246,16 +268,28 @@ def _bytes_fixed(runs: _Runs) -> int:
     return runs.head_bytes + runs.tail_bytes
 
 
-def _has_duplicates(points: Points, rows: Rows, parts: Sequence[Recognised]) -> bool:
+def _has_duplicates(taken: Taken, rows: Rows, parts: Sequence[Recognised]) -> bool:
+    if _comes_twice(taken.histogram_keys, rows.histogram_keys()):
+        return True
     keys = rows.number_keys()
-    if not keys and len(parts) == 1 and len(parts[0].points) == len(points):
+    if not keys and len(taken.points) == len(parts) == 1:
         return False  # a template has each series once
-    # Cheap first: a request in which each series comes once has no duplicates.
-    series_ids = np.concatenate([points.series_id, np.array([key[0] for key in keys], np.int64)])
-    series_ids.sort()
-    if not (series_ids[1:] == series_ids[:-1]).any():
+    numbers = [(points.series_id, points.time_unix_nano) for points in taken.points]
+    return _comes_twice(numbers, keys)
+
+
+def _comes_twice(
+    columns: Sequence[tuple[Int64Array, Int64Array]], keys: Sequence[tuple[int, int]]
+) -> bool:
+    """Whether a series has two points at one time, in columns or in columns and keys."""
+    if not columns and not keys:
         return False
-    times = (points.time_unix_nano // NANOSECONDS_PER_MICROSECOND).tolist()
-    seen = {(key[0], key[1] // NANOSECONDS_PER_MICROSECOND) for key in keys}
-    seen.update(zip(points.series_id.tolist(), times, strict=True))
-    return len(seen) < len(series_ids)
+    more = np.array(keys, np.int64).reshape(-1, 2)
+    series_ids = np.concatenate([*(ids for ids, _ in columns), more[:, 0]])
+    # Cheap first: a request in which each series comes once has no duplicates.
+    in_order = np.sort(series_ids)
+    if not (in_order[1:] == in_order[:-1]).any():
+        return False
+    times = np.concatenate([*(times for _, times in columns), more[:, 1]])
+    times //= NANOSECONDS_PER_MICROSECOND
+    return len(set(zip(series_ids.tolist(), times.tolist(), strict=True))) < len(times)

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, NumberDataPoint
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AggregationTemporality,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    NumberDataPoint,
+    SummaryDataPoint,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from exporter.intern import (
@@ -34,9 +40,10 @@ from exporter.wire.attributes import (
 __all__ = [
     "LONGEST_JSON",
     "METRIC_TYPES",
+    "POINT_MESSAGES",
+    "is_only_attributes",
     "metric_entry",
     "metric_fields",
-    "remember_raw",
     "resource_entry",
     "scope_entry",
     "series_id_of",
@@ -49,6 +56,13 @@ METRIC_TYPES: Final[dict[str, MetricType]] = {
     "histogram": "histogram",
     "exponential_histogram": "exponential_histogram",
     "summary": "summary",
+}
+POINT_MESSAGES: Final[dict[MetricType, Any]] = {
+    "gauge": NumberDataPoint,
+    "sum": NumberDataPoint,
+    "histogram": HistogramDataPoint,
+    "exponential_histogram": ExponentialHistogramDataPoint,
+    "summary": SummaryDataPoint,
 }
 _TEMPORALITIES: Final[dict[int, Temporality]] = {
     AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA: "delta",
@@ -166,26 +180,13 @@ def series_id_of(cache: SeriesCache, metric: MetricEntry, attributes: Iterable[K
     Raises:
         InvalidAttributesError: these attributes cannot be stored.
     """
-    raw = NumberDataPoint(attributes=attributes).SerializeToString()
+    raw = POINT_MESSAGES[metric.key.type](attributes=attributes).SerializeToString()
     found = metric.series_ids.get(raw)
     return _register(cache, metric, raw) if found is None else found
 
 
-def remember_raw(cache: SeriesCache, metric: MetricEntry, raw: bytes, series_id: int) -> None:
-    """Let these bytes stand for the series, if they are attributes and nothing else.
-
-    Args:
-        cache: the cache that the metric is in.
-        metric: the metric that the point belongs to.
-        raw: what is left of a point when times and value are taken away.
-        series_id: the series of that point.
-    """
-    if raw not in metric.series_ids and _only_attributes(raw):
-        cache.add_series(metric, raw, series_id)
-
-
 def _register(cache: SeriesCache, metric: MetricEntry, raw: bytes) -> int:
-    attributes = plain(NumberDataPoint.FromString(raw).attributes)
+    attributes = plain(POINT_MESSAGES[metric.key.type].FromString(raw).attributes)
     try:
         series_id = cache.register(metric, canonical_json(attributes), texts(attributes))
     except SeriesRefusedError as exc:
@@ -194,7 +195,8 @@ def _register(cache: SeriesCache, metric: MetricEntry, raw: bytes) -> int:
     return series_id
 
 
-def _only_attributes(raw: bytes) -> bool:
+def is_only_attributes(raw: bytes) -> bool:
+    """Whether these bytes, cut out of a number point, are attributes and nothing else."""
     position, end = 0, len(raw)
     while position < end:
         if raw[position] != _ATTRIBUTES_TAG:

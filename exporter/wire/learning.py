@@ -6,7 +6,7 @@ the decoder remembers. Runs once for a steady sender, so it may be slow (some 5 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
@@ -21,6 +21,9 @@ __all__ = ["learn", "resource_span"]
 
 # Fewer points are decoded in no time by any decoder.
 _MIN_NUMBERS: Final = 8
+# When this many number points at the beginning have none of the known forms, none is expected.
+_MOST_ODD_NUMBERS: Final = 32
+_NUMBERS: Final = frozenset({"gauge", "sum"})
 _RESOURCE: Final = 1
 _SCOPE_METRICS: Final = 2
 _SCOPE: Final = 1
@@ -74,11 +77,13 @@ class _Lesson:
         self.numbers: list[Places] = []
         self.singles: list[Single] = []
         self._message = message
+        # Number points that a template cannot read.
+        self._odd_numbers = 0
 
     def read(self, resource: ResourceEntry) -> None:
         message = self._message
         lazy = LazyResourceMetrics.FromString(message)
-        if len(lazy.resource) > 1:
+        if len(lazy.resource) > 1 or _number_points(lazy) < _MIN_NUMBERS:
             raise UnwalkableError
         places = spans(message, 0, len(message), _SCOPE_METRICS)
         for scope_metrics, (start, end) in zip(lazy.scope_metrics, places, strict=True):
@@ -102,12 +107,19 @@ class _Lesson:
             places = self._places(entry, point_start, point_end)
             if places is None:
                 self.singles.append(Single(entry, point_start, point_end))
+                self._check_prospects(entry)
             else:
                 self.numbers.append(places)
 
+    def _check_prospects(self, entry: MetricEntry) -> None:
+        # Where number points have exemplars there is nothing to learn, and much to read.
+        self._odd_numbers += entry.key.type in _NUMBERS
+        if self._odd_numbers >= _MOST_ODD_NUMBERS and not self.numbers:
+            raise UnwalkableError
+
     def _places(self, entry: MetricEntry, start: int, end: int) -> Places | None:
         # None where the point is not just times, a value and attributes that are known.
-        if entry.key.type not in ("gauge", "sum") or entry.refusal:
+        if entry.key.type not in _NUMBERS or entry.refusal:
             return None
         fixed: dict[int, int] = {}
         attributes = []
@@ -125,6 +137,14 @@ class _Lesson:
         if len(values) != 1 or _TIME not in fixed or series_id is None:
             return None
         return Places(series_id, fixed[_TIME], fixed.get(_START, -1), values[0])
+
+
+def _number_points(lazy: Any) -> int:
+    return sum(
+        len(metric.gauge.data_points) + len(metric.sum.data_points)
+        for scope_metrics in lazy.scope_metrics
+        for metric in scope_metrics.metrics
+    )
 
 
 def _known(entry: MetricEntry, attributes: bytes) -> int | None:

@@ -21,6 +21,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
+from exporter.deferred import joined
 from exporter.intern import MetricEntry, SeriesCache
 from exporter.model import (
     Batch,
@@ -37,20 +38,14 @@ from exporter.wire.attributes import (
     canonical_json,
     plain,
 )
+from exporter.wire.bulk import Taken
 from exporter.wire.identity import series_id_of
 from exporter.wire.result import Decoded, Rejections
 
-__all__ = ["NANOSECONDS_PER_MICROSECOND", "POINT_MESSAGES", "Rows"]
+__all__ = ["NANOSECONDS_PER_MICROSECOND", "Rows"]
 
 INT64_MAX: Final = (1 << 63) - 1
 NO_RECORDED_VALUE: Final = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
-POINT_MESSAGES: Final[dict[str, Any]] = {
-    "gauge": NumberDataPoint,
-    "sum": NumberDataPoint,
-    "histogram": HistogramDataPoint,
-    "exponential_histogram": ExponentialHistogramDataPoint,
-    "summary": SummaryDataPoint,
-}
 _TWICE: Final = "the same series and time twice in one request; the last one is kept"
 NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
@@ -131,25 +126,28 @@ class Rows:
             if row is not None:
                 self._exemplars.append((kind, owner - 1, row))
 
-    def finish(self, new_series: Sequence[Series], columns: Points | None = None) -> Decoded:
-        """Everything taken, as a batch; `columns` are number points decoded elsewhere."""
-        numbers, gone_numbers = self._without_duplicates(
-            self._numbers, ((row[0], row[1]) for row, _ in self._numbers)
-        )
+    def histogram_keys(self) -> list[tuple[int, int]]:
+        """Likewise of the histograms of both kinds."""
+        return [(row.series_id, row.time_unix_nano) for row, _ in self._histograms]
+
+    def finish(self, new_series: Sequence[Series], taken: Taken | None = None) -> Decoded:
+        """Everything taken, as a batch, with what was decoded elsewhere."""
+        taken = taken or Taken()
+        numbers, gone_numbers = self._without_duplicates(self._numbers, self.number_keys())
         histograms, gone_histograms = self._without_duplicates(
-            self._histograms, ((row.series_id, row.time_unix_nano) for row, _ in self._histograms)
+            self._histograms, self.histogram_keys()
         )
         summaries, _ = self._without_duplicates(
             self._summaries, ((row.series_id, row.time_unix_nano) for row, _ in self._summaries)
         )
         gone = {"number": gone_numbers, "histogram": gone_histograms}
-        points = _columns(numbers)
+        exemplars = [row for kind, at, row in self._exemplars if at not in gone[kind]]
         batch = Batch(
             new_series=tuple(new_series),
-            points=points if columns is None else Points.concatenate([columns, points]),
-            histograms=tuple(histograms),
+            points=Points.concatenate([*taken.points, _columns(numbers)]),
+            histograms=joined([*taken.histograms, tuple(histograms)]),
             summaries=tuple(summaries),
-            exemplars=tuple(row for kind, at, row in self._exemplars if at not in gone[kind]),
+            exemplars=joined([*taken.exemplars, tuple(exemplars)]),
         )
         return Decoded(batch, Rejections(self._rejected))
 

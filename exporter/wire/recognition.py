@@ -54,10 +54,19 @@ class Attempts:
                 return recognised
         return None
 
-    def missed(self) -> bool:
-        """Count a message that no template fitted; whether to learn from it."""
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether nothing came of the last lesson so far."""
+        return self._lesson_after > _FIRST_LESSON
+
+    def missed(self, patience: int) -> bool:
+        """Count a message that no template fitted; whether to learn from it.
+
+        Args:
+            patience: how many messages more than usual to wait for.
+        """
         self._misses += 1
-        if self._misses < self._lesson_after:
+        if self._misses < self._lesson_after + patience:
             return False
         self._misses = 0
         self._lesson_after *= _LESSON_GROWTH
@@ -148,7 +157,9 @@ def learn_from(
                 _, oldest = resource.attempts.popitem(last=False)
                 series.count_template_points(-oldest.points)
             attempts = resource.attempts[len(message)] = Attempts()
-        if attempts.missed():
+        # Where exemplars come and go each length is new, and seldom comes again.
+        in_vain = sum(each.is_in_vain for each in resource.attempts.values())
+        if attempts.missed(in_vain):
             template = learn(message, resource)
             if template is not None:
                 series.count_template_points(attempts.add(template))

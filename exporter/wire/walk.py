@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-__all__ = ["BYTES", "FIXED64", "Field", "UnwalkableError", "fields", "spans"]
+__all__ = ["BYTES", "FIXED64", "VARINT", "Field", "UnwalkableError", "fields", "spans"]
 
 VARINT: Final = 0
 FIXED64: Final = 1

@@ -1,0 +1,69 @@
+"""A sequence that is made when it is first read: rows that are decoded as columns.
+
+Pure, but for remembering what it made. Where a batch waits in a queue its rows stay columns, and
+whoever stores them first makes the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Final, TypeVar, overload
+
+__all__ = ["Deferred", "joined"]
+
+Item = TypeVar("Item")
+
+
+class Deferred(Sequence[Item]):
+    """A sequence of known length whose items are made all at once, at first use, and kept.
+
+    Args:
+        length: how many items there will be.
+        make: gives them; called once, or once in each thread where several are the first.
+    """
+
+    __slots__ = ("_items", "_length", "_make")
+
+    def __init__(self, length: int, make: Callable[[], Sequence[Item]]) -> None:
+        self._length: Final = length
+        # Let go of once it was used: it holds the columns.
+        self._make: Callable[[], Sequence[Item]] | None = make
+        self._items: Sequence[Item] = ()
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        return self._made()[index]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._made())
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any sequence of equal items, so that it can stand for a tuple."""
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list, items may have no hash
+
+    def __repr__(self) -> str:
+        return f"Deferred({self._length} items)"
+
+    def _made(self) -> Sequence[Item]:
+        make = self._make
+        if make is not None:
+            self._items = make()
+            self._make = None  # after the items: another thread must find one of the two
+        return self._items
+
+
+def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
+    """The items of all parts in their order, made no earlier than they are read."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) < 2:
+        return filled[0] if filled else ()
+    return Deferred(sum(map(len, filled)), lambda: tuple(chain.from_iterable(filled)))
