@@ -7,20 +7,24 @@ backend converts them to its own resolution. A start time of 0 means that it is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from exporter.deferred import joined
 
 __all__ = [
     "NO_POINTS",
     "Batch",
     "CostBasis",
+    "CostCursor",
     "CostEntry",
     "CostKind",
+    "CostPoint",
     "CostSample",
     "CostSource",
     "DeadLetter",
@@ -33,6 +37,7 @@ __all__ = [
     "MetricType",
     "Points",
     "Series",
+    "SeriesPoint",
     "StoreSizes",
     "SummaryPoint",
     "TableSize",
@@ -46,6 +51,8 @@ CostKind = Literal["amount", "cumulative", "hourly_rate"]
 CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
 DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", "cost"]
 Int64Array = npt.NDArray[np.int64]
+
+_NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,21 @@ class Exemplar:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesPoint:
+    """The point of a series that a cost entry was made of; its time is the entry's.
+
+    Attributes:
+        series_id: of the series.
+        start_time_unix_nano: of the point, 0 where unknown.
+        value: of the point.
+    """
+
+    series_id: int
+    start_time_unix_nano: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class CostEntry:
     """What something cost at one time: complete, and stored once for its id and time.
 
@@ -230,6 +252,8 @@ class CostEntry:
         description: "" where there is none.
         billing_period: month such as "2026-11"; "" stands for the month of the time, in UTC.
         source: where the entry came from.
+        made_of: where it was made of a point of a series, in another store: points that come later
+            are counted from that one.
     """
 
     entry_id: str
@@ -246,6 +270,47 @@ class CostEntry:
     description: str = ""
     billing_period: str = ""
     source: CostSource = "api"
+    made_of: SeriesPoint | None = None
+
+
+class CostPoint(NamedTuple):
+    """What is kept of a point; times are whole microseconds, a start time of 0 is unknown."""
+
+    time_unix_nano: int
+    start_time_unix_nano: int
+    value: float
+
+    @classmethod
+    def of_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
+        """From what a store keeps: microseconds, None where the start is unknown."""
+        start = (start_timestamp or 0) * _NANOSECONDS_PER_MICROSECOND
+        return cls(timestamp * _NANOSECONDS_PER_MICROSECOND, start, value)
+
+
+@dataclass(frozen=True, slots=True)
+class CostCursor:
+    """How far a series has come, kept when its rows are long deleted.
+
+    Attributes:
+        series_id: of the series.
+        first_time_unix_nano: time of the oldest point that there ever was.
+        last: the newest point that there ever was.
+    """
+
+    series_id: int
+    first_time_unix_nano: int
+    last: CostPoint
+
+    @classmethod
+    def of_micros(cls, series_id: int, first_timestamp: int, last: CostPoint) -> Self:
+        """From what a store keeps: microseconds."""
+        return cls(series_id, first_timestamp * _NANOSECONDS_PER_MICROSECOND, last)
+
+    def joined(self, other: CostCursor) -> CostCursor:
+        """Of the points of both; of two last ones of one time, this cursor's."""
+        first = min(self.first_time_unix_nano, other.first_time_unix_nano)
+        last = max(self.last, other.last, key=lambda point: point.time_unix_nano)
+        return CostCursor(self.series_id, first, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,18 +399,22 @@ class Batch:
     one that it already has is harmless. With a `mark` the backend stores the batch once, however
     often it is written. `dead` is what was refused of it before, and is kept apart.
 
-    Its rows are its points, histograms, summaries and exemplars, in this order.
+    Histograms and exemplars may be columns still, of which rows are made when they are first read.
+
+    Its rows are its points, histograms, summaries and exemplars, in this order. `cost_cursors` are
+    no rows: each says how far a series had come in a store that this one goes on from.
     """
 
     new_series: tuple[Series, ...] = ()
     points: Points = field(default_factory=lambda: NO_POINTS)
-    histograms: tuple[HistogramPoint, ...] = ()
+    histograms: Sequence[HistogramPoint] = ()
     summaries: tuple[SummaryPoint, ...] = ()
-    exemplars: tuple[Exemplar, ...] = ()
+    exemplars: Sequence[Exemplar] = ()
     mark: Mark | None = None
     dead: tuple[DeadLetter, ...] = ()
     costs: tuple[CostEntry, ...] = ()
     cost_samples: tuple[CostSample, ...] = ()
+    cost_cursors: tuple[CostCursor, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -409,19 +478,20 @@ class Batch:
         if len(parts) == 1:
             return parts[0]
 
-        def joined(name: str) -> tuple[Any, ...]:
+        def all_of(name: str) -> tuple[Any, ...]:
             return tuple(item for part in parts for item in getattr(part, name))
 
         return cls(
-            new_series=joined("new_series"),
+            new_series=all_of("new_series"),
             points=Points.concatenate(part.points for part in parts),
-            histograms=joined("histograms"),
-            summaries=joined("summaries"),
-            exemplars=joined("exemplars"),
+            histograms=joined([part.histograms for part in parts]),
+            summaries=all_of("summaries"),
+            exemplars=joined([part.exemplars for part in parts]),
             mark=next((part.mark for part in reversed(parts) if part.mark is not None), None),
-            dead=joined("dead"),
-            costs=joined("costs"),
-            cost_samples=joined("cost_samples"),
+            dead=all_of("dead"),
+            costs=all_of("costs"),
+            cost_samples=all_of("cost_samples"),
+            cost_cursors=all_of("cost_cursors"),
         )
 
 

@@ -6,4 +6,10 @@ import os
 # a fork, which these starts are until their exec, then crash the child. Read when grpc is imported.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
-pytest_plugins = ["otlp_kit.plugin", "engines.fixtures", "durability_kit.plugin", "fuzz_kit.plugin"]
+pytest_plugins = [
+    "otlp_kit.plugin",
+    "engines.fixtures",
+    "backend_kit.places",
+    "durability_kit.plugin",
+    "fuzz_kit.plugin",
+]

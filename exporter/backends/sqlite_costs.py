@@ -11,17 +11,10 @@ from typing import Final
 from exporter.backends.sqlite_insert import insert_rows
 from exporter.backends.sqlite_rows import COST_ENTRIES, Rows, Table
 from exporter.backends.statements import load_statements
-from exporter.costs.amounts import (
-    CostCursor,
-    CostPoint,
-    SeriesEntry,
-    billing_period,
-    quantized,
-    settle_all,
-)
-from exporter.model import CostEntry, CostSample
+from exporter.costs.amounts import SeriesEntry, billing_period, quantized, settle_all
+from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
-__all__ = ["entry_rows", "settle_samples"]
+__all__ = ["entry_rows", "join_cursors", "settle_samples"]
 
 _FILE: Final = "sqlite/costs.sql"
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
@@ -35,16 +28,25 @@ _CURSORS: Final = Table(
 )
 
 
-def entry_rows(costs: Iterable[CostEntry]) -> Rows:
+def entry_rows(costs: Iterable[CostEntry]) -> list[Rows]:
     """Complete entries as rows; of those with one time and id only the first.
+
+    Returns:
+        Those that stay as they are, and those that were made of points of series.
 
     Raises:
         RowRefusedError: an amount cannot be kept.
     """
-    rows: dict[tuple[int, str], tuple[object, ...]] = {}
+    complete: dict[tuple[int, str], tuple[object, ...]] = {}
+    of_series: dict[tuple[int, str], tuple[object, ...]] = {}
     for cost in costs:
-        rows.setdefault((_micros(cost.time_unix_nano), cost.entry_id), (*_row(cost), *(None,) * 3))
-    return Rows(COST_ENTRIES, [value for key in sorted(rows) for value in rows[key]])
+        rows = complete if cost.made_of is None else of_series
+        key = (_micros(cost.time_unix_nano), cost.entry_id)
+        rows.setdefault(key, (*_row(cost), *_origin(cost)))
+    return [
+        Rows(table, [value for key in sorted(rows) for value in rows[key]])
+        for table, rows in ((COST_ENTRIES, complete), (_SERIES_ENTRIES, of_series))
+    ]
 
 
 def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]) -> int:
@@ -65,15 +67,42 @@ def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]
         found = connection.execute(sql["between"], {"series_id": series_id, **bounds})
         return [CostPoint.of_micros(*row) for row in found.fetchall()]
 
-    series_ids = json.dumps(sorted({sample.series_id for sample in samples}))
-    found = connection.execute(sql["cursors"], (series_ids,)).fetchall()
-    cursors = {
-        row[0]: CostCursor.of_micros(row[0], row[1], CostPoint.of_micros(*row[2:])) for row in found
-    }
+    cursors = _stored_cursors(connection, {sample.series_id for sample in samples})
     entries, moved = settle_all(samples, cursors, between)
-    insert_rows(connection, Rows(_CURSORS, [value for one in moved for value in _cursor_row(one)]))
+    _store_cursors(connection, moved)
     values = [value for one in entries for value in _series_row(one)]
     return insert_rows(connection, Rows(_SERIES_ENTRIES, values))
+
+
+def join_cursors(connection: sqlite3.Connection, cursors: Sequence[CostCursor]) -> None:
+    """Store how far series had come elsewhere, inside the caller's transaction.
+
+    Where a series is known here, both are taken together.
+    """
+    if not cursors:
+        return
+    stored = _stored_cursors(connection, {one.series_id for one in cursors})
+    joined = dict(stored)
+    for one in cursors:
+        known = joined.get(one.series_id)
+        joined[one.series_id] = one if known is None else known.joined(one)
+    _store_cursors(connection, [joined[series_id] for series_id in sorted(joined)])
+
+
+def _stored_cursors(
+    connection: sqlite3.Connection, series_ids: Iterable[int]
+) -> dict[int, CostCursor]:
+    found = connection.execute(
+        load_statements(_FILE)["cursors"], (json.dumps(sorted(series_ids)),)
+    ).fetchall()
+    return {
+        row[0]: CostCursor.of_micros(row[0], row[1], CostPoint.of_micros(*row[2:])) for row in found
+    }
+
+
+def _store_cursors(connection: sqlite3.Connection, cursors: Iterable[CostCursor]) -> None:
+    values = [value for one in cursors for value in _cursor_row(one)]
+    insert_rows(connection, Rows(_CURSORS, values))
 
 
 def _row(cost: CostEntry) -> tuple[object, ...]:
@@ -95,6 +124,14 @@ def _row(cost: CostEntry) -> tuple[object, ...]:
         cost.billing_period or billing_period(cost.time_unix_nano),
         cost.source,
     )
+
+
+def _origin(cost: CostEntry) -> tuple[object, ...]:
+    point = cost.made_of
+    if point is None:
+        return (None, None, None)
+    start = point.start_time_unix_nano
+    return (point.series_id, _micros(start) if start else None, point.value)
 
 
 def _series_row(one: SeriesEntry) -> tuple[object, ...]:

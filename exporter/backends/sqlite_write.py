@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.backends.sqlite_costs import entry_rows, settle_samples
+from exporter.backends.sqlite_costs import entry_rows, join_cursors, settle_samples
 from exporter.backends.sqlite_insert import insert_rows
 from exporter.backends.sqlite_ledger import advance
 from exporter.backends.sqlite_letters import insert_letters
@@ -58,12 +58,13 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
     """
     if not advance(connection, batch.mark):
         data, _, left_out = rows_of(batch, refused)
-        data.append(entry_rows(batch.costs))
+        data += entry_rows(batch.costs)
         return Written(data, left_out, rows_added=0, series_added=0, already_stored=True)
     series_added = register_series(connection, batch.new_series, refused)
     data, exemplars, left_out = rows_of(batch, refused)
-    data.append(entry_rows(batch.costs))
+    data += entry_rows(batch.costs)
     rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
+    join_cursors(connection, batch.cost_cursors)
     rows_added += settle_samples(connection, batch.without(refused).cost_samples)
     insert_letters(connection, batch.dead)
     return Written(data, left_out, rows_added, series_added)

@@ -17,15 +17,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
-from typing import Final, NamedTuple, Self
+from typing import Final
 
 from exporter.errors import RowRefusedError
-from exporter.model import CostBasis, CostEntry, CostSample
+from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSample
 
 __all__ = [
     "QUANTUM",
-    "CostCursor",
-    "CostPoint",
     "SeriesEntry",
     "billing_period",
     "quantized",
@@ -43,40 +41,6 @@ _NANOSECONDS_PER_HOUR: Final = Decimal(3_600 * _NANOSECONDS_PER_SECOND)
 _ID_MASK: Final = 2**64 - 1
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING: Final = Decimal(0)
-
-
-class CostPoint(NamedTuple):
-    """What is kept of a point; times are whole microseconds, a start time of 0 is unknown."""
-
-    time_unix_nano: int
-    start_time_unix_nano: int
-    value: float
-
-    @classmethod
-    def of_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
-        """From what a store keeps: microseconds, None where the start is unknown."""
-        start = (start_timestamp or 0) * _NANOSECONDS_PER_MICROSECOND
-        return cls(timestamp * _NANOSECONDS_PER_MICROSECOND, start, value)
-
-
-@dataclass(frozen=True, slots=True)
-class CostCursor:
-    """How far a series has come, kept when its rows are long deleted.
-
-    Attributes:
-        series_id: of the series.
-        first_time_unix_nano: time of the oldest point that there ever was.
-        last: the newest point that there ever was.
-    """
-
-    series_id: int
-    first_time_unix_nano: int
-    last: CostPoint
-
-    @classmethod
-    def of_micros(cls, series_id: int, first_timestamp: int, last: CostPoint) -> Self:
-        """From what a store keeps: microseconds."""
-        return cls(series_id, first_timestamp * _NANOSECONDS_PER_MICROSECOND, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +174,10 @@ def _increase(basis: CostBasis, before: CostPoint | None, point: CostPoint) -> D
         return total
     if start > before.time_unix_nano:
         return total if start < point.time_unix_nano else _NOTHING
+    # Again at once, in the same microsecond. Where the one before says that start too, it was first
+    # seen then, and its total is what this is counted from.
+    if start == before.time_unix_nano and 0 < before.start_time_unix_nano < start:
+        return total
     return total - _scaled(basis, before.value)
 
 

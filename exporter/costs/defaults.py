@@ -88,6 +88,6 @@ def unit_rule(series: Series) -> CostRule | None:
     if is_named:
         raise CostRefusedError(
             f"a {series.metric_type} in {series.unit or 'no unit'!r} is neither an amount nor a "
-            "rate; use a sum, or a gauge with a unit such as USD/h"
+            "rate; use a sum, a gauge with a unit such as USD/h, or a rule in cost_rules"
         )
     return None

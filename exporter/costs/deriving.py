@@ -11,6 +11,7 @@ Not thread-safe: used beside the series cache, under the same lock.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,13 +24,22 @@ from exporter.costs.defaults import OPENCOST_RULES, unit_currency, unit_rule
 from exporter.costs.fields import CostRefusedError, check_amount
 from exporter.costs.gen_ai import TOKEN_USAGE, TokenPrices
 from exporter.costs.rules import CostRule, Quantity, attribute_of, basis_of
-from exporter.model import Batch, CostBasis, CostSample, Int64Array, Series
+from exporter.model import (
+    Batch,
+    CostBasis,
+    CostSample,
+    HistogramPoint,
+    Int64Array,
+    Series,
+    SummaryPoint,
+)
 
 __all__ = ["Costing"]
 
 _KEPT: Final = "its cost cannot be counted, although the point itself is stored: "
 # Below this many series it is not worth looking which of them are forgotten.
 _LOOKED_THROUGH_AT: Final = 10_000
+_NUMBERS: Final = frozenset({"gauge", "sum"})
 
 _Point = tuple[int, int, int, float]
 # What a quantity is of: its metric, the cluster, and the value of the attribute that joins.
@@ -75,6 +85,9 @@ class Costing:
         self._prices = prices
         self._is_known = is_known
         self._carriers: dict[int, _Carrier] = {}
+        # Those of histograms and summaries. While there are none, no row of these is looked at:
+        # a batch makes its rows when they are first read.
+        self._summed: set[int] = set()
         self._quantities = {
             rule.quantity.metric: rule.quantity for rule in self._rules if rule.quantity
         }
@@ -118,6 +131,8 @@ class Costing:
             carrier = self._match(series, batch)
             if carrier is not None:
                 self._carriers[series.series_id] = carrier
+                if series.metric_type not in _NUMBERS:
+                    self._summed.add(series.series_id)
         if self.remembered != len(self._series_ids):
             self._index()
 
@@ -153,6 +168,7 @@ class Costing:
             del self._carriers[series_id]
         for series_id in [one for one in self._measuring if not self._is_known(one)]:
             del self._measuring[series_id]
+        self._summed &= self._carriers.keys()
         wanted = set(self._measuring.values())
         self._measured = {key: found for key, found in self._measured.items() if key in wanted}
         self._index()
@@ -173,10 +189,12 @@ class Costing:
                 found.value.tolist(),
                 strict=True,
             )
-        for one in batch.histograms:
-            if one.series_id in self._carriers and one.count is not None:
-                total = float("nan") if one.sum is None else one.sum
-                yield one.series_id, one.time_unix_nano, one.start_time_unix_nano, total
+        if not self._summed:
+            return
+        rows: Sequence[HistogramPoint | SummaryPoint] = (*batch.histograms, *batch.summaries)
+        for one in rows:
+            if one.series_id in self._summed and one.count is not None:
+                yield one.series_id, one.time_unix_nano, one.start_time_unix_nano, _sum(one)
 
     def _measure(self, series_id: int, time_unix_nano: int, value: float) -> None:
         key = self._measuring.get(series_id)
@@ -217,6 +235,13 @@ class Costing:
 
 def _quantity_key(quantity: Quantity, series: Series) -> _QuantityKey:
     return quantity.metric, series.cluster_id, attribute_of(series, quantity.attribute)
+
+
+def _sum(point: HistogramPoint | SummaryPoint) -> float:
+    """Of nothing it may be left out and is 0; left out otherwise it is unknown, NaN here."""
+    if point.sum is not None:
+        return point.sum
+    return math.nan if point.count else 0.0
 
 
 def _check(value: float, basis: CostBasis) -> None:

@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 DEFAULT_STALENESS_SECONDS: Final = 600.0
-_NUMBERS: Final = frozenset({"gauge", "sum"})
 _ATTRIBUTE: Final = "attribute:"
 
 
@@ -80,6 +79,9 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 class CostRule:
     """One rule.
 
+    It is about metrics of every type: the value of a histogram or summary is its sum. One of a
+    type that a kind makes no sense for is matched as well, and refused by `basis_of`.
+
     Attributes:
         metric: name of the metric, with `*`, `?` and `[...]` as in file names.
         kind: what a value is; None for series that are never a cost.
@@ -106,7 +108,7 @@ class CostRule:
 
     def matches(self, series: Series) -> bool:
         """Whether it is about this series."""
-        if series.metric_type not in _NUMBERS or not fnmatchcase(series.metric_name, self.metric):
+        if not fnmatchcase(series.metric_name, self.metric):
             return False
         if not self.attributes:
             return True
@@ -193,14 +195,29 @@ def basis_of(
 
 
 def _check_kind(kind: CostKind, series: Series) -> None:
-    if kind == "amount" and series.temporality == "cumulative":
+    if kind == "hourly_rate":
+        _check_level(series)
+    elif kind == "amount" and series.metric_type == "summary":
+        raise CostRefusedError("the sum of a summary is a total; write kind: cumulative")
+    elif kind == "amount" and series.temporality == "cumulative":
         raise CostRefusedError(
             "each of its points is a total and no amount of its own (temporality cumulative)"
         )
-    if kind == "cumulative" and series.temporality == "delta":
+    elif kind == "cumulative" and series.temporality == "delta":
         raise CostRefusedError(
             "each of its points is an amount of its own and no total (temporality delta)"
         )
+
+
+def _check_level(series: Series) -> None:
+    """That a value says what is so at its time: a gauge, or a total that may fall."""
+    if series.metric_type == "gauge":
+        return
+    if series.metric_type != "sum":
+        name = "a summary" if series.metric_type == "summary" else "a histogram"
+        raise CostRefusedError(f"the sum of {name} is no rate; kind hourly_rate is for gauges")
+    if series.temporality == "delta" or series.is_monotonic:
+        raise CostRefusedError("a sum that only grows is no rate; kind hourly_rate is for gauges")
 
 
 def _currency(rule: CostRule, found: _Fields, unit_currency: str) -> str:

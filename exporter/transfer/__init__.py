@@ -1,10 +1,11 @@
 """Everything that one backend holds, copied into another.
 
-Cost entries that were made of metrics are copied as they are, without the points that they were
-made of: a receiver that goes on at the new place begins anew with the counters of costs.
+A receiver that goes on at the new place computes the costs that it would have computed at the old
+one: what cost arithmetic keeps between points goes along.
 
 tables   how a row of each table becomes a value of the model
 pages    a table read in pages, by time
+cursors  how far each series that carries cost has come
 copying  page after page into the other backend, resumable and idempotent
 checking counts and sums of both, by table and day
 """

@@ -17,6 +17,7 @@ from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Mark, Series
 from exporter.query.selection import TimeRange
+from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids
 from exporter.transfer.tables import TABLES, Table
 
@@ -69,6 +70,7 @@ def copy(
     sent: set[int] = set()
     for table in TABLES:
         yield _copy_table(source, target, table, wanted, sent=sent, report=report)
+    yield _copy_cursors(source, target, wanted, report=report)
 
 
 def _copy_table(
@@ -88,6 +90,23 @@ def _copy_table(
         progress = Progress(
             table.name, progress.rows + len(page.rows), progress.dead + dead, page.last_micro
         )
+        report(progress)
+    return progress
+
+
+def _copy_cursors(
+    source: Backend,
+    target: Backend,
+    wanted: TimeRange,
+    *,
+    report: Callable[[Progress], None],
+) -> Progress:
+    # After all entries, so that none is newer than its cursor. Joining them twice changes nothing,
+    # so they need no mark.
+    progress = Progress(CURSORS, 0, 0, 0)
+    for page in cursor_pages(source, wanted, rows=PAGE_ROWS):
+        target.write(Batch(cost_cursors=page))
+        progress = Progress(CURSORS, progress.rows + len(page), 0, 0)
         report(progress)
     return progress
 

@@ -22,6 +22,7 @@ from exporter.model import (
     HistogramPoint,
     Points,
     Series,
+    SeriesPoint,
     SummaryPoint,
 )
 from exporter.query.costs import exact_amount
@@ -150,8 +151,11 @@ def _costs(rows: Sequence[Row]) -> Batch:
 
 
 def _cost(row: Row) -> CostEntry:
-    time, _, *values = row
-    named = {column.name: value for column, value in zip(_COST_COLUMNS, values, strict=True)}
+    time, series_id, start, value, *values = row
+    named = {column.name: value for column, value in zip(_ENTRY_COLUMNS, values, strict=True)}
+    if series_id is not None:
+        start_unix_nano = (start or 0) * _NANOSECONDS_PER_MICROSECOND
+        named["made_of"] = SeriesPoint(series_id, start_unix_nano, float(value))
     named["amount"] = exact_amount(named["amount"])
     named["tags"] = _canonical(named["tags"])
     return CostEntry(time_unix_nano=time * _NANOSECONDS_PER_MICROSECOND, **named)
@@ -172,7 +176,7 @@ def _canonical(text: str) -> str:
     return canonical_json(json.loads(text))
 
 
-_COST_COLUMNS: Final = (
+_ENTRY_COLUMNS: Final = (
     *map(Column, ("entry_id", "resource_id", "category")),
     Column("amount", "amount"),
     *map(Column, ("currency", "region", "cluster_id", "node_id", "service_name")),
@@ -219,7 +223,13 @@ TABLES: Final = (
         "value",
         ("trace_id", "span_id"),
     ),
-    Table("cost_entries", _COST_COLUMNS, _costs, "amount", ("entry_id",)),
+    Table(
+        "cost_entries",
+        (Column("start_timestamp", "time"), Column("value"), *_ENTRY_COLUMNS),
+        _costs,
+        "amount",
+        ("entry_id",),
+    ),
 )
 """The fact tables, in the order in which they are copied."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from backend_kit.kinds import Kind
+from backend_kit.places import keys_of
+from backend_kit.reading import count, stored_points
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -32,10 +35,11 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExp
 from opentelemetry.sdk.resources import Resource
 
 from exporter.assembly import backend_for, pipeline_for, spool_for
-from exporter.backends.sqlite import SQLiteBackend
 from exporter.config import load
 from exporter.costs.gen_ai import TokenPrice
+from exporter.costs.rules import CostRule, Source
 from exporter.pipeline import Pipeline
+from exporter.query import Reader
 from exporter.receiver import Receiver
 from exporter.spool import Spool
 from exporter.wire import Rejections
@@ -49,58 +53,83 @@ NOW = time.time_ns() // SECOND * SECOND
 
 
 class Store:
-    """A SQLite file with its spool, and a pipeline into it."""
+    """A backend, and a pipeline into it with a spool in a folder.
 
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.folder = folder
-        self.path = folder / "costs.db"
-        spool = Spool(f"{self.path}.spool", max_bytes=2**30, retry_window_seconds=0.0)
+    The backend memory has no spool, as in a server of it.
+    """
+
+    def __init__(self, kind: Kind, place: str, folder: Path, **options: Any) -> None:
+        self.kind, self.place, self.folder = kind, place, folder
+        self.backend = kind.make(place)
+        path = f"{folder}/costs.spool"
+        spool = Spool(path, max_bytes=2**30, retry_window_seconds=0.0) if kind.keeps else None
         self.pipeline = Pipeline(
-            SQLiteBackend(self.path),
+            self.backend,
             spool,
-            **{"batch_interval_seconds": 3600.0, "batch_size": 1_000_000, **options},
+            **{
+                "batch_interval_seconds": 3600.0,
+                "batch_size": 1_000_000,
+                "retry_window_seconds": 0.0,
+                **options,
+            },
         )
         self.pipeline.start()
+        self.reader = Reader(self.backend, flush=self.pipeline.flush)
 
     def as_after_kill(self, folder: Path) -> Store:
-        """What a process would find that was killed now: the files, and nothing of memory."""
-        folder.mkdir()
-        for file in self.folder.iterdir():
-            if file.is_file() and not file.name.endswith("-shm"):
-                shutil.copy(file, folder / file.name)
-        return Store(folder)
-
-    def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        assert self.pipeline.flush()
-        connection = sqlite3.connect(self.path)
-        try:
-            return connection.execute(statement).fetchall()
-        finally:
-            connection.close()
+        """What a process would find that was killed now: what is on disk, and nothing of memory."""
+        _copy_files(self.folder, folder)
+        if self.kind.server is not None:
+            return Store(self.kind, self.place, folder)
+        place = folder / "place"
+        _copy_files(Path(self.place), place)
+        return Store(self.kind, str(place), folder)
 
     def totals(self) -> dict[tuple[str, str], Decimal]:
         """By category and currency."""
-        return {
-            (category, currency): units + Decimal(nanos) / 10**9
-            for category, currency, units, nanos in self.rows(
-                "SELECT category, currency, sum(amount_units), sum(amount_nanos) "
-                "FROM cost_entries GROUP BY 1, 2"
-            )
-        }
+        rows = self.reader.cost_totals(group_by=["category"])
+        return {(row["category"], row["currency"]): row["amount"] for row in rows}
+
+    def entries(self, *names: str) -> list[tuple[Any, ...]]:
+        """These columns of all entries, in order of time and id."""
+        rows = self.reader.query_historical_costs()
+        rows.sort(key=lambda row: (row["timestamp"], row["entry_id"]))
+        return [tuple(row[name] for name in names) for row in rows]
 
     def close(self) -> None:
         assert self.pipeline.shutdown()
         assert self.pipeline.stats().is_balanced
 
 
+def _copy_files(source: Path, target: Path) -> None:
+    target.mkdir()
+    for file in source.iterdir():
+        if file.is_file() and not file.name.endswith("-shm"):
+            shutil.copy(file, target / file.name)
+
+
+NewStore = Callable[..., Store]
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    folder = tmp_path / "first"
-    folder.mkdir()
-    prices = [TokenPrice("house-*", Decimal("2.50"), Decimal(10))]
-    opened = Store(folder, token_prices=prices)
-    yield opened
-    opened.close()
+def new_store(
+    store_kind: Kind, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewStore]:
+    """Makes a store in the one place; closes it in the end."""
+    made: list[Store] = []
+
+    def make(**options: Any) -> Store:
+        made.append(Store(store_kind, place, tmp_path_factory.mktemp("spool"), **options))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def store(new_store: NewStore) -> Store:
+    return new_store(token_prices=[TokenPrice("house-*", Decimal("2.50"), Decimal(10))])
 
 
 @pytest.fixture
@@ -133,12 +162,11 @@ def test_a_counter_of_the_sdk_costs_what_was_added(
         assert provider.force_flush()
     provider.shutdown()
     assert store.totals() == {("compute", "USD"): 1, ("storage", "USD"): 1}
-    tags = store.rows(
-        "SELECT DISTINCT resource_id, tags, service_name FROM cost_entries ORDER BY 1"
-    )
-    assert tags == [("disk-1", "{}", "shop"), ("vm-1", '{"team":"blue"}', "shop")]
+    found = store.entries("resource_id", "tags", "service_name")
+    assert ("disk-1", {}, "shop") in found
+    assert all(one in [("disk-1", {}, "shop"), ("vm-1", {"team": "blue"}, "shop")] for one in found)
     # The metric is there as a metric too.
-    assert store.rows("SELECT count(*) >= 6 FROM system_metrics") == [(1,)]
+    assert count(store.backend) >= 6
 
 
 def test_a_gauge_of_the_sdk_costs_its_rate_for_the_time_that_passed(
@@ -152,8 +180,9 @@ def test_a_gauge_of_the_sdk_costs_its_rate_for_the_time_that_passed(
     for _ in range(3):
         assert provider.force_flush()
     provider.shutdown()
-    ((first, last),) = store.rows("SELECT min(timestamp), max(timestamp) FROM system_metrics")
     (((_, currency), amount),) = store.totals().items()
+    times = [time for time, _ in stored_points(store.backend)]
+    first, last = min(times), max(times)
     # 3600 EUR an hour are one a second; each point is rounded to 10^-9.
     assert currency == "EUR"
     assert last > first
@@ -201,11 +230,10 @@ def test_cost_events_of_the_sdk_are_stored_once_for_their_id(store: Store, addre
     logger.emit(LogRecord(timestamp=NOW, body="an ordinary line"))
     provider.shutdown()
     assert store.totals() == {("support", "USD"): Decimal("10.51")}
-    assert store.rows(
-        "SELECT entry_id, timestamp, resource_id, region, service_name, tags, source "
-        "FROM cost_entries ORDER BY entry_id"
+    assert store.entries(
+        "entry_id", "timestamp", "resource_id", "region", "service_name", "tags", "source"
     ) == [
-        (name, NOW // 1000, "contract-1", "eu-1", "billing", '{"customer":"acme"}', "log")
+        (name, NOW / SECOND, "contract-1", "eu-1", "billing", {"customer": "acme"}, "log")
         for name in ("a", "b")
     ]
     assert store.pipeline.stats().points_rejected == 1
@@ -301,6 +329,8 @@ def test_opencost_scrapes_come_to_the_same_in_any_order_and_cut(
 def test_after_a_kill_the_spool_gives_the_same_costs(
     store: Store, corpus: Path, tmp_path: Path
 ) -> None:
+    if not store.kind.keeps:
+        pytest.skip("memory outlives no process")
     for number in (0, 1):
         store.pipeline.submit(scrape(corpus, number))
     assert store.pipeline.flush()
@@ -316,24 +346,66 @@ def test_after_a_kill_the_spool_gives_the_same_costs(
     killed.close()
 
 
-def test_what_waits_in_the_spool_alone_costs_the_same(tmp_path: Path, corpus: Path) -> None:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    store = Store(folder, max_queued_entries=50, batch_size=10)
+def test_what_waits_in_the_spool_alone_costs_the_same(
+    store_kind: Kind, new_store: NewStore, corpus: Path
+) -> None:
+    if not store_kind.keeps:
+        pytest.skip("memory has no spool")
+    store = new_store(max_queued_entries=50, batch_size=10)
     for number in range(5):
         store.pipeline.submit(scrape(corpus, number))
         store.pipeline.submit_logs(log_request(f"{number}.5"))
     wanted = {**opencost_totals(), ("c", "USD"): Decimal("12.5")}
     assert close_to(store.totals(), wanted)
-    store.close()
 
 
-def test_rules_of_the_configuration_reach_the_pipeline(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(
-        f"exporters: {{openfinops: {{connection_string: 'sqlite:///{tmp_path}/costs.db', "
-        "default_cost_rules: off, cost_rules: [{metric: acme.*, kind: amount, currency: CHF}]}}\n"
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["in order", "late"])
+def test_gpu_scrapes_cost_what_rules_of_ones_own_say(
+    new_store: NewStore, corpus: Path, order: tuple[int, ...]
+) -> None:
+    where = (Source.parse("attribute:UUID"),)
+    store = new_store(
+        cost_rules=[
+            CostRule(
+                "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION*",
+                "cumulative",
+                category=(Source.parse("energy"),),
+                resource_id=where,
+                currency=(Source.parse("USD"),),
+            ),
+            CostRule(
+                "DCGM_FI_DEV_POWER_USAGE",
+                "hourly_rate",
+                category=(Source.parse("gpu"),),
+                resource_id=where,
+                currency=(Source.parse("EUR"),),
+            ),
+        ]
     )
+    for number in order:
+        request = (corpus / "gpu" / f"dcgm_t4_{number:03}.bin").read_bytes()
+        assert store.pipeline.submit(request) == Rejections()
+    # The counter says when it began; the rate holds for twice 15 s.
+    assert store.totals() == {
+        ("energy", "USD"): Decimal("131575933.26"),
+        ("gpu", "EUR"): 2 * (Decimal("8.969") * 15 / 3600).quantize(Decimal("1e-9")),
+    }
+    assert {resource for (resource,) in store.entries("resource_id")} == {
+        "GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e"
+    }
+
+
+def test_rules_of_the_configuration_reach_the_pipeline(
+    tmp_path: Path, store_kind: Kind, place: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    keys = {
+        **keys_of(store_kind, place),
+        "spool_path": f"{tmp_path}/spool",
+        "default_cost_rules": "off",
+        "cost_rules": [{"metric": "acme.*", "kind": "amount", "currency": "CHF"}],
+    }
+    path.write_text(json.dumps({"exporters": {"openfinops": keys}}))
     settings = load(path, {}).exporter
     backend = backend_for(settings, serving=True)
     pipeline = pipeline_for(settings, backend, spool_for(settings, backend))
@@ -345,11 +417,9 @@ def test_rules_of_the_configuration_reach_the_pipeline(tmp_path: Path) -> None:
         metric.sum.aggregation_temporality = Wire.AGGREGATION_TEMPORALITY_DELTA
         metric.sum.data_points.add(time_unix_nano=NOW, as_double=2.5)
     assert not pipeline.submit(message.SerializeToString()).counts
+    [row] = Reader(backend, flush=pipeline.flush).query_historical_costs()
+    assert (row["amount"], row["currency"]) == (2.5, "CHF")
     assert pipeline.shutdown()
-    connection = sqlite3.connect(tmp_path / "costs.db")
-    found = connection.execute("SELECT amount, currency FROM cost_entries").fetchall()
-    connection.close()
-    assert found == [(2.5, "CHF")]
 
 
 def test_bad_cost_is_named_in_the_answer_and_its_point_is_stored(store: Store) -> None:
@@ -364,4 +434,4 @@ def test_bad_cost_is_named_in_the_answer_and_its_point_is_stored(store: Store) -
     assert rejections.total == 2
     assert "although the point itself is stored: it is negative" in rejections.message()
     assert store.totals() == {("other", "USD"): Decimal(1)}
-    assert store.rows("SELECT count(*) FROM system_metrics") == [(3,)]
+    assert count(store.backend) == 3

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 
 from exporter.costs.amounts import (
     QUANTUM,
-    CostCursor,
-    CostPoint,
     SeriesEntry,
     billing_period,
     quantized,
@@ -23,7 +21,7 @@ from exporter.costs.amounts import (
     settle_all,
 )
 from exporter.errors import RowRefusedError
-from exporter.model import CostBasis, CostKind, CostSample
+from exporter.model import CostBasis, CostCursor, CostKind, CostPoint, CostSample
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
@@ -93,11 +91,18 @@ def expected(kind: CostKind, samples: Sequence[CostSample]) -> list[Decimal]:
         elif before is None:
             known = 0 < point.start_time_unix_nano < point.time_unix_nano
             amounts.append(value if known else Decimal(0))
-        elif point.value < before.value or point.start_time_unix_nano > before.time_unix_nano:
+        elif point.value < before.value or _began_after(point, before):
             amounts.append(value)
         else:
             amounts.append(value - Decimal(str(before.value)) * point.basis.factor)
     return amounts
+
+
+def _began_after(point: CostSample, before: CostSample) -> bool:
+    """Whether the total began after the one before was read, or at once, as another one."""
+    start = point.start_time_unix_nano
+    is_another = 0 < before.start_time_unix_nano < start
+    return start > before.time_unix_nano or (start == before.time_unix_nano and is_another)
 
 
 def _time(one: CostSample) -> int:
@@ -114,7 +119,7 @@ def histories(draw: st.DrawFn) -> tuple[CostKind, list[list[CostSample]]]:
     points = []
     for time in times:
         value = draw(st.integers(0, 50)) / 4
-        start = draw(st.sampled_from([None, 0, time // 10 * 10 - 0.5]))
+        start = draw(st.sampled_from([None, 0, time // 10 * 10 - 0.5, (time - 1) // 5 * 5]))
         points.append(sample(time, value, start=start, of=about))
     arriving = draw(st.permutations(points))
     again = draw(st.lists(st.sampled_from(points), max_size=4))
@@ -180,6 +185,12 @@ def test_a_total_of_unknown_start_is_counted_from_its_first_point() -> None:
         kept.write([sample(10, 500, start=start, of=basis())])
         kept.write([sample(20, 503, start=start, of=basis())])
         assert kept.amounts() == [0, 3]
+
+
+def test_a_total_that_begins_again_at_once_counts_as_a_whole() -> None:
+    kept = Kept()
+    kept.write([sample(10, 4, start=0, of=basis()), sample(20, 7, start=10, of=basis())])
+    assert kept.amounts() == [4, 7]
 
 
 def test_a_total_that_may_fall_makes_credits() -> None:

@@ -21,7 +21,7 @@ from exporter.costs.defaults import unit_currency
 from exporter.costs.deriving import Costing
 from exporter.costs.rules import CostRule, Source
 from exporter.intern import SeriesCache
-from exporter.model import Batch, CostEntry, CostSample
+from exporter.model import Batch, CostEntry, CostKind, CostSample
 from exporter.wire import decode
 
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -105,6 +105,36 @@ def total(
     metric.sum.data_points.add(
         time_unix_nano=at, start_time_unix_nano=START - HOUR, as_double=value
     ).attributes.extend(pairs({key.replace("__", "."): text for key, text in attributes.items()}))
+    return metric
+
+
+def histogram(
+    name: str,
+    value: float | None,
+    at: int = START,
+    *,
+    temporality: Any = DELTA,
+    exponential: bool = False,
+    count: int = 2,
+    **attributes: Any,
+) -> Metric:
+    metric = Metric(name=name)
+    data = metric.exponential_histogram if exponential else metric.histogram
+    data.aggregation_temporality = temporality
+    point = data.data_points.add(
+        time_unix_nano=at, start_time_unix_nano=START - HOUR, count=count, sum=value
+    )
+    if exponential:
+        point.zero_count = count
+    point.attributes.extend(pairs(attributes))
+    return metric
+
+
+def summary(name: str, value: float, at: int = START) -> Metric:
+    metric = Metric(name=name)
+    metric.summary.data_points.add(
+        time_unix_nano=at, start_time_unix_nano=START - HOUR, count=2, sum=value
+    )
     return metric
 
 
@@ -270,6 +300,87 @@ def test_a_rule_that_contradicts_the_series_is_refused_by_name() -> None:
     assert "temporality cumulative" in sender.reasons
     assert "temporality delta" in sender.reasons
     assert sender.samples == []
+
+
+def in_usd(kind: CostKind | None) -> CostRule:
+    return CostRule("job.cost", kind, currency=(Source.parse("USD"),))
+
+
+@pytest.mark.parametrize("exponential", [False, True])
+def test_the_sum_of_a_delta_histogram_is_an_amount(*, exponential: bool) -> None:
+    sender = Sender(in_usd("amount"))
+    for minute, value in enumerate((0.1, 0.2, 0.3)):
+        at = START + minute * MINUTE
+        sender.send(histogram("job.cost", value, at, exponential=exponential, team="a"))
+    assert sender.total() == Decimal("0.6")
+    assert {entry.tags for entry in sender.entries()} == {'{"team":"a"}'}
+    assert sender.refused == {}
+
+
+def test_the_sum_of_a_cumulative_histogram_or_summary_counts_its_increase() -> None:
+    values = (5.0, 7.5, 1.0)  # the last after a restart
+    histograms, summaries = Sender(in_usd("cumulative")), Sender(in_usd("cumulative"))
+    for minute, value in enumerate(values):
+        at = START + minute * MINUTE
+        histograms.send(histogram("job.cost", value, at, temporality=CUMULATIVE))
+        summaries.send(summary("job.cost", value, at))
+    assert histograms.total() == summaries.total() == Decimal("8.5")
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "reason"),
+    [
+        ("amount", histogram("job.cost", 1.0, temporality=CUMULATIVE), "temporality cumulative"),
+        ("cumulative", histogram("job.cost", 1.0), "temporality delta"),
+        ("hourly_rate", histogram("job.cost", 1.0), "sum of a histogram is no rate"),
+        ("hourly_rate", histogram("job.cost", 1.0, exponential=True), "sum of a histogram"),
+        ("hourly_rate", summary("job.cost", 1.0), "sum of a summary is no rate"),
+        ("amount", summary("job.cost", 1.0), "write kind: cumulative"),
+        ("hourly_rate", total("job.cost", 1.0), "a sum that only grows is no rate"),
+        ("hourly_rate", total("job.cost", 1.0, temporality=CUMULATIVE), "only grows is no rate"),
+        ("amount", histogram("job.cost", None), "not a finite number"),
+        ("amount", histogram("job.cost", -1.0), "negative"),
+    ],
+)
+def test_a_rule_that_does_not_fit_a_type_is_counted_and_said(
+    kind: CostKind, metric: Metric, reason: str
+) -> None:
+    sender = Sender(in_usd(kind))
+    assert sender.send(metric) == ()
+    assert reason in sender.reasons
+    assert list(sender.refused.values()) == [1]
+
+
+def test_a_level_that_is_sent_as_a_sum_may_be_a_rate() -> None:
+    sender = Sender(in_usd("hourly_rate"))
+    for minute in range(61):
+        sender.send(
+            total(
+                "job.cost",
+                3.0,
+                at=START + minute * MINUTE,
+                temporality=CUMULATIVE,
+                monotonic=False,
+            )
+        )
+    assert sender.total() == Decimal(3)
+
+
+def test_a_histogram_of_nothing_costs_nothing_and_a_rule_may_say_it_is_no_cost() -> None:
+    sender = Sender(in_usd("amount"))
+    sender.send(histogram("job.cost", None, count=0))
+    assert (sender.total(), sender.refused) == (0, {})
+    never = Sender(in_usd(None))
+    never.send(histogram("job.cost", 1.0), summary("job.cost", 1.0))
+    assert (never.samples, never.refused) == ([], {})
+
+
+def test_histograms_and_summaries_named_a_cost_are_refused_without_a_rule() -> None:
+    sender = Sender()
+    sender.send(histogram("openfinops.cost", 1.0))
+    sender.send(summary("openfinops.cost", 1.0))
+    assert "a histogram in 'no unit' is neither an amount nor a rate" in sender.reasons
+    assert "a summary in 'no unit'" in sender.reasons
 
 
 def test_a_rule_can_say_that_something_is_no_cost_and_the_defaults_can_be_left_out() -> None:

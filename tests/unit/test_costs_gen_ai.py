@@ -45,6 +45,7 @@ class Sender:
         *,
         temporality: Any = DELTA,
         exponential: bool = False,
+        count: int = 1,
         name: str = "gen_ai.client.token.usage",
         kind: str = "input",
         **attributes: str,
@@ -54,6 +55,9 @@ class Sender:
         data = metric.exponential_histogram if exponential else metric.histogram
         data.aggregation_temporality = temporality
         point = data.data_points.add(time_unix_nano=at, start_time_unix_nano=START - MINUTE)
+        point.count = count
+        if exponential:
+            point.zero_count = count
         if tokens is not None:
             point.sum = tokens
         named = {
@@ -135,6 +139,10 @@ def test_a_point_without_a_sum_is_refused_and_other_histograms_cost_nothing() ->
     sender = Sender(*TABLE)
     sender.send(None)
     assert "not a finite number" in next(iter(sender.refused))[1]
+    sender.refused.clear()
+    sender.send(None, count=0)  # of nothing, so the sum may be left out
+    assert (sender.refused, sender.total()) == ({}, 0)
+    sender.samples.clear()
     sender.send(5.0, name="gen_ai.client.operation.duration")
     assert sender.samples == []
 

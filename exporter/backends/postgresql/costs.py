@@ -13,17 +13,10 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.postgresql.copying import clean_json, clean_text, time_text
-from exporter.costs.amounts import (
-    CostCursor,
-    CostPoint,
-    SeriesEntry,
-    billing_period,
-    quantized,
-    settle_all,
-)
-from exporter.model import CostEntry, CostSample
+from exporter.costs.amounts import SeriesEntry, billing_period, quantized, settle_all
+from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
-__all__ = ["insert_costs", "settle_samples"]
+__all__ = ["insert_costs", "join_cursors", "settle_samples"]
 
 _PAGE_ROWS: Final = 1_000
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
@@ -103,15 +96,20 @@ _BETWEEN: Final = f"""
 def insert_costs(cursor: Cursor, costs: Iterable[CostEntry]) -> None:
     """Store complete entries inside the caller's transaction; those that are there stay.
 
+    Those that were made of points of series take the place of what is there.
+
     Raises:
         RowRefusedError: an amount cannot be kept.
     """
-    rows: dict[tuple[int, str], tuple[Any, ...]] = {}
+    complete: dict[tuple[int, str], tuple[Any, ...]] = {}
+    of_series: dict[tuple[int, str], tuple[Any, ...]] = {}
     for cost in costs:
+        rows = complete if cost.made_of is None else of_series
         key = (_micros(cost.time_unix_nano), cost.entry_id)
-        rows.setdefault(key, (*_row(cost), None, None, None))
-    if rows:
-        execute_values(cursor, _KEEP, [rows[key] for key in sorted(rows)], _ROW, _PAGE_ROWS)
+        rows.setdefault(key, (*_row(cost), *_origin(cost)))
+    for statement, rows in ((_KEEP, complete), (_REPLACE, of_series)):
+        if rows:
+            execute_values(cursor, statement, [rows[key] for key in sorted(rows)], _ROW, _PAGE_ROWS)
 
 
 def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
@@ -128,17 +126,36 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
         cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
         return [CostPoint.of_micros(*row) for row in cursor.fetchall()]
 
-    entries, moved = settle_all(samples, _locked(cursor, samples), between)
+    known = _locked(cursor, {sample.series_id for sample in samples})
+    entries, moved = settle_all(samples, known, between)
     if entries:
         execute_values(cursor, _REPLACE, [_series_row(one) for one in entries], _ROW, _PAGE_ROWS)
-    if moved:
-        rows = [_cursor_row(one) for one in moved]
+    _move(cursor, moved)
+
+
+def join_cursors(cursor: Cursor, cursors: Sequence[CostCursor]) -> None:
+    """Store how far series had come elsewhere, inside the caller's transaction.
+
+    Where a series is known here, both are taken together.
+    """
+    if not cursors:
+        return
+    joined = dict(_locked(cursor, {one.series_id for one in cursors}))
+    for one in cursors:
+        known = joined.get(one.series_id)
+        joined[one.series_id] = one if known is None else known.joined(one)
+    _move(cursor, joined.values())
+
+
+def _move(cursor: Cursor, cursors: Iterable[CostCursor]) -> None:
+    rows = [_cursor_row(one) for one in cursors]
+    if rows:
         execute_values(cursor, _MOVE, rows, _MOVE_ROW, _PAGE_ROWS)
 
 
-def _locked(cursor: Cursor, samples: Sequence[CostSample]) -> Mapping[int, CostCursor]:
+def _locked(cursor: Cursor, series_ids: Iterable[int]) -> Mapping[int, CostCursor]:
     """The cursors of the series, each locked until the transaction ends; new ones are left out."""
-    cursor.execute(_LOCK, (sorted({sample.series_id for sample in samples}),))
+    cursor.execute(_LOCK, (sorted(series_ids),))
     return {
         series_id: CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
         for series_id, first, last, start, value in cursor.fetchall()
@@ -163,6 +180,14 @@ def _row(cost: CostEntry) -> tuple[Any, ...]:
         clean_text(cost.billing_period) or billing_period(cost.time_unix_nano),
         cost.source,
     )
+
+
+def _origin(cost: CostEntry) -> tuple[Any, ...]:
+    point = cost.made_of
+    if point is None:
+        return (None, None, None)
+    start = point.start_time_unix_nano
+    return (point.series_id, time_text(start) if start else None, point.value)
 
 
 def _series_row(one: SeriesEntry) -> tuple[Any, ...]:

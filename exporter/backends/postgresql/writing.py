@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
-from exporter.backends.postgresql.costs import insert_costs, settle_samples
+from exporter.backends.postgresql.costs import insert_costs, join_cursors, settle_samples
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
@@ -58,6 +58,7 @@ def write_batch(cursor: Cursor, batch: Batch, refused: set[int], *, copying: Cop
     kept = batch.without(refused)
     _copy(cursor, kept, copying)
     insert_costs(cursor, kept.costs)
+    join_cursors(cursor, kept.cost_cursors)
     settle_samples(cursor, kept.cost_samples)
     insert_letters(cursor, batch.dead)
     return True

@@ -1,0 +1,92 @@
+"""How far each series that carries cost has come, read in pages.
+
+Without it a receiver that goes on at the target would count a total from the start again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from exporter.backends.base import Backend
+from exporter.backends.dialect import Dialect
+from exporter.model import CostCursor, CostPoint
+from exporter.query.selection import TimeRange
+from exporter.query.sql import Sql, fetched, sql
+
+__all__ = ["CURSORS", "cursor_pages"]
+
+CURSORS: Final = "cost_cursors"
+"""Their table."""
+
+_SMALLEST_ID: Final = -(2**63)
+
+# Of a series that went on after the end of the period: as it was then, by the last entry before.
+_LATEST: Final = """
+    SELECT c.series_id, {first}, {time}, {start}, m.value
+    FROM cost_cursors AS c JOIN cost_entries AS m ON m.series_id = c.series_id
+    AND m.timestamp = (
+        SELECT max(e.timestamp) FROM cost_entries AS e
+        WHERE e.series_id = c.series_id AND e.timestamp < {end})
+    WHERE c.series_id >= {least} AND c.last_timestamp >= {end}"""
+_STORED: Final = """
+    SELECT c.series_id, {first}, {last}, {last_start}, c.last_value
+    FROM cost_cursors AS c
+    WHERE c.series_id >= {least} AND c.first_timestamp IS NOT NULL"""
+
+
+def cursor_pages(
+    backend: Backend, wanted: TimeRange, *, rows: int
+) -> Iterator[tuple[CostCursor, ...]]:
+    """All cursors, as they were at the end of a period, by series id.
+
+    Args:
+        backend: open, for reading at least.
+        wanted: the period; its begin does not matter, because points after it are counted from
+            what was before.
+        rows: of a page.
+    """
+    least = _SMALLEST_ID
+    while True:
+        found = fetched(backend, _statement(backend.dialect, wanted.end_micros, least, rows))
+        page = tuple(
+            CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
+            for series_id, first, last, start, value in found
+        )
+        if page:
+            yield page
+        if len(page) < rows or page[-1].series_id == 2**63 - 1:
+            return
+        least = page[-1].series_id + 1
+
+
+def _statement(dialect: Dialect, end_micros: int | None, least: int, rows: int) -> Sql:
+    stored = sql(
+        _STORED,
+        first=_micros(dialect, "c.first_timestamp"),
+        last=_micros(dialect, "c.last_timestamp"),
+        last_start=_micros(dialect, "c.last_start_timestamp"),
+        least=least,
+    )
+    if end_micros is None:
+        return sql("{stored} ORDER BY 1 LIMIT {rows}", stored=stored, rows=rows)
+    end = dialect.moment(end_micros)
+    latest = sql(
+        _LATEST,
+        first=_micros(dialect, "c.first_timestamp"),
+        time=_micros(dialect, "m.timestamp"),
+        start=_micros(dialect, "m.start_timestamp"),
+        least=least,
+        end=end,
+    )
+    return sql(
+        "{stored} AND c.last_timestamp < {end} UNION ALL {latest} ORDER BY 1 LIMIT {rows}",
+        stored=stored,
+        latest=latest,
+        end=end,
+        rows=rows,
+    )
+
+
+def _micros(dialect: Dialect, column: str) -> Sql:
+    return sql(dialect.micros, time=Sql((column,)))
