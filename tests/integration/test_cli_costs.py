@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backend_kit.kinds import KINDS, Kind
+from backend_kit.places import keys_of
+from engines.databases import Databases
 from typer.testing import CliRunner
 
-from exporter.backends import open_backend
 from exporter.cli.app import app
 from exporter.errors import QueryError
 from exporter.model import Batch, CostEntry
@@ -36,17 +39,31 @@ def entry(day: int, category: str, amount: str, **different: Any) -> CostEntry:
     return CostEntry(**values | different)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = str(tmp_path_factory.mktemp("costs") / "costs.db")
+@pytest.fixture(scope="module", params=[name for name, one in KINDS.items() if one.keeps])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A configuration file that leads to a filled database; one for all tests of a backend."""
+    kind, folder = KINDS[request.param], tmp_path_factory.mktemp("costs")
+    with ExitStack() as cleaning:
+        place = str(folder)
+        if kind.server is not None:
+            databases: Databases = request.getfixturevalue(kind.server)
+            place = cleaning.enter_context(databases.fresh())
+        fill(kind, place)
+        config = folder / "otel-config.yaml"
+        config.write_text(json.dumps({"exporters": {"openfinops": keys_of(kind, place)}}))
+        yield str(config)
+
+
+def fill(kind: Kind, place: str) -> None:
     days = range(-10, 10)
     costs = [entry(day, "compute", "0.10" if day >= 0 else "0.08") for day in days]
     costs += [entry(day, "storage", "0.05") for day in days]
     costs.append(entry(3, "license", "7", currency="EUR"))
-    with closing(open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=1)) as backend:
+    with closing(kind.make(place)) as backend:
         backend.start()
         backend.write(Batch(costs=tuple(costs)))
-    return path
 
 
 def run(*arguments: str) -> str:
@@ -59,7 +76,7 @@ def run(*arguments: str) -> str:
 
 def rows(store: str, *arguments: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(
-        run("query", "costs", "--db", store, "-f", "json", *arguments)
+        run("query", "costs", "--config", store, "-f", "json", *arguments)
     )
     return found
 
@@ -84,7 +101,7 @@ def test_totals_are_exact_and_by_currency(store: str) -> None:
 
 
 def test_totals_by_time_and_tag(store: str) -> None:
-    text = run("query", "costs", "--db", store, *ALL, "-b", "5d", "-g", "team", "-f", "csv")
+    text = run("query", "costs", "--config", store, *ALL, "-b", "5d", "-g", "team", "-f", "csv")
     found = list(csv.DictReader(io.StringIO(text, newline="")))
     usd = [row for row in found if row["currency"] == "USD"]
     assert {row["team"] for row in usd} == {"search", ""}
@@ -92,32 +109,32 @@ def test_totals_by_time_and_tag(store: str) -> None:
 
 
 def test_a_table_shows_cents(store: str) -> None:
-    table = run("query", "costs", "--db", store, *ALL, "--group-by", "billing_period")
+    table = run("query", "costs", "--config", store, *ALL, "--group-by", "billing_period")
     assert "2026-11" in table
     assert "1.50" in table
 
 
 def test_a_report_compares_with_the_time_before(store: str) -> None:
-    text = run("report", "--db", store, *ALL)
+    text = run("report", "--config", store, *ALL)
     assert "EUR 7.00  (the same time before: 0.00)" in text
     assert "USD 1.50  (the same time before: 1.30, +15.4 %)" in text
     assert sum(line.startswith("2026-11-") for line in text.splitlines()) == 20
 
 
 def test_a_report_of_the_top_only_adds_up_all_the_same(store: str) -> None:
-    text = run("report", "--db", store, *ALL, "--top", "1")
+    text = run("report", "--config", store, *ALL, "--top", "1")
     assert text.count("1 others") == 2
 
 
 def test_a_report_is_written_as_a_page(store: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    assert run("report", "--db", store, *ALL, "--html", str(page)) == ""
+    assert run("report", "--config", store, *ALL, "--html", str(page)) == ""
     assert "1.50 USD" in page.read_text(encoding="utf-8")
 
 
 def test_a_page_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="No such file"):
-        run("report", "--db", store, *ALL, "--html", str(tmp_path / "no" / "report.html"))
+        run("report", "--config", store, *ALL, "--html", str(tmp_path / "no" / "report.html"))
 
 
 @pytest.mark.parametrize(
@@ -127,10 +144,10 @@ def test_a_page_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -
 )
 def test_a_period_that_makes_no_report(store: str, period: tuple[str, ...]) -> None:
     with pytest.raises(QueryError, match="report: "):
-        run("report", "--db", store, *period)
+        run("report", "--config", store, *period)
 
 
 def test_nothing_found_is_said(store: str) -> None:
-    result = CliRunner().invoke(app, ["query", "costs", "--db", store, "--category", "none"])
+    result = CliRunner().invoke(app, ["query", "costs", "--config", store, "--category", "none"])
     assert (result.exit_code, result.stdout) == (0, "")
     assert "No cost entry matches" in result.stderr

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backend_kit.kinds import KINDS, Kind
+from backend_kit.places import keys_of
 from query_kit import Store
 from typer.testing import CliRunner
 
-from exporter.backends import open_backend
+from exporter.backends.base import Backend
 from exporter.cli.app import app
 from exporter.columns import ColumnFileError, read_rows
 from exporter.errors import ConfigError
+from exporter.focus import Issuer, RowIds, cost_entry, focus_row
 from exporter.model import Batch, CostEntry
+from exporter.query.pages import cost_pages
+from exporter.query.selection import TimeRange
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "corpus" / "focus" / "focus_1.0_sample.csv"
 HEADER = (
@@ -43,35 +50,67 @@ def run(*arguments: object) -> str:
     return said
 
 
-def stored(path: Path) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute("SELECT * FROM cost_entries").fetchall()
+@dataclass(frozen=True)
+class Db:
+    """A database, as the commands are told of it and as the exporter opens it."""
+
+    kind: Kind
+    place: str
+    options: tuple[str, ...]
+
+    @contextmanager
+    def opened(self) -> Iterator[Backend]:
+        with closing(self.kind.make(self.place)) as backend:
+            backend.start()
+            yield backend
+
+    def entries(self) -> list[CostEntry]:
+        with self.opened() as backend:
+            pages = cost_pages(backend, TimeRange(None, None))
+            # Each database spells JSON in its own way.
+            return [
+                replace(one, tags=json.dumps(json.loads(one.tags), sort_keys=True))
+                for page in pages
+                for one in page
+            ]
 
 
 def exported(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in read_rows(path)]
 
 
+@pytest.fixture(params=[name for name, one in KINDS.items() if one.keeps])
+def store_kind(request: pytest.FixtureRequest) -> Kind:
+    """Without memory, which ends with a command; it has a test of its own below."""
+    return KINDS[request.param]
+
+
 @pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "costs.db"
+def db(store_kind: Kind, place: str, tmp_path: Path) -> Db:
+    return database(store_kind, place, tmp_path)
+
+
+def database(kind: Kind, place: str, folder: Path) -> Db:
+    config = folder / "otel-config.yaml"
+    config.write_text(json.dumps({"exporters": {"openfinops": keys_of(kind, place)}}))
+    return Db(kind, place, ("--config", str(config)))
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
-    tmp_path: Path, db: Path, kind: str
+    tmp_path: Path, db: Db, kind: str
 ) -> None:
     pytest.importorskip("pyarrow")
     assert "1,000 rows read: 1,000 are stored, 0 were refused" in run(
-        "import", "focus", SAMPLE, "--db", db
+        "import", "focus", SAMPLE, *db.options
     )
-    first = stored(db)
-    run("import", "focus", SAMPLE, "--db", db)
-    assert stored(db) == first
+    first = db.entries()
+    run("import", "focus", SAMPLE, *db.options)
+    assert db.entries() == first
     assert len(first) == 1_000
     out = tmp_path / f"out.{kind}"
-    run("export", "costs", "--db", db, "-o", out, "-f", f"focus-{kind}", "--focus-version", "1.0")
+    run("export", "costs", *db.options, "-o", out, "-f", f"focus-{kind}", "--focus-version", "1.0")
     rows = exported(out)
     assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("20.52022672899")
     assert sum(Decimal(row["EffectiveCost"]) for row in rows) == Decimal("14.97651418586")
@@ -81,13 +120,14 @@ def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
     for column in ("ProviderName", "ServiceCategory", "SkuId", "ChargeCategory", "ResourceId"):
         expected = sorted(row[column].replace("NULL", "") for row in originals)
         assert sorted(row[column] or "" for row in rows) == expected
-    again = tmp_path / "again.db"
-    run("import", "focus", out, "--db", again)
-    assert stored(again) == first
+    (tmp_path / "again").mkdir()
+    again = database(KINDS["sqlite"], str(tmp_path / "again"), tmp_path / "again")
+    run("import", "focus", out, *again.options)
+    assert again.entries() == first
 
 
 def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
-    tmp_path: Path, db: Path
+    tmp_path: Path, db: Db
 ) -> None:
     bill = tmp_path / "bill.csv"
     lines = [
@@ -99,7 +139,7 @@ def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
         "1,1\n",
     ]
     bill.write_text(HEADER + "".join(lines), encoding="utf-8")
-    exit_code, said = invoke("import", "focus", bill, "--db", db)
+    exit_code, said = invoke("import", "focus", bill, *db.options)
     assert exit_code == 1
     assert said.splitlines() == [
         f"warning: {bill}:3: BilledCost is missing",
@@ -110,65 +150,63 @@ def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
         "EUR -0.500000000",
         "USD 1.500000000",
     ]
-    assert len(stored(db)) == 2
+    assert len(db.entries()) == 2
 
 
-def test_equal_rows_are_as_many_entries_however_often_they_are_read(
-    tmp_path: Path, db: Path
-) -> None:
+def test_equal_rows_are_as_many_entries_however_often_they_are_read(tmp_path: Path, db: Db) -> None:
     bill, part = tmp_path / "bill.csv", tmp_path / "part.csv"
     bill.write_text(HEADER + GOOD * 3, encoding="utf-8")
     part.write_text(HEADER + GOOD, encoding="utf-8")
     for _ in range(2):
-        assert "USD 6.0" in run("import", "focus", bill, part, "--db", db)
-        assert len(stored(db)) == 4
+        assert "USD 6.0" in run("import", "focus", bill, part, *db.options)
+        assert len(db.entries()) == 4
 
 
-def test_a_bill_that_is_longer_than_a_batch(tmp_path: Path, db: Path) -> None:
+def test_a_bill_that_is_longer_than_a_batch(tmp_path: Path, db: Db) -> None:
     bill = tmp_path / "bill.csv"
     rows = "".join(f"0.{number:09},0,USD,{TIMES},Compute,EC2,\n" for number in range(12_000))
     bill.write_text(HEADER + rows, encoding="utf-8")
-    assert "12,000 rows read: 12,000 are stored" in run("import", "focus", bill, "--db", db)
+    assert "12,000 rows read: 12,000 are stored" in run("import", "focus", bill, *db.options)
     out = tmp_path / "out.csv"
-    assert "12,000 cost entries" in run("export", "costs", "--db", db, "--output", out)
+    assert "12,000 cost entries" in run("export", "costs", *db.options, "--output", out)
     costs = [Decimal(row["BilledCost"]) for row in exported(out)]
     assert sorted(costs) == [Decimal(number).scaleb(-9) for number in range(12_000)]
 
 
-def test_the_effective_cost_may_be_the_amount(tmp_path: Path, db: Path) -> None:
+def test_the_effective_cost_may_be_the_amount(tmp_path: Path, db: Db) -> None:
     bill, out = tmp_path / "bill.csv", tmp_path / "out.csv"
     bill.write_text(HEADER + GOOD, encoding="utf-8")
-    assert "USD 1.0" in run("import", "focus", bill, "--cost", "EffectiveCost", "--db", db)
-    run("export", "costs", "--db", db, "-o", out)
+    assert "USD 1.0" in run("import", "focus", bill, "--cost", "EffectiveCost", *db.options)
+    run("export", "costs", *db.options, "-o", out)
     (row,) = exported(out)
     assert [row[name] for name in ("BilledCost", "EffectiveCost", "x_Amount")] == ["1.5", "1", "1"]
 
 
-def test_what_was_not_imported_is_exported_for_a_provider(tmp_path: Path, db: Path) -> None:
+def test_what_was_not_imported_is_exported_for_a_provider(tmp_path: Path, db: Db) -> None:
     entries = [
         CostEntry(f"e-{day}", day * 86_400 * 10**9, "vm", "gpu", Decimal(day), "USD")
         for day in range(20_000, 20_004)
     ]
-    with closing(open_backend("sqlite", f"sqlite:///{db}", max_memory_entries=1)) as backend:
-        backend.start()
+    with db.opened() as backend:
         backend.write(Batch(costs=tuple(entries)))
     out = tmp_path / "out.csv"
     limits = ("--since", str(20_001 * 86_400), "--until", str(20_003 * 86_400))
-    run("export", "costs", "--db", db, "-o", out, "--provider", "Acme", *limits)
+    run("export", "costs", *db.options, "-o", out, "--provider", "Acme", *limits)
     rows = exported(out)
     assert [row["x_EntryId"] for row in rows] == ["e-20001", "e-20002"]
     assert {row["ProviderName"] for row in rows} == {"Acme"}
     assert {row["ServiceCategory"] for row in rows} == {"AI and Machine Learning"}
 
 
-def test_a_file_that_is_no_bill_is_refused(tmp_path: Path, db: Path) -> None:
+def test_a_file_that_is_no_bill_is_refused(tmp_path: Path, db: Db) -> None:
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ColumnFileError, match=r"no column BilledCost, BillingCurrency, .*FOCUS"):
-        invoke("import", "focus", path, "--db", db)
+        invoke("import", "focus", path, *db.options)
 
 
-def test_memory_and_unknown_versions_are_refused(tmp_path: Path, db: Path) -> None:
+def test_memory_and_unknown_versions_are_refused(tmp_path: Path) -> None:
+    db = tmp_path / "costs.db"
     with pytest.raises(ConfigError, match="memory ends with this command"):
         invoke("import", "focus", tmp_path / "x.csv", "--backend", "memory")
     exit_code, said = invoke("export", "costs", "--db", db, "-o", "x.csv", "--focus-version", "2.0")
@@ -177,18 +215,34 @@ def test_memory_and_unknown_versions_are_refused(tmp_path: Path, db: Path) -> No
     assert not db.exists()
 
 
+@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
+def test_a_real_bill_goes_into_memory_and_out_of_it() -> None:
+    """As a program of one's own would do it, for no command ends with a memory that is filled."""
+    with closing(KINDS["memory"].make("")) as backend, RowIds() as ids:
+        backend.start()
+        entries = [
+            cost_entry(row, partial(ids.id_of, row), "BilledCost") for _, row in read_rows(SAMPLE)
+        ]
+        for _ in range(2):
+            backend.write(Batch(costs=tuple(entries)))
+        found = [one for page in cost_pages(backend, TimeRange(None, None)) for one in page]
+    rows = [focus_row(one, Issuer("OpenFinOps", None)) for one in found]
+    assert len(rows) == 1_000
+    assert sum(row["BilledCost"] for row in rows) == Decimal("20.52022672899")
+    assert sum(row["EffectiveCost"] for row in rows) == Decimal("14.97651418586")
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_points_of_every_type_go_into_a_file(tmp_path: Path, db: Path, kind: str) -> None:
+def test_points_of_every_type_go_into_a_file(tmp_path: Path, db: Db, kind: str) -> None:
     pytest.importorskip("pyarrow")
     store = Store().gauge("level", [(1.5, 0.1), (2.5, None)], attributes={"color": "grün"})
     store.counter("total", [(3, 7.0)], start=1, service="shop")
     store.histogram("size", [{"time": 4, "counts": (1, 2), "sum": 9.0}], bounds=(5.0,))
     store.summary("old", [{"time": 5, "count": 3, "sum": 6.0, "quantiles": {0.5: 2.0}}])
-    with closing(open_backend("sqlite", f"sqlite:///{db}", max_memory_entries=1)) as backend:
-        backend.start()
+    with db.opened() as backend:
         store.into(backend)
     out = tmp_path / f"points.{kind}"
-    assert "5 points written" in run("export", "metrics", "--db", db, "-o", out, "-f", kind)
+    assert "5 points written" in run("export", "metrics", *db.options, "-o", out, "-f", kind)
     rows = exported(out)
     level = next(row for row in rows if row["metric_name"] == "level" and row["value"])
     assert json.loads(level["attributes"]) == {"color": "grün"}
@@ -198,7 +252,7 @@ def test_points_of_every_type_go_into_a_file(tmp_path: Path, db: Path, kind: str
     assert (json.loads(size["bounds"]), json.loads(size["bucket_counts"])) == ([5.0], [1, 2])
     old = next(row for row in rows if row["metric_name"] == "old")
     assert json.loads(old["quantiles"]) == [{"quantile": 0.5, "value": 2.0}]
-    run("export", "metrics", "--db", db, "-o", out, "-f", kind, "--metric", "total")
+    run("export", "metrics", *db.options, "-o", out, "-f", kind, "--metric", "total")
     (total,) = exported(out)
     assert (total["service_name"], str(total["start_time"])[:19].replace("T", " ")) == (
         "shop",
