@@ -252,8 +252,8 @@ class CostEntry:
         description: "" where there is none.
         billing_period: month such as "2026-11"; "" stands for the month of the time, in UTC.
         source: where the entry came from.
-        made_of: where it was made of a point of a series, in another store: points that come later
-            are counted from that one.
+        made_of: the point of a series that it was made of, from which later points are counted;
+            the entry takes the place of one with its id and time. None for all others.
     """
 
     entry_id: str

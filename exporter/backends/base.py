@@ -53,8 +53,8 @@ class Backend(Protocol):
         that would find it costs most of the speed. docs/schema-postgresql.md says which questions
         of `exporter.query` count it once.
 
-        Of complete cost entries with one id and time the first stays; one that was made of a point
-        of a series elsewhere takes its place. Cost cursors are joined with those that are there.
+        Of cost entries with one id and time the first stays; one that was made of a point of a
+        series takes its place. Cost cursors are joined with those that are there.
         Cost samples become entries that depend on all points of their series and not on the order
         of arrival, also where several writers store points of one series
         (`exporter.costs.amounts`).

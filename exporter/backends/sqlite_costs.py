@@ -11,7 +11,7 @@ from typing import Final
 from exporter.backends.sqlite_insert import insert_rows
 from exporter.backends.sqlite_rows import COST_ENTRIES, Rows, Table
 from exporter.backends.statements import load_statements
-from exporter.costs.amounts import SeriesEntry, billing_period, quantized, settle_all
+from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
 __all__ = ["entry_rows", "join_cursors", "settle_samples"]
@@ -70,8 +70,7 @@ def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]
     cursors = _stored_cursors(connection, {sample.series_id for sample in samples})
     entries, moved = settle_all(samples, cursors, between)
     _store_cursors(connection, moved)
-    values = [value for one in entries for value in _series_row(one)]
-    return insert_rows(connection, Rows(_SERIES_ENTRIES, values))
+    return sum(insert_rows(connection, rows) for rows in entry_rows(entries))
 
 
 def join_cursors(connection: sqlite3.Connection, cursors: Sequence[CostCursor]) -> None:
@@ -82,11 +81,7 @@ def join_cursors(connection: sqlite3.Connection, cursors: Sequence[CostCursor]) 
     if not cursors:
         return
     stored = _stored_cursors(connection, {one.series_id for one in cursors})
-    joined = dict(stored)
-    for one in cursors:
-        known = joined.get(one.series_id)
-        joined[one.series_id] = one if known is None else known.joined(one)
-    _store_cursors(connection, [joined[series_id] for series_id in sorted(joined)])
+    _store_cursors(connection, joined_cursors(cursors, stored))
 
 
 def _stored_cursors(
@@ -132,11 +127,6 @@ def _origin(cost: CostEntry) -> tuple[object, ...]:
         return (None, None, None)
     start = point.start_time_unix_nano
     return (point.series_id, _micros(start) if start else None, point.value)
-
-
-def _series_row(one: SeriesEntry) -> tuple[object, ...]:
-    start = one.point.start_time_unix_nano
-    return (*_row(one.entry), one.series_id, _micros(start) if start else None, one.point.value)
 
 
 def _units_and_nanos(amount: Decimal) -> tuple[int, int]:

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
 from typing import Final
 
 from exporter.errors import RowRefusedError
-from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSample
+from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSample, SeriesPoint
 
 __all__ = [
     "QUANTUM",
-    "SeriesEntry",
     "billing_period",
+    "joined_cursors",
     "quantized",
     "settle",
     "settle_all",
@@ -43,15 +42,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING: Final = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesEntry:
-    """An entry to store for a point of a series, in the place of one with the same id."""
-
-    entry: CostEntry
-    series_id: int
-    point: CostPoint
-
-
 # Stored points of a series from the last one before a time to the first one after another, both
 # in nanoseconds; in order of time.
 Between = Callable[[int, int, int], Sequence[CostPoint]]
@@ -59,7 +49,7 @@ Between = Callable[[int, int, int], Sequence[CostPoint]]
 
 def settle_all(
     samples: Iterable[CostSample], cursors: Mapping[int, CostCursor], between: Between
-) -> tuple[list[SeriesEntry], list[CostCursor]]:
+) -> tuple[list[CostEntry], list[CostCursor]]:
     """The entries that samples of any series make or change, and their cursors after that.
 
     Args:
@@ -68,7 +58,8 @@ def settle_all(
         between: called for a series some sample of which is not newer than its cursor.
 
     Returns:
-        Entries by time and id, each once; cursors that changed, by series id.
+        Entries by time and id, each once; they take the place of those that are there. Cursors that
+        changed, by series id.
 
     Raises:
         RowRefusedError: a value is not finite, or an amount too large to be kept.
@@ -76,7 +67,7 @@ def settle_all(
     by_series: dict[int, list[CostSample]] = {}
     for sample in samples:
         by_series.setdefault(sample.series_id, []).append(sample)
-    entries: list[SeriesEntry] = []
+    entries: list[CostEntry] = []
     moved: list[CostCursor] = []
     for series_id in sorted(by_series):
         cursor = cursors.get(series_id)
@@ -88,13 +79,13 @@ def settle_all(
         entries += made
         if cursor_after != cursor:
             moved.append(cursor_after)
-    entries.sort(key=lambda one: (one.entry.time_unix_nano, one.entry.entry_id))
+    entries.sort(key=lambda one: (one.time_unix_nano, one.entry_id))
     return entries, moved
 
 
 def settle(
     samples: Sequence[CostSample], cursor: CostCursor | None, stored: Sequence[CostPoint]
-) -> tuple[list[SeriesEntry], CostCursor]:
+) -> tuple[list[CostEntry], CostCursor]:
     """The entries that samples of one series make or change, and its cursor after that.
 
     A sample of the time of a stored point takes its place; with the same value it changes nothing.
@@ -115,7 +106,7 @@ def settle(
     chain = sorted((known | came).values())
     changed = {time for time, point in came.items() if known.get(time) != point}
     begins = cursor is None or chain[0].time_unix_nano <= cursor.first_time_unix_nano
-    entries: list[SeriesEntry] = []
+    entries: list[CostEntry] = []
     before: CostPoint | None = None
     for point in chain:
         is_next = before is not None and before.time_unix_nano in changed
@@ -130,6 +121,22 @@ def settle(
     if cursor is not None:
         first = min(first, cursor.first_time_unix_nano)
     return entries, CostCursor(series_id, first, chain[-1])
+
+
+def joined_cursors(
+    cursors: Iterable[CostCursor], known: Mapping[int, CostCursor]
+) -> list[CostCursor]:
+    """How far series have come here and elsewhere, taken together, by series id.
+
+    Args:
+        cursors: from elsewhere.
+        known: by series id, of those of these series that have one here.
+    """
+    joined = dict(known)
+    for cursor in cursors:
+        here = joined.get(cursor.series_id)
+        joined[cursor.series_id] = cursor if here is None else here.joined(cursor)
+    return [joined[series_id] for series_id in sorted(joined)]
 
 
 def quantized(amount: Decimal) -> Decimal:
@@ -211,9 +218,9 @@ def _whole(unix_nano: int) -> int:
     return unix_nano - unix_nano % _NANOSECONDS_PER_MICROSECOND
 
 
-def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) -> SeriesEntry:
+def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) -> CostEntry:
     micros = point.time_unix_nano // _NANOSECONDS_PER_MICROSECOND
-    entry = CostEntry(
+    return CostEntry(
         entry_id=f"series-{series_id & _ID_MASK:016x}-{micros}",
         time_unix_nano=point.time_unix_nano,
         resource_id=basis.resource_id,
@@ -228,5 +235,5 @@ def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) 
         description=basis.description,
         billing_period=billing_period(point.time_unix_nano),
         source=basis.source,
+        made_of=SeriesPoint(series_id, point.start_time_unix_nano, point.value),
     )
-    return SeriesEntry(entry, series_id, point)

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from exporter.costs.amounts import (
     QUANTUM,
-    SeriesEntry,
     billing_period,
     quantized,
     settle,
     settle_all,
 )
 from exporter.errors import RowRefusedError
-from exporter.model import CostBasis, CostCursor, CostKind, CostPoint, CostSample
+from exporter.model import CostBasis, CostCursor, CostEntry, CostKind, CostPoint, CostSample
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
@@ -47,23 +46,37 @@ def sample(
     return CostSample(series_id, BASE + round(at * SECOND), started, value, of)
 
 
+def series_of(entry: CostEntry) -> int:
+    assert entry.made_of is not None
+    return entry.made_of.series_id
+
+
+def point_of(entry: CostEntry) -> CostPoint:
+    """The point that an entry was made of."""
+    made_of = entry.made_of
+    assert made_of is not None
+    return CostPoint(entry.time_unix_nano, made_of.start_time_unix_nano, made_of.value)
+
+
 @dataclass
 class Kept:
     """What a store keeps: entries by id, and cursors."""
 
-    entries: dict[str, SeriesEntry] = field(default_factory=dict)
+    entries: dict[str, CostEntry] = field(default_factory=dict)
     cursors: dict[int, CostCursor] = field(default_factory=dict)
     looked_up: int = 0
 
-    def write(self, samples: Iterable[CostSample]) -> list[SeriesEntry]:
+    def write(self, samples: Iterable[CostSample]) -> list[CostEntry]:
         made, moved = settle_all(samples, self.cursors, self.between)
-        self.entries |= {one.entry.entry_id: one for one in made}
+        self.entries |= {one.entry_id: one for one in made}
         self.cursors |= {one.series_id: one for one in moved}
         return made
 
     def between(self, series_id: int, first: int, last: int) -> Sequence[CostPoint]:
         self.looked_up += 1
-        points = sorted(one.point for one in self.entries.values() if one.series_id == series_id)
+        points = sorted(
+            point_of(one) for one in self.entries.values() if series_of(one) == series_id
+        )
         before = [point for point in points if point.time_unix_nano < first][-1:]
         within = [point for point in points if first <= point.time_unix_nano <= last]
         after = [point for point in points if point.time_unix_nano > last][:1]
@@ -71,8 +84,8 @@ class Kept:
 
     def amounts(self) -> list[Decimal]:
         """In order of time."""
-        entries = [one.entry for one in self.entries.values()]
-        return [one.amount for one in sorted(entries, key=lambda one: one.time_unix_nano)]
+        entries = sorted(self.entries.values(), key=lambda one: one.time_unix_nano)
+        return [one.amount for one in entries]
 
 
 def expected(kind: CostKind, samples: Sequence[CostSample]) -> list[Decimal]:
@@ -168,7 +181,7 @@ def test_a_late_point_makes_its_entry_and_changes_the_next_one() -> None:
     kept = Kept()
     kept.write([sample(at, value, start=0, of=basis()) for at, value in ((10, 4), (30, 9))])
     changed = kept.write([sample(20, 6, start=0, of=basis())])
-    assert [one.entry.amount for one in changed] == [2, 3]
+    assert [one.amount for one in changed] == [2, 3]
     assert kept.amounts() == [4, 2, 3]
 
 
@@ -220,7 +233,7 @@ def test_a_late_point_whose_neighbours_are_deleted_counts_nothing_twice() -> Non
     kept.write([sample(at, 1_000 + at, start=0, of=basis()) for at in (10, 20)])
     kept.entries.clear()
     changed = kept.write([sample(15, 1_015, start=0, of=basis())])
-    assert [one.entry.amount for one in changed] == [0]
+    assert [one.amount for one in changed] == [0]
 
 
 def test_an_amount_needs_no_neighbour_also_after_deletion() -> None:
@@ -238,7 +251,7 @@ def test_series_are_apart() -> None:
         for at in (1, 2)
         for series_id in (-5, 3)
     )
-    ids = [one.entry.entry_id for one in kept.entries.values()]
+    ids = [one.entry_id for one in kept.entries.values()]
     assert len(set(ids)) == 4
     assert sorted(kept.amounts()) == [3, 3, 5, 5]
 
@@ -253,10 +266,10 @@ def test_times_have_the_resolution_of_a_store() -> None:
 def test_an_entry_says_what_its_basis_says() -> None:
     about = basis("amount", region="eu-1", tags='{"team":"a"}', description="d", source="gen_ai")
     [made], cursor = settle([sample(1, 0.1, of=about)], None, ())
-    assert made.entry.amount == Decimal("0.1")
-    assert (made.entry.region, made.entry.tags) == ("eu-1", '{"team":"a"}')
-    assert (made.entry.source, made.entry.billing_period) == ("gen_ai", "2023-11")
-    assert cursor == CostCursor(7, made.point.time_unix_nano, made.point)
+    assert made.amount == Decimal("0.1")
+    assert (made.region, made.tags) == ("eu-1", '{"team":"a"}')
+    assert (made.source, made.billing_period) == ("gen_ai", "2023-11")
+    assert cursor == CostCursor(7, made.time_unix_nano, point_of(made))
 
 
 @pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e18", "-1e18", "1e999999"])

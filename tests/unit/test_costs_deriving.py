@@ -70,7 +70,7 @@ class Sender:
 
     def entries(self) -> list[CostEntry]:
         settled, _ = settle_all(self.samples, {}, lambda *_: ())
-        return [one.entry for one in settled]
+        return settled
 
     def total(self) -> Decimal:
         return sum((entry.amount for entry in self.entries()), Decimal(0))

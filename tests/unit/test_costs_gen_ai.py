@@ -78,7 +78,7 @@ class Sender:
         self.refused.update(refused)
 
     def entries(self) -> list[CostEntry]:
-        return [one.entry for one in settle_all(self.samples, {}, lambda *_: ())[0]]
+        return settle_all(self.samples, {}, lambda *_: ())[0]
 
     def total(self) -> Decimal:
         return sum((entry.amount for entry in self.entries()), Decimal(0))

@@ -13,7 +13,7 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connecting import Cursor
 from exporter.backends.postgresql.copying import clean_json, clean_text, time_text
-from exporter.costs.amounts import SeriesEntry, billing_period, quantized, settle_all
+from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
 __all__ = ["insert_costs", "join_cursors", "settle_samples"]
@@ -128,8 +128,7 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
 
     known = _locked(cursor, {sample.series_id for sample in samples})
     entries, moved = settle_all(samples, known, between)
-    if entries:
-        execute_values(cursor, _REPLACE, [_series_row(one) for one in entries], _ROW, _PAGE_ROWS)
+    insert_costs(cursor, entries)
     _move(cursor, moved)
 
 
@@ -140,11 +139,8 @@ def join_cursors(cursor: Cursor, cursors: Sequence[CostCursor]) -> None:
     """
     if not cursors:
         return
-    joined = dict(_locked(cursor, {one.series_id for one in cursors}))
-    for one in cursors:
-        known = joined.get(one.series_id)
-        joined[one.series_id] = one if known is None else known.joined(one)
-    _move(cursor, joined.values())
+    known = _locked(cursor, {one.series_id for one in cursors})
+    _move(cursor, joined_cursors(cursors, known))
 
 
 def _move(cursor: Cursor, cursors: Iterable[CostCursor]) -> None:
@@ -188,11 +184,6 @@ def _origin(cost: CostEntry) -> tuple[Any, ...]:
         return (None, None, None)
     start = point.start_time_unix_nano
     return (point.series_id, time_text(start) if start else None, point.value)
-
-
-def _series_row(one: SeriesEntry) -> tuple[Any, ...]:
-    _, start, value = one.point
-    return (*_row(one.entry), one.series_id, time_text(start) if start else None, value)
 
 
 def _cursor_row(cursor: CostCursor) -> tuple[Any, ...]:
