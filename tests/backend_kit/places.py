@@ -1,21 +1,53 @@
-"""Fixtures of tests that run once for each backend of `KINDS`; a pytest plugin.
+"""Where the backends of `KINDS` keep their data, for tests that run over them; a pytest plugin.
 
     store_kind    the backend, as `KINDS` describes it
     place         an empty folder or database of it, for one test
 
-`keys_of` says the same as a configuration does.
+`new_place_of` and `new_store_of` make as many as are wanted, and `keys_of` says of a place what a
+configuration would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 from engines.databases import Databases
 
-from backend_kit.kinds import KINDS, Kind
+from backend_kit.kinds import KINDS, Kind, NewStore
+from exporter.backends.base import Backend
 
-__all__ = ["keys_of", "place", "store_kind"]
+__all__ = ["NewPlace", "keys_of", "new_place_of", "new_store_of", "place", "store_kind"]
+
+NewPlace = Callable[[], AbstractContextManager[str]]
+
+
+def new_place_of(
+    kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NewPlace:
+    """Makes an empty folder or database for the length of a `with` block."""
+    if kind.server is not None:
+        databases: Databases = request.getfixturevalue(kind.server)
+        return databases.fresh
+
+    @contextmanager
+    def folder() -> Iterator[str]:
+        yield str(tmp_path_factory.mktemp("store"))
+
+    return folder
+
+
+def new_store_of(kind: Kind, new_place: NewPlace) -> NewStore:
+    """Makes a started, empty backend for the length of a `with` block."""
+
+    @contextmanager
+    def store() -> Iterator[Backend]:
+        with new_place() as place, closing(kind.make(place)) as backend:
+            backend.start()
+            yield backend
+
+    return store
 
 
 @pytest.fixture(params=KINDS)
@@ -27,12 +59,8 @@ def store_kind(request: pytest.FixtureRequest) -> Kind:
 def place(
     store_kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    if store_kind.server is None:
-        yield str(tmp_path_factory.mktemp("place"))
-        return
-    databases: Databases = request.getfixturevalue(store_kind.server)
-    with databases.fresh() as dsn:
-        yield dsn
+    with new_place_of(store_kind, request, tmp_path_factory)() as place:
+        yield place
 
 
 def keys_of(kind: Kind, place: str) -> dict[str, str]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from backend_kit.kinds import KINDS, Kind, NewStore
-from engines.databases import Databases
+from backend_kit.places import NewPlace, new_place_of, new_store_of
 
 from exporter.backends.base import Backend
-
-NewPlace = Callable[[], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -23,33 +20,12 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def new_place(
     kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> NewPlace:
-    """Makes an empty folder or database for the length of a `with` block."""
-    if kind.server is not None:
-        databases: Databases = request.getfixturevalue(kind.server)
-        return databases.fresh
-
-    @contextmanager
-    def folder() -> Iterator[str]:
-        yield str(tmp_path_factory.mktemp("store"))
-
-    return folder
+    return new_place_of(kind, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def new_store(kind: Kind, new_place: NewPlace) -> NewStore:
-    """Makes a started, empty backend for the length of a `with` block."""
-
-    @contextmanager
-    def store() -> Iterator[Backend]:
-        with new_place() as place:
-            backend = kind.make(place)
-            backend.start()
-            try:
-                yield backend
-            finally:
-                backend.close()
-
-    return store
+    return new_store_of(kind, new_place)
 
 
 @pytest.fixture

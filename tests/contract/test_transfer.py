@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 from backend_kit.kinds import KINDS
+from backend_kit.places import new_place_of, new_store_of
 from backend_kit.samples import (
     NOW,
     SECOND,
@@ -55,17 +56,8 @@ def opened(
     request: pytest.FixtureRequest, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     kind = KINDS[name]
-    if kind.server is None:
-        backend = kind.make(str(tmp_path_factory.mktemp("target")))
-        backend.start()
+    with new_store_of(kind, new_place_of(kind, request, tmp_path_factory))() as backend:
         yield backend
-        backend.close()
-        return
-    with request.getfixturevalue(kind.server).fresh() as dsn:
-        backend = kind.make(dsn)
-        backend.start()
-        yield backend
-        backend.close()
 
 
 def fill(backend: Backend, first: int = 0, times: int = 30) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 from backend_kit.kinds import KINDS, NewStore
+from backend_kit.places import new_place_of, new_store_of
 from backend_kit.samples import NOW, SECOND, batch_of, point, series
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,22 +29,7 @@ def new_target(
 ) -> NewStore:
     """Makes a started, empty backend of every kind, for the length of a `with` block."""
     kind = KINDS[request.param]
-
-    @contextmanager
-    def place() -> Iterator[str]:
-        if kind.server is None:
-            yield str(tmp_path_factory.mktemp("target"))
-            return
-        with request.getfixturevalue(kind.server).fresh() as dsn:
-            yield dsn
-
-    @contextmanager
-    def target() -> Iterator[Backend]:
-        with place() as where, closing(kind.make(where)) as backend:
-            backend.start()
-            yield backend
-
-    return target
+    return new_store_of(kind, new_place_of(kind, request, tmp_path_factory))
 
 
 def sample(series_id: int, at: int, value: float, start: int = 0) -> CostSample:

@@ -6,15 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backend_kit.kinds import KINDS, Kind
-from backend_kit.places import keys_of
-from engines.databases import Databases
+from backend_kit.places import keys_of, new_place_of
 from typer.testing import CliRunner
 
 from exporter.cli.app import app
@@ -45,11 +44,7 @@ def store(
 ) -> Iterator[str]:
     """A configuration file that leads to a filled database; one for all tests of a backend."""
     kind, folder = KINDS[request.param], tmp_path_factory.mktemp("costs")
-    with ExitStack() as cleaning:
-        place = str(folder)
-        if kind.server is not None:
-            databases: Databases = request.getfixturevalue(kind.server)
-            place = cleaning.enter_context(databases.fresh())
+    with new_place_of(kind, request, tmp_path_factory)() as place:
         fill(kind, place)
         config = folder / "otel-config.yaml"
         config.write_text(json.dumps({"exporters": {"openfinops": keys_of(kind, place)}}))
