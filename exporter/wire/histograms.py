@@ -6,6 +6,8 @@ as one with a count past 2**60, is marked as not sound and left to it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, repeat
 from typing import Final, cast
@@ -21,6 +23,7 @@ __all__ = [
     "EXPLICIT_TAGS",
     "EXPONENTIAL_TAGS",
     "HistogramColumns",
+    "increase",
     "read_explicit",
     "read_exponential",
 ]
@@ -136,6 +139,11 @@ class HistogramColumns:
         )
 
 
+def increase(bounds: Sequence[float]) -> bool:
+    """Whether bounds are as the data model asks."""
+    return not any(map(math.isnan, bounds)) and all(a < b for a, b in pairwise(bounds))
+
+
 def read_explicit(buffer: Buffer, swept: Swept) -> HistogramColumns:
     """The contents of explicit histograms; marks those that are not sound."""
     counts, whole = packed_fixed64(buffer, *swept.only(_BUCKET_COUNTS))
@@ -239,7 +247,4 @@ def _parsed(raw: bytes) -> tuple[float, ...] | None:
     if len(raw) % 8:
         return None
     bounds = tuple(np.frombuffer(raw, "<f8").tolist())
-    # A NaN is not equal to itself.
-    if any(bound != bound for bound in bounds) or any(a >= b for a, b in pairwise(bounds)):  # noqa: PLR0124
-        return None
-    return bounds
+    return bounds if increase(bounds) else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +38,7 @@ from exporter.wire.attributes import (
     plain,
 )
 from exporter.wire.bulk import Taken
+from exporter.wire.histograms import increase
 from exporter.wire.identity import series_id_of
 from exporter.wire.result import Decoded, Rejections
 
@@ -205,7 +205,7 @@ def _explicit_histogram(point: HistogramDataPoint) -> HistogramPoint:
         raise _InvalidPointError(
             f"{len(counts)} bucket_counts do not fit {len(bounds)} explicit_bounds"
         )
-    if any(math.isnan(bound) for bound in bounds) or any(a >= b for a, b in pairwise(bounds)):
+    if not increase(bounds):
         raise _InvalidPointError("explicit_bounds do not increase")
     if counts:
         _check_sum(point.count, sum(counts))
