@@ -13,7 +13,7 @@ class Snapshot:
     """Counters since start; they balance: accepted = stored + dead + refused + lost + queued.
 
     Attributes:
-        requests: export requests that arrived whole.
+        requests: export requests that arrived whole, or were turned away before that.
         requests_unauthenticated: further ones, answered UNAUTHENTICATED.
         requests_stalled: further ones, cut off because their message did not arrive in time.
         requests_undecodable: of these, answered INVALID_ARGUMENT.

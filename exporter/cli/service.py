@@ -16,8 +16,8 @@ __all__ = ["Service"]
 
 # Each waits for the disk, and those that wait share one sync.
 _WORKERS: Final = 8
-# Each worker may hold one twice, as it came and as bytes: all of them half of the memory limit. One
-# at a time is decoded, which takes 12 times its size (exporter/pipeline/memory.py).
+# Each worker may hold one three times over: all of them three quarters of the memory limit. What
+# decoding takes besides, the pipeline looks after (exporter/pipeline/memory.py).
 _MESSAGES_IN_MEMORY: Final = 32
 # Nobody waits: more of them only pass the interpreter's lock around (1.1 times as slow with 8).
 _WORKERS_WITHOUT_SPOOL: Final = 2

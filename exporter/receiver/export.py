@@ -80,12 +80,12 @@ def _export(
     submit: Submit, admit: Admit, arrivals: Arrivals, success: Callable[[Rejections], bytes]
 ) -> Behaviour:
     def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        admitted = _attempt(admit)
+        admitted = _attempt(admit, 0)
         if isinstance(admitted, Refusal):
             abort(context, admitted)
         with admitted:
             message = arrivals.message(messages, context)
-            outcome = _attempt(partial(submit, message))
+            outcome = _attempt(partial(submit, message), len(message))
         if isinstance(outcome, Refusal):
             abort(context, outcome)
         # An empty response where all is well: partial_success must stay unset.
@@ -94,7 +94,7 @@ def _export(
     return export
 
 
-def _attempt(step: Callable[[], _T]) -> _T | Refusal:
+def _attempt(step: Callable[[], _T], message_bytes: int) -> _T | Refusal:
     try:
         return step()
     except PermanentError as exc:
@@ -103,7 +103,7 @@ def _attempt(step: Callable[[], _T]) -> _T | Refusal:
         return refusal(grpc.StatusCode.UNAVAILABLE, exc)
     except Exception as exc:  # noqa: BLE001 - an escaped one becomes UNKNOWN
         # A fault of ours: retryable, so that the sender keeps what it has.
-        _log.exception("a request could not be taken")
+        _log.exception("a request of %d bytes could not be taken", message_bytes)
         return refusal(grpc.StatusCode.UNAVAILABLE, exc)
 
 

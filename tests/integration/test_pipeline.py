@@ -444,6 +444,25 @@ def test_too_little_memory_turns_senders_away_only_while_something_waits(path: P
     assert stored(path) == 2
 
 
+def test_too_little_memory_is_said_before_a_message_is_received(path: Path) -> None:
+    pipeline = pipeline_to(path, batch_interval_seconds=3600.0, memory_limit_bytes=1)
+    pipeline.start()
+    with pipeline.receiving():
+        # With one under way it may be the requests that fill the memory.
+        with pytest.raises(QueueFullError, match="memory_limit_mib"):
+            pipeline.receiving()
+        pipeline.submit(request(1))
+    with pytest.raises(QueueFullError, match="memory_limit_mib"):
+        pipeline.receiving()
+    assert pipeline.flush()
+    with pipeline.receiving():
+        pipeline.submit(request(1, series=2))
+    assert pipeline.shutdown()
+    counts = pipeline.stats()
+    assert (counts.requests, counts.requests_turned_away) == (4, 2)
+    assert stored(path) == 2
+
+
 def test_a_clock_that_jumps_loses_and_doubles_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import grpc
@@ -24,6 +24,7 @@ from receiver_kit import (
     serving,
 )
 
+from exporter.errors import QueueFullError
 from exporter.receiver import Receiver
 
 
@@ -71,6 +72,21 @@ def test_requests_beyond_the_limit_are_told_to_come_back_at_once() -> None:
         assert [each.code() for each in taken] == [grpc.StatusCode.OK] * 3
         assert [send(channel) for _ in range(10)] == [b""] * 10  # every one has left
     assert receiver.counts().requests_overloaded == 1
+
+
+def test_a_message_that_there_is_no_room_for_is_not_received() -> None:
+    submit = Submitted()
+
+    def admit() -> AbstractContextManager[None]:
+        raise QueueFullError("no room for a message")
+
+    receiver = Receiver(submit, admit=admit, endpoint="127.0.0.1:0")
+    with serving(receiver) as address, plain(address) as channel:
+        call = refused(channel, b"x" * 1000)
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
+    assert call.details() == "no room for a message"
+    assert "google.rpc.retryinfo-bin" in dict(call.trailing_metadata())
+    assert submit.requests == []
 
 
 def test_health_is_answered_while_every_worker_is_busy() -> None:
