@@ -134,7 +134,7 @@ def test_huge_messages(tmp_path: Path) -> None:
 
 
 def test_huge_messages_of_new_series(tmp_path: Path) -> None:
-    points = 60_000  # 3 MiB
+    points = 60_000  # 2 MiB
     flood(tmp_path, new_series(points), points, senders=8, allowance=ONE_HUGE_MESSAGE)
 
 
