@@ -29,7 +29,11 @@ from engines.asking import Connection, ask
 
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.postgresql.partitions import LOCK_PATIENCE_MILLISECONDS
+from exporter.backends.postgresql.partitions import (
+    _PARTITION_LOCK,
+    LOCK_PATIENCE_MILLISECONDS,
+    create_partitions,
+)
 from exporter.model import Batch, WriteResult
 from exporter.query import Reader
 
@@ -133,6 +137,27 @@ def test_two_writers_make_the_same_hundred_days_at_once(postgresql_database: str
     with started(postgresql_database) as backend:
         assert count(backend) == 400
         assert len(names(backend)) == 100
+
+
+def test_a_partition_counts_when_its_maker_is_done(postgresql_database: str) -> None:
+    day = MIDNIGHT // DAY
+    with (
+        started(postgresql_database) as backend,
+        session(postgresql_database) as maker,
+        session(postgresql_database) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        backend.write(batch_of(point(1, NOW)))  # its partition can be seen by everybody
+        ask(maker, f"SELECT pg_advisory_xact_lock({_PARTITION_LOCK})")
+        looking = thread.submit(create_partitions, other, "system_metrics", [day])
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database AS base ON base.oid = database "
+            "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+        )
+        while backend.fetch(waiting) != [(1,)]:
+            assert not looking.done()
+        maker.commit()
+        assert looking.result(timeout=20) == {day}
 
 
 def test_a_partition_that_another_program_dropped_is_made_again(postgresql_database: str) -> None:

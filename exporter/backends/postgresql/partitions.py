@@ -119,6 +119,9 @@ def create_partitions(connection: Connection, table: str, days: Iterable[int]) -
         The days of all partitions that there are now.
     """
     with transaction(connection) as cursor:
+        # A partition is in the catalogue a moment before sessions are told of it, and until they
+        # are, they find none for its rows. Locks are let go of only after that.
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_PARTITION_LOCK,))
         known = set(partitions_of(cursor, table))
     for day in sorted(set(days) - known):
         with transaction(connection) as cursor:
