@@ -212,6 +212,8 @@ class Costing:
             try:
                 basis = self._basis(carrier)
                 if basis is not None:
+                    if series_id in self._summed and math.isnan(value):
+                        raise CostRefusedError("it has no sum, or one that is not a number")
                     _check(value, basis)
                     yield CostSample(series_id, time_unix_nano, start_time_unix_nano, value, basis)
             except CostRefusedError as error:

@@ -338,7 +338,7 @@ def test_the_sum_of_a_cumulative_histogram_or_summary_counts_its_increase() -> N
         ("amount", summary("job.cost", 1.0), "write kind: cumulative"),
         ("hourly_rate", total("job.cost", 1.0), "a sum that only grows is no rate"),
         ("hourly_rate", total("job.cost", 1.0, temporality=CUMULATIVE), "only grows is no rate"),
-        ("amount", histogram("job.cost", None), "not a finite number"),
+        ("amount", histogram("job.cost", None), "it has no sum"),
         ("amount", histogram("job.cost", -1.0), "negative"),
     ],
 )
