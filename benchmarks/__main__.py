@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batch, decode, intern, postgresql, queries, sqlite
+from benchmarks import batch, decode, documents, intern, postgresql, queries, sqlite
 from benchmarks.measure import Result
 from benchmarks.options import Options
+from benchmarks.picture import picture
 
 STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "decode": lambda _: decode.run(),
@@ -29,7 +26,33 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
 
 
 def main() -> None:
-    """Run the stages asked for, all without arguments."""
+    """Run the stages asked for, all without arguments; or look at what was kept."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    console = Console()
+    if not console.is_terminal:  # in a pipe as wide as it has to be
+        console = Console(width=140)
+    try:
+        if arguments.compare:
+            before, after = map(documents.read, arguments.compare)
+            console.print(documents.comparison(before, after))
+            return
+        if arguments.picture:
+            kept, svg = arguments.picture
+            svg.write_text(picture(documents.read(kept)), encoding="utf-8")
+            return
+    except ValueError as error:
+        parser.error(str(error))
+    options = Options(arguments.pg_dsn, arguments.timescaledb_dsn, arguments.rows)
+    results: list[Result] = []
+    for stage in arguments.stages or STAGES:
+        results += STAGES[stage](options)
+    console.print(_table(results))
+    if arguments.json:
+        documents.write(arguments.json, results)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
     parser.add_argument("--json", type=Path, help="write the results to this file")
@@ -41,16 +64,21 @@ def main() -> None:
         default=Options().rows,
         help="of queries, in 10,000s; default: %(default)s",
     )
-    arguments = parser.parse_args()
-    options = Options(arguments.pg_dsn, arguments.timescaledb_dsn, arguments.rows)
-    results: list[Result] = []
-    for stage in arguments.stages or STAGES:
-        results += STAGES[stage](options)
-    console = Console()
-    # In a pipe as wide as it has to be.
-    Console(width=None if console.is_terminal else 140).print(_table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(_document(results), indent=1), encoding="utf-8")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("BEFORE", "AFTER"),
+        help="measure nothing, compare two files written with --json",
+    )
+    parser.add_argument(
+        "--picture",
+        nargs=2,
+        type=Path,
+        metavar=("RESULTS", "SVG"),
+        help="measure nothing, draw a file written with --json",
+    )
+    return parser
 
 
 def _table(results: list[Result]) -> Table:
@@ -72,15 +100,6 @@ def _table(results: list[Result]) -> Table:
             f"{result.target:g}" if result.ratio >= result.target else f"missed {result.target:g}",
         )
     return table
-
-
-def _document(results: list[Result]) -> dict[str, object]:
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "results": [asdict(result) | {"ratio": result.ratio} for result in results],
-    }
 
 
 if __name__ == "__main__":
