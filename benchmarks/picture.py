@@ -10,7 +10,7 @@ from benchmarks.measure import Result
 
 __all__ = ["picture"]
 
-_WIDTH, _LABELS, _RIGHT = 900, 430, 60
+_WIDTH, _LABELS, _RIGHT = 960, 490, 60
 _ROW, _BAR, _TOP, _BOTTOM = 24, 14, 56, 30
 _MARKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 _STYLE = """
