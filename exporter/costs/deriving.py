@@ -11,7 +11,6 @@ Not thread-safe: used beside the series cache, under the same lock.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,8 @@ _KEPT: Final = "its cost cannot be counted, although the point itself is stored:
 _LOOKED_THROUGH_AT: Final = 10_000
 _NUMBERS: Final = frozenset({"gauge", "sum"})
 
-_Point = tuple[int, int, int, float]
+# Series id, time, start time, and the value: None where a histogram's or summary's sum is left out.
+_Point = tuple[int, int, int, float | None]
 # What a quantity is of: its metric, the cluster, and the value of the attribute that joins.
 _QuantityKey = tuple[str, str, str]
 
@@ -196,9 +196,9 @@ class Costing:
             if one.series_id in self._summed and one.count is not None:
                 yield one.series_id, one.time_unix_nano, one.start_time_unix_nano, _sum(one)
 
-    def _measure(self, series_id: int, time_unix_nano: int, value: float) -> None:
+    def _measure(self, series_id: int, time_unix_nano: int, value: float | None) -> None:
         key = self._measuring.get(series_id)
-        if key is not None and value >= 0:
+        if key is not None and value is not None and value >= 0:
             # Several pods that share a volume report the same of it; of two, the larger.
             self._measured[key] = max(self._measured.get(key, (0, 0.0)), (time_unix_nano, value))
 
@@ -212,10 +212,10 @@ class Costing:
             try:
                 basis = self._basis(carrier)
                 if basis is not None:
-                    if series_id in self._summed and math.isnan(value):
-                        raise CostRefusedError("it has no sum, or one that is not a number")
-                    _check(value, basis)
-                    yield CostSample(series_id, time_unix_nano, start_time_unix_nano, value, basis)
+                    checked = _checked(value, basis)
+                    yield CostSample(
+                        series_id, time_unix_nano, start_time_unix_nano, checked, basis
+                    )
             except CostRefusedError as error:
                 refused[carrier.name, f"{_KEPT}{error}"] += 1
 
@@ -239,15 +239,16 @@ def _quantity_key(quantity: Quantity, series: Series) -> _QuantityKey:
     return quantity.metric, series.cluster_id, attribute_of(series, quantity.attribute)
 
 
-def _sum(point: HistogramPoint | SummaryPoint) -> float:
-    """Of nothing it may be left out and is 0; left out otherwise it is unknown, NaN here."""
-    if point.sum is not None:
-        return point.sum
-    return math.nan if point.count else 0.0
+def _sum(point: HistogramPoint | SummaryPoint) -> float | None:
+    """Of nothing it may be left out and is 0; left out otherwise it is unknown."""
+    return 0.0 if point.sum is None and not point.count else point.sum
 
 
-def _check(value: float, basis: CostBasis) -> None:
+def _checked(value: float | None, basis: CostBasis) -> float:
+    if value is None:
+        raise CostRefusedError("it has no sum")
     amount = value * float(basis.factor)
     if basis.kind == "cumulative" and not basis.is_monotonic:
         amount = abs(amount)  # such a total may be below 0, and its fall is a credit
     check_amount(amount, basis.category)
+    return value
