@@ -6,14 +6,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import batch, decode, documents, intern, postgresql, queries, sqlite
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.picture import picture
+from benchmarks.tables import comparison, table_of
 
 STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "decode": lambda _: decode.run(),
@@ -35,7 +34,7 @@ def main() -> None:
     try:
         if arguments.compare:
             before, after = map(documents.read, arguments.compare)
-            console.print(documents.comparison(before, after))
+            console.print(comparison(before, after))
             return
         if arguments.picture:
             kept, svg = arguments.picture
@@ -47,7 +46,7 @@ def main() -> None:
     results: list[Result] = []
     for stage in arguments.stages or STAGES:
         results += STAGES[stage](options)
-    console.print(_table(results))
+    console.print(table_of(results))
     if arguments.json:
         documents.write(arguments.json, results)
 
@@ -79,27 +78,6 @@ def _parser() -> argparse.ArgumentParser:
         help="measure nothing, draw a file written with --json",
     )
     return parser
-
-
-def _table(results: list[Result]) -> Table:
-    table = Table(title="Speed against a baseline of the same run", box=SIMPLE)
-    table.add_column("what", no_wrap=True)
-    for heading in ("us/point", "points/s", "baseline us"):
-        table.add_column(heading, justify="right")
-    table.add_column("baseline", no_wrap=True)
-    table.add_column("ratio", justify="right")
-    table.add_column("target", justify="right")
-    for result in results:
-        table.add_row(
-            result.name,
-            f"{result.seconds / result.points * 1e6:.3f}",
-            f"{result.points / result.seconds:,.0f}",
-            f"{result.baseline_seconds / result.points * 1e6:.3f}",
-            result.baseline,
-            f"{result.ratio:.2f}",
-            f"{result.target:g}" if result.ratio >= result.target else f"missed {result.target:g}",
-        )
-    return table
 
 
 if __name__ == "__main__":

@@ -56,12 +56,20 @@ def _grid(mark: float, height: int) -> str:
 def _bar(result: Result, y: int) -> str:
     begin, end = sorted((_x(1), _x(result.ratio)))
     outcome = "reached" if result.ratio >= result.target else "missed"
-    target, middle = _x(result.target), y + _ROW // 2
+    middle = y + _ROW // 2
     return (
         f'<text x="{_LABELS - 12}" y="{middle + 4}" text-anchor="end">'
         f"{escape(result.name)} / {escape(result.baseline)}</text>"
         f'<rect class="{outcome}" x="{begin}" y="{middle - _BAR // 2}" '
         f'width="{max(end - begin, 1):.1f}" height="{_BAR}"/>'
-        f'<line class="target" x1="{target}" x2="{target}" y1="{y + 3}" y2="{y + _ROW - 3}"/>'
-        f'<text class="mark" x="{max(end, target) + 6}" y="{middle + 4}">{result.ratio:.2g}</text>'
+        f"{_stroke(result.target, y)}"
+        f'<text class="mark" x="{max(end, _x(result.target)) + 6}" y="{middle + 4}">'
+        f"{result.ratio:.2g}</text>"
     )
+
+
+def _stroke(target: float, y: int) -> str:
+    if not target:  # nothing is asked of this comparison
+        return ""
+    x = _x(target)
+    return f'<line class="target" x1="{x}" x2="{x}" y1="{y + 3}" y2="{y + _ROW - 3}"/>'

@@ -79,7 +79,7 @@ class _Work:
         for _ in range(_ROUNDS):
             for at, way in enumerate(ways):
                 best[at] = min(best[at], self._in_fresh(databases, kind, way))
-        name, count = f"gRPC to {kind.name}", len(self.points)
+        name, count = f"gRPC to {kind.name}, spool off", len(self.points)
         whole, in_batches, at_once = best
         return [
             Result(name, count, whole, "COPY, same batches", in_batches, kind.whole_way_target),
