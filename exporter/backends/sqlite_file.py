@@ -125,12 +125,19 @@ def _is_vacant(path: Path, size_bytes: int, application_id: int, tables: list[st
 def _look_into(path: Path) -> tuple[int, list[str]]:
     # immutable: no locks, no -wal or -shm beside it, no recovery, so a stranger's file stays as
     # it is. Our id is in the main file before there are tables, so the -wal cannot hide it.
+    # writable_schema, which mode=ro leaves without effect on the file: a program that was killed
+    # while it copied its -wal into the file, or is about it now, leaves a header that counts more
+    # pages than are there. SQLite mends that when it opens the file with its -wal; only without
+    # it, as here, it would be taken for damage.
     with (
         translating("looking at the file", str(path)),
         contextlib.closing(
             sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         ) as connection,
     ):
+        connection.execute("PRAGMA writable_schema = ON")
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        if application_id == APPLICATION_ID:
+            return application_id, []
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
         return application_id, [name for (name,) in tables]

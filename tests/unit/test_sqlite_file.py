@@ -171,6 +171,26 @@ def test_a_truncated_file_is_refused(path: Path) -> None:
     assert ".recover" in refusal(path)
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_program_that_was_killed_at_a_checkpoint_left_no_damage(
+    path: Path, *, read_only: bool
+) -> None:
+    backend = SQLiteBackend(path)
+    backend.start()
+    backend.write(Batch(points=flood(5_000)))
+    log = path.with_name(path.name + "-wal")
+    pages, logged = path.read_bytes(), log.read_bytes()
+    backend.close()
+    # The first page is written first; it counts those that are still in the log.
+    path.write_bytes(path.read_bytes()[:4096] + pages[4096:])
+    log.write_bytes(logged)
+    assert int.from_bytes(path.read_bytes()[28:32], "big") > path.stat().st_size // 4096
+    again = SQLiteBackend(path, read_only=read_only)
+    again.start()
+    assert count(again) == 5_000
+    again.close()
+
+
 def test_a_damaged_page_is_reported_when_it_is_read(path: Path) -> None:
     backend = SQLiteBackend(path)
     backend.start()
