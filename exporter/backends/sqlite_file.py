@@ -12,6 +12,7 @@ import os
 import re
 import sqlite3
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -98,9 +99,12 @@ def is_ours(path: Path) -> bool:
         )
     if status.st_size == 0:
         return False
-    application_id, tables = _look_into(path)
-    if application_id == APPLICATION_ID:
-        return True
+    with _looking_into(path) as connection:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        if application_id == APPLICATION_ID:
+            return True  # of its tables, the pages that describe them may be in the -wal only
+        found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        tables = [name for (name,) in found]
     if _is_vacant(path, status.st_size, application_id, tables):
         return False
     shown = ", ".join(tables[:_TABLES_SHOWN]) + (", ..." if len(tables) > _TABLES_SHOWN else "")
@@ -122,7 +126,8 @@ def _is_vacant(path: Path, size_bytes: int, application_id: int, tables: list[st
     return application_id == 0 and not tables and not logged and size_bytes >= _SMALLEST_PAGE_BYTES
 
 
-def _look_into(path: Path) -> tuple[int, list[str]]:
+@contextlib.contextmanager
+def _looking_into(path: Path) -> Iterator[sqlite3.Connection]:
     # immutable: no locks, no -wal or -shm beside it, no recovery, so a stranger's file stays as
     # it is. Our id is in the main file before there are tables, so the -wal cannot hide it.
     # writable_schema, which mode=ro leaves without effect on the file: a program that was killed
@@ -136,8 +141,4 @@ def _look_into(path: Path) -> tuple[int, list[str]]:
         ) as connection,
     ):
         connection.execute("PRAGMA writable_schema = ON")
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        if application_id == APPLICATION_ID:
-            return application_id, []
-        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        return application_id, [name for (name,) in tables]
+        yield connection

@@ -199,7 +199,7 @@ def test_calls_that_no_library_makes_are_answered(address: str, name: str) -> No
 
 
 def test_a_flag_of_a_message_that_is_none_is_answered(address: str) -> None:
-    # Up to the library: the message is handed on as sound or, seven times in a thousand, as none.
+    # Up to the library: the message is handed on as sound or, 7 times in 1,300, as none.
     with connected(address) as connection:
         assert connection.call(body=b"\x07" + message(SOUND)[1:]) in {"0", "3"}
 
