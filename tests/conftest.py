@@ -12,4 +12,5 @@ pytest_plugins = [
     "backend_kit.places",
     "durability_kit.plugin",
     "fuzz_kit.plugin",
+    "openfinops_kit.plugin",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -27,6 +28,8 @@ from exporter.cli import output
 from exporter.cli.options import load_settings
 from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
+from exporter.openfinops.published import TABLES, PublishedStore, published_store
+from exporter.openfinops.taking_over import shortfalls, take_over
 from exporter.query.selection import TimeRange
 from exporter.render import number
 from exporter.transfer import Difference, copy, differences
@@ -79,6 +82,9 @@ def migrate(
     after the first one copies what came since. At the end the counts and sums of both are compared,
     by table and day; the exit code is 1 where they differ.
 
+    The tables of openfinops 0.3.0 itself may be copied likewise; a record that cannot be read is
+    named with its id, left out, and makes the exit code 1.
+
     For example:
 
         openfinops-exporter migrate --from finops.db --to postgresql://localhost/finops --since 90d
@@ -86,6 +92,12 @@ def migrate(
         openfinops-exporter migrate --from finops.db --to-backend timescaledb --to 'dbname=finops'
     """
     wanted = period(since, until)
+    there = load_settings(None, db=source, backend=from_backend).exporter
+    with published_store(there.backend, there.connection_string) as published:
+        if published is not None:
+            with _opened(target, to_backend, read_only=False) as right:
+                _take_over(published, right, wanted)
+            return
     with (
         _opened(source, from_backend, read_only=True) as left,
         _opened(target, to_backend, read_only=False) as right,
@@ -116,7 +128,40 @@ def _is_same(left: Backend, right: Backend) -> bool:
 
 def _copy(source: Backend, target: Backend, wanted: TimeRange) -> None:
     rows = {table.table: table.rows for table in source.sizes().tables}
-    bars: dict[str, TaskID] = {}
+    with _bars(rows) as report:
+        for copied in copy(source, target, wanted, report=report):
+            _tell(copied, "rows")
+
+
+def _take_over(source: PublishedStore, target: Backend, wanted: TimeRange) -> None:
+    refused: Counter[str] = Counter()
+
+    def refuse(table: str, row_id: int, reason: str) -> None:
+        refused[table] += 1
+        if refused[table] <= _SHOWN:
+            output.print_warning(f"{table}, id {row_id}: {reason}")
+
+    output.print_note(f"{source.location} has the tables of openfinops itself")
+    rows = {table.name: source.count(table) for table in TABLES if source.has(table)}
+    with _bars(rows) as report:
+        for copied in take_over(source, target, wanted, report=report, refuse=refuse):
+            _tell(copied, "records")
+    with _bars(rows, "checking ") as report:
+        found = list(shortfalls(source, target, wanted, report=report))
+    _conclude(found)
+    if refused:
+        raise BackendRefusedError(
+            f"migrate: {number(refused.total())} rows of {source.location} were left out "
+            f"({', '.join(f'{table}: {number(rows)}' for table, rows in refused.items())}); "
+            "everything else is there. Correct them at the source and copy their days again with "
+            "--since and --until"
+        )
+
+
+@contextmanager
+def _bars(rows: Mapping[str, int], doing: str = "") -> Iterator[Callable[[Copied], None]]:
+    """A bar for each table, on a terminal; gives what is to be told of progress."""
+    bars: dict[str, tuple[TaskID, float]] = {}
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -129,22 +174,22 @@ def _copy(source: Backend, target: Backend, wanted: TimeRange) -> None:
         began = time.monotonic()
 
         def report(copied: Copied) -> None:
-            bar = bars.get(copied.table)
-            if bar is None:
-                bar = bars[copied.table] = shown.add_task(
-                    copied.table, total=rows.get(copied.table), rate=""
-                )
-            rate = copied.rows / max(time.monotonic() - began, 1e-3)
+            nonlocal began
+            now = time.monotonic()
+            if copied.table not in bars:
+                task = shown.add_task(doing + copied.table, total=rows.get(copied.table), rate="")
+                bars[copied.table] = (task, began)
+            bar, since = bars[copied.table]
+            rate = copied.rows / max(now - since, 1e-3)
             shown.update(bar, completed=copied.rows, rate=f"{number(round(rate))} rows/s")
+            began = now
 
-        for copied in copy(source, target, wanted, report=report):
-            began = time.monotonic()
-            _tell(copied)
+        yield report
 
 
-def _tell(copied: Copied) -> None:
+def _tell(copied: Copied, noun: str) -> None:
     dead = f", {number(copied.dead)} of them among its dead letters" if copied.dead else ""
-    output.print_note(f"{copied.table}: {number(copied.rows)} rows copied{dead}")
+    output.print_note(f"{copied.table}: {number(copied.rows)} {noun} copied{dead}")
 
 
 def _conclude(found: list[Difference]) -> None:

@@ -12,6 +12,8 @@ backend     records in and out of a backend
 health      what a hub finds from recent measurements
 hub         `ObservabilityHub`
 observatory `CostObservatory`
+published   the tables that openfinops 0.3.0 itself keeps, read as the values handed to it
+taking_over these, copied into a backend of ours and proven
 """
 
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend

@@ -25,10 +25,13 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint, ScopeMet
 from exporter.errors import QueryError, RecordRefusedError
 from exporter.query.times import time_micros
 
-__all__ = ["Kind", "cost_request", "metric_of", "record_in", "record_request"]
+__all__ = ["LAST_MICRO", "Kind", "cost_request", "metric_of", "record_in", "record_request"]
 
 Record = Mapping[str, Any]
 Kind = Literal["system", "service", "alert"]
+
+LAST_MICRO: Final = ((1 << 63) - 1) // 1_000
+"""The latest time of a record, in microseconds since 1970: in the year 2262."""
 
 _SCOPE: Final = "exporter.openfinops"
 _RECORD: Final = "record"
@@ -122,9 +125,10 @@ def _time(record: Record, what: str) -> int:
         micros = time_micros(record.get("timestamp"), f"timestamp of a {what}")
     except QueryError as error:
         raise RecordRefusedError(str(error)) from error
-    if micros <= 0:
+    if not 0 < micros <= LAST_MICRO:
         raise RecordRefusedError(
-            f"timestamp of a {what}: {record['timestamp']!r} is not after 1970; give epoch seconds"
+            f"timestamp of a {what}: {record['timestamp']!r} is not after 1970 and before 2262; "
+            "give epoch seconds"
         )
     return micros * 1_000
 
@@ -175,6 +179,9 @@ def _plain_text(value: Any) -> str:
 
 
 def _text(key: str, value: str) -> KeyValue:
-    attribute = KeyValue(key=key)
-    attribute.value.string_value = value
+    try:
+        attribute = KeyValue(key=key)
+        attribute.value.string_value = value
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise RecordRefusedError(f"{key!r}: {value!r} is not valid Unicode") from error
     return attribute

@@ -21,7 +21,7 @@ from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids
 from exporter.transfer.tables import TABLES, Table
 
-__all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy"]
+__all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy", "mark_of", "store"]
 
 ALL_TIMES: Final = TimeRange(None, None)
 
@@ -82,11 +82,11 @@ def _copy_table(
     sent: set[int],
     report: Callable[[Progress], None],
 ) -> Progress:
-    writer_id = _writer_id(source, table, wanted)
+    writer_id = mark_of(source.dialect.name, source.location, table.name, wanted)
     progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
     for page in pages(source, table, wanted, after=progress.last_micro, rows=PAGE_ROWS):
         batch = replace(table.batch(page.rows), mark=Mark(writer_id, page.last_micro))
-        dead = _store(target, replace(batch, new_series=_definitions(source, page, sent)))
+        dead = store(target, replace(batch, new_series=_definitions(source, page, sent)))
         progress = Progress(
             table.name, progress.rows + len(page.rows), progress.dead + dead, page.last_micro
         )
@@ -111,11 +111,12 @@ def _copy_cursors(
     return progress
 
 
-def _writer_id(source: Backend, table: Table, wanted: TimeRange) -> str:
+def mark_of(kind: str, location: str, table: str, wanted: TimeRange) -> str:
+    """The name of the writer whose mark says how far a table of a source is copied."""
     # A copy of another period has a mark of its own: the end of one is no place in the other.
-    place = f"{source.dialect.name} {source.location} {wanted.start_micros or 0}"
+    place = f"{kind} {location} {wanted.start_micros or 0}"
     digest = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
-    return f"copy {digest} {table.name}"
+    return f"copy {digest} {table}"
 
 
 def _definitions(source: Backend, page: Page, sent: set[int]) -> tuple[Series, ...]:
@@ -127,7 +128,12 @@ def _definitions(source: Backend, page: Page, sent: set[int]) -> tuple[Series, .
     return found
 
 
-def _store(target: Backend, batch: Batch) -> int:
+def store(target: Backend, batch: Batch) -> int:
+    """Write a batch; returns how many of its rows the target refused, as dead letters of it.
+
+    Raises:
+        BackendUnavailableError, BackendRefusedError: nothing of it is known to be stored.
+    """
     try:
         target.write(batch)
     except RowRefusedError:

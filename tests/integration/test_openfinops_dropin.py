@@ -1,8 +1,4 @@
-"""openfinops 0.3.0 itself, with `exporter.openfinops` in the place of its persistence.
-
-The package is fetched from the index once a session, without its dependencies: its dashboards miss
-some and say so, its hub and observatory need none that this project has not.
-"""
+"""openfinops 0.3.0 itself, with `exporter.openfinops` in the place of its persistence."""
 
 import json
 import re
@@ -61,21 +57,6 @@ hub.close()
 costs.close()
 print(json.dumps(answers))
 """
-
-
-@pytest.fixture(scope="session")
-def openfinops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with openfinops 0.3.0 in it."""
-    folder = tmp_path_factory.mktemp("openfinops")
-    subprocess.run(
-        [
-            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps",
-            "--disable-pip-version-check", "--target", folder, "openfinops==0.3.0",
-        ],
-        check=True,
-        timeout=DEADLINE_SECONDS,
-    )  # fmt: skip
-    return folder
 
 
 def two_documented_lines() -> str:
