@@ -7,7 +7,7 @@ OTLP request, decoded, without limits of age. Each page is stored with a mark, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -22,7 +22,7 @@ from exporter.openfinops.published import TABLES, Page, PublishedStore, Publishe
 from exporter.query.history import of_series
 from exporter.query.selection import Filters, TimeRange, series_condition
 from exporter.query.sql import Sql, sql
-from exporter.transfer.checking import DAY_MICROSECONDS, Difference, compared, days
+from exporter.transfer.checking import Difference, add, compared, days
 from exporter.transfer.copying import ALL_TIMES, Progress, mark_of, store
 from exporter.transfer.tables import TABLES as OUR_TABLES
 from exporter.wire import Decoded, decode
@@ -35,7 +35,6 @@ Refuse = Callable[[str, int, str], None]
 # Of about fifteen rows of ours each, counting the numbers of a record.
 _PAGE_ROWS: Final = 5_000
 _OURS: Final = {table.name: table for table in OUR_TABLES}
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
 def take_over(
@@ -134,9 +133,12 @@ def shortfalls(
         progress = Progress(table.name, 0, 0, 0)
         for page in source.pages(table, wanted, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, lambda *_: None)
-            _tally(numbers, _of_points(batch.points))
-            _tally(records, ((time, 1.0) for _, time in _record_keys(batch)))
-            _tally(records, ((cost.time_unix_nano, float(cost.amount)) for cost in batch.costs))
+            for time_unix_nano, number in _of_points(batch.points):
+                add(numbers, time_unix_nano, number)
+            for _, time_unix_nano in _record_keys(batch):
+                add(records, time_unix_nano, 1.0)
+            for cost in batch.costs:
+                add(records, cost.time_unix_nano, float(cost.amount))
             progress = Progress(table.name, progress.rows + taken, 0, page.last_micro)
             report(progress)
         if table.metrics:
@@ -155,14 +157,6 @@ def _of_metrics(table: PublishedTable, target: Backend) -> Sql:
     if condition is None:
         raise AssertionError("a name chooses series")
     return of_series(condition)
-
-
-def _tally(days: dict[int, tuple[int, float]], found: Iterable[tuple[int, float]]) -> None:
-    for time_unix_nano, number in found:
-        micro = time_unix_nano // _NANOSECONDS_PER_MICROSECOND
-        day = micro - micro % DAY_MICROSECONDS
-        rows, total = days.get(day, (0, 0.0))
-        days[day] = (rows + 1, total + number)
 
 
 def _of_points(points: Points) -> Iterator[tuple[int, float]]:

@@ -10,11 +10,12 @@ from typing import Final
 from exporter.backends.base import Backend
 from exporter.query.selection import TimeRange, within
 from exporter.query.sql import Sql, fetched, sql
+from exporter.transfer.cursors import CURSORS, cursor_pages, cursors_of
 from exporter.transfer.tables import TABLES, Table
 
-__all__ = ["DAY_MICROSECONDS", "Days", "Difference", "compared", "days", "differences"]
+__all__ = ["Days", "Difference", "add", "compared", "days", "differences"]
 
-DAY_MICROSECONDS: Final = 86_400_000_000
+_DAY_MICROSECONDS: Final = 86_400_000_000
 
 Days = Mapping[int, tuple[int, float]]
 """Rows and the sum of their numbers, by the begin of a day in microseconds since 1970."""
@@ -22,6 +23,8 @@ Days = Mapping[int, tuple[int, float]]
 # Doubles are added in another order.
 _TOLERANCE: Final = 1e-9
 _ALL: Final = sql("TRUE")
+_CURSORS_A_PAGE: Final = 50_000
+_NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,33 @@ def differences(source: Backend, target: Backend, wanted: TimeRange) -> Iterator
     """The days on which the two differ, table by table."""
     for table in TABLES:
         yield from compared(table.name, days(source, table, wanted), days(target, table, wanted))
+    yield from compared(CURSORS, *_cursor_days(source, target, wanted))
+
+
+def _cursor_days(source: Backend, target: Backend, wanted: TimeRange) -> tuple[Days, Days]:
+    """The source's cursors and last values by day, and of these what the target has.
+
+    A cursor is there if joining the source's with it would change nothing: the target's may be
+    further, where a receiver writes already.
+    """
+    left: dict[int, tuple[int, float]] = {}
+    right: dict[int, tuple[int, float]] = {}
+    for page in cursor_pages(source, wanted, rows=_CURSORS_A_PAGE):
+        found = {one.series_id: one for one in cursors_of(target, [one.series_id for one in page])}
+        for cursor in page:
+            add(left, cursor.last.time_unix_nano, cursor.last.value)
+            here = found.get(cursor.series_id)
+            if here is not None and here.joined(cursor) == here:
+                add(right, cursor.last.time_unix_nano, cursor.last.value)
+    return left, right
+
+
+def add(days: dict[int, tuple[int, float]], time_unix_nano: int, number: float) -> None:
+    """Count one row and its number on its day."""
+    micro = time_unix_nano // _NANOSECONDS_PER_MICROSECOND
+    day = micro - micro % _DAY_MICROSECONDS
+    rows, total = days.get(day, (0, 0.0))
+    days[day] = (rows + 1, total + number)
 
 
 def compared(name: str, source: Days, target: Days) -> Iterator[Difference]:
@@ -80,7 +110,7 @@ def days(backend: Backend, table: Table, wanted: TimeRange, chosen: Sql = _ALL) 
         "WHERE {wanted} AND {chosen} "
         "GROUP BY m.timestamp, m.series_id{more}) AS d GROUP BY d.day",
         micros=micros,
-        day=Sql((str(DAY_MICROSECONDS),)),
+        day=Sql((str(_DAY_MICROSECONDS),)),
         number=sql(dialect.number, value=number),
         table=Sql((table.name,)),
         wanted=within(wanted, dialect),
@@ -89,5 +119,5 @@ def days(backend: Backend, table: Table, wanted: TimeRange, chosen: Sql = _ALL) 
     )
     found = fetched(backend, statement)
     return {
-        int(day) * DAY_MICROSECONDS: (int(count), float(total or 0)) for day, count, total in found
+        int(day) * _DAY_MICROSECONDS: (int(count), float(total or 0)) for day, count, total in found
     }

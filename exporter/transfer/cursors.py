@@ -5,21 +5,22 @@ Without it a receiver that goes on at the target would count a total from the st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.model import CostCursor, CostPoint
 from exporter.query.selection import TimeRange
-from exporter.query.sql import Sql, fetched, sql
+from exporter.query.sql import Sql, fetched, joined, sql
 
-__all__ = ["CURSORS", "cursor_pages"]
+__all__ = ["CURSORS", "cursor_pages", "cursors_of"]
 
 CURSORS: Final = "cost_cursors"
 """Their table."""
 
 _SMALLEST_ID: Final = -(2**63)
+_IDS_A_STATEMENT: Final = 500
 
 # Of a series that went on after the end of the period: as it was then, by the last entry before.
 _LATEST: Final = """
@@ -48,11 +49,7 @@ def cursor_pages(
     """
     least = _SMALLEST_ID
     while True:
-        found = fetched(backend, _statement(backend.dialect, wanted.end_micros, least, rows))
-        page = tuple(
-            CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
-            for series_id, first, last, start, value in found
-        )
+        page = _read(backend, _statement(backend.dialect, wanted.end_micros, least, rows))
         if page:
             yield page
         if len(page) < rows or page[-1].series_id == 2**63 - 1:
@@ -60,14 +57,39 @@ def cursor_pages(
         least = page[-1].series_id + 1
 
 
-def _statement(dialect: Dialect, end_micros: int | None, least: int, rows: int) -> Sql:
-    stored = sql(
+def cursors_of(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCursor]:
+    """The cursors of these series, as far as they have one, in no order."""
+    for begin in range(0, len(series_ids), _IDS_A_STATEMENT):
+        some = series_ids[begin : begin + _IDS_A_STATEMENT]
+        yield from _read(
+            backend,
+            sql(
+                "{stored} AND c.series_id IN ({chosen})",
+                stored=_stored(backend.dialect, _SMALLEST_ID),
+                chosen=joined(", ", (sql("{one}", one=one) for one in some)),
+            ),
+        )
+
+
+def _read(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:
+    return tuple(
+        CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
+        for series_id, first, last, start, value in fetched(backend, statement)
+    )
+
+
+def _stored(dialect: Dialect, least: int) -> Sql:
+    return sql(
         _STORED,
         first=_micros(dialect, "c.first_timestamp"),
         last=_micros(dialect, "c.last_timestamp"),
         last_start=_micros(dialect, "c.last_start_timestamp"),
         least=least,
     )
+
+
+def _statement(dialect: Dialect, end_micros: int | None, least: int, rows: int) -> Sql:
+    stored = _stored(dialect, least)
     if end_micros is None:
         return sql("{stored} ORDER BY 1 LIMIT {rows}", stored=stored, rows=rows)
     end = dialect.moment(end_micros)

@@ -18,6 +18,7 @@ from exporter.model import CostBasis, CostKind, CostSample
 from exporter.query import Reader
 from exporter.query.selection import TimeRange
 from exporter.transfer import copy, differences
+from exporter.transfer.copying import ALL_TIMES
 
 EVERYTHING = TimeRange(None, None)
 KIND_OF: dict[int, CostKind] = {1: "cumulative", 2: "hourly_rate", 3: "amount", 4: "cumulative"}
@@ -151,7 +152,10 @@ def test_an_interruption_among_cursors_is_made_up_for(
     with new_target() as target:
         with pytest.raises(BackendUnavailableError, match="interrupted"):
             list(copy(backend, target, report=interrupt))
+        (found,) = differences(backend, target, ALL_TIMES)
+        assert (found.table, found.source_rows, found.target_rows) == ("cost_cursors", 4, 3)
         list(copy(backend, target))
+        assert list(differences(backend, target, ALL_TIMES)) == []
         for one in (backend, target):
             store(one, day_of(5, 9))
         assert entries(target) == entries(backend)
