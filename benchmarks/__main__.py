@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import batch, decode, documents, intern, postgresql, queries, sqlite
+from benchmarks import (
+    batch,
+    decode,
+    documents,
+    intern,
+    memory,
+    migration,
+    postgresql,
+    queries,
+    senders,
+    sqlite,
+)
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.picture import picture
@@ -21,6 +33,9 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "sqlite": lambda _: sqlite.run(),
     "postgresql": postgresql.run,
     "queries": queries.run,
+    "migration": migration.run,
+    "senders": lambda _: senders.run(),
+    "memory": memory.run,
 }
 
 
@@ -42,7 +57,7 @@ def main() -> None:
             return
     except ValueError as error:
         parser.error(str(error))
-    options = Options(arguments.pg_dsn, arguments.timescaledb_dsn, arguments.rows)
+    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     results: list[Result] = []
     for stage in arguments.stages or STAGES:
         results += STAGES[stage](options)
@@ -61,7 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         "--rows",
         type=int,
         default=Options().rows,
-        help="of queries, in 10,000s; default: %(default)s",
+        help="of queries and migration, in 10,000s; default: %(default)s",
+    )
+    parser.add_argument(
+        "--points",
+        type=int,
+        default=Options().points,
+        help="of memory; default: %(default)s",
     )
     parser.add_argument(
         "--compare",

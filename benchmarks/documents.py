@@ -35,7 +35,10 @@ def read(path: Path) -> list[Result]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["results"]
-        return [Result(**{name: one[name] for name in _FIELDS}) for one in found]
+        return [
+            Result(**{name: one[name] for name in _FIELDS if name in one or name != "note"})
+            for one in found
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: these are no results ({error!r}); write some with --json"

@@ -20,6 +20,7 @@ class Result:
         baseline: what it is compared with.
         baseline_seconds: the best round of that, for the same points.
         target: the ratio that ours should reach.
+        note: what else was found, in words.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Result:
     baseline: str
     baseline_seconds: float
     target: float
+    note: str = ""
 
     @property
     def ratio(self) -> float:

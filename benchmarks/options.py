@@ -15,9 +15,11 @@ class Options:
         pg_dsn: connection string of a PostgreSQL server to measure on; None starts one.
         timescaledb_dsn: likewise of a TimescaleDB server; None leaves TimescaleDB out, because
             the engine of the tests says nothing about speed.
-        rows: how many rows the stage `queries` asks about.
+        rows: how many rows the stages `queries` and `migration` have.
+        points: how many points the stage `memory` sends.
     """
 
     pg_dsn: str | None = None
     timescaledb_dsn: str | None = None
     rows: int = 4_000_000
+    points: int = 10_000_000

@@ -31,6 +31,8 @@ def table_of(results: Sequence[Result]) -> Table:
             f"{result.ratio:.2f}",
             f"{result.target:g}" if result.ratio >= result.target else f"missed {result.target:g}",
         )
+    notes = [f"{result.name}: {result.note}" for result in results if result.note]
+    table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
 
 

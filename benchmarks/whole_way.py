@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
 from collections.abc import Sequence
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Final
 
-import grpc
-
+from benchmarks.client import seconds_to_send
 from exporter.backends.base import Backend
 from exporter.pipeline import Pipeline
 from exporter.receiver import Receiver
@@ -18,13 +14,11 @@ from exporter.spool import Spool
 
 __all__ = ["seconds_to_store"]
 
-_IN_FLIGHT: Final = 8
 # As `serve` has them.
 _WORKERS: Final = 8
 _WORKERS_WITHOUT_SPOOL: Final = 2
 _SPOOL_BYTES: Final = 1 << 32
 _PATIENCE_SECONDS: Final = 120.0
-_EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
 
 def seconds_to_store(
@@ -59,31 +53,12 @@ def seconds_to_store(
     assert pipeline.flush(_PATIENCE_SECONDS)
     before = pipeline.stats().points_stored
     address = receiver.start()
-    spawn = multiprocessing.get_context("spawn")
-    ready, go = spawn.Event(), spawn.Event()
-    client = spawn.Process(target=_send_all, args=(address, sent, ready, go))
-    client.start()
-    assert ready.wait(_PATIENCE_SECONDS)
-    began = time.perf_counter()
-    go.set()
-    client.join()
-    assert pipeline.flush(_PATIENCE_SECONDS)
-    seconds = time.perf_counter() - began
+
+    def finish() -> None:
+        assert pipeline.flush(_PATIENCE_SECONDS)
+
+    seconds = seconds_to_send(address, sent, finish=finish)
     receiver.shutdown()
     assert pipeline.shutdown()
-    assert client.exitcode == 0
     assert pipeline.stats().points_stored == before + points
     return seconds
-
-
-def _send_all(address: str, sent: Sequence[bytes], ready: Event, go: Event) -> None:
-    with grpc.insecure_channel(address) as channel:
-        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_EXPORT)
-        grpc.channel_ready_future(channel).result(10)
-        ready.set()
-        go.wait()
-        waiting = [export.future(data) for data in sent[:_IN_FLIGHT]]
-        for at in range(len(sent)):
-            assert waiting[at].result() == b""
-            if at + _IN_FLIGHT < len(sent):
-                waiting.append(export.future(sent[at + _IN_FLIGHT]))

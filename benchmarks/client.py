@@ -1,0 +1,54 @@
+"""A client in another process, so that its cost is not in what is measured."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.synchronize import Event
+from typing import Final
+
+import grpc
+
+__all__ = ["EXPORT", "seconds_to_send"]
+
+EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+_IN_FLIGHT: Final = 8
+_PATIENCE_SECONDS: Final = 120.0
+
+
+def seconds_to_send(
+    address: str, sent: Sequence[bytes], *, finish: Callable[[], object] = lambda: None
+) -> float:
+    """Seconds from the first request to the last answer and the end of `finish`.
+
+    Args:
+        address: host and port of a receiver.
+        sent: serialized requests, all of which have to be accepted whole; eight at a time.
+        finish: what belongs to the time as well, such as writing what is still gathered.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    ready, go = spawn.Event(), spawn.Event()
+    client = spawn.Process(target=_send_all, args=(address, sent, ready, go))
+    client.start()
+    assert ready.wait(_PATIENCE_SECONDS)
+    began = time.perf_counter()
+    go.set()
+    client.join()
+    finish()
+    seconds = time.perf_counter() - began
+    assert client.exitcode == 0
+    return seconds
+
+
+def _send_all(address: str, sent: Sequence[bytes], ready: Event, go: Event) -> None:
+    with grpc.insecure_channel(address) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        grpc.channel_ready_future(channel).result(10)
+        ready.set()
+        go.wait()
+        waiting = [export.future(data) for data in sent[:_IN_FLIGHT]]
+        for at in range(len(sent)):
+            assert waiting[at].result() == b""
+            if at + _IN_FLIGHT < len(sent):
+                waiting.append(export.future(sent[at + _IN_FLIGHT]))

@@ -1,0 +1,104 @@
+"""Memory of a receiver that goes on and on: the last quarter of a run against the second.
+
+The program itself stores into SQLite; four senders of a thousand series each send a step later
+every time. In the first quarter caches fill.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from benchmarks.client import EXPORT
+from benchmarks.measure import Result
+from benchmarks.options import Options
+from benchmarks.served import Served, served
+from benchmarks.workload import FIRST_TIME_UNIX_NANO, SHAPES, STEP_NANO, requests
+
+__all__ = ["run"]
+
+_SENDERS: Final = 4
+_POINTS: Final = 1_000
+_IN_FLIGHT: Final = 8
+_EVERY_SECONDS: Final = 0.2
+_MIB: Final = 1 << 20
+
+
+def run(options: Options) -> list[Result]:
+    """One result: bytes resident, at their most."""
+    count = options.points // _POINTS
+    with tempfile.TemporaryDirectory() as folder:
+        with served(Path(folder)) as program, _sampled(program) as samples:
+            quarters = _send(program, count, samples)
+        with closing(sqlite3.connect(Path(folder) / "served.db")) as connection:
+            (stored,) = connection.execute("SELECT COUNT(*) FROM system_metrics").fetchone()
+    assert stored == count * _POINTS
+    most = [max(quarter) for quarter in quarters]
+    return [
+        Result(
+            f"memory over {stored:,} points",
+            stored,
+            most[3],
+            "the second quarter",
+            most[1],
+            0.95,
+            note="resident MiB by quarter: "
+            + ", ".join(f"{size / _MIB:.0f}" for size in most)
+            + " (us/point is bytes a million points)",
+        )
+    ]
+
+
+@contextmanager
+def _sampled(program: Served) -> Iterator[list[int]]:
+    samples: list[int] = []
+    stopped = threading.Event()
+
+    def sample() -> None:
+        while not stopped.wait(_EVERY_SECONDS):
+            samples.append(program.resident_bytes())
+
+    sampling = threading.Thread(target=sample)
+    sampling.start()
+    try:
+        yield samples
+    finally:
+        stopped.set()
+        sampling.join()
+
+
+def _send(program: Served, count: int, samples: list[int]) -> list[list[int]]:
+    """Send so many requests; gives the samples by quarter."""
+    ends = [0]
+    with grpc.insecure_channel(program.address) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        every = _later_and_later()
+        for quarter in range(4):
+            waiting: list[grpc.Future[bytes]] = []
+            for data in islice(every, count * (quarter + 1) // 4 - count * quarter // 4):
+                waiting.append(export.future(data))
+                if len(waiting) == _IN_FLIGHT:
+                    assert waiting.pop(0).result() == b""
+            assert all(one.result() == b"" for one in waiting)
+            samples.append(program.resident_bytes())
+            ends.append(len(samples))
+    return [samples[begin:end] for begin, end in pairwise(ends)]
+
+
+def _later_and_later() -> Iterator[bytes]:
+    # The same requests with other times, in place: encoding them anew would take longer than all.
+    first = requests(SHAPES[0], _SENDERS, series_sets=_SENDERS)
+    written = (FIRST_TIME_UNIX_NANO + STEP_NANO).to_bytes(8, "little")
+    step = 1
+    while True:
+        time = (FIRST_TIME_UNIX_NANO + step * STEP_NANO).to_bytes(8, "little")
+        yield from (data.replace(written, time) for data in first)
+        step += 1

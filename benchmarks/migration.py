@@ -1,0 +1,92 @@
+"""`migrate`: a SQLite file into PostgreSQL, against a bare COPY of the same rows.
+
+The baseline has the rows ready as binary streams, sorted, in pieces of the size of a page of
+`migrate`, and copies them into the tables of the same migrations. Ours reads the file, and stores a
+mark with each page. Proving the copy comes after the clock; it must find no difference.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from benchmarks.kinds import POSTGRESQL
+from benchmarks.measure import Result
+from benchmarks.options import Options
+from benchmarks.servers import Databases, postgresql_databases, session, started
+from benchmarks.stored import batches
+from exporter.backends import open_backend
+from exporter.backends.base import Backend
+from exporter.backends.postgresql.copying import binary_groups
+from exporter.model import Batch, Points
+from exporter.transfer import copy, differences
+from exporter.transfer.copying import ALL_TIMES, PAGE_ROWS
+
+__all__ = ["run"]
+
+_COPY: Final = """
+    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
+    FROM STDIN (FORMAT binary)"""
+_COPY_BUFFER_BYTES: Final = 1 << 18
+_FIRST: Final = np.zeros(1, np.intp)
+
+
+def run(options: Options) -> list[Result]:
+    """One result."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        postgresql_databases(options.pg_dsn) as databases,
+        started(
+            open_backend("sqlite", f"sqlite:///{folder}/from.db", max_memory_entries=0)
+        ) as source,
+    ):
+        for batch in batches(options.rows):
+            source.write(batch)
+        ours = _migrate(source, databases, options.rows)
+        bare = _bare(databases, options.rows)
+    return [Result("migrate SQLite to PostgreSQL", options.rows, ours, "COPY", bare, 0.5)]
+
+
+def _migrate(source: Backend, databases: Databases, rows: int) -> float:
+    with databases.fresh() as dsn, started(POSTGRESQL.open(dsn)) as target:
+        began = time.perf_counter()
+        copied = sum(one.rows for one in copy(source, target))
+        seconds = time.perf_counter() - began
+        assert copied == rows
+        assert not list(differences(source, target, ALL_TIMES))
+    return seconds
+
+
+def _bare(databases: Databases, rows: int) -> float:
+    seconds = 0.0
+    with databases.fresh() as dsn:
+        with started(POSTGRESQL.open(dsn)) as backend:  # makes the tables, and room for the days
+            for batch in batches(rows):
+                if batch.new_series:
+                    backend.write(Batch(new_series=batch.new_series))
+                backend.rehearse(Batch(points=batch.points.take(_FIRST)))
+        with session(dsn) as cursor:
+            for points in _pages(rows):
+                streams = list(binary_groups(points))
+                began = time.perf_counter()
+                for stream in streams:
+                    cursor.copy_expert(_COPY, io.BytesIO(stream), _COPY_BUFFER_BYTES)
+                seconds += time.perf_counter() - began
+            cursor.execute("SELECT count(*) FROM system_metrics")
+            assert cursor.fetchall() == [(rows,)]
+    return seconds
+
+
+def _pages(rows: int) -> Iterator[Points]:
+    waiting: list[Points] = []
+    for batch in batches(rows):
+        waiting.append(batch.points)
+        if sum(map(len, waiting)) >= PAGE_ROWS:
+            yield Points.concatenate(waiting)
+            waiting = []
+    yield Points.concatenate(waiting)

@@ -1,0 +1,149 @@
+"""Many small senders, against the program itself with its spool, as it ships.
+
+500 connections send ten points each second, each at its own moment of the second; what counts is
+how long the slowest percent waits for its answer. Then 10,000 requests of one point, fifty at a
+time. Clients are one process; its own time is in the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
+
+from benchmarks.client import EXPORT
+from benchmarks.measure import Result
+from benchmarks.served import served
+from benchmarks.workload import Shape, requests
+
+__all__ = ["run"]
+
+_SENDERS: Final = 500
+_SECONDS: Final = 10
+_SMALL: Final = Shape("1 metric of 10 points", 1, 10)
+# Of other series than the points before.
+_ONE: Final = Shape("1 metric of 1 point", 1, 1, attributes=2)
+_ONES: Final = 10_000
+_AT_A_TIME: Final = 50
+_PATIENCE_SECONDS: Final = 60.0
+_ACKNOWLEDGED_SECONDS: Final = 0.05
+
+
+def run() -> list[Result]:
+    """The slowest percent of 500 senders, and 10,000 requests of one point."""
+    small = requests(_SMALL, _SENDERS * _SECONDS, series_sets=_SENDERS)
+    ones = requests(_ONE, _ONES, series_sets=_AT_A_TIME)
+    with tempfile.TemporaryDirectory() as folder:
+        with served(Path(folder)) as program:
+            waits = sorted(_elsewhere(_many, program.address, small))
+            seconds = _elsewhere(_burst, program.address, ones)[0]
+        with closing(sqlite3.connect(Path(folder) / "served.db")) as connection:
+            (stored,) = connection.execute("SELECT COUNT(*) FROM system_metrics").fetchone()
+    assert stored == len(small) * _SMALL.points + len(ones)
+    middle, slow = statistics.median(waits), waits[len(waits) * 99 // 100]
+    return [
+        Result(
+            "99 % of 500 senders",
+            1,
+            slow,
+            "50 ms",
+            _ACKNOWLEDGED_SECONDS,
+            1.0,
+            note=f"acknowledged in {middle * 1e3:.1f} ms (median), {slow * 1e3:.1f} ms (p99), "
+            f"{waits[-1] * 1e3:.1f} ms (slowest of {len(waits):,})",
+        ),
+        Result("requests of one point", _ONES, seconds, "no store", _nothing(ones), 0.0),
+    ]
+
+
+def _elsewhere(
+    work: Callable[[str, Sequence[bytes]], list[float]], address: str, sent: Sequence[bytes]
+) -> list[float]:
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as others:
+        return others.submit(work, address, sent).result(_PATIENCE_SECONDS)
+
+
+def _many(address: str, sent: Sequence[bytes]) -> list[float]:
+    """Seconds that each request waited for its answer."""
+    return asyncio.run(_senders(address, sent))
+
+
+async def _senders(address: str, sent: Sequence[bytes]) -> list[float]:
+    waits: list[float] = []
+    random = Random(7)  # noqa: S311 - seeded on purpose
+
+    async def sender(own: Sequence[bytes], moment: float) -> None:
+        # Channels of one process share their connections otherwise.
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            await channel.channel_ready()
+            connected.release()
+            await everybody.wait()
+            for at, data in enumerate(own):
+                await asyncio.sleep(began + moment + at - time.perf_counter())
+                sent_at = time.perf_counter()
+                assert await channel.unary_unary(EXPORT)(data) == b""
+                waits.append(time.perf_counter() - sent_at)
+
+    connected, everybody = asyncio.Semaphore(0), asyncio.Event()
+    tasks = [
+        asyncio.create_task(sender(sent[at::_SENDERS], random.random())) for at in range(_SENDERS)
+    ]
+    for _ in range(_SENDERS):
+        await connected.acquire()
+    began = time.perf_counter() + 1.0
+    everybody.set()
+    await asyncio.gather(*tasks)
+    return waits
+
+
+def _burst(address: str, sent: Sequence[bytes]) -> list[float]:
+    """Seconds until all are answered."""
+    with grpc.insecure_channel(address) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        grpc.channel_ready_future(channel).result(10)
+        began = time.perf_counter()
+        waiting = [export.future(data) for data in sent[:_AT_A_TIME]]
+        for at in range(len(sent)):
+            assert waiting[at].result() == b""
+            if at + _AT_A_TIME < len(sent):
+                waiting.append(export.future(sent[at + _AT_A_TIME]))
+        return [time.perf_counter() - began]
+
+
+class _Nothing(MetricsServiceServicer):
+    def Export(  # noqa: N802 - the method's name
+        self, _: ExportMetricsServiceRequest, __: grpc.ServicerContext
+    ) -> ExportMetricsServiceResponse:
+        return ExportMetricsServiceResponse()
+
+
+def _nothing(sent: Sequence[bytes]) -> float:
+    """Seconds for the same requests where a servicer of eight threads only parses them."""
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    add_MetricsServiceServicer_to_server(_Nothing(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        return _elsewhere(_burst, f"127.0.0.1:{port}", sent)[0]
+    finally:
+        server.stop(None).wait()
