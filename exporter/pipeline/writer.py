@@ -16,6 +16,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
@@ -29,6 +30,8 @@ from exporter.stats import Counters
 __all__ = ["Writer"]
 
 _log = logging.getLogger(__name__)
+
+_LAST_WRITE_SECONDS: Final = 1.0
 
 
 class Writer:
@@ -84,12 +87,16 @@ class Writer:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Write what is in memory, and end; whether it ended in time."""
+        """Write what is in memory, and end; whether it ended in time.
+
+        A write that was begun in time has a second more to come to its end: else one that is
+        refused a moment too late would leave the backend and the spool open.
+        """
         with self._queue.changed:
             self._give_up_at = time.monotonic() + timeout_seconds
             self._queue.changed.notify_all()
         if self._thread is not None:
-            self._thread.join(timeout_seconds)
+            self._thread.join(timeout_seconds + _LAST_WRITE_SECONDS)
         return not self.is_running
 
     def flush(self, timeout_seconds: float) -> bool:

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,20 @@ def test_what_was_acknowledged_waits_in_the_spool_for_the_next_start(path: Path)
     assert again.shutdown()
     assert again.stats().is_balanced
     assert stored(path) == 100
+
+
+def test_a_write_that_fails_at_the_last_moment_leaves_nothing_open(path: Path) -> None:
+    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.5)
+    pipeline = Pipeline(backend, spool_beside(path), batch_interval_seconds=3600.0)
+    pipeline.start()
+    pipeline.submit(request(5))
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        assert not pipeline.shutdown(timeout_seconds=0.1)
+    again = pipeline_to(path, spooled=True)
+    again.start()
+    assert again.shutdown()
+    assert stored(path) == 5
 
 
 def abandon(pipeline: Pipeline, path: Path) -> None:
