@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import (
+    against_plain,
     batch,
     decode,
     documents,
@@ -32,6 +33,7 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "batch": lambda _: batch.run(),
     "sqlite": lambda _: sqlite.run(),
     "postgresql": postgresql.run,
+    "plain": against_plain.run,
     "queries": queries.run,
     "migration": migration.run,
     "senders": lambda _: senders.run(),
