@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg2
 
@@ -40,6 +41,10 @@ from exporter.model import Batch, StoreSizes, WriteResult
 __all__ = ["PostgreSQLBackend"]
 
 _log = logging.getLogger(__name__)
+
+# Before a batch that found no partition is tried again. At once is too early now and then while
+# several processes make partitions.
+_PAUSES_SECONDS: Final = (0.0, 0.05, 0.2)
 
 _Within = Callable[[Connection], AbstractContextManager[Cursor]]
 
@@ -213,13 +218,17 @@ class PostgreSQLBackend:
         """Write within a transaction or rehearsal; whether the batch was yet to be stored."""
         self._require_writable()
         with translating(STORING, self._place, worked_before=True):
-            try:
-                return self._store(batch, within)
-            except psycopg2.Error as error:
-                if not is_missing_partition(error):
-                    raise
-                self._layout.forget_room()  # another receiver's retention has dropped it
-                return self._store(batch, within)
+            for pause_seconds in _PAUSES_SECONDS:
+                try:
+                    return self._store(batch, within)
+                except psycopg2.Error as error:
+                    if not is_missing_partition(error):
+                        raise
+                    # Another receiver's retention has dropped it, or another has just made it and
+                    # the server has not told this session yet.
+                    self._layout.forget_room()
+                    time.sleep(pause_seconds)
+            return self._store(batch, within)
 
     def _store(self, batch: Batch, within: _Within) -> bool:
         connection = self._writing_connection()
