@@ -138,6 +138,12 @@ def store_with(openfinops: Path, backend: str, place: str, records: dict[str, An
     )
 
 
+@pytest.fixture(autouse=True)
+def _working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In which an interface that stores in a server keeps its spool.
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def made_once(openfinops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("published") / "openfinops_telemetry.db"
