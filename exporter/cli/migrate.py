@@ -28,7 +28,7 @@ from exporter.cli import output
 from exporter.cli.options import load_settings
 from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
-from exporter.openfinops.published import TABLES, PublishedStore, published_store
+from exporter.openfinops.published_store import PublishedStore, published_store
 from exporter.openfinops.taking_over import shortfalls, take_over
 from exporter.query.selection import TimeRange
 from exporter.render import number
@@ -142,7 +142,7 @@ def _take_over(source: PublishedStore, target: Backend, wanted: TimeRange) -> No
             output.print_warning(f"{table}, id {row_id}: {reason}")
 
     output.print_note(f"{source.location} has the tables of openfinops itself")
-    rows = {table.name: source.count(table) for table in TABLES if source.has(table)}
+    rows = {table.name: source.count(table) for table in source.tables}
     with _bars(rows) as report:
         for copied in take_over(source, target, wanted, report=report, refuse=refuse):
             _tell(copied, "records")

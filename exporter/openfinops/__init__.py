@@ -5,15 +5,16 @@ questions about them. The module also stands in for `openfinops.observability.pe
 that the published package's own hub and observatory keep their data here; docs/openfinops.md
 shows both.
 
-values      what is handed in
-settings    `PersistenceConfig`, and the settings that it stands for
-encoding    values as OTLP requests, so that they go the same way as everything else
-backend     records in and out of a backend
-health      what a hub finds from recent measurements
-hub         `ObservabilityHub`
-observatory `CostObservatory`
-published   the tables that openfinops 0.3.0 itself keeps, read as the values handed to it
-taking_over these, copied into a backend of ours and proven
+values          what is handed in
+settings        `PersistenceConfig`, and the settings that it stands for
+encoding        values as OTLP requests, so that they go the same way as everything else
+backend         records in and out of a backend
+health          what a hub finds from recent measurements
+hub             `ObservabilityHub`
+observatory     `CostObservatory`
+published       the tables that openfinops 0.3.0 itself keeps: their rows as the values handed to it
+published_store where these are, read in pages
+taking_over     these, copied into a backend of ours and proven
 """
 
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend

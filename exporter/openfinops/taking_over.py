@@ -18,13 +18,15 @@ from exporter.costs.events import decode_cost_events
 from exporter.errors import RecordRefusedError
 from exporter.intern import SeriesCache
 from exporter.model import Batch, Mark, Points
-from exporter.openfinops.published import TABLES, Page, PublishedStore, PublishedTable, Row
+from exporter.openfinops.published import PublishedTable
+from exporter.openfinops.published_store import PublishedStore, Row
 from exporter.query.history import of_series
 from exporter.query.selection import Filters, TimeRange, series_condition
 from exporter.query.sql import Sql, sql
 from exporter.transfer.checking import Difference, add, compared, days
 from exporter.transfer.copying import ALL_TIMES, Progress, mark_of, store
-from exporter.transfer.tables import TABLES as OUR_TABLES
+from exporter.transfer.pages import Page
+from exporter.transfer.tables import TABLES
 from exporter.wire import Decoded, decode
 
 __all__ = ["Refuse", "shortfalls", "take_over"]
@@ -34,7 +36,7 @@ Refuse = Callable[[str, int, str], None]
 
 # Of about fifteen rows of ours each, counting the numbers of a record.
 _PAGE_ROWS: Final = 5_000
-_OURS: Final = {table.name: table for table in OUR_TABLES}
+_OURS: Final = {table.name: table for table in TABLES}
 
 
 def take_over(
@@ -58,7 +60,7 @@ def take_over(
         BackendUnavailableError, BackendRefusedError: copy again to go on where it stopped.
     """
     series = SeriesCache()
-    for table in filter(source.has, TABLES):
+    for table in source.tables:
         for row_id, timestamp in source.without_time(table):
             refuse(
                 table.name,
@@ -78,7 +80,7 @@ def take_over(
 
 
 def _batch(
-    table: PublishedTable, page: Page, series: SeriesCache, refuse: Refuse
+    table: PublishedTable, page: Page[Row], series: SeriesCache, refuse: Refuse
 ) -> tuple[Batch, int]:
     """What a page becomes, and how many of its rows are in that."""
     requests: list[tuple[Row, bytes]] = []
@@ -126,7 +128,7 @@ def shortfalls(
 
     The source is read once more; what `take_over` refuses is left out.
     """
-    for table in filter(source.has, TABLES):
+    for table in source.tables:
         series = SeriesCache()
         numbers: dict[int, tuple[int, float]] = {}
         records: dict[int, tuple[int, float]] = {}

@@ -19,7 +19,7 @@ from exporter.model import Batch, Mark, Series
 from exporter.query.selection import TimeRange
 from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids
-from exporter.transfer.tables import TABLES, Table
+from exporter.transfer.tables import TABLES, Row, Table
 
 __all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy", "mark_of", "store"]
 
@@ -119,7 +119,7 @@ def mark_of(kind: str, location: str, table: str, wanted: TimeRange) -> str:
     return f"copy {digest} {table}"
 
 
-def _definitions(source: Backend, page: Page, sent: set[int]) -> tuple[Series, ...]:
+def _definitions(source: Backend, page: Page[Row], sent: set[int]) -> tuple[Series, ...]:
     if len(sent) > _MOST_KNOWN:
         sent.clear()
     new = {row[1] for row in page.rows} - sent - {None}

@@ -12,7 +12,8 @@ from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.model import CostCursor, CostPoint
 from exporter.query.selection import TimeRange
-from exporter.query.sql import Sql, fetched, joined, sql
+from exporter.query.sql import Sql, fetched, sql
+from exporter.transfer.pages import named_ids
 
 __all__ = ["CURSORS", "cursor_pages", "cursors_of"]
 
@@ -20,7 +21,6 @@ CURSORS: Final = "cost_cursors"
 """Their table."""
 
 _SMALLEST_ID: Final = -(2**63)
-_IDS_A_STATEMENT: Final = 500
 
 # Of a series that went on after the end of the period: as it was then, by the last entry before.
 _LATEST: Final = """
@@ -59,16 +59,10 @@ def cursor_pages(
 
 def cursors_of(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCursor]:
     """The cursors of these series, as far as they have one, in no order."""
-    for begin in range(0, len(series_ids), _IDS_A_STATEMENT):
-        some = series_ids[begin : begin + _IDS_A_STATEMENT]
-        yield from _read(
-            backend,
-            sql(
-                "{stored} AND c.series_id IN ({chosen})",
-                stored=_stored(backend.dialect, _SMALLEST_ID),
-                chosen=joined(", ", (sql("{one}", one=one) for one in some)),
-            ),
-        )
+    stored = _stored(backend.dialect, _SMALLEST_ID)
+    for chosen in named_ids(series_ids):
+        statement = sql("{stored} AND c.series_id IN ({chosen})", stored=stored, chosen=chosen)
+        yield from _read(backend, statement)
 
 
 def _read(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:

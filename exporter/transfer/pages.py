@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from exporter.backends.base import Backend
 from exporter.model import Series
@@ -12,22 +12,24 @@ from exporter.query.selection import TimeRange, within
 from exporter.query.sql import Sql, fetched, joined, sql
 from exporter.transfer.tables import SERIES_COLUMNS, Column, Row, Table, series_of
 
-__all__ = ["Page", "pages", "series_with_ids"]
+__all__ = ["Page", "named_ids", "paged", "pages", "series_with_ids"]
+
+Item = TypeVar("Item")
 
 _IDS_A_STATEMENT: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Generic[Item]):
     """Rows in the order of time; `last_micro` is that of the last, and no later page has it."""
 
-    rows: list[Row]
+    rows: list[Item]
     last_micro: int
 
 
 def pages(
     backend: Backend, table: Table, wanted: TimeRange, *, after: int = 0, rows: int
-) -> Iterator[Page]:
+) -> Iterator[Page[Row]]:
     """Pages of about so many rows, in bounded memory.
 
     Args:
@@ -37,26 +39,47 @@ def pages(
         after: microseconds; rows up to this time are left out.
         rows: of a page; more where more have the very same time.
     """
+
+    def read(some: TimeRange, most: int | None) -> list[Row]:
+        return _read(backend, table, some, most)
+
+    return paged(read, lambda row: int(row[0]), wanted, after=after, rows=rows)
+
+
+def paged(
+    read: Callable[[TimeRange, int | None], list[Item]],
+    micro: Callable[[Item], int],
+    wanted: TimeRange,
+    *,
+    after: int,
+    rows: int,
+) -> Iterator[Page[Item]]:
+    """Likewise, of whatever can be read in the order of time.
+
+    Args:
+        read: the first so many rows of a stretch of time, or all.
+        micro: the time of a row, microseconds since 1970.
+        wanted: as for `pages`.
+        after: likewise.
+        rows: likewise.
+    """
     at = max(wanted.start_micros or 0, after + 1)
     while wanted.end_micros is None or at < wanted.end_micros:
-        found = _read(backend, table, TimeRange(at, wanted.end_micros), rows)
+        found = read(TimeRange(at, wanted.end_micros), rows)
         if not found:
             return
         is_last = len(found) < rows
-        if not is_last:
-            found = _whole_times(backend, table, found)
-        yield Page(found, found[-1][0])
+        first, last = micro(found[0]), micro(found[-1])
+        if not is_last and first == last:
+            found = read(TimeRange(last, last + 1), None)
+        elif not is_last:
+            # The last time may have rows that did not fit; leave it to the next page.
+            found = [row for row in found if micro(row) < last]
+        last = micro(found[-1])
+        yield Page(found, last)
         if is_last:
             return
-        at = found[-1][0] + 1
-
-
-def _whole_times(backend: Backend, table: Table, found: list[Row]) -> list[Row]:
-    # The last time may have rows that did not fit; leave it to the next page, if this has another.
-    first, last = found[0][0], found[-1][0]
-    if first == last:
-        return _read(backend, table, TimeRange(last, last + 1), None)
-    return [row for row in found if row[0] < last]
+        at = last + 1
 
 
 def _read(backend: Backend, table: Table, wanted: TimeRange, rows: int | None) -> list[Row]:
@@ -86,10 +109,7 @@ def _column(backend: Backend, column: Column) -> Sql:
 
 def series_with_ids(backend: Backend, series_ids: Iterable[int]) -> Iterator[Series]:
     """The definitions of these series, in no order."""
-    ids = list(series_ids)
-    for begin in range(0, len(ids), _IDS_A_STATEMENT):
-        some = ids[begin : begin + _IDS_A_STATEMENT]
-        chosen = joined(", ", (sql("{one}", one=one) for one in some))
+    for chosen in named_ids(list(series_ids)):
         statement = sql(
             "SELECT {columns} FROM metric_series AS m WHERE m.series_id IN ({chosen})",
             columns=_columns(backend, SERIES_COLUMNS),
@@ -97,3 +117,10 @@ def series_with_ids(backend: Backend, series_ids: Iterable[int]) -> Iterator[Ser
         )
         for row in fetched(backend, statement):
             yield series_of(row)
+
+
+def named_ids(series_ids: Sequence[int]) -> Iterator[Sql]:
+    """Ids as lists for IN, in pieces that every database takes."""
+    for begin in range(0, len(series_ids), _IDS_A_STATEMENT):
+        some = series_ids[begin : begin + _IDS_A_STATEMENT]
+        yield joined(", ", (sql("{one}", one=one) for one in some))

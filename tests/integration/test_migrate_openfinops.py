@@ -26,7 +26,8 @@ from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, WriteResult
 from exporter.openfinops import PersistenceBackend, taking_over
 from exporter.openfinops.encoding import LAST_MICRO
-from exporter.openfinops.published import TABLES, PublishedStore, published_store
+from exporter.openfinops.published import TABLES
+from exporter.openfinops.published_store import PublishedStore, published_store
 from exporter.openfinops.taking_over import shortfalls, take_over
 from exporter.query.selection import TimeRange
 from exporter.query.times import time_micros
