@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.synchronize import Event
 from typing import Final
 
 import grpc
 
-__all__ = ["EXPORT", "seconds_to_send"]
+__all__ = ["EXPORT", "seconds_to_send", "send_all"]
 
 EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _IN_FLIGHT: Final = 8
@@ -47,8 +48,16 @@ def _send_all(address: str, sent: Sequence[bytes], ready: Event, go: Event) -> N
         grpc.channel_ready_future(channel).result(10)
         ready.set()
         go.wait()
-        waiting = [export.future(data) for data in sent[:_IN_FLIGHT]]
-        for at in range(len(sent)):
-            assert waiting[at].result() == b""
-            if at + _IN_FLIGHT < len(sent):
-                waiting.append(export.future(sent[at + _IN_FLIGHT]))
+        send_all(export, sent, at_a_time=_IN_FLIGHT)
+
+
+def send_all(
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes], sent: Iterable[bytes], *, at_a_time: int
+) -> None:
+    """Send requests, of which so many are under way; each has to be accepted whole."""
+    waiting: deque[grpc.Future[bytes]] = deque()
+    for data in sent:
+        if len(waiting) == at_a_time:
+            assert waiting.popleft().result() == b""
+        waiting.append(export.future(data))
+    assert all(one.result() == b"" for one in waiting)

@@ -16,7 +16,7 @@ class Result:
     Attributes:
         name: what was measured.
         points: how many data points one round handled, or rows an answer had.
-        seconds: the best round of ours.
+        seconds: the best round of ours; bytes, where memory is compared.
         baseline: what it is compared with.
         baseline_seconds: the best round of that, for the same points.
         target: the ratio that ours should reach.

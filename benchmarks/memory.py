@@ -17,7 +17,7 @@ from typing import Final
 
 import grpc
 
-from benchmarks.client import EXPORT
+from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.served import Served, served
@@ -82,12 +82,8 @@ def _send(program: Served, count: int, samples: list[int]) -> list[list[int]]:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         every = _later_and_later()
         for quarter in range(4):
-            waiting: list[grpc.Future[bytes]] = []
-            for data in islice(every, count * (quarter + 1) // 4 - count * quarter // 4):
-                waiting.append(export.future(data))
-                if len(waiting) == _IN_FLIGHT:
-                    assert waiting.pop(0).result() == b""
-            assert all(one.result() == b"" for one in waiting)
+            part = islice(every, count * (quarter + 1) // 4 - count * quarter // 4)
+            send_all(export, part, at_a_time=_IN_FLIGHT)
             samples.append(program.resident_bytes())
             ends.append(len(samples))
     return [samples[begin:end] for begin, end in pairwise(ends)]

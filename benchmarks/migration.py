@@ -7,7 +7,6 @@ mark with each page. Proving the copy comes after the clock; it must find no dif
 
 from __future__ import annotations
 
-import io
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.bare_copy import seconds_to_copy
 from benchmarks.kinds import POSTGRESQL
 from benchmarks.measure import Result
 from benchmarks.options import Options
@@ -29,10 +29,6 @@ from exporter.transfer.copying import ALL_TIMES, PAGE_ROWS
 
 __all__ = ["run"]
 
-_COPY: Final = """
-    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
-    FROM STDIN (FORMAT binary)"""
-_COPY_BUFFER_BYTES: Final = 1 << 18
 _FIRST: Final = np.zeros(1, np.intp)
 
 
@@ -72,11 +68,7 @@ def _bare(databases: Databases, rows: int) -> float:
                 backend.rehearse(Batch(points=batch.points.take(_FIRST)))
         with session(dsn) as cursor:
             for points in _pages(rows):
-                streams = list(binary_groups(points))
-                began = time.perf_counter()
-                for stream in streams:
-                    cursor.copy_expert(_COPY, io.BytesIO(stream), _COPY_BUFFER_BYTES)
-                seconds += time.perf_counter() - began
+                seconds += seconds_to_copy(cursor, list(binary_groups(points)))
             cursor.execute("SELECT count(*) FROM system_metrics")
             assert cursor.fetchall() == [(rows,)]
     return seconds

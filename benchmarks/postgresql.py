@@ -8,10 +8,8 @@ receiver can do. Every commit is durable.
 
 from __future__ import annotations
 
-import io
 import math
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.bare_copy import seconds_to_copy
 from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
 from benchmarks.measure import Result
 from benchmarks.options import Options
@@ -35,10 +34,6 @@ _REQUESTS: Final = 2_000
 _SENDERS: Final = 4
 _BATCH_SIZE: Final = 20_000
 _ROUNDS: Final = 3
-_COPY: Final = """
-    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
-    FROM STDIN (FORMAT binary)"""
-_COPY_BUFFER_BYTES: Final = 1 << 18
 _SUMS: Final = """
     SELECT count(*), sum(value), count(DISTINCT series_id) FROM system_metrics
     WHERE "timestamp" >= to_timestamp(%s)"""
@@ -125,10 +120,7 @@ class _Work:
         streams = [stream for points in parts for stream in binary_groups(points)]
         with session(dsn) as cursor:
             cursor.execute(kind.copy_settings)
-            began = time.perf_counter()
-            for stream in streams:
-                cursor.copy_expert(_COPY, io.BytesIO(stream), _COPY_BUFFER_BYTES)
-            return time.perf_counter() - began
+            return seconds_to_copy(cursor, streams)
 
     def _require_all(self, dsn: str) -> None:
         with session(dsn) as cursor:

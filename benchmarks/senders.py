@@ -30,7 +30,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
     add_MetricsServiceServicer_to_server,
 )
 
-from benchmarks.client import EXPORT
+from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
 from benchmarks.served import served
 from benchmarks.workload import Shape, requests
@@ -122,11 +122,7 @@ def _burst(address: str, sent: Sequence[bytes]) -> list[float]:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         grpc.channel_ready_future(channel).result(10)
         began = time.perf_counter()
-        waiting = [export.future(data) for data in sent[:_AT_A_TIME]]
-        for at in range(len(sent)):
-            assert waiting[at].result() == b""
-            if at + _AT_A_TIME < len(sent):
-                waiting.append(export.future(sent[at + _AT_A_TIME]))
+        send_all(export, sent, at_a_time=_AT_A_TIME)
         return [time.perf_counter() - began]
 
 

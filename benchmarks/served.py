@@ -33,14 +33,10 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, **variables: str) -> Iterator[Served]:
+def served(folder: Path) -> Iterator[Served]:
     """`serve` on a SQLite file `served.db` in a folder, with its spool, as it ships.
 
     At the end of the block it is asked to stop, which it does when all is written.
-
-    Args:
-        folder: where it works.
-        variables: OPENFINOPS_* settings.
     """
     kept = {name: value for name, value in os.environ.items() if name[:11] != "OPENFINOPS_"}
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), kept.get("PYTHONPATH")]))
@@ -52,7 +48,7 @@ def served(folder: Path, **variables: str) -> Iterator[Served]:
                 *("--endpoint", "127.0.0.1:0", "--db", str(folder / "served.db")),
             ],
             cwd=folder,
-            env={**kept, "PYTHONPATH": path, **variables},
+            env={**kept, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
