@@ -179,15 +179,33 @@ class SeriesRefusedError(Exception):
 
 
 class Registration:
-    """What one request adds to the cache, so that it can be taken back as a whole."""
+    """What one request adds to the cache, so that it can be taken back as a whole.
 
-    __slots__ = ("added", "known_before", "large", "new_series")
+    Of a hundred thousand series in one request everything is there a hundred thousand times, so
+    keys stand in one list for each mapping, and of series that were not known only the ids.
+    """
+
+    __slots__ = ("added", "known_before", "large", "new_series", "unknown_before")
 
     def __init__(self) -> None:
         self.new_series: list[Series] = []
-        self.added: list[tuple[MutableMapping[Any, Any], Any]] = []
-        self.known_before: list[tuple[int, int | None]] = []
+        self.added: list[tuple[MutableMapping[Any, Any], list[Any]]] = []
+        self.known_before: list[tuple[int, int]] = []
+        self.unknown_before: list[int] = []
         self.large: list[tuple[ResourceEntry, int]] = []
+
+    def add(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
+        """Note that the mapping has this key from now on."""
+        if not self.added or self.added[-1][0] is not mapping:
+            self.added.append((mapping, []))
+        self.added[-1][1].append(key)
+
+    def note(self, series_id: int, known: int | None) -> None:
+        """Note what was known of a series, None for nothing, before it was handed out."""
+        if known is None:
+            self.unknown_before.append(series_id)
+        else:
+            self.known_before.append((series_id, known))
 
 
 class SeriesCache:
@@ -245,7 +263,7 @@ class SeriesCache:
         """Put an entry below another one of this cache; goes again if the request is refused."""
         mapping[key] = entry
         self._entries += 1
-        self._registration.added.append((mapping, key))
+        self._registration.add(mapping, key)
 
     def add_resource(self, pieces: Pieces, schema_url: str, entry: ResourceEntry) -> None:
         """Remember a resource under the bytes that it was written with."""
@@ -272,14 +290,11 @@ class SeriesCache:
         try:
             yield registration
         except BaseException:
-            for mapping, key in registration.added:
-                mapping.pop(key, None)
-            for series_id, known in reversed(registration.known_before):
-                self._restore(series_id, known)
-            for resource, large_entries in registration.large:
-                resource.large_entries -= large_entries
+            self._take_back(registration)
             self._entries = entries
             raise
+        finally:
+            self._registration = Registration()  # the other has been handed on
         self._evict()
 
     def add_series(self, metric: MetricEntry, raw: bytes, series_id: int) -> None:
@@ -323,7 +338,7 @@ class SeriesCache:
             )
         if known != fingerprint:
             self._known[series_id] = fingerprint
-            self._registration.known_before.append((series_id, known))
+            self._registration.note(series_id, known)
             self._registration.new_series.append(self._define(series_id, metric, attributes, texts))
         return series_id
 
@@ -356,6 +371,13 @@ class SeriesCache:
         for series_id in gone:
             self._known.pop(series_id, None)
 
+    def clear(self) -> None:
+        """Forget everything; each definition is handed out again when it is next seen."""
+        self._resources.clear()
+        self._known.clear()
+        self.places_of_resource.clear()
+        self._entries = 0
+
     def _define(
         self, series_id: int, metric: MetricEntry, attributes: str, texts: Mapping[str, str]
     ) -> Series:
@@ -378,11 +400,18 @@ class SeriesCache:
             attributes=attributes,
         )
 
-    def _restore(self, series_id: int, known: int | None) -> None:
-        if known is None:
-            del self._known[series_id]
-        else:
+    def _take_back(self, registration: Registration) -> None:
+        for mapping, keys in registration.added:
+            for key in keys:
+                mapping.pop(key, None)
+        # In reverse: of a series that was handed out twice the first note counts, and one that
+        # was unknown to begin with goes whatever came later.
+        for series_id, known in reversed(registration.known_before):
             self._known[series_id] = known
+        for series_id in registration.unknown_before:
+            del self._known[series_id]
+        for resource, large_entries in registration.large:
+            resource.large_entries -= large_entries
 
     def _evict(self) -> None:
         # A resource that fills the cache alone goes too: bounded comes before fast.

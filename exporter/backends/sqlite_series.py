@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -34,6 +35,8 @@ _IDENTITY: Final = (
 )
 _identity: Final = attrgetter(*_IDENTITY)
 _SHOWN_CHARACTERS: Final = 200
+# Flattened at once: fifteen values each, so that a hundred thousand would take 20 MiB.
+_ROWS_A_STEP: Final = 4_096
 
 
 def register_series(
@@ -57,8 +60,10 @@ def register_series(
     sql = load_statements("sqlite/series.sql")
     connection.execute(sql["create_incoming"])
     connection.execute(sql["clear_incoming"])
-    values = [value for series in latest.values() for value in _values(series)]
-    insert_rows(connection, Rows(_INCOMING, values))
+    definitions = iter(latest.values())
+    while step := list(islice(definitions, _ROWS_A_STEP)):
+        values = [value for series in step for value in _values(series)]
+        insert_rows(connection, Rows(_INCOMING, values))
     for series_id, *kept in connection.execute(sql["collisions"]).fetchall():
         _refuse(series_id, kept, _identity(latest[series_id]), refused)
         connection.execute(sql["drop_collision"], (series_id,))

@@ -16,9 +16,10 @@ __all__ = ["Service"]
 
 # Each waits for the disk, and those that wait share one sync.
 _WORKERS: Final = 8
-# Each worker may hold one three times over: all of them three quarters of the memory limit. What
-# decoding takes besides, the pipeline looks after (exporter/pipeline/memory.py).
-_MESSAGES_IN_MEMORY: Final = 32
+# What the program takes with nothing under way, and what a request takes of its size at most until
+# it is stored (docs/robustness.md).
+_IDLE_BYTES: Final = 112 * 1024 * 1024
+_MOST_TIMES: Final = 60
 # Nobody waits: more of them only pass the interpreter's lock around (1.1 times as slow with 8).
 _WORKERS_WITHOUT_SPOOL: Final = 2
 
@@ -115,7 +116,7 @@ class Service:
 def _max_message_bytes(settings: Settings) -> int:
     """What the receiver takes at once: no more than the memory limit leaves room for."""
     limit_bytes = settings.exporter.memory_limit_mib * 1024 * 1024
-    return min(settings.receiver.max_message_bytes, limit_bytes // _MESSAGES_IN_MEMORY)
+    return min(settings.receiver.max_message_bytes, (limit_bytes - _IDLE_BYTES) // _MOST_TIMES)
 
 
 def _server_options(settings: ReceiverSettings) -> dict[str, int]:

@@ -251,10 +251,10 @@ class Openfinops(Section):
     memory_limit_mib: Count = key(
         2048,
         "a whole number of MiB from 128 to 1048576",
-        "What the process may take in memory (docs/robustness.md has the one exception). From "
-        "half of it on, requests wait in the spool alone; from five eighths on, senders are "
-        "refused with an error that makes them try again. Known "
-        "series, batches and the largest request are bounded in proportion.",
+        "What the process may take in memory (docs/robustness.md). From half of it on, requests "
+        "wait in the spool alone; from five eighths on, senders are refused with an error that "
+        "makes them try again. Known series, batches and the largest request are bounded in "
+        "proportion.",
         collector="processors.memory_limiter.limit_mib",
         ge=128,
         le=2**20,

@@ -157,8 +157,8 @@ class Grpc(Section):
     max_recv_msg_size_mib: Count = key(
         64,
         "a whole number from 1 to 2047",
-        "Largest request in MiB, after decompression; at most a thirty-second of memory_limit_mib "
-        "counts. The Collector's own default is 4.",
+        "Largest request in MiB, after decompression; at most a sixtieth of what memory_limit_mib "
+        "leaves beyond 112 MiB counts, 32 MiB by default. The Collector's own default is 4.",
         ge=1,
         le=2047,
     )

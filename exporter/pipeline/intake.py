@@ -39,6 +39,7 @@ __all__ = ["Intake"]
 _log = logging.getLogger(__name__)
 
 _REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0
+_ROOM_MADE_EVERY_SECONDS: Final = 10.0
 # Answers that were not plain "all is well", about 1 KiB each.
 _MOST_ANSWERS: Final = 1_000
 _NO_REJECTIONS: Final = Rejections()
@@ -94,6 +95,7 @@ class Intake:
         # Taken before the queue's lock, never while holding it.
         self._syncing = threading.Lock()
         self._log_rejections_at = 0.0
+        self._make_room_at = 0.0
 
     def open(self) -> None:
         """Begin to accept."""
@@ -144,6 +146,7 @@ class Intake:
         kept = self._durability.prepare(data)
         with self._queue.changed:
             self._check_open(len(data))
+            self._make_room(len(data))
             ticket = self._under_way.get(digest)
             if ticket is not None or self._durability.knows(digest):
                 self._counters.add(requests_deduplicated=1)
@@ -165,6 +168,21 @@ class Intake:
                 f"the receiver has too little left of {self._memory.limit_bytes >> 20} MiB of "
                 "memory (memory_limit_mib); send again later"
             )
+
+    def _make_room(self, message_bytes: int) -> None:
+        # Only for a message that is taken although it does not fit; rarely, because all series
+        # have to be learned again afterwards.
+        now = time.monotonic()
+        if now >= self._make_room_at and self._memory.is_exceeded(now, message_bytes):
+            self._make_room_at = now + _ROOM_MADE_EVERY_SECONDS
+            _log.warning(
+                "the process is near its memory_limit_mib (%d) with nothing waiting: forgetting "
+                "the known series, which are learned again; raise it, or let senders send less "
+                "at once",
+                self._memory.limit_bytes >> 20,
+            )
+            self._reading.forget_series()
+            self._memory.give_back(now)
 
     def _is_idle(self, *, is_here: bool) -> bool:
         # With nothing in memory it is not requests that fill it, and refusing would not help.

@@ -3,7 +3,8 @@
 Memory is taken before anybody can say how much, so the last three eighths of the limit are for
 requests that are being received and decoded. From half of it on, what is accepted waits in the
 spool alone; from five eighths on, senders are refused; and so is any message for which what is
-left would not do.
+left would not do. One that comes while nothing waits is taken in any case, for then it is not
+requests that fill the memory: what is remembered between them goes first.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _FULL: Final = 5 / 8
 # The rest is for the batch that is written.
 _RESERVED: Final = 7 / 8
 # In sizes of the message (docs/robustness.md): gRPC's buffers, the message and what is kept of it;
-# and what it takes to decode one in which every series is new. With known ones that is 3.
+# and what it takes to decode and store one in which every series is new. With known ones that is 3.
 _TO_RECEIVE: Final = 3
-_TO_DECODE: Final = 30
+_TO_DECODE: Final = 40
 # Until messages have come. A large one is expected again for some hundred messages.
 _EXPECTED_BYTES: Final = 1024 * 1024
 _FADING: Final = 0.99
@@ -115,14 +116,19 @@ class MemoryLimit:
             or resident_bytes + coming_bytes > limit_bytes * _RESERVED
         )
 
+    def give_back(self, now: float) -> None:
+        """Give what was freed just now back to the system."""
+        self._trim_at = now + _TRIM_EVERY_SECONDS
+        self._trim()
+        self._ask_at = now + _ASK_EVERY_SECONDS
+        self._resident_bytes = self._ask()
+
     def _resident(self, now: float) -> int:
         if now >= self._ask_at:
             self._ask_at = now + _ASK_EVERY_SECONDS
             self._resident_bytes = self._ask()
             if self._resident_bytes > self.limit_bytes * _TIGHT and now >= self._trim_at:
-                self._trim_at = now + _TRIM_EVERY_SECONDS
-                self._trim()
-                self._resident_bytes = self._ask()
+                self.give_back(now)
         return self._resident_bytes
 
 

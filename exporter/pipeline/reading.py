@@ -59,6 +59,10 @@ class Reading:
             return Decoded(batch, decoded.rejections)
         return Decoded(batch, Rejections(Counter(decoded.rejections.counts) + Counter(refused)))
 
+    def forget_series(self) -> None:
+        """Give the memory back that known series take; each is learned again when it is seen."""
+        self._series.clear()
+
     def read_again(self, signal: Signal, data: bytes, window: TimeWindow) -> Decoded:
         """Decode a request that was accepted before, without a limit on series.
 

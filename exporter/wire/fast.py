@@ -22,7 +22,7 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from exporter.intern import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
-from exporter.model import NO_POINTS, Int64Array, Points
+from exporter.model import NO_POINTS, Points
 from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.bulk import Bulk, Taken
 from exporter.wire.identity import (
@@ -34,7 +34,7 @@ from exporter.wire.identity import (
 )
 from exporter.wire.layouts import AS_DOUBLE, AS_INT, START, TIME, Layout, layout_of
 from exporter.wire.lazy import LazyRequest
-from exporter.wire.points import NANOSECONDS_PER_MICROSECOND, Rows
+from exporter.wire.points import Keys, Rows, repeated
 from exporter.wire.recognition import learn_from, recognise
 from exporter.wire.reference import decode_reference, parse
 from exporter.wire.result import Decoded
@@ -269,27 +269,20 @@ def _bytes_fixed(runs: _Runs) -> int:
 
 
 def _has_duplicates(taken: Taken, rows: Rows, parts: Sequence[Recognised]) -> bool:
-    if _comes_twice(taken.histogram_keys, rows.histogram_keys()):
+    if _comes_twice([*taken.histogram_keys, rows.histogram_keys()]):
         return True
     keys = rows.number_keys()
-    if not keys and len(taken.points) == len(parts) == 1:
+    if not len(keys[0]) and len(taken.points) == len(parts) == 1:
         return False  # a template has each series once
     numbers = [(points.series_id, points.time_unix_nano) for points in taken.points]
-    return _comes_twice(numbers, keys)
+    return _comes_twice([*numbers, keys])
 
 
-def _comes_twice(
-    columns: Sequence[tuple[Int64Array, Int64Array]], keys: Sequence[tuple[int, int]]
-) -> bool:
-    """Whether a series has two points at one time, in columns or in columns and keys."""
-    if not columns and not keys:
-        return False
-    more = np.array(keys, np.int64).reshape(-1, 2)
-    series_ids = np.concatenate([*(ids for ids, _ in columns), more[:, 0]])
+def _comes_twice(columns: Sequence[Keys]) -> bool:
+    """Whether a series has two points at one time."""
+    series_ids = np.concatenate([ids for ids, _ in columns])
     # Cheap first: a request in which each series comes once has no duplicates.
     in_order = np.sort(series_ids)
     if not (in_order[1:] == in_order[:-1]).any():
         return False
-    times = np.concatenate([*(times for _, times in columns), more[:, 1]])
-    times //= NANOSECONDS_PER_MICROSECOND
-    return len(set(zip(series_ids.tolist(), times.tolist(), strict=True))) < len(times)
+    return len(repeated(series_ids, np.concatenate([times for _, times in columns]))) > 0

@@ -447,14 +447,18 @@ def test_too_many_series_are_rejected_by_name_and_known_ones_stay(path: Path) ->
     assert stored(path) == 4
 
 
-def test_too_little_memory_turns_senders_away_only_while_something_waits(path: Path) -> None:
+def test_too_little_memory_turns_senders_away_only_while_something_waits(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pipeline = pipeline_to(path, batch_interval_seconds=3600.0, memory_limit_bytes=1)
     pipeline.start()
     pipeline.submit(request(1))
+    assert caplog.text.count("forgetting the known series") == 1
     with pytest.raises(QueueFullError, match="memory_limit_mib"):
         pipeline.submit(request(1, series=1))
     assert pipeline.flush()
     pipeline.submit(request(1, series=2))
+    assert caplog.text.count("forgetting the known series") == 1  # not for each message
     assert pipeline.shutdown()
     assert stored(path) == 2
 

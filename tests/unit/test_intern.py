@@ -72,6 +72,34 @@ def test_a_refused_request_leaves_nothing_behind() -> None:
     assert len(new) == 1
 
 
+def test_a_refused_request_leaves_descriptions_as_they_were() -> None:
+    cache = SeriesCache()
+    metric, better = metric_in(cache), metric_in(cache, key=KEY._replace(description="better"))
+    register(cache, metric, "{}")
+
+    def refused() -> None:
+        with cache.registration():
+            cache.register(better, "{}", {})  # known before, and changed
+            new = cache.register(better, '{"a":1}', {})
+            assert cache.register(metric, '{"a":1}', {}) == new  # handed out twice
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        refused()
+    assert register(cache, metric, "{}")[1] == []
+    assert len(register(cache, metric, '{"a":1}')[1]) == 1
+
+
+def test_after_everything_is_forgotten_each_definition_is_handed_out_again() -> None:
+    cache = SeriesCache(max_series=1)
+    before, _ = register(cache, metric_in(cache), "{}")
+    cache.clear()
+    assert len(cache) == 0
+    after, new = register(cache, metric_in(cache), "{}")
+    assert after == before
+    assert len(new) == 1
+
+
 def test_a_new_description_is_handed_on_under_the_same_id() -> None:
     cache = SeriesCache()
     before, _ = register(cache, metric_in(cache), "{}")

@@ -45,7 +45,7 @@ def test_a_message_counts_before_it_is_decoded() -> None:
 
 def test_messages_under_way_count_as_much_as_the_largest_of_late() -> None:
     memory = taking(0.4)
-    memory.received(10 * MIB)
+    memory.received(9 * MIB)  # 0.387 to decode and 0.027 for each, of the 0.475 that are left
     assert not memory.is_exceeded(1.0)
     with memory.receiving(), memory.receiving():
         assert memory.receiving_messages == 2
@@ -70,3 +70,11 @@ def test_memory_is_asked_for_again_after_a_moment() -> None:
     assert memory.is_exceeded(1.0)  # asked before and after freed memory was given back
     assert memory.is_exceeded(1.01)
     assert not memory.is_exceeded(1.1)
+
+
+def test_what_was_freed_is_given_back_at_once() -> None:
+    shares = iter([900 * MIB, 900 * MIB, 100 * MIB])
+    memory = MemoryLimit(1_000 * MIB, lambda: next(shares))
+    assert memory.is_exceeded(1.0)
+    memory.give_back(1.0)
+    assert not memory.is_exceeded(1.0)
