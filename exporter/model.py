@@ -508,14 +508,18 @@ class WriteResult:
         refused: data points left out because their series id belongs to another series there
             (a hash collision); each is named in a log line.
         evicted: rows that a bounded backend let go to make room, over all its tables.
+        altered_texts: texts in what was written, definitions and dead letters with it, of which
+            the backend cannot hold a character, so that another stands for it.
         forgotten_series: ids whose definition the backend no longer has.
         already_stored: whether an earlier attempt at this batch, or a later batch of its writer,
             had been stored, so that nothing was written now; `stored` counts as if it had been.
+            `altered_texts` does so where that attempt was one of this backend object.
     """
 
     stored: int
     refused: int = 0
     evicted: int = 0
+    altered_texts: int = 0
     forgotten_series: frozenset[int] = frozenset()
     already_stored: bool = False
 

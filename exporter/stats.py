@@ -32,6 +32,8 @@ class Snapshot:
         points_lost: accepted, and not to be read again from a spool that was damaged.
         rows_evicted: let go by a bounded backend to make room.
         rows_expired: deleted because they were older than the retention.
+        texts_altered: texts that the backend cannot hold as they came, stored with U+FFFD for each
+            NUL. That of a series counts when its definition is written, not for each point.
         series_new: series definitions handed to the backend.
         batches_written: transactions.
         batch_points_largest: data points of the largest of them.
@@ -60,6 +62,7 @@ class Snapshot:
     points_lost: int = 0
     rows_evicted: int = 0
     rows_expired: int = 0
+    texts_altered: int = 0
     series_new: int = 0
     batches_written: int = 0
     batch_points_largest: int = 0

@@ -222,6 +222,7 @@ class Writer:
             points_stored=batch.entries - result.refused,
             points_refused=result.refused,
             rows_evicted=result.evicted,
+            texts_altered=result.altered_texts,
         )
         self._counters.at_least("batch_points_largest", batch.entries)
         if result.forgotten_series:

@@ -73,6 +73,21 @@ def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
         backend.close()
 
 
+@pytest.mark.parametrize("how", Break)
+def test_altered_texts_of_a_commit_whose_answer_is_lost_count_once(
+    postgresql_database: str, how: Break
+) -> None:
+    with proxied(postgresql_database) as (proxy, dsn), closing(PostgreSQLBackend(dsn)) as backend:
+        backend.start()
+        backend.write(mixed(0))
+        proxy.next_commit = how
+        batch = replace(mixed(1), exemplars=(exemplar(3, span_id="a\0b"),))
+        with pytest.raises(BackendUnavailableError):
+            backend.write(batch)
+        assert backend.write(batch).altered_texts == 1
+        assert backend.write(mixed(2)).altered_texts == 0
+
+
 @pytest.mark.parametrize("batches_before", [0, 3])
 @pytest.mark.parametrize("how", Break)
 def test_a_new_program_goes_on_where_the_last_commit_came_to(

@@ -23,7 +23,6 @@ from exporter.backends.postgresql.connecting import (
     rehearsal,
     transaction,
 )
-from exporter.backends.postgresql.copying import clean_text
 from exporter.backends.postgresql.errors import READING, STORING, is_missing_partition, translating
 from exporter.backends.postgresql.layout import DailyPartitions, Layout
 from exporter.backends.postgresql.ledger import last_sequence
@@ -34,9 +33,10 @@ from exporter.backends.postgresql.letters import (
 )
 from exporter.backends.postgresql.readers import ReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
+from exporter.backends.postgresql.texts import Texts, clean_text
 from exporter.backends.postgresql.writing import days_by_table, write_batch
 from exporter.errors import BackendRefusedError
-from exporter.model import Batch, StoreSizes, WriteResult
+from exporter.model import Batch, Mark, StoreSizes, WriteResult
 
 __all__ = ["PostgreSQLBackend"]
 
@@ -91,6 +91,9 @@ class PostgreSQLBackend:
         # Below here only the thread that writes.
         self._writer: Connection | None = None
         self._refused_series: set[int] = set()
+        # Of the last attempt: how many texts it altered. A commit whose answer is lost is found
+        # stored by the next attempt, which alters none and yet is the one that is counted.
+        self._altered: tuple[Mark | None, int] = (None, 0)
 
     @property
     def dialect(self) -> Dialect:
@@ -132,7 +135,13 @@ class PostgreSQLBackend:
         """Store the whole batch in one transaction, or nothing of it; with a mark, once."""
         is_new = self._attempt(batch, transaction)
         stored = batch.without(self._refused_series).entries
-        return WriteResult(stored=stored, refused=batch.entries - stored, already_stored=not is_new)
+        mark, altered = self._altered
+        return WriteResult(
+            stored=stored,
+            refused=batch.entries - stored,
+            altered_texts=altered if mark == batch.mark else 0,
+            already_stored=not is_new,
+        )
 
     def rehearse(self, batch: Batch) -> None:
         """Do all that `write` does but commit; partitions that are made for it stay."""
@@ -235,9 +244,13 @@ class PostgreSQLBackend:
         with self._dropping_what_broke():
             self._layout.make_room(connection, days_by_table(batch))
             with within(connection) as cursor:
-                return write_batch(
-                    cursor, batch, self._refused_series, copying=self._layout.copying
+                texts = Texts()
+                is_new = write_batch(
+                    cursor, batch, self._refused_series, texts, copying=self._layout.copying
                 )
+                if is_new:
+                    self._altered = (batch.mark, texts.altered)
+        return is_new
 
     def _writing_connection(self) -> Connection:
         if self._writer is None:

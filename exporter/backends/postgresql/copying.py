@@ -4,8 +4,6 @@ Number points go as binary COPY made from one packed numpy array: 20 ns a row wh
 600. A NULL has no bytes in that format, so rows are first sorted by which of their columns are
 NULL: that depends on the series (gauges have no start), so rows of one series stay together.
 Everything rarer goes as text.
-
-PostgreSQL's text has no NUL; U+FFFD, the replacement character, takes its place.
 """
 
 from __future__ import annotations
@@ -17,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from exporter.backends.postgresql.texts import Texts
 from exporter.model import Exemplar, HistogramPoint, Int64Array, Points, SummaryPoint
 
-__all__ = ["binary_groups", "clean_json", "clean_text", "days_of", "text_rows", "time_text"]
+__all__ = ["binary_groups", "days_of", "text_rows", "time_text"]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -29,7 +28,6 @@ _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
 _NULL_SIZE: Final = -1
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-_REPLACEMENT: Final = "\ufffd"
 
 
 def binary_groups(points: Points) -> list[bytes]:
@@ -79,19 +77,21 @@ def _timestamptz(unix_nano: Int64Array) -> Int64Array:
     return micros
 
 
-def text_rows(items: Iterable[HistogramPoint | SummaryPoint | Exemplar]) -> io.BytesIO:
+def text_rows(
+    items: Iterable[HistogramPoint | SummaryPoint | Exemplar], texts: Texts
+) -> io.BytesIO:
     """Histograms, summaries or exemplars as one text COPY stream, in the order of the columns."""
-    lines = ("\t".join(map(_text, _columns(item))) + "\n" for item in items)
+    lines = ("\t".join(map(_text, _columns(item, texts))) + "\n" for item in items)
     return io.BytesIO("".join(lines).encode())
 
 
-def _columns(item: HistogramPoint | SummaryPoint | Exemplar) -> Iterator[object]:
+def _columns(item: HistogramPoint | SummaryPoint | Exemplar, texts: Texts) -> Iterator[object]:
     yield time_text(item.time_unix_nano)
     yield item.series_id
     if isinstance(item, Exemplar):
         yield item.value
-        yield from (clean_text(item.trace_id), clean_text(item.span_id))
-        yield clean_json(item.attributes)
+        yield from (texts.text(item.trace_id), texts.text(item.span_id))
+        yield texts.json(item.attributes)
         return
     yield time_text(item.start_time_unix_nano) if item.start_time_unix_nano else None
     yield from (item.count, item.sum)
@@ -119,19 +119,6 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         return "{" + ",".join(map(str, value)) + "}"
     return str(value).translate(_ESCAPES)
-
-
-def clean_text(text: str) -> str:
-    """Text that PostgreSQL can hold."""
-    return text.replace("\0", _REPLACEMENT)
-
-
-def clean_json(text: str) -> str:
-    r"""JSON that PostgreSQL can hold: `\u0000` goes, `\\u0000` (a backslash and letters) stays."""
-    if r"\u0000" not in text:
-        return text
-    pieces = text.split(r"\\")
-    return r"\\".join(piece.replace(r"\u0000", _REPLACEMENT) for piece in pieces)
 
 
 def days_of(times_unix_nano: Int64Array | list[Any]) -> set[int]:

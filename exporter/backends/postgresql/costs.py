@@ -12,7 +12,8 @@ from typing import Any, Final
 from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.copying import clean_json, clean_text, time_text
+from exporter.backends.postgresql.copying import time_text
+from exporter.backends.postgresql.texts import Texts
 from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
@@ -93,7 +94,7 @@ _BETWEEN: Final = f"""
     ORDER BY 1"""  # noqa: S608 - names that are written above
 
 
-def insert_costs(cursor: Cursor, costs: Iterable[CostEntry]) -> None:
+def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], texts: Texts) -> None:
     """Store complete entries inside the caller's transaction; those that are there stay.
 
     Those that were made of points of series take the place of what is there.
@@ -106,13 +107,14 @@ def insert_costs(cursor: Cursor, costs: Iterable[CostEntry]) -> None:
     for cost in costs:
         rows = complete if cost.made_of is None else of_series
         key = (_micros(cost.time_unix_nano), cost.entry_id)
-        rows.setdefault(key, (*_row(cost), *_origin(cost)))
+        if key not in rows:
+            rows[key] = (*_row(cost, texts), *_origin(cost))
     for statement, rows in ((_KEEP, complete), (_REPLACE, of_series)):
         if rows:
             execute_values(cursor, statement, [rows[key] for key in sorted(rows)], _ROW, _PAGE_ROWS)
 
 
-def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
+def settle_samples(cursor: Cursor, samples: Sequence[CostSample], texts: Texts) -> None:
     """Store what samples come to, inside the caller's transaction, alone with their series.
 
     Raises:
@@ -128,7 +130,7 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample]) -> None:
 
     known = _locked(cursor, {sample.series_id for sample in samples})
     entries, moved = settle_all(samples, known, between)
-    insert_costs(cursor, entries)
+    insert_costs(cursor, entries, texts)
     _move(cursor, moved)
 
 
@@ -159,21 +161,21 @@ def _locked(cursor: Cursor, series_ids: Iterable[int]) -> Mapping[int, CostCurso
     }
 
 
-def _row(cost: CostEntry) -> tuple[Any, ...]:
+def _row(cost: CostEntry, texts: Texts) -> tuple[Any, ...]:
     return (
         time_text(cost.time_unix_nano),
-        clean_text(cost.entry_id),
-        clean_text(cost.resource_id),
-        clean_text(cost.category),
+        texts.text(cost.entry_id),
+        texts.text(cost.resource_id),
+        texts.text(cost.category),
         quantized(cost.amount),
-        clean_text(cost.currency),
-        None if cost.region is None else clean_text(cost.region),
-        clean_text(cost.cluster_id),
-        clean_text(cost.node_id),
-        None if cost.service_name is None else clean_text(cost.service_name),
-        clean_json(cost.tags),
-        clean_text(cost.description),
-        clean_text(cost.billing_period) or billing_period(cost.time_unix_nano),
+        texts.text(cost.currency),
+        None if cost.region is None else texts.text(cost.region),
+        texts.text(cost.cluster_id),
+        texts.text(cost.node_id),
+        None if cost.service_name is None else texts.text(cost.service_name),
+        texts.json(cost.tags),
+        texts.text(cost.description),
+        texts.text(cost.billing_period) or billing_period(cost.time_unix_nano),
         cost.source,
     )
 

@@ -11,8 +11,9 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.base import MARKS_OUTLIVE_ROWS_BY_NANOSECONDS
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.backends.postgresql.copying import clean_text, time_text
+from exporter.backends.postgresql.copying import time_text
 from exporter.backends.postgresql.ledger import forget_marks
+from exporter.backends.postgresql.texts import Texts
 from exporter.model import DeadLetter, StoreSizes, TableSize
 
 __all__ = [
@@ -43,10 +44,10 @@ _SIZE: Final = """
     FROM dead_letters"""
 
 
-def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter]) -> None:
+def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter], texts: Texts) -> None:
     """Store letters inside the caller's transaction, after the series of the same batch."""
     if letters:
-        execute_values(cursor, _INSERT, [_row(letter) for letter in letters], _ROW)
+        execute_values(cursor, _INSERT, [_row(one, texts) for one in letters], _ROW)
 
 
 def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
@@ -88,13 +89,13 @@ def with_letters_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
     )
 
 
-def _row(letter: DeadLetter) -> dict[str, object]:
+def _row(letter: DeadLetter, texts: Texts) -> dict[str, object]:
     time_unix_nano = letter.time_unix_nano
     return {
         "kind": letter.kind,
-        "reason": clean_text(letter.reason),
+        "reason": texts.text(letter.reason),
         "series_id": letter.series_id,
-        "metric_name": None if letter.metric_name is None else clean_text(letter.metric_name),
+        "metric_name": None if letter.metric_name is None else texts.text(letter.metric_name),
         "timestamp": None if time_unix_nano is None else time_text(time_unix_nano),
         "content": letter.content,
     }

@@ -7,13 +7,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final
 
 from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.copying import clean_json, clean_text
+from exporter.backends.postgresql.texts import Texts
 from exporter.model import Series
 
 __all__ = ["register_series"]
@@ -63,7 +64,9 @@ _COLLISIONS: Final = f"""
     WHERE {_row_of("known", _IDENTITY)} IS DISTINCT FROM {_row_of("came", _IDENTITY)}"""
 
 
-def register_series(cursor: Cursor, definitions: Iterable[Series], refused: set[int]) -> None:
+def register_series(
+    cursor: Cursor, definitions: Iterable[Series], refused: set[int], texts: Texts
+) -> None:
     """Store definitions inside the caller's transaction.
 
     A known one is kept, with the newer description and schema URLs. Sorted by id, so that two
@@ -75,9 +78,10 @@ def register_series(cursor: Cursor, definitions: Iterable[Series], refused: set[
         cursor: of a connection with a transaction open.
         definitions: one id may come several times; the newest description wins.
         refused: ids that two different series share; those found now are added, and logged.
+        texts: cleans what is stored.
     """
     latest = _one_of_each(definitions, refused)
-    rows = [_row(latest[series_id]) for series_id in sorted(latest)]
+    rows = [_row(latest[series_id], texts) for series_id in sorted(latest)]
     if not rows:
         return
     execute_values(cursor, _INSERT, rows, _TYPED, _PAGE_ROWS)
@@ -97,14 +101,14 @@ def _one_of_each(definitions: Iterable[Series], refused: set[int]) -> dict[int, 
     return latest
 
 
-def _row(series: Series) -> tuple[Any, ...]:
-    return tuple(map(_cleaned, _COLUMNS, _values(series)))
+def _row(series: Series, texts: Texts) -> tuple[Any, ...]:
+    return tuple(map(partial(_cleaned, texts), _COLUMNS, _values(series)))
 
 
-def _cleaned(column: str, value: object) -> object:
+def _cleaned(texts: Texts, column: str, value: object) -> object:
     if not isinstance(value, str):
         return value
-    return clean_json(value) if column in _JSON else clean_text(value)
+    return texts.json(value) if column in _JSON else texts.text(value)
 
 
 def _refuse(

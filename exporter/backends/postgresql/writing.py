@@ -13,6 +13,7 @@ from exporter.backends.postgresql.costs import insert_costs, join_cursors, settl
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
+from exporter.backends.postgresql.texts import Texts
 from exporter.model import Batch
 
 __all__ = ["days_by_table", "write_batch"]
@@ -40,13 +41,16 @@ _COPY_EXEMPLARS: Final = """
 Copying = Callable[[Cursor, int], AbstractContextManager[None]]
 
 
-def write_batch(cursor: Cursor, batch: Batch, refused: set[int], *, copying: Copying) -> bool:
+def write_batch(
+    cursor: Cursor, batch: Batch, refused: set[int], texts: Texts, *, copying: Copying
+) -> bool:
     """Store a batch and its mark inside the caller's transaction, unless the mark is there.
 
     Args:
         cursor: of a connection with a transaction open and nothing done in it.
         batch: what to store; there are partitions for all of its times.
         refused: ids that two different series share; those found now are added.
+        texts: cleans what is stored; new for each attempt.
         copying: entered around each COPY of number points, with how many they are.
 
     Returns:
@@ -54,17 +58,17 @@ def write_batch(cursor: Cursor, batch: Batch, refused: set[int], *, copying: Cop
     """
     if not advance(cursor, batch.mark):
         return False
-    register_series(cursor, batch.new_series, refused)
+    register_series(cursor, batch.new_series, refused, texts)
     kept = batch.without(refused)
-    _copy(cursor, kept, copying)
-    insert_costs(cursor, kept.costs)
+    _copy(cursor, kept, texts, copying)
+    insert_costs(cursor, kept.costs, texts)
     join_cursors(cursor, kept.cost_cursors)
-    settle_samples(cursor, kept.cost_samples)
-    insert_letters(cursor, batch.dead)
+    settle_samples(cursor, kept.cost_samples, texts)
+    insert_letters(cursor, batch.dead, texts)
     return True
 
 
-def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:
+def _copy(cursor: Cursor, batch: Batch, texts: Texts, copying: Copying) -> None:
     if len(batch.points):
         with copying(cursor, len(batch.points)):
             for stream in binary_groups(batch.points):
@@ -76,7 +80,7 @@ def _copy(cursor: Cursor, batch: Batch, copying: Copying) -> None:
     )
     for statement, items in rarer:
         if items:
-            cursor.copy_expert(statement, text_rows(items), _COPY_BUFFER_BYTES)
+            cursor.copy_expert(statement, text_rows(items, texts), _COPY_BUFFER_BYTES)
 
 
 def days_by_table(batch: Batch) -> Mapping[str, set[int]]:

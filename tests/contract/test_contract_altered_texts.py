@@ -1,0 +1,72 @@
+"""Texts that a store cannot hold as they came are counted: once each, when they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from backend_kit.kinds import Kind
+from backend_kit.samples import NOW, batch_of, exemplar, point, series
+
+from exporter.backends.base import Backend
+from exporter.model import Batch, CostEntry, DeadLetter, Mark, WriteResult
+
+TEXT, JSON = "a\0b", r'{"k\u0000":"\u0000"}'
+# A backslash and letters, and the replacement character itself: every store can hold these.
+HARMLESS = batch_of(
+    point(3),
+    new_series=(series(3, metric_name="a\ufffdb", attributes=r'{"k":"\\u0000"}'),),
+)
+MARKED = replace(
+    batch_of(point(1), point(2), new_series=(series(1, unit=TEXT, resource=JSON), series(2))),
+    mark=Mark("receiver-1", 1),
+)
+
+
+def altered(kind: Kind, texts: int) -> int:
+    return 0 if kind.keeps_nul else texts
+
+
+def a_cost(entry_id: str) -> CostEntry:
+    return CostEntry(entry_id, NOW, TEXT, "compute", Decimal(1), "USD", tags=JSON)
+
+
+def test_what_is_altered_counts_once_a_text(backend: Backend, kind: Kind) -> None:
+    one = series(1, metric_name=TEXT, unit=TEXT, attributes=JSON)
+    result = backend.write(batch_of(point(1), new_series=(one,)))
+    assert result.altered_texts == altered(kind, 3)
+    spans = (exemplar(1), exemplar(1, NOW + 1_000, span_id=TEXT, attributes=JSON))
+    assert backend.write(Batch(exemplars=spans)).altered_texts == altered(kind, 2)
+    twice_and_another = (a_cost("e-1"), a_cost("e-1"), a_cost("e-2"))
+    result = backend.write(Batch(costs=twice_and_another))
+    assert result.altered_texts == altered(kind, 4)
+    letter = DeadLetter("point", TEXT, 1, TEXT, NOW, "{}")
+    assert backend.write(Batch(dead=(letter,))).altered_texts == altered(kind, 2)
+
+
+def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) -> None:
+    backend.write(MARKED)
+    assert backend.write(batch_of(point(1, NOW + 1_000))) == WriteResult(stored=1)
+    assert backend.write(HARMLESS) == WriteResult(stored=1)
+
+
+def test_rehearsals_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
+    backend: Backend, kind: Kind
+) -> None:
+    backend.rehearse(MARKED)
+    assert backend.write(HARMLESS).altered_texts == 0
+    first = backend.write(MARKED)
+    assert first == WriteResult(stored=2, altered_texts=altered(kind, 2))
+    assert backend.write(MARKED) == replace(first, already_stored=True)
+
+
+def test_what_an_earlier_program_stored_does_not_count(
+    unopened: Callable[[], Backend], kind: Kind
+) -> None:
+    first, second = unopened(), unopened()
+    first.start()
+    first.write(MARKED)
+    first.close()
+    second.start()
+    assert second.write(MARKED).altered_texts == (0 if kind.keeps else altered(kind, 2))
