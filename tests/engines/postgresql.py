@@ -39,10 +39,16 @@ class PostgreSQLServer:
         fsync: Whether a commit waits for the disk. Without it, the default, an operating system
             that crashes may lose data; a PostgreSQL that is killed does not.
         settings: More lines for postgresql.conf.
+        primary: A server of the same major version to copy and to follow, as a hot standby.
     """
 
     def __init__(
-        self, *, major: int = 16, fsync: bool = False, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        major: int = 16,
+        fsync: bool = False,
+        settings: Mapping[str, str] | None = None,
+        primary: PostgreSQLServer | None = None,
     ) -> None:
         self._major = major
         self._settings = {
@@ -50,6 +56,7 @@ class PostgreSQLServer:
             "full_page_writes": "on" if fsync else "off",
             **(settings or {}),
         }
+        self._primary = primary
         self._ending = ExitStack()
 
     def __enter__(self) -> Self:
@@ -106,6 +113,24 @@ class PostgreSQLServer:
         """
         self._pg_ctl("restart", "-m", mode, "-l", self._folder / "log")
 
+    def demote(self) -> None:
+        """Stop it and start it as a hot standby that follows nobody.
+
+        Raises:
+            EngineError: It does not stop or start.
+        """
+        self.stop()
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
+
+    def promote(self) -> None:
+        """Make a standby take writes; returns when it does.
+
+        Raises:
+            EngineError: It is none.
+        """
+        self._pg_ctl("promote")
+
     @property
     def is_running(self) -> bool:
         """Whether the server is there."""
@@ -134,6 +159,21 @@ class PostgreSQLServer:
 
     def _initialise(self) -> None:
         data = self._folder / "data"
+        if self._primary is None:
+            self._make_cluster(data)
+        else:
+            self._copy_cluster(data, self._primary)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": str(self._folder),
+            "timezone": "UTC",
+            **self._settings,
+        }
+        with (data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _make_cluster(self, data: Path) -> None:
         password = self._folder / "password"
         password.write_text(_PASSWORD)
         self._programs.run(
@@ -150,15 +190,18 @@ class PostgreSQLServer:
             cwd=self._folder,
             timeout_seconds=_PATIENCE_SECONDS,
         )
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(self._port),
-            "unix_socket_directories": str(self._folder),
-            "timezone": "UTC",
-            **self._settings,
-        }
-        with (data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def _copy_cluster(self, data: Path, primary: PostgreSQLServer) -> None:
+        self._programs.run(
+            "pg_basebackup",
+            f"--pgdata={data}",
+            f"--dbname={primary.socket_dsn}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            cwd=self._folder,
+            timeout_seconds=_PATIENCE_SECONDS,
+        )
 
     def _pg_ctl(self, action: str, *arguments: str | Path) -> None:
         self._programs.run(

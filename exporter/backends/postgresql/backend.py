@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Final
 
 import psycopg2
+from psycopg2.errors import ReadOnlySqlTransaction
 
 from exporter.backends.dialect import POSTGRESQL, Dialect
 from exporter.backends.postgresql.connecting import (
@@ -262,6 +263,11 @@ class PostgreSQLBackend:
     def _dropping_what_broke(self) -> Iterator[None]:
         try:
             yield
+        except ReadOnlySqlTransaction:
+            # The server is fenced, or another one behind the same pooler or proxy: a new connection
+            # may lead to the primary, and says what it found if it does not.
+            self._drop_writer()
+            raise
         finally:
             if self._writer is not None and self._writer.closed:
                 self._drop_writer()

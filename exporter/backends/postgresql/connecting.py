@@ -16,7 +16,7 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extensions import new_type, parse_dsn, register_type
 from psycopg2.extras import register_default_json, register_default_jsonb
 
-from exporter.errors import BackendRefusedError, ConfigError
+from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 
 __all__ = [
     "Connection",
@@ -44,6 +44,10 @@ _DEFAULTS: Final[Mapping[str, str | int]] = {
 # locks that the client's next session waits for.
 _NOTICE_A_DEAD_CLIENT: Final = """
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"""
+
+# The second is on in every transaction of a standby, and also where an administrator said so.
+_ROLE_OF_THE_SERVER: Final = """
+    SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"""
 
 
 def parameters_of(connection_string: str, backend: str) -> dict[str, str]:
@@ -103,11 +107,16 @@ def connect(parameters: Mapping[str, str], place: str) -> Connection:
 
 
 def connect_writer(parameters: Mapping[str, str], place: str) -> Connection:
-    """A connection to write with; the same errors."""
+    """A connection to write with; the same errors.
+
+    Raises:
+        BackendUnavailableError: the server takes no writes, and may again after a failover.
+    """
     connection = connect(parameters, place)
     try:
         with transaction(connection) as cursor:
             cursor.execute(_NOTICE_A_DEAD_CLIENT)
+            _require_primary(cursor, place)
     except BaseException:
         connection.close()
         raise
@@ -137,6 +146,24 @@ def _require_usable(connection: Connection, place: str) -> None:
         raise BackendRefusedError(
             f"{place}: the database has the encoding {encoding}, which cannot hold "
             "every text; create one with UTF8: createdb --template template0 --encoding UTF8 NAME"
+        )
+
+
+def _require_primary(cursor: Cursor, place: str) -> None:
+    # A standby with all of our tables lets everything through that comes before the first row.
+    cursor.execute(_ROLE_OF_THE_SERVER)
+    [(is_standby, is_read_only)] = cursor.fetchall()
+    if is_standby:
+        raise BackendUnavailableError(
+            f"{place}: the server is a hot standby, which takes no writes [25006]; name the "
+            "primary in connection_string (several hosts with target_session_attrs=read-write find "
+            "it); while a failover is under way, try again when one is promoted (pg_ctl promote)"
+        )
+    if is_read_only:
+        raise BackendUnavailableError(
+            f"{place}: default_transaction_read_only is on, so that nothing can be written "
+            "[25006]; find out who set it and why (column source of pg_settings), or name the "
+            "server that takes writes in connection_string"
         )
 
 

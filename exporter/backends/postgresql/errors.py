@@ -33,7 +33,8 @@ _ADVICE: Final[dict[str, tuple[bool, str]]] = {
         True,
         (
             "the server is a standby, or default_transaction_read_only is on; name the primary in "
-            "connection_string (several hosts with target_session_attrs=read-write find it)"
+            "connection_string (several hosts with target_session_attrs=read-write find it), or, "
+            "while a failover is under way, wait for its end"
         ),
     ),
     "28P01": (False, "correct the password in connection_string"),
@@ -88,6 +89,9 @@ _REFUSALS: Final = (
     (("authentication failed",), _REFUSED_CONNECTION),
     (("permission denied for database",), "42501"),
     (("too many",), "53300"),
+    # Of target_session_attrs, when no host is what was asked for.
+    (("session is read-only",), _READ_ONLY),
+    (("server is in hot standby mode",), _READ_ONLY),
     (("connection slots are reserved",), "53300"),
 )
 
@@ -121,7 +125,7 @@ def _translated(
 ) -> ExporterError:
     code = error.pgcode or _code_without_sqlstate(error)
     retryable, advice = _ADVICE.get(code) or _ADVICE.get(code[:2]) or (False, "")
-    if code == _READ_ONLY and operation == READING:
+    if error.pgcode == _READ_ONLY and operation == READING:
         retryable, advice = False, "only statements that read can be answered"
     if worked_before and code.startswith(_OURS_TO_WAIT_OUT):
         retryable = True

@@ -1,0 +1,174 @@
+"""A hot standby: what is said at start, and a failover while batches are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg2
+import pytest
+from backend_kit.reading import count
+from backend_kit.samples import NOW, SECOND, batch_of, point, series
+from engines.asking import ask
+from engines.dsn import database_of, with_database
+from engines.postgresql import PostgreSQLServer
+
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.errors import BackendUnavailableError
+from exporter.model import Batch, Mark, WriteResult
+
+ON_A_STANDBY = r"hot standby, which takes no writes .*name the primary .*when one is promoted"
+
+
+def marked(sequence: int) -> Batch:
+    return batch_of(
+        point(1, NOW + sequence * SECOND),
+        new_series=(series(1),) if sequence == 1 else (),
+        mark=Mark("receiver-1", sequence),
+    )
+
+
+@pytest.fixture
+def server(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    yield own_postgresql_server
+    if not own_postgresql_server.is_running:
+        own_postgresql_server.start()
+    with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
+        [(is_standby,)] = ask(connection, "SELECT pg_is_in_recovery()")
+    if is_standby:  # the test failed half way
+        own_postgresql_server.promote()
+
+
+@pytest.fixture
+def dsn(server: PostgreSQLServer) -> str:
+    """A database with one batch."""
+    made = server.databases.create()
+    with closing(PostgreSQLBackend(made)) as backend:
+        backend.start()
+        backend.write(marked(1))
+    return made
+
+
+def test_a_standby_is_named_at_start_and_can_be_read(server: PostgreSQLServer, dsn: str) -> None:
+    server.demote()
+    with closing(PostgreSQLBackend(dsn)) as backend:
+        with pytest.raises(BackendUnavailableError, match=ON_A_STANDBY):
+            backend.start()
+        with closing(PostgreSQLBackend(dsn, read_only=True)) as reader:
+            reader.start()
+            assert count(reader) == 1
+            assert reader.sizes().series == 1
+            with closing(psycopg2.connect(dsn)) as connection:
+                ask(connection, "SELECT pg_promote()")
+            backend.start()
+            assert backend.write(marked(2)) == WriteResult(stored=1)
+            assert count(reader) == 2  # on the connection of before
+
+
+@pytest.mark.parametrize("attribute", ["read-write", "primary"])
+def test_of_hosts_none_of_which_is_the_primary(
+    server: PostgreSQLServer, dsn: str, attribute: str
+) -> None:
+    server.demote()
+    with (
+        closing(PostgreSQLBackend(f"{dsn}?target_session_attrs={attribute}")) as backend,
+        pytest.raises(BackendUnavailableError, match=r"25006.*while a failover is under way"),
+    ):
+        backend.start()
+    server.promote()
+
+
+def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
+    server: PostgreSQLServer, dsn: str
+) -> None:
+    with closing(PostgreSQLBackend(dsn)) as backend:
+        backend.start()
+        backend.write(marked(2))
+        server.demote()
+        with pytest.raises(BackendUnavailableError):
+            backend.write(marked(3))
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: backend.write(marked(3)),
+            lambda: backend.rehearse(marked(3)),
+            lambda: backend.last_sequence("receiver-1"),
+        )
+        for call in calls:
+            with pytest.raises(BackendUnavailableError, match=ON_A_STANDBY):
+                call()
+        with pytest.raises(BackendUnavailableError, match=r"25006.*name the primary"):
+            backend.delete_before(NOW + 10**6 * SECOND)
+        assert count(backend) == 2
+        server.promote()
+        assert backend.write(marked(3)) == WriteResult(stored=1)
+        assert count(backend) == 3
+
+
+def test_a_server_that_is_fenced_under_an_open_connection(
+    server: PostgreSQLServer, dsn: str
+) -> None:
+    with (
+        closing(PostgreSQLBackend(dsn)) as backend,
+        closing(psycopg2.connect(server.dsn)) as administrator,
+    ):
+        administrator.autocommit = True
+        backend.start()
+        ask(administrator, "ALTER SYSTEM SET default_transaction_read_only = on")
+        ask(administrator, "SELECT pg_reload_conf()")
+        try:
+            with pytest.raises(BackendUnavailableError, match="25006"):
+                wait_for_refusal(backend)
+            with pytest.raises(BackendUnavailableError, match="default_transaction_read_only is"):
+                backend.write(marked(2))
+        finally:
+            ask(administrator, "SET default_transaction_read_only = off")
+            ask(administrator, "ALTER SYSTEM RESET default_transaction_read_only")
+            ask(administrator, "SELECT pg_reload_conf()")
+        written = write_until_stored(backend, marked(2))
+        assert written == WriteResult(stored=1)
+        assert count(backend) == 2
+
+
+def wait_for_refusal(backend: PostgreSQLBackend) -> None:
+    # A session takes the new setting with its next statement or the one after.
+    for _ in range(1_000):
+        backend.rehearse(marked(2))
+
+
+def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> WriteResult:
+    for _ in range(1_000):
+        try:
+            return backend.write(batch)
+        except BackendUnavailableError as error:
+            assert "25006" in str(error)  # noqa: PT017 - what else may come is checked as well
+    raise AssertionError("it was never stored")
+
+
+def test_batches_go_to_the_standby_that_takes_the_place_of_the_primary(
+    server: PostgreSQLServer, dsn: str, pytestconfig: pytest.Config
+) -> None:
+    major = pytestconfig.getoption("--pg-major")
+    with PostgreSQLServer(major=major, primary=server) as standby:
+        there = with_database(standby.dsn, database_of(dsn))
+        with closing(PostgreSQLBackend(both(dsn, there))) as backend:
+            backend.start()
+            backend.write(marked(2))
+            server.stop()  # which first sends the standby all that was committed
+            for _ in range(2):
+                with pytest.raises(BackendUnavailableError):
+                    backend.write(marked(3))
+            standby.promote()
+            assert backend.write(marked(3)) == WriteResult(stored=1)
+            assert backend.write(marked(2)).already_stored
+            assert count(backend) == 3
+
+
+def both(first: str, second: str) -> str:
+    """One connection string for two servers with the same role and database."""
+    one, other = urlsplit(first), urlsplit(second)
+    return urlunsplit(
+        one._replace(
+            netloc=f"{one.netloc},{other.netloc.rpartition('@')[2]}",
+            query="target_session_attrs=read-write",
+        )
+    )
