@@ -13,11 +13,13 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
 from engines import lifeline, postgresql_programs
 from engines.databases import Databases
+from engines.volumes import Volume
 
 __all__ = ["MAJOR_VERSIONS", "PostgreSQLServer"]
 
@@ -40,6 +42,8 @@ class PostgreSQLServer:
             that crashes may lose data; a PostgreSQL that is killed does not.
         settings: More lines for postgresql.conf.
         primary: A server of the same major version to copy and to follow, as a hot standby.
+        volume_mib: The size of a volume for what the test puts there, `volume`; none if 0.
+        wal_on_volume: Whether the write-ahead log is there from the start, in files of 1 MB.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class PostgreSQLServer:
         fsync: bool = False,
         settings: Mapping[str, str] | None = None,
         primary: PostgreSQLServer | None = None,
+        volume_mib: int = 0,
+        wal_on_volume: bool = False,
     ) -> None:
         self._major = major
         self._settings = {
@@ -57,6 +63,8 @@ class PostgreSQLServer:
             **(settings or {}),
         }
         self._primary = primary
+        self._volume_mib = volume_mib
+        self._wal_on_volume = wal_on_volume
         self._ending = ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,6 +72,9 @@ class PostgreSQLServer:
             on_failure.callback(self.close)
             self._folder = self._own_folder()
             self._programs = postgresql_programs.find(self._major, self._folder)
+            if self._volume_mib:
+                self.volume = self._ending.enter_context(self._new_volume())
+                self._programs = replace(self._programs, volume=self.volume)
             self._port = _free_port()
             self._initialise()
             self.start()
@@ -157,6 +168,12 @@ class PostgreSQLServer:
         self._ending.callback(process.stdin.close)
         return folder
 
+    def _new_volume(self) -> Volume:
+        folder = self._folder / "volume"
+        folder.mkdir()
+        account = self._programs.account
+        return Volume(folder, size_mib=self._volume_mib, user=account.user, group=account.group)
+
     def _initialise(self) -> None:
         data = self._folder / "data"
         if self._primary is None:
@@ -174,6 +191,8 @@ class PostgreSQLServer:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def _make_cluster(self, data: Path) -> None:
+        wal_folder = f"--waldir={self._folder / 'volume' / 'wal'}"
+        wal = (wal_folder, "--wal-segsize=1") if self._wal_on_volume else ()
         password = self._folder / "password"
         password.write_text(_PASSWORD)
         self._programs.run(
@@ -187,6 +206,7 @@ class PostgreSQLServer:
             "--locale=C",
             "--no-sync",
             "--no-instructions",
+            *wal,
             cwd=self._folder,
             timeout_seconds=_PATIENCE_SECONDS,
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from engines.errors import EngineError
+from engines.volumes import Volume
 
 __all__ = ["Account", "Programs", "find", "version"]
 
@@ -73,10 +74,14 @@ class Account:
 
 @dataclass(frozen=True)
 class Programs:
-    """The folder with `initdb`, `pg_ctl` and `postgres`, and the account that runs them."""
+    """The folder with `initdb`, `pg_ctl` and `postgres`, and the account that runs them.
+
+    With a volume they run where it is mounted.
+    """
 
     folder: Path
     account: Account
+    volume: Volume | None = None
 
     def run(self, name: str, *arguments: str | Path, cwd: Path, timeout_seconds: float) -> None:
         """Run one of the programs to its end.
@@ -84,9 +89,11 @@ class Programs:
         Raises:
             EngineError: It fails; the message has what it wrote.
         """
-        done = self.account.run(
-            [self.folder / name, *arguments], cwd=cwd, timeout_seconds=timeout_seconds
-        )
+        command: list[str | Path] = [self.folder / name, *arguments]
+        account = self.account
+        if self.volume is not None:  # only root may enter, and becomes the account there
+            command, account = self.volume.inside(command), Account(None, None)
+        done = account.run(command, cwd=cwd, timeout_seconds=timeout_seconds)
         if done.returncode != 0:
             said = done.stdout.strip()[-2000:]
             raise EngineError(f"{name} ended with {done.returncode}: {said}{self._hint(said)}")

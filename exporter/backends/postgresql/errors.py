@@ -28,7 +28,13 @@ _CHECK_VIOLATION: Final = "23514"  # "no partition of relation found for row" is
 # SQLSTATE or its class -> may trying again help, and what to do (PostgreSQL documentation,
 # appendix A). What is not here is a refusal whose message speaks for itself.
 _ADVICE: Final[dict[str, tuple[bool, str]]] = {
-    "08": (True, "check that the server runs and can be reached from here"),
+    "08": (
+        True,
+        (
+            "check that the server runs and can be reached from here; if it ended, as it does when "
+            "its disk has no room for the write-ahead log, its log says why"
+        ),
+    ),
     _READ_ONLY: (
         True,
         (
@@ -67,6 +73,7 @@ _ADVICE: Final[dict[str, tuple[bool, str]]] = {
             "statement_timeout = '1min'), or ask for less"
         ),
     ),
+    "57P03": (True, "the server is starting, stopping, or recovering; its log says why"),
     "57": (True, "the server is starting, stopping, or an administrator ended the session"),
     "58": (True, "the server has trouble with its files; see its log"),
     "XX": (False, "the server reports an internal error or damage; see its log"),
@@ -89,6 +96,7 @@ _REFUSALS: Final = (
     (("authentication failed",), _REFUSED_CONNECTION),
     (("permission denied for database",), "42501"),
     (("too many",), "53300"),
+    (("the database system is",), "57P03"),
     # Of target_session_attrs, when no host is what was asked for.
     (("session is read-only",), _READ_ONLY),
     (("server is in hot standby mode",), _READ_ONLY),

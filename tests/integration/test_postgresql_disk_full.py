@@ -1,0 +1,191 @@
+"""A PostgreSQL whose disk is full: what is said, and that each batch is stored once in the end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+from backend_kit.reading import count
+from backend_kit.samples import NOW, SECOND, flood, series
+from engines.asking import ask
+from engines.errors import EngineError
+from engines.postgresql import PostgreSQLServer
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.errors import BackendUnavailableError
+from exporter.model import Batch, Mark
+from exporter.pipeline import Pipeline
+from exporter.spool import Spool
+
+POINTS = 5_000
+RECENT = time.time_ns() - 3_600 * SECOND
+FULL = r"storing a batch failed: .*No space left on device.*\[53100\]; the server's disk is full"
+
+# The session that panics may say so, or end without a word.
+GONE = r"No space left on device|\[08006\]; .*its log says why"
+
+
+@contextmanager
+def started(server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
+    with ExitStack() as ending:
+        try:
+            ending.enter_context(server)
+        except EngineError as error:
+            if "mount a volume" in str(error):
+                pytest.skip(str(error))
+            raise
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small_tablespace(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
+    """A server whose tablespace `small` has 24 MiB."""
+    major = pytestconfig.getoption("--pg-major")
+    with started(PostgreSQLServer(major=major, volume_mib=24)) as server:
+        with closing(psycopg2.connect(server.dsn)) as connection:
+            connection.autocommit = True
+            ask(connection, f"CREATE TABLESPACE small LOCATION '{server.volume.folder}'")
+        yield server
+
+
+@pytest.fixture
+def dsn(small_tablespace: PostgreSQLServer) -> Iterator[str]:
+    """A database whose tables go into the tablespace `small`."""
+    with small_tablespace.databases.fresh() as made:
+        yield f"{made}?options=-cdefault_tablespace%3Dsmall"
+
+
+def marked(sequence: int) -> Batch:
+    return Batch(
+        points=flood(POINTS, time=NOW + sequence * 1_000 * SECOND),
+        new_series=(series(sequence),),
+        mark=Mark("receiver-1", sequence),
+    )
+
+
+def write_until_full(backend: PostgreSQLBackend, first: int) -> tuple[int, str]:
+    """The sequence of the batch that did not go in any more, and why."""
+    for sequence in range(first, first + 1_000):
+        try:
+            backend.write(marked(sequence))
+        except BackendUnavailableError as error:
+            return sequence, str(error)
+    raise AssertionError("it was never full")
+
+
+def check_stored_once(backend: PostgreSQLBackend, batches: int) -> None:
+    rows = "(SELECT DISTINCT timestamp, series_id FROM system_metrics) AS points"
+    assert count(backend) == count(backend, rows) == batches * POINTS
+    assert count(backend, "metric_series") == batches
+    assert backend.last_sequence("receiver-1") == batches
+
+
+def test_a_full_tablespace_takes_the_same_batches_when_there_is_room(
+    small_tablespace: PostgreSQLServer, dsn: str
+) -> None:
+    with closing(PostgreSQLBackend(dsn)) as backend:
+        backend.start()
+        backend.write(marked(1))
+        ballast = small_tablespace.volume.fill(leaving_bytes=2_000_000)
+        refused, message = write_until_full(backend, 2)
+        assert re.search(FULL, message)
+        with pytest.raises(BackendUnavailableError, match=FULL):
+            backend.write(marked(refused))
+        check_stored_once(backend, refused - 1)
+        ballast.unlink()
+        for sequence in range(refused, refused + 3):
+            assert not backend.write(marked(sequence)).already_stored
+        assert backend.write(marked(refused)).already_stored
+        check_stored_once(backend, refused + 2)
+
+
+def request(number: int) -> bytes:
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
+    for at in range(POINTS):
+        metric.gauge.data_points.add(
+            time_unix_nano=RECENT + (number * POINTS + at) * 1_000_000, as_double=at
+        )
+    return message.SerializeToString()
+
+
+def test_the_pipeline_waits_until_there_is_room_and_stores_all_of_it_once(
+    small_tablespace: PostgreSQLServer, dsn: str, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path / "spool", max_bytes=10**9, retry_window_seconds=3600.0)
+    pipeline = Pipeline(PostgreSQLBackend(dsn), spool, batch_size=POINTS)
+    pipeline.start()
+    ballast = small_tablespace.volume.fill(leaving_bytes=1_000_000)
+    for number in range(10):
+        pipeline.submit(request(number))
+    deadline = time.monotonic() + 60
+    while pipeline.stats().write_retries < 2:
+        assert time.monotonic() < deadline, "it was never full"
+        time.sleep(0.01)
+    assert pipeline.stats().is_balanced
+    assert pipeline.stats().points_queued > 0
+    ballast.unlink()
+    assert pipeline.flush(60)
+    now = pipeline.stats()
+    assert (now.points_stored, now.points_dead, now.points_queued) == (10 * POINTS, 0, 0)
+    assert pipeline.shutdown()
+    with closing(psycopg2.connect(dsn)) as connection:
+        question = "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics"
+        assert ask(connection, question) == [(10 * POINTS, 10 * POINTS)]
+
+
+@pytest.fixture
+def small_wal(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
+    """A server whose write-ahead log has 24 MiB."""
+    server = PostgreSQLServer(
+        major=pytestconfig.getoption("--pg-major"),
+        volume_mib=24,
+        wal_on_volume=True,
+        settings={"max_wal_size": "8MB", "min_wal_size": "2MB"},
+    )
+    with started(server):
+        yield server
+
+
+def test_a_server_that_panics_for_want_of_room_for_its_log_loses_and_doubles_nothing(
+    small_wal: PostgreSQLServer,
+) -> None:
+    with (
+        small_wal.databases.fresh() as dsn,
+        closing(PostgreSQLBackend(dsn)) as backend,
+    ):
+        backend.start()
+        backend.write(marked(1))
+        ballast = small_wal.volume.fill()
+        refused, message = write_until_full(backend, 2)
+        assert re.search(GONE, message)
+        assert re.search(r"PANIC:.*No space left on device", small_wal.log)
+        with pytest.raises(BackendUnavailableError, match="its log says why"):
+            backend.write(marked(refused))
+        ballast.unlink()
+        write_until_stored(backend, marked(refused), small_wal)
+        backend.write(marked(refused + 1))
+        check_stored_once(backend, refused + 1)
+
+
+def write_until_stored(backend: PostgreSQLBackend, batch: Batch, server: PostgreSQLServer) -> None:
+    # It recovers by itself, or finds no room for that either and has to be started.
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            backend.write(batch)
+        except BackendUnavailableError:
+            assert time.monotonic() < deadline, "it was never stored"
+            if not server.is_running:
+                server.start()
+            time.sleep(0.05)
+        else:
+            return
