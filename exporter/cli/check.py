@@ -44,10 +44,12 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
     for warning in settings.warnings:
         output.print_warning(warning)
     output.print_rich(_table(settings), Text())
+    signals = _signals(settings.receiver)
     access = _access(settings.receiver)
     found = _storage(settings.exporter)
     output.print_rich(
         Text(f"configuration  {settings.source}: valid"),
+        Text(f"signals        {signals}"),
         Text(f"access         {access}"),
         Text(f"data           {found}"),
     )
@@ -66,6 +68,13 @@ def _table(settings: Settings) -> Table:
             table.add_row(Text(f"{section}", style="cyan"))
         table.add_row(Text(f"  {key}"), Text(value), Text(origin, style="dim"))
     return table
+
+
+def _signals(settings: ReceiverSettings) -> str:
+    """What is taken, in one line."""
+    if settings.takes_metrics:
+        return "metrics, and cost events in logs"
+    return "cost events in logs; metrics are refused, for which no pipeline is there"
 
 
 def _access(settings: ReceiverSettings) -> str:

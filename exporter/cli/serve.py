@@ -54,7 +54,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Receive OTLP metrics over gRPC and store them, until SIGTERM or Ctrl-C.
+    """Receive OTLP metrics and cost events over gRPC and store them, until SIGTERM or Ctrl-C.
 
     Stopping writes what was accepted before it exits; a second signal exits at once.
 
@@ -122,6 +122,8 @@ def _sources(settings: Settings) -> str:
 def _listen(service: Service) -> None:
     address = service.listen()
     _log.info("listening for OTLP/gRPC on %s, storing into %s", address, service.place)
+    if not service.settings.receiver.takes_metrics:
+        _log.info("the one pipeline is for logs: cost events are taken, and metrics refused")
     exposure = exposure_of(service.settings.receiver)
     if exposure is not None:
         _log.warning("%s can be reached from other machines, and %s", address, exposure)

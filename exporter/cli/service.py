@@ -71,7 +71,7 @@ class Service:
         """
         receiving = self.settings.receiver
         receiver = Receiver(
-            self.pipeline.submit,
+            self.pipeline.submit if receiving.takes_metrics else None,
             self.pipeline.submit_logs,
             admit=self.pipeline.receiving,
             endpoint=endpoint or receiving.endpoint,

@@ -2,7 +2,8 @@
 
 A file may define several OTLP receivers and openfinops exporters; service.pipelines says which
 run. Metrics and logs, of which cost events are kept, take the same way, so that a pipeline for logs
-names what the one for metrics names; without it cost events are taken all the same.
+names what the one for metrics names. Cost events are taken without it all the same; metrics are not
+where it is the only one, because who writes that wants nothing but cost events.
 
 Without service.pipelines, which the Collector requires, the components that are defined are joined,
 as long as there is only one of each kind.
@@ -111,7 +112,7 @@ class _FileReader:
         )
 
     def _piped(self, pipelines: Mapping[str, object]) -> dict[str, str]:
-        """The components of the metrics pipeline, which are those of the pipeline for logs too."""
+        """The components of the pipelines; if there is one for each signal, they share them."""
         found: dict[str, list[KeyPath]] = {signal: [] for signal in _SIGNALS}
         for name in pipelines:
             path: KeyPath = ("service", "pipelines", name)
@@ -130,18 +131,20 @@ class _FileReader:
         }
         if "metrics" in members and "logs" in members:
             self._compare(found["logs"][0], members["logs"], members["metrics"])
-        return members.get("metrics", {})
+        self._layer.takes_metrics = bool(found["metrics"])
+        return members.get("metrics" if found["metrics"] else "logs", {})
 
     def _count_pipelines(self, found: Mapping[str, list[KeyPath]]) -> None:
         path: KeyPath = ("service", "pipelines")
-        metrics, logs = (len(found[signal]) for signal in _SIGNALS)
-        if metrics != 1:
-            also = "" if metrics or not logs else ", beside the one for logs"
+        if not any(found.values()):
             self._problem(
-                path, f"found {metrics} pipelines for metrics; there must be exactly one{also}"
+                path, f"found no pipeline for {' or '.join(_SIGNALS)}; there must be one of them"
             )
-        if logs > 1:
-            self._problem(path, f"found {logs} pipelines for logs; there must be at most one")
+        for signal, paths in found.items():
+            if len(paths) > 1:
+                self._problem(
+                    path, f"found {len(paths)} pipelines for {signal}; there must be at most one"
+                )
 
     def _compare(self, path: KeyPath, logs: dict[str, str], metrics: dict[str, str]) -> None:
         """One receiver and one exporter run, so both pipelines lead through the same ones."""

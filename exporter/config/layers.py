@@ -62,12 +62,15 @@ class Layer:
         broken: keys that were given but hold a mistake.
         problems: every mistake.
         warnings: what is accepted and yet worth a look.
+        takes_metrics: whether metrics are wanted; only a file whose one pipeline is for logs says
+            no.
     """
 
     given: dict[tuple[str, ...], Given] = field(default_factory=dict)
     broken: set[tuple[str, ...]] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    takes_metrics: bool = True
 
     def lay_over(self, upper: Layer) -> None:
         """Take everything from a source of higher precedence."""

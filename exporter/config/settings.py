@@ -70,10 +70,12 @@ class ReceiverSettings:
     """How the gRPC receiver listens.
 
     `max_concurrent_streams` is None for the receiver's own limit, `tls` for plain text, and
-    `tokens` for letting in everybody.
+    `tokens` for letting in everybody. Cost events are always taken, metrics unless `takes_metrics`
+    is False.
     """
 
     endpoint: str
+    takes_metrics: bool
     max_message_bytes: int
     max_concurrent_streams: int | None
     max_connections: int
@@ -155,7 +157,9 @@ def settings_from(layer: Layer, source: str) -> Settings:
     return Settings(
         source=source,
         receiver=_receiver(
-            configuration.receivers.otlp.protocols.grpc, configuration.extensions.bearertokenauth
+            configuration.receivers.otlp.protocols.grpc,
+            configuration.extensions.bearertokenauth,
+            takes_metrics=layer.takes_metrics,
         ),
         exporter=ExporterSettings(
             backend=written.backend,
@@ -224,10 +228,11 @@ def _token_price(price: LlmPrice) -> TokenPrice:
     )
 
 
-def _receiver(grpc: Grpc, bearer: BearerTokenAuth) -> ReceiverSettings:
+def _receiver(grpc: Grpc, bearer: BearerTokenAuth, *, takes_metrics: bool) -> ReceiverSettings:
     server, policy = grpc.keepalive.server_parameters, grpc.keepalive.enforcement_policy
     return ReceiverSettings(
         endpoint=grpc.endpoint,
+        takes_metrics=takes_metrics,
         max_message_bytes=grpc.max_recv_msg_size_mib * _BYTES_IN_MIB,
         max_concurrent_streams=grpc.max_concurrent_streams,
         max_connections=grpc.max_connections,

@@ -51,6 +51,7 @@ _COLLECTOR: Final = "opentelemetry.proto.collector"
 METRICS_SERVICE: Final = f"{_COLLECTOR}.metrics.v1.MetricsService"
 LOGS_SERVICE: Final = f"{_COLLECTOR}.logs.v1.LogsService"
 _TRACE_SERVICE: Final = f"{_COLLECTOR}.trace.v1.TraceService"
+_ADD_A_PIPELINE: Final = "add a pipeline for metrics to its configuration"
 
 
 def metrics_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
@@ -63,16 +64,20 @@ def logs_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str
     return {f"/{LOGS_SERVICE}/Export": _export(submit, admit, arrivals, _logs_success)}
 
 
-def other_methods(*, takes_logs: bool) -> Mapping[str, Refusal]:
-    """What the methods for other signals are answered, by path."""
-    others = {"traces": _TRACE_SERVICE, **({} if takes_logs else {"logs": LOGS_SERVICE})}
-    taken = "metrics and cost events" if takes_logs else "metrics"
+def other_methods(*, takes_metrics: bool = True, takes_logs: bool) -> Mapping[str, Refusal]:
+    """What the methods for signals that are not taken are answered, by path."""
+    taken = " and ".join(["metrics"] * takes_metrics + ["cost events"] * takes_logs)
+    others = {"traces": (_TRACE_SERVICE, "")}
+    if not takes_metrics:
+        others["metrics"] = (METRICS_SERVICE, f"{_ADD_A_PIPELINE}, or ")
+    if not takes_logs:
+        others["logs"] = (LOGS_SERVICE, "")
     return {
         f"/{service}/Export": Refusal(
             grpc.StatusCode.UNIMPLEMENTED,
-            f"this receiver takes {taken}; point the exporter for {signal} elsewhere",
+            f"this receiver takes {taken}; {remedy}point the exporter for {signal} elsewhere",
         )
-        for signal, service in others.items()
+        for signal, (service, remedy) in others.items()
     }
 
 

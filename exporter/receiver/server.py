@@ -20,6 +20,7 @@ from exporter.receiver.export import (
     LOGS_SERVICE,
     METRICS_SERVICE,
     Admit,
+    Behaviour,
     Submit,
     logs_method,
     metrics_method,
@@ -63,7 +64,8 @@ class Receiver:
 
     Args:
         submit: takes a serialized ExportMetricsServiceRequest; called on many threads at once.
-        submit_logs: likewise an ExportLogsServiceRequest; without it logs are UNIMPLEMENTED.
+            Without it metrics are UNIMPLEMENTED.
+        submit_logs: likewise an ExportLogsServiceRequest; without it logs are.
         admit: entered before a message is received, on many threads at once; raises a retryable
             ExporterError where there is no room for one.
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
@@ -84,7 +86,7 @@ class Receiver:
 
     def __init__(
         self,
-        submit: Submit,
+        submit: Submit | None,
         submit_logs: Submit | None = None,
         *,
         admit: Admit = nullcontext,
@@ -178,12 +180,16 @@ class Receiver:
             raise cannot_listen(self._endpoint, str(exc)) from exc
 
     def _gate(self, aside: ThreadPoolExecutor) -> Gate:
-        methods = dict(metrics_method(self._submit, self._admit, self._exports))
+        methods: dict[str, Behaviour] = {}
+        if self._submit is not None:
+            methods |= metrics_method(self._submit, self._admit, self._exports)
         if self._submit_logs is not None:
             methods |= logs_method(self._submit_logs, self._admit, self._exports)
         return Gate(
             methods,
-            other_methods(takes_logs=self._submit_logs is not None),
+            other_methods(
+                takes_metrics=self._submit is not None, takes_logs=self._submit_logs is not None
+            ),
             tokens=self._tokens,
             turnstile=self._turnstile,
             aside=aside,
@@ -191,8 +197,9 @@ class Receiver:
         )
 
     def _health_on(self, aside: ThreadPoolExecutor) -> Health:
+        services = {METRICS_SERVICE: self._submit, LOGS_SERVICE: self._submit_logs}
         return Health(
-            [METRICS_SERVICE, *([] if self._submit_logs is None else [LOGS_SERVICE])],
+            [service for service, submit in services.items() if submit is not None],
             self._accepting,
             arrivals=self._checks,
             aside=aside,

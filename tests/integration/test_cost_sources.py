@@ -41,11 +41,13 @@ from exporter.costs.rules import CostRule, Source
 from exporter.pipeline import Pipeline
 from exporter.query import Reader
 from exporter.receiver import Receiver
+from exporter.receiver.probe import ask_health
 from exporter.spool import Spool
 from exporter.wire import Rejections
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 DELTA = AggregationTemporality.DELTA
+METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SECOND = 1_000_000_000
@@ -282,6 +284,35 @@ def test_traces_are_still_refused(address: str) -> None:
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "takes metrics and cost events" in str(caught.value.details())
+
+
+@pytest.mark.parametrize(
+    ("takes", "refused", "said"),
+    [
+        ("logs", METRICS, "takes cost events; add a pipeline for metrics to its configuration"),
+        ("metrics", LOGS, "takes metrics; point the exporter for logs elsewhere"),
+    ],
+)
+def test_a_signal_that_is_not_taken_is_refused_by_name(takes: str, refused: str, said: str) -> None:
+    def submit(_: bytes) -> Rejections:
+        return Rejections()
+
+    receiver = Receiver(
+        submit if takes == "metrics" else None,
+        submit if takes == "logs" else None,
+        endpoint="127.0.0.1:0",
+    )
+    address = receiver.start()
+    try:
+        assert call(address, LOGS if takes == "logs" else METRICS, b"") == b""
+        with pytest.raises(grpc.RpcError) as caught:
+            call(address, refused, b"")
+        assert ask_health(address, timeout_seconds=10)
+    finally:
+        receiver.shutdown()
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert said in str(caught.value.details())
 
 
 def scrape(corpus: Path, number: int) -> bytes:

@@ -190,6 +190,16 @@ GOOD: dict[str, tuple[dict[str, object], int]] = {
         },
         1,
     ),
+    "good_logs_pipeline_alone": (
+        {
+            "endpoint": "localhost:2222",
+            "takes_metrics": False,
+            "backend": "memory",
+            "connection_string": None,
+            "batch_size": 9,
+        },
+        0,
+    ),
     "good_batch_joined_without_pipelines": (
         {"batch_size": 40, "batch_interval_seconds": 3.0},
         1,
