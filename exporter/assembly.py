@@ -92,6 +92,7 @@ def pipeline_for(
     spool: Spool | None,
     *,
     memory_limited: bool = True,
+    deletes_old: bool = True,
 ) -> Pipeline:
     """The pipeline over both of them.
 
@@ -101,6 +102,7 @@ def pipeline_for(
         spool: where requests wait, if they do.
         memory_limited: whether `memory_limit_mib` counts. In a program of the user's own it does
             not: the memory is mostly that program's, and refusing its data would not lower it.
+        deletes_old: whether it sees to `retention_days`; not where another in this process does.
     """
     return Pipeline(
         backend,
@@ -112,7 +114,7 @@ def pipeline_for(
         batch_size=settings.batch_size,
         batch_interval_seconds=settings.batch_interval_seconds,
         max_queued_entries=settings.max_queued_entries,
-        retention_days=settings.retention_days,
+        retention_days=settings.retention_days if deletes_old else None,
         max_past_days=settings.max_past_days,
         max_future_days=settings.max_future_days,
         cluster_id_attributes=settings.cluster_id_attributes,

@@ -85,6 +85,7 @@ def _run(service: Service, stop: StopRequest, *, config_given: bool) -> int | No
         service.start_storing()
         if not stop.requested:
             _listen(service)
+            service.start_adopting()
             publish = publisher_for(service)
             report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS, publish)
     except ExporterError:

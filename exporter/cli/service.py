@@ -9,6 +9,7 @@ from typing import Final
 from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.cli.options import certificates_for, tokens_for
 from exporter.config import ReceiverSettings, Settings
+from exporter.embedded import Adopter
 from exporter.receiver import Receiver
 from exporter.stats import Snapshot
 
@@ -27,7 +28,8 @@ _WORKERS_WITHOUT_SPOOL: Final = 2
 class Service:
     """A receiver and all that is behind it.
 
-    `start_storing`, then `listen`; `stop` is safe after either, after neither, and twice.
+    `start_storing`, then `listen`, and `start_adopting` if wanted; `stop` is safe after any of
+    them, after none, and twice.
 
     Args:
         settings: what to run with.
@@ -41,6 +43,7 @@ class Service:
         self.backend = backend_for(settings.exporter, serving=True)
         self.spool = spool_for(settings.exporter, self.backend)
         self.pipeline = pipeline_for(settings.exporter, self.backend, self.spool)
+        self._adopter = Adopter(settings.exporter)
         self._receiver: Receiver | None = None
 
     @property
@@ -56,6 +59,10 @@ class Service:
             ExporterError: the backend cannot be opened.
         """
         self.pipeline.start()
+
+    def start_adopting(self) -> None:
+        """Store what exporters in process have left in their spools, now and from time to time."""
+        self._adopter.start()
 
     def listen(self, endpoint: str | None = None) -> str:
         """Take requests.
@@ -107,10 +114,13 @@ class Service:
             Whether all that was accepted was off our hands in time.
         """
         until = time.monotonic() + timeout_seconds
+        self._adopter.ask_to_stop()
         if self._receiver is not None:
             # Requests under way are short; the writer needs the time more.
             self._receiver.shutdown(timeout_seconds / 4)
-        return self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
+        all_stored = self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
+        self._adopter.shutdown(max(until - time.monotonic(), 0.0))
+        return all_stored
 
 
 def _max_message_bytes(settings: Settings) -> int:

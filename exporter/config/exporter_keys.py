@@ -272,7 +272,8 @@ class Openfinops(Section):
         "the path of a file in a folder that exists",
         "The file of the spool. Without it `<database file>.spool` for sqlite, else "
         "`openfinops-spool.db` in the working folder. It belongs to one exporter and must outlive "
-        "its container.",
+        "its container. What exporters in process left in files beside it is stored as well "
+        "(docs/openfinops.md).",
         collector="extensions.file_storage.directory",
     )
     spool_max_size_mib: Count = key(

@@ -1,0 +1,285 @@
+"""What exporters in process left behind is stored by `serve`, once, whatever is killed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from durability_kit.stores import Store, postgresql_store, sqlite_store
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from processes import DEADLINE_SECONDS, Program, environment
+
+from exporter import config
+from exporter.embedded import Adopter, EmbeddedPipeline
+from exporter.spool import Spool
+
+TESTS = Path(__file__).parents[1]
+REQUESTS, POINTS = 100, 500
+START_MICRO = 1_790_000_000_000_000
+WAITING = {"OPENFINOPS_BATCH_INTERVAL_SECONDS": "3600", "OPENFINOPS_BATCH_SIZE": "1000000"}
+
+# Acknowledged points stay in the spool, because the batch is not due, until the process is killed.
+LEAVING = """
+import os, signal, sys
+sys.path[:0] = {paths!r}
+from test_adopting import one_request, pipeline_in_process
+pipeline = pipeline_in_process()
+for number in range({first}, {first} + {requests}):
+    assert not pipeline.submit(one_request(number, {points})).counts
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def one_request(number: int, points: int) -> bytes:
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name="left")
+    for at in range(points):
+        micro = START_MICRO + number * 1_000_000 + at
+        metric.gauge.data_points.add(time_unix_nano=micro * 1_000, as_int=at)
+    return message.SerializeToString()
+
+
+def pipeline_in_process() -> EmbeddedPipeline:
+    """As a program has it that is configured by its environment."""
+    return EmbeddedPipeline(config.load(None, config.process_environment()).exporter)
+
+
+def leave(
+    store: Store, folder: Path, *, first: int = 0, requests: int = 3, points: int = 10
+) -> set[int]:
+    """Let a process take requests, and kill it before it stores them; the times of the points."""
+    paths = [str(TESTS), str(TESTS / "integration")]
+    program = LEAVING.format(paths=paths, first=first, requests=requests, points=points)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment(**{**store.settings, **WAITING}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    numbers = range(first, first + requests)
+    return {START_MICRO + number * 1_000_000 + at for number in numbers for at in range(points)}
+
+
+def serving(store: Store, folder: Path, **settings: str) -> Program:
+    env = environment(**{**store.settings, **settings})
+    return Program("serve", "--endpoint", "localhost:0", cwd=folder, env=env)
+
+
+def stored(store: Store) -> Counter[int]:
+    """How often each point is there, by its time."""
+    return Counter(micro for _, micro in store.points().elements())
+
+
+def once(times: set[int]) -> Counter[int]:
+    return Counter(dict.fromkeys(times, 1))
+
+
+def waiting_in(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        (requests,) = connection.execute("SELECT count(*) FROM requests").fetchone()
+    return int(requests)
+
+
+def slots(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix[1:].isdecimal())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "sqlite":
+        return sqlite_store(tmp_path)
+    return postgresql_store(request.getfixturevalue("postgresql_database"), tmp_path)
+
+
+def test_serve_stores_what_a_killed_process_left(store: Store, tmp_path: Path) -> None:
+    times = leave(store, tmp_path)
+    (slot,) = slots(tmp_path)
+    assert (stored(store), waiting_in(slot)) == (Counter(), 3)
+    with serving(store, tmp_path) as program:
+        line = program.wait_for_line("took over .* which an exporter in process had left").string
+        assert str(slot) in line
+        assert "points_stored=30 " in line
+        assert program.stop() == 0, program.log
+    assert (stored(store), waiting_in(slot)) == (once(times), 0)
+    with serving(store, tmp_path) as program:
+        program.wait_until_listening()
+        assert program.stop() == 0, program.log
+    assert "took over" not in program.log
+    assert stored(store) == once(times)
+
+
+def test_what_was_stored_before_the_kill_is_not_stored_again(store: Store, tmp_path: Path) -> None:
+    times = leave(store, tmp_path)
+    (slot,) = slots(tmp_path)
+    copies = {path: path.read_bytes() for path in tmp_path.glob(f"{slot.name}*")}
+    with serving(store, tmp_path) as program:
+        program.wait_for_line("took over")
+        assert program.stop() == 0, program.log
+    # As after a kill between the commit and the moment when the spool lets go of it.
+    for path in tmp_path.glob(f"{slot.name}*"):
+        path.unlink()
+    for path, content in copies.items():
+        path.write_bytes(content)
+    with serving(store, tmp_path) as program:
+        program.wait_for_line("took over")
+        assert program.stop() == 0, program.log
+    assert (stored(store), waiting_in(slot)) == (once(times), 0)
+
+
+def test_a_spool_that_a_living_process_has_is_left_alone(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {**store.settings, **WAITING}.items():
+        monkeypatch.setenv(name, text)
+    alive = pipeline_in_process()
+    alive.submit(one_request(100, 10))
+    (held,) = slots(tmp_path)
+    times = leave(store, tmp_path)
+    with serving(store, tmp_path) as program:
+        # Its number is the higher one, so the other was looked at before.
+        program.wait_for_line(r"took over .*\.2, which")
+        assert stored(store) == once(times)
+        assert waiting_in(held) == 1
+        alive.submit(one_request(101, 10))
+        assert alive.shutdown(DEADLINE_SECONDS)
+        assert program.stop() == 0, program.log
+    more = {START_MICRO + number * 1_000_000 + at for number in (100, 101) for at in range(10)}
+    assert stored(store) == once(times | more)
+
+
+def test_kill_9_of_serve_while_it_takes_over_loses_and_doubles_nothing(
+    store: Store, tmp_path: Path
+) -> None:
+    times = leave(store, tmp_path, requests=REQUESTS, points=POINTS)
+    dice = random.Random(7)
+    small = {"OPENFINOPS_MEMORY_LIMIT_MIB": "128"}  # makes batches of 8,192 at most
+    for kill in range(3):
+        before = len(stored(store))
+        with serving(store, tmp_path, **small) as program:
+            program.wait_for_line("wait in .* and are stored now|listening for")
+            if kill % 2:
+                time.sleep(dice.uniform(0.0, 0.1))
+            else:  # between two batches, or after the last
+                until(lambda: before < len(stored(store)) or before == len(times))  # noqa: B023
+            program.send(signal.SIGKILL)
+        found = stored(store)
+        assert found == once(set(found))
+    with serving(store, tmp_path, **small) as program:
+        program.wait_until_listening()
+        until(lambda: len(stored(store)) == len(times))
+        assert program.stop() == 0, program.log
+    assert stored(store) == once(times)
+    (slot,) = slots(tmp_path)
+    until(lambda: waiting_in(slot) == 0)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Store:
+    return sqlite_store(tmp_path)
+
+
+@pytest.fixture
+def adopter(file: Store) -> Iterator[Adopter]:
+    settings = config.load(None, file.settings).exporter
+    one = Adopter(settings, look_every_seconds=0.05)
+    yield one
+    assert one.shutdown(DEADLINE_SECONDS)
+
+
+def test_what_is_left_later_is_found_as_well(file: Store, tmp_path: Path, adopter: Adopter) -> None:
+    first = leave(file, tmp_path)
+    adopter.start()
+    until(lambda: stored(file) == once(first))
+    second = leave(file, tmp_path, first=10)
+    until(lambda: stored(file) == once(first | second))
+
+
+def test_a_failure_is_told_once_and_tried_again(
+    file: Store, tmp_path: Path, adopter: Adopter, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = leave(file, tmp_path)
+    database, away = tmp_path / "store.db", tmp_path / "away"
+    for path in tmp_path.glob("store.db*"):
+        if "spool" not in path.name:
+            path.rename(str(path).replace(str(database), str(away)))
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    adopter.start()
+    until(lambda: "could not be stored, trying again" in caplog.text)
+    time.sleep(0.5)
+    assert caplog.text.count("could not be stored, trying again") == 1
+    database.unlink()
+    for path in tmp_path.glob("away*"):
+        path.rename(str(path).replace(str(away), str(database)))
+    until(lambda: stored(file) == once(times))
+
+
+def test_stopping_lets_go_of_what_cannot_be_stored_now(
+    file: Store, tmp_path: Path, adopter: Adopter, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = leave(file, tmp_path)
+    (slot,) = slots(tmp_path)
+    database = tmp_path / "store.db"
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE system_metrics RENAME TO away")
+    adopter.start()
+    until(lambda: "write failed, trying again" in caplog.text)
+    assert adopter.shutdown(DEADLINE_SECONDS)
+    assert waiting_in(slot) == 3
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE away RENAME TO system_metrics")
+    again = Adopter(config.load(None, file.settings).exporter)
+    again.start()
+    until(lambda: waiting_in(slot) == 0)
+    assert again.shutdown(DEADLINE_SECONDS)
+    assert stored(file) == once(times)
+
+
+def test_an_empty_spool_is_not_opened_again(
+    file: Store, tmp_path: Path, adopter: Adopter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(file, tmp_path)
+    (slot,) = slots(tmp_path)
+    opened = []
+    start = Spool.start
+
+    def counted(spool: Spool) -> None:
+        opened.append(spool.path)
+        start(spool)
+
+    monkeypatch.setattr(Spool, "start", counted)
+    adopter.start()
+    until(lambda: waiting_in(slot) == 0)
+    time.sleep(1)
+    assert len(opened) <= 5  # to store, by its pipeline again, and to find that it is empty
+
+
+def test_the_backend_memory_has_nothing_to_look_for(tmp_path: Path) -> None:
+    settings = config.load(None, {"OPENFINOPS_BACKEND": "memory"}).exporter
+    one = Adopter(settings)
+    one.start()
+    assert one.shutdown(DEADLINE_SECONDS)
+    assert list(tmp_path.iterdir()) == []
