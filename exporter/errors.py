@@ -15,6 +15,7 @@ __all__ = [
     "DecodeError",
     "ExporterError",
     "NothingStoredError",
+    "OtherBackendError",
     "PermanentError",
     "QueryError",
     "QueueFullError",
@@ -68,6 +69,14 @@ class BackendUnavailableError(RetryableError):
 
 class BackendRefusedError(PermanentError):
     """The backend will not take this: missing rights, foreign file, newer schema, bad value."""
+
+
+class OtherBackendError(BackendRefusedError):
+    """The database is well, and its tables are those of another backend, which `backend` names."""
+
+    def __init__(self, message: str, backend: str) -> None:
+        super().__init__(message)
+        self.backend = backend
 
 
 class RowRefusedError(BackendRefusedError):

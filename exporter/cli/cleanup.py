@@ -17,8 +17,8 @@ from exporter.cli.options import (
     BackendOption,
     ConfigOption,
     DbOption,
-    load_settings,
     opened_for_reading,
+    store_settings,
 )
 from exporter.config import ExporterSettings
 from exporter.query import Reader, parse_duration
@@ -59,7 +59,7 @@ def cleanup(
 
         openfinops-exporter cleanup --older-than 30d --db /var/lib/metrics.db
     """
-    settings = load_settings(config, db=db, backend=backend).exporter
+    settings = store_settings(config, db=db, backend=backend)
     before_unix_nano = _moment(time.time_ns(), settings, older_than)
     # Opened for reading first, so that nothing is created where there was nothing.
     with opened_for_reading(settings) as store:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
+from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
 from exporter.cli.query import (
     TIME_FORMS,
     ClusterOption,
@@ -114,7 +114,7 @@ def costs(
     columns = columns_of(focus_version)
     written = 0
     with (
-        opened_for_reading(load_settings(config, db=db).exporter) as backend,
+        opened_for_reading(store_settings(config, db=db)) as backend,
         writing(to, file_format, columns) as write,
     ):
         for page in cost_pages(backend, time_range):
@@ -153,7 +153,7 @@ def metrics(
     file_format: FileFormat = "csv" if fmt is PointFormat.CSV else "parquet"
     written = 0
     with (
-        opened_for_reading(load_settings(config, db=db).exporter) as backend,
+        opened_for_reading(store_settings(config, db=db)) as backend,
         writing(to, file_format, POINT_COLUMNS) as write,
     ):
         for page in point_pages(backend, filters, time_range):

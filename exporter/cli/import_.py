@@ -19,7 +19,7 @@ from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.cli import output
-from exporter.cli.options import BackendOption, ConfigOption, DbOption, load_settings
+from exporter.cli.options import BackendOption, ConfigOption, DbOption, store_settings
 from exporter.columns import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
@@ -104,7 +104,7 @@ def focus(
 
         openfinops-exporter import focus october-1.parquet october-2.parquet --cost EffectiveCost
     """
-    settings = load_settings(config, db=db, backend=backend).exporter
+    settings = store_settings(config, db=db, backend=backend)
     if settings.backend == "memory":
         raise ConfigError("import: the backend memory ends with this command; give --db a database")
     tally = _Tally()

@@ -25,7 +25,7 @@ from rich.text import Text
 from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.cli import output
-from exporter.cli.options import load_settings
+from exporter.cli.options import load_settings, store_settings
 from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.published_store import PublishedStore, published_store
@@ -55,8 +55,8 @@ def migrate(
         typer.Option(
             "--from-backend",
             metavar="NAME",
-            help="timescaledb, where --from is one.",
-            show_default="by the URL",
+            help="sqlite, postgresql or timescaledb; seldom needed.",
+            show_default="by what is there",
         ),
     ] = None,
     to_backend: Annotated[
@@ -64,8 +64,8 @@ def migrate(
         typer.Option(
             "--to-backend",
             metavar="NAME",
-            help="timescaledb, where --to is to be one.",
-            show_default="by the URL",
+            help="timescaledb, where an empty --to is to be one.",
+            show_default="by what is there",
         ),
     ] = None,
     since: Annotated[
@@ -113,7 +113,7 @@ def migrate(
 
 @contextmanager
 def _opened(url: str, name: str | None, *, read_only: bool) -> Iterator[Backend]:
-    settings = load_settings(None, db=url, backend=name).exporter
+    settings = store_settings(None, db=url, backend=name)
     backend = backend_for(settings, read_only=read_only, serving=not read_only)
     try:
         backend.start()

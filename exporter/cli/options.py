@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 from exporter import config
 from exporter.assembly import backend_for
 from exporter.backends.base import Backend
+from exporter.errors import BackendRefusedError, OtherBackendError
 from exporter.receiver import BearerTokens, Certificates
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "connection_string",
     "load_settings",
     "opened_for_reading",
+    "store_settings",
     "tokens_for",
 ]
 
@@ -69,6 +72,31 @@ def load_settings(path: Path | None, *, db: str | None, **flags: str | None) -> 
     """
     overrides = {**flags, "connection_string": connection_string(db)}
     return config.load(path, config.process_environment(), overrides=overrides)
+
+
+def store_settings(
+    path: Path | None, *, db: str | None, backend: str | None = None
+) -> config.ExporterSettings:
+    """What `load_settings` says of a store that is there, with the backend that its tables show.
+
+    A URL of PostgreSQL may lead to TimescaleDB as well, and who reads need not know which. Only
+    `serve` and `check` take the settings at their word, for they decide what the tables become.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        BackendUnavailableError: the database cannot be reached.
+    """
+    settings = load_settings(path, db=db, backend=backend).exporter
+    if settings.backend != "postgresql":
+        return settings
+    with closing(backend_for(settings, read_only=True)) as store:
+        try:
+            store.start()
+        except OtherBackendError as error:
+            return replace(settings, backend=error.backend)
+        except BackendRefusedError:
+            pass  # told when it is opened for what it is wanted for
+    return settings
 
 
 def connection_string(db: str | None) -> str | None:

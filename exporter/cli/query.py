@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
+from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
 from exporter.query import Reader, parse_duration, parse_time
 from exporter.query.selection import TimeRange
 from exporter.render import render_csv, render_json, render_table
@@ -195,7 +195,7 @@ def metrics(
         "attributes": named_values(attr, "--attr"),
         "limit": limit + 1,
     }
-    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+    with opened_for_reading(store_settings(config, db=db)) as backend:
         reader = Reader(backend)
         if agg is None:
             rows = reader.query_historical_metrics(metric_name=metric, **filters)
@@ -229,7 +229,7 @@ def list_metrics(
 
         openfinops-exporter query list --counts --format json
     """
-    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+    with opened_for_reading(store_settings(config, db=db)) as backend:
         rows = Reader(backend).list_metrics(with_counts=counts)
     width = output.console(sys.stdout).width
     columns = [name for name, needed in _LIST_COLUMNS.items() if width >= needed]
@@ -257,7 +257,7 @@ def series(
 
         openfinops-exporter query series --attr k8s.namespace.name=shop -f json
     """
-    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+    with opened_for_reading(store_settings(config, db=db)) as backend:
         rows = Reader(backend).list_series(
             metric,
             cluster_id=cluster,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
+from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
 from exporter.cli.query import (
     TIME_FORMS,
     ClusterOption,
@@ -114,7 +114,7 @@ def costs(
         "tags": named_values(tag, "--tag"),
         "limit": limit + 1,
     }
-    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+    with opened_for_reading(store_settings(config, db=db)) as backend:
         reader = Reader(backend)
         if group_by or bucket:
             width = None if bucket is None else parse_duration(bucket)

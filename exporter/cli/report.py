@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, load_settings, opened_for_reading
+from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
 from exporter.cli.query import named_values
 from exporter.cli.query_costs import (
     CategoryOption,
@@ -88,7 +88,7 @@ def report(
         "resource_id": resource,
         "tags": named_values(tag, "--tag"),
     }
-    with opened_for_reading(load_settings(config, db=db).exporter) as backend:
+    with opened_for_reading(store_settings(config, db=db)) as backend:
         made = cost_report(Reader(backend), begin, until, width, top=top, filters=filters)
     if html is None:
         output.print_rich(*render_report(made))

@@ -12,6 +12,7 @@ from exporter.cli.options import (
     DbOption,
     load_settings,
     opened_for_reading,
+    store_settings,
 )
 from exporter.cli.query import Format, FormatOption
 from exporter.cli.status import read_status, status_path
@@ -41,6 +42,7 @@ def stats(
     settings = load_settings(config, db=db, backend=backend).exporter
     receiver = read_status(status_path(spool_path(settings, backend_for(settings))))
     try:
+        settings = store_settings(config, db=db, backend=backend)
         with opened_for_reading(settings) as store:
             sizes = Reader(store).store_sizes()
             answer = {"backend": settings.backend, "location": store.location, **sizes}

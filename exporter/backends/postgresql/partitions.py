@@ -22,7 +22,7 @@ from psycopg2 import sql
 from psycopg2.errors import LockNotAvailable
 
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.errors import BackendRefusedError
+from exporter.errors import OtherBackendError
 
 __all__ = [
     "FACT_TABLES",
@@ -85,17 +85,18 @@ def require_partitioned(connection: Connection, location: str) -> None:
     """Check that the fact tables, where they are there, are partitioned tables.
 
     Raises:
-        BackendRefusedError: the backend `timescaledb` has made hypertables of them. Rows would go
+        OtherBackendError: the backend `timescaledb` has made hypertables of them. Rows would go
             in, but nothing would know of their chunks, and retention would never find them.
     """
     with transaction(connection) as cursor:
         cursor.execute(_NOT_PARTITIONED, (list(FACT_TABLES), list(FACT_TABLES)))
         others = [name for (name,) in cursor.fetchall()]
     if others:
-        raise BackendRefusedError(
+        raise OtherBackendError(
             f"postgresql {location}: not partitioned by day, but hypertables as the backend "
             f"timescaledb makes them: {', '.join(others)}; set backend: timescaledb, or name "
-            "another database in connection_string, because there is no way back"
+            "another database in connection_string, because there is no way back",
+            "timescaledb",
         )
 
 
