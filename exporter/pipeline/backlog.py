@@ -75,7 +75,8 @@ class Backlog:
             after, last = self._queue.behind, self._queue.last_sequence
         if after is None:
             return
-        entries = self._spool.read(after, _READ_BYTES)
+        # Not what is on disk and on its way into the queue: it would be there twice.
+        entries = [e for e in self._spool.read(after, _READ_BYTES) if e.sequence <= last]
         for entry in entries:
             # The lock is let go in between, so that senders need not wait for all of them.
             with self._queue.changed:
