@@ -3,6 +3,7 @@
 intake       decodes a request on the caller's thread and makes it durable
 queue        what was accepted, in order, between intake and writer
 writer       one thread: batches to the backend, again and again while that may help
+delivery     one batch on its way to the backend
 housekeeping what is old goes, and the spool is kept small
 pipeline     all of it together: `Pipeline`
 """

@@ -11,18 +11,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
-from exporter.errors import ExporterError, RetryableError, RowRefusedError
+from exporter.errors import ExporterError, RetryableError
 from exporter.intern import SeriesCache
-from exporter.model import Batch, DeadLetter
+from exporter.model import Batch
+from exporter.pipeline.delivery import Delivery
 from exporter.pipeline.queue import Queue
 from exporter.retry import delay_seconds
 from exporter.stats import Counters
@@ -168,10 +167,11 @@ class Writer:
 
     def _settle(self, batch: Batch) -> bool:
         # Whether the batch is off our hands; it is not when time is up.
+        delivery = Delivery(batch, self._backend, self._counters, self._forget)
         attempt = 0
         while True:
             try:
-                self._store(batch)
+                delivery.attempt()
             except Exception as exc:  # noqa: BLE001 - the writer outlives what it cannot store
                 attempt += 1
                 self._counters.add(write_retries=1)
@@ -188,46 +188,9 @@ class Writer:
             self._release(batch.mark.sequence)
         return True
 
-    def _store(self, batch: Batch) -> None:
-        try:
-            self._write(batch)
-        except RowRefusedError as exc:
-            _log.warning("looking for what is refused among %d rows: %s", batch.rows, exc)
-            good, dead = isolate(batch, self._backend.rehearse)
-            self._write(replace(good, dead=(*good.dead, *dead)))
-            self._bury(batch.entries - good.entries, dead)
-
-    def _bury(self, entries: int, dead: Sequence[DeadLetter]) -> None:
-        self._counters.add(points_dead=entries)
-        _log.error(
-            "%d data points were refused by %s for their content and are in its table "
-            "dead_letters; the first reason: %s",
-            entries,
-            self._backend.location,
-            dead[0].reason if dead else "none",
-        )
-        # Their next points must bring the definition again, to be refused with it.
+    def _forget(self, series_ids: Collection[int]) -> None:
         with self._queue.changed:
-            self._series.forget([one.series_id for one in dead if one.kind == "series"])
-
-    def _write(self, batch: Batch) -> None:
-        began = time.perf_counter()
-        try:
-            result = self._backend.write(batch)
-        finally:
-            self._counters.add(write_seconds=time.perf_counter() - began)
-        self._counters.add(
-            batches_written=1,
-            batches_stored_before=int(result.already_stored),
-            points_stored=batch.entries - result.refused,
-            points_refused=result.refused,
-            rows_evicted=result.evicted,
-            texts_altered=result.altered_texts,
-        )
-        self._counters.at_least("batch_points_largest", batch.entries)
-        if result.forgotten_series:
-            with self._queue.changed:
-                self._series.forget(result.forgotten_series)
+            self._series.forget(series_ids)
 
     def _wait_to_retry(self, what: str, attempt: int, exc: Exception) -> bool:
         delay = delay_seconds(attempt, self._random)

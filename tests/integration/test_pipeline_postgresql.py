@@ -1,0 +1,67 @@
+"""The pipeline on PostgreSQL, with connections that break where it matters."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from backend_kit.proxy import Break, proxied
+from engines.asking import ask
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.pipeline import Pipeline
+from exporter.spool import Spool
+
+NOW = time.time_ns()
+
+
+def request(points: int, *, first_time: int = NOW) -> bytes:
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name="load")
+    for at in range(points):
+        metric.gauge.data_points.add(time_unix_nano=first_time + at * 1_000_000, as_double=at)
+    return message.SerializeToString()
+
+
+def pipeline_to(dsn: str, folder: Path) -> Pipeline:
+    spool = Spool(folder / "requests.spool", max_bytes=10**9, retry_window_seconds=3600.0)
+    return Pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=3600.0)
+
+
+def refuse_value(dsn: str, value: float) -> None:
+    """Let a constraint of the database's owner refuse points of one value."""
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"ALTER TABLE system_metrics ADD CONSTRAINT not_this CHECK (value <> {value}) NOT VALID"
+        )
+
+
+@pytest.mark.parametrize("how", Break)
+def test_refused_rows_are_counted_once_when_the_commit_beside_them_is_in_doubt(
+    postgresql_database: str, tmp_path: Path, how: Break
+) -> None:
+    with proxied(postgresql_database) as (proxy, dsn):
+        pipeline = pipeline_to(dsn, tmp_path)
+        pipeline.start()
+        pipeline.submit(request(2))  # makes the partition, with a commit of its own
+        assert pipeline.flush()
+        refuse_value(postgresql_database, 3.0)
+        proxy.next_commit = how
+        pipeline.submit(request(10, first_time=NOW + 10**9))
+        assert pipeline.flush(30.0)
+        assert proxy.next_commit is None
+        now = pipeline.stats()
+        assert (now.points_stored, now.points_dead, now.points_queued) == (11, 1, 0)
+        assert now.write_retries >= 1
+        assert now.batches_stored_before == (how is not Break.BEFORE)
+        assert now.is_balanced
+        assert pipeline.shutdown()
+    with closing(psycopg2.connect(postgresql_database)) as connection:
+        assert ask(connection, "SELECT count(*) FROM system_metrics") == [(11,)]
+        assert ask(connection, "SELECT kind FROM dead_letters") == [("point",)]
