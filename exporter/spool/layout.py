@@ -19,12 +19,13 @@ __all__ = [
     "connect_untouched",
     "create",
     "is_vacant",
+    "marks_of",
     "upgrade",
 ]
 
 # "OFSP" in the database header (offset 68) tells our files from everybody else's.
 APPLICATION_ID: Final = 0x4F465350
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 COLUMNS: Final = (
     "sequence, received_unix_nano, earliest_unix_nano, latest_unix_nano, entries, digest, data, "
@@ -32,8 +33,11 @@ COLUMNS: Final = (
 )
 """Of a request, in the order of `Entry`."""
 
-# What format 1 held were metrics alone.
-_UPGRADE: Final = "ALTER TABLE requests ADD COLUMN signal TEXT NOT NULL DEFAULT 'metrics'"
+_UPGRADES: Final = {
+    # What format 1 held were metrics alone.
+    2: "ALTER TABLE requests ADD COLUMN signal TEXT NOT NULL DEFAULT 'metrics'",
+    3: "ALTER TABLE spool ADD COLUMN unasked_after INTEGER",
+}
 
 # Of 4, 8, 16 and 32 KB: the fewest overflow pages for an entry of 8 KB that still waste little.
 _PAGE_BYTES: Final = 8192
@@ -48,7 +52,8 @@ _CACHED_STATEMENTS: Final = 128
 _TABLES: Final = """
 CREATE TABLE spool (
     receiver_id TEXT NOT NULL,
-    released_sequence INTEGER NOT NULL  -- of rows that are gone, the last
+    released_sequence INTEGER NOT NULL,  -- of rows that are gone, the last
+    unasked_after INTEGER  -- rows after it came while the ledger could not be asked; else NULL
 );
 CREATE TABLE requests (
     sequence INTEGER PRIMARY KEY,
@@ -136,7 +141,9 @@ def create(connection: sqlite3.Connection, receiver_id: str | None = None) -> No
     with transaction(connection):
         for statement in _TABLES.split(";\n"):
             connection.execute(statement)
-        connection.execute("INSERT INTO spool VALUES (?, 0)", (receiver_id or str(uuid.uuid4()),))
+        connection.execute(
+            "INSERT INTO spool VALUES (?, 0, NULL)", (receiver_id or str(uuid.uuid4()),)
+        )
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
     # So that the name is in the database itself, whatever becomes of the -wal.
@@ -149,7 +156,8 @@ def upgrade(connection: sqlite3.Connection) -> None:
     if found >= FORMAT:
         return
     with transaction(connection):
-        connection.execute(_UPGRADE)
+        for version in range(found + 1, FORMAT + 1):
+            connection.execute(_UPGRADES[version])
         connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
@@ -157,3 +165,10 @@ def columns_of(connection: sqlite3.Connection) -> str:
     """COLUMNS, as they are selected from a file that may have an earlier format."""
     names = {name for _, name, *_ in connection.execute("PRAGMA table_info(requests)")}
     return COLUMNS if "signal" in names else COLUMNS.replace("signal", "'metrics'")
+
+
+def marks_of(connection: sqlite3.Connection) -> str:
+    """The columns of the table `spool`, likewise."""
+    names = {name for _, name, *_ in connection.execute("PRAGMA table_info(spool)")}
+    unasked_after = "unasked_after" if "unasked_after" in names else "NULL"
+    return f"receiver_id, released_sequence, {unasked_after}"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -176,15 +177,11 @@ class Spool:
         if not entries:
             return
         with self._writing:
-            store = self._open_store()
+            self._open_store()
             self._check(entries)
             tally = self._tally
-            try:
-                store.append(entries, tally.released_sequence, tally.digests.forgotten_sequence)
-            except SpoolDamagedError as damage:
-                with self._reading:
-                    self._replace(store, damage)
-                raise SpoolUnavailableError(f"{damage}; send again") from damage
+            reached = tally.released_sequence, tally.digests.forgotten_sequence
+            self._change(lambda store: store.append(entries, *reached))
             tally.add(entries)
 
     def release(self, sequence: int) -> None:
@@ -198,12 +195,41 @@ class Spool:
         """
         self._tally.release(sequence)
 
-    def advance_to(self, sequence: int) -> None:
+    def accept_unasked(self) -> None:
+        """From here on requests are taken although the ledger cannot be asked: keep that in mind.
+
+        On disk when this returns, and until `advance_to`, also over restarts.
+
+        Raises:
+            SpoolUnavailableError: disk full, I/O error, or not open.
+        """
+        with self._writing:
+            if self._open_store().unasked_after is None:
+                after = self._tally.last_sequence
+                self._change(lambda store: store.note_unasked(after))
+
+    def advance_to(self, sequence: int) -> int:
         """The ledger says that everything up to this sequence is stored: go on after it.
 
-        It is ahead of `last_sequence` where the file was put back from an older copy.
+        It is ahead of `last_sequence` where the file was put back from an older copy. Then what was
+        taken since `accept_unasked` has sequences that the ledger had given out before: it is not
+        stored, and goes on under another `receiver_id`, of which the ledger knows nothing.
+
+        Returns:
+            How many data points that waited are stored.
+
+        Raises:
+            SpoolUnavailableError: after `accept_unasked`: disk full, I/O error, or not open.
         """
-        self._tally.advance_to(sequence)
+        with self._writing:
+            unasked_after = self._open_store().unasked_after
+            if unasked_after is None:
+                return self._tally.advance_to(sequence)
+            if sequence <= unasked_after:
+                self._change(lambda store: store.note_unasked(None))
+            else:
+                self._rename(sequence, unasked_after)
+            return self._tally.advance_to(min(sequence, unasked_after))
 
     def read(self, after_sequence: int, max_bytes: int) -> list[Entry]:
         """Waiting requests after this sequence, in order, `data` decompressed.
@@ -263,6 +289,31 @@ class Spool:
             finally:
                 self._lock.release()
 
+    def _rename(self, sequence: int, unasked_after: int) -> None:
+        receiver_id = str(uuid.uuid4())
+        self._change(lambda store: store.rename(receiver_id, unasked_after))
+        _log.warning(
+            "spool %s: the database has requests of it up to %d, and it had only %d when it was "
+            "opened: an older copy of the file was put back; what came since goes on under the "
+            "name %s in ingest_ledger instead of %s",
+            self._path,
+            sequence,
+            unasked_after,
+            receiver_id,
+            self._receiver_id,
+        )
+        self._receiver_id = receiver_id
+
+    def _change(self, change: Callable[[Store], None]) -> None:
+        # With `_writing` held.
+        store = self._open_store()
+        try:
+            change(store)
+        except SpoolDamagedError as damage:
+            with self._reading:
+                self._replace(store, damage)
+            raise SpoolUnavailableError(f"{damage}; send again") from damage
+
     def _open_store(self) -> Store:
         if self._store is None:
             raise SpoolUnavailableError(f"spool {self._path}: it is not open; start it")
@@ -309,7 +360,12 @@ class Spool:
             store.close()
         except (SpoolDamagedError, SpoolUnavailableError) as error:
             _log.warning("%s; the file is replaced anyway", error)
-        place = Place(self._receiver_id, self._tally.released_sequence, self._tally.last_sequence)
+        place = Place(
+            self._receiver_id,
+            self._tally.released_sequence,
+            self._tally.last_sequence,
+            store.unasked_after,
+        )
         try:
             loaded = replace(self._path, damage, self._max_digests, place)
         except SpoolRefusedError as error:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from exporter.spool.entry import Entry
 from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening
 from exporter.spool.layout import columns_of, connect_untouched
-from exporter.spool.store import Store, entry_of, name_and_mark
+from exporter.spool.store import Store, entry_of, name_and_marks
 
 __all__ = ["Place", "begin_anew"]
 
@@ -37,11 +37,13 @@ class Place(NamedTuple):
         released_sequence: up to it nothing is needed any more.
         last_sequence: after it nothing was acknowledged: a group whose sync failed may be there
             all the same, and its senders have been told to send it again.
+        unasked_after: after it requests came while the ledger could not be asked; else None.
     """
 
     receiver_id: str
     released_sequence: int
     last_sequence: int
+    unasked_after: int | None
 
 
 def begin_anew(path: Path, aside: Path, place: Place | None = None) -> Store:
@@ -59,7 +61,7 @@ def begin_anew(path: Path, aside: Path, place: Place | None = None) -> Store:
         old = connect_untouched(aside)
     with closing(old):
         try:
-            place = place or Place(*name_and_mark(old, aside), _NO_END)
+            place = place or _place_of(old, aside)
         except (sqlite3.Error, SpoolDamagedError) as error:
             _log.error("spool %s: nothing can be copied from %s: %s", path, aside, error)
             return Store.open(path)
@@ -71,8 +73,15 @@ def begin_anew(path: Path, aside: Path, place: Place | None = None) -> Store:
     return fresh
 
 
+def _place_of(old: sqlite3.Connection, aside: Path) -> Place:
+    receiver_id, released_sequence, unasked_after = name_and_marks(old, aside)
+    return Place(receiver_id, released_sequence, _NO_END, unasked_after)
+
+
 def _copy(old: sqlite3.Connection, fresh: Store, place: Place) -> None:
     fresh.discard(place.released_sequence, 0)
+    if place.unasked_after is not None:
+        fresh.note_unasked(place.unasked_after)
     fresh.remember(_digests(old, place))
     entries = _entries(old, _sequences(old, place))
     while group := list(islice(entries, _GROUP_REQUESTS)):

@@ -17,10 +17,10 @@ from exporter.spool.compression import decompress, size_bytes
 from exporter.spool.entry import Entry, Signal
 from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening, translating
 from exporter.spool.files import create_private
-from exporter.spool.layout import COLUMNS, connect, create, is_vacant, upgrade
+from exporter.spool.layout import COLUMNS, connect, create, is_vacant, marks_of, upgrade
 from exporter.sqlitefiles import FileIdentity, transaction
 
-__all__ = ["Store", "entry_of", "name_and_mark"]
+__all__ = ["Store", "entry_of", "name_and_marks"]
 
 _ROWS_BETWEEN: Final = (
     f"SELECT {COLUMNS} FROM requests WHERE sequence > ? AND sequence <= ? ORDER BY sequence"  # noqa: S608 - constant
@@ -52,7 +52,7 @@ class Store:
         self._path = path
         self._identity = FileIdentity.of(path, "spool", SpoolUnavailableError)
         self.forgotten_sequence = 0
-        self.receiver_id, self.released_sequence = name_and_mark(writer, path)
+        self.receiver_id, self.released_sequence, self.unasked_after = name_and_marks(writer, path)
 
     @classmethod
     def open(cls, path: Path, receiver_id: str | None = None) -> Self:
@@ -139,6 +139,30 @@ class Store:
         with translating("keeping digests", self._path), transaction(self._writer):
             self._writer.executemany("INSERT INTO digests VALUES (?, ?, ?)", digests)
 
+    def note_unasked(self, after_sequence: int | None) -> None:
+        """Keep after which row the ledger could not be asked; None when it has answered."""
+        with translating("keeping a mark", self._path):
+            self._identity.check_in_place()
+            self._writer.execute("UPDATE spool SET unasked_after = ?", (after_sequence,))
+        self.unasked_after = after_sequence
+
+    def rename(self, receiver_id: str, released_sequence: int) -> None:
+        """Delete the rows up to a sequence, and be called otherwise from there on; all or nothing.
+
+        Args:
+            receiver_id: under it the ledger has no mark, so it has the rows that stay to itself.
+            released_sequence: of the last row that is stored.
+        """
+        with translating("taking a new name", self._path):
+            self._identity.check_in_place()
+            with transaction(self._writer):
+                self._delete_up_to(released_sequence)
+                self._writer.execute(
+                    "UPDATE spool SET receiver_id = ?, unasked_after = NULL", (receiver_id,)
+                )
+        self.receiver_id, self.released_sequence = receiver_id, released_sequence
+        self.unasked_after = None
+
     def shrink(self) -> None:
         """Give free pages back beyond those that are kept, a step at most."""
         with translating("shrinking the file", self._path):
@@ -200,15 +224,18 @@ class Store:
         # Up to which sequence rows are gone once this is committed.
         reached = self._end_of_step(released_sequence)
         if reached > self.released_sequence:
-            self._writer.execute(
-                "INSERT INTO digests SELECT sequence, received_unix_nano, digest FROM requests "
-                "WHERE sequence <= ?",
-                (reached,),
-            )
-            self._writer.execute("DELETE FROM requests WHERE sequence <= ?", (reached,))
-            self._writer.execute("UPDATE spool SET released_sequence = ?", (reached,))
+            self._delete_up_to(reached)
         self._writer.execute("DELETE FROM digests WHERE sequence <= ?", (forgotten_sequence,))
         return reached
+
+    def _delete_up_to(self, sequence: int) -> None:
+        self._writer.execute(
+            "INSERT INTO digests SELECT sequence, received_unix_nano, digest FROM requests "
+            "WHERE sequence <= ?",
+            (sequence,),
+        )
+        self._writer.execute("DELETE FROM requests WHERE sequence <= ?", (sequence,))
+        self._writer.execute("UPDATE spool SET released_sequence = ?", (sequence,))
 
     def _end_of_step(self, released_sequence: int) -> int:
         if released_sequence <= self.released_sequence:
@@ -246,16 +273,22 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def name_and_mark(connection: sqlite3.Connection, path: Path) -> tuple[str, int]:
-    """The receiver's id that is kept in the file, and up to which sequence rows are gone.
+def name_and_marks(connection: sqlite3.Connection, path: Path) -> tuple[str, int, int | None]:
+    """The receiver's id that is kept in the file, and its marks.
+
+    Returns:
+        The id, up to which sequence rows are gone, and after which the ledger could not be asked,
+        None where it could.
 
     Raises:
         SpoolDamagedError: they are missing.
     """
-    row = connection.execute("SELECT receiver_id, released_sequence FROM spool").fetchone()
-    if row is None or not isinstance(row[0], str) or not isinstance(row[1], int):
-        raise SpoolDamagedError(f"spool {path}: its name and mark are missing, found {row!r:.60}")
-    return row[0], row[1]
+    row = connection.execute(f"SELECT {marks_of(connection)} FROM spool").fetchone()  # noqa: S608 - constants
+    if row is None or not (
+        isinstance(row[0], str) and isinstance(row[1], int) and isinstance(row[2], int | None)
+    ):
+        raise SpoolDamagedError(f"spool {path}: its name and marks are missing, found {row!r:.60}")
+    return row[0], row[1], row[2]
 
 
 @cache

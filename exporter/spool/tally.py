@@ -79,11 +79,17 @@ class Tally:
                 raise ValueError(f"release of {sequence}, and the last is {self.last_sequence}")
             self._release(sequence)
 
-    def advance_to(self, sequence: int) -> None:
-        """Release up to this sequence, and go on after it where it is beyond the last."""
+    def advance_to(self, sequence: int) -> int:
+        """Release up to this sequence, and go on after it where it is beyond the last.
+
+        Returns:
+            How many data points fewer wait.
+        """
         with self._changing:
+            before = self._waiting.entries
             self.last_sequence = max(self.last_sequence, sequence)
             self._release(sequence)
+            return before - self._waiting.entries
 
     def forget_digests(self, before_unix_nano: int) -> None:
         """Forget digests of what is released and arrived before this time."""

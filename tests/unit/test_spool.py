@@ -336,9 +336,9 @@ def test_a_later_format_is_left_alone(spool: Spool, path: Path) -> None:
     spool.append(group([1]))
     spool.close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
-    with pytest.raises(SpoolRefusedError, match="has format 3, and this version reads up to 2"):
+    with pytest.raises(SpoolRefusedError, match="has format 4, and this version reads up to 3"):
         spool_at(path).start()
     assert [one.name for one in path.parent.glob("*corrupt*")] == []
 
