@@ -30,7 +30,7 @@ def open_pipeline(settings: ExporterSettings) -> Running:
     """Open a backend and a spool, and start what writes from one into the other.
 
     Raises:
-        ExporterError: one of them cannot be opened.
+        ExporterError: one of them cannot be opened; with a spool a database that is away is none.
     """
     backend = backend_for(settings, serving=True)
     spool = take_slot(settings, slots_place(settings, backend)) if wants_spool(settings) else None

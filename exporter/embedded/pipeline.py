@@ -87,7 +87,7 @@ class EmbeddedPipeline:
         """The started backend, to be read from, with all in it that this process has accepted.
 
         Raises:
-            ExporterError: the backend cannot be opened.
+            ExporterError: the backend cannot be opened, or could not be reached yet.
         """
         with self._using() as running:
             if not running.pipeline.flush(flush_timeout_seconds):
@@ -96,6 +96,7 @@ class EmbeddedPipeline:
                     running.backend.location,
                     flush_timeout_seconds,
                 )
+            running.pipeline.require_backend()
             yield running.backend
 
     def delete_before(self, time_unix_nano: int) -> int:

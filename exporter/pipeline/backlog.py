@@ -59,10 +59,39 @@ class Backlog:
         if not self._spool.waiting_requests:
             return
         with self._queue.changed:
-            self._queue.leave(entries, stored_sequence, last)
+            self._queue.leave(entries, last)
         self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
         _log.info(
             "%d data points wait in %s from before and are stored now", entries, self._spool.path
+        )
+
+    def hold(self) -> None:
+        """Begin without the ledger: all waits in the spool alone, and nothing is read back yet.
+
+        Raises:
+            SpoolUnavailableError: the spool cannot keep that in mind now.
+        """
+        self._spool.accept_unasked()
+        entries = self._spool.waiting_entries
+        with self._queue.changed:
+            self._queue.leave(entries, self._spool.last_sequence)
+        self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
+
+    def go_on(self, stored_sequence: int) -> None:
+        """After `hold`: the ledger says that it has come so far. What waits can be read back.
+
+        Raises:
+            SpoolUnavailableError: the spool cannot keep that in mind now; it goes on to be held.
+        """
+        # Under the lock, because the name that requests are marked with may change.
+        with self._queue.changed:
+            stored = self._spool.advance_to(stored_sequence)
+            self._queue.go_on(stored, has_more=self._spool.waiting_requests > 0)
+            self._counters.add(points_stored=stored, points_queued=-stored)
+        _log.info(
+            "the database is reached: %d data points that wait in %s are stored now",
+            self._spool.waiting_entries,
+            self._spool.path,
         )
 
     def refill(self) -> None:

@@ -32,7 +32,10 @@ class Durability(Protocol):
 
     @property
     def writer_id(self) -> str:
-        """Names the sequence of requests in the backend's ledger."""
+        """Names the sequence of requests in the backend's ledger.
+
+        It changes, with the queue's lock held, at most once: before the first write.
+        """
 
     def prepare(self, data: bytes) -> bytes:
         """What is to be kept of a request."""

@@ -48,13 +48,17 @@ class Housekeeping:
     def run(self) -> float:
         """Do what is due; when to come again, on the monotonic clock."""
         now = time.monotonic()
+        self.tidy()
+        if now >= self._clean_at:
+            self._clean_at = now + self._clean_up()
+        return now + _TIDY_EVERY_SECONDS
+
+    def tidy(self) -> None:
+        """Do only what needs no backend."""
         try:
             self._tidy()
         except ExporterError as exc:
             _log.warning("the spool could not be tidied, trying again: %s", exc)
-        if now >= self._clean_at:
-            self._clean_at = now + self._clean_up()
-        return now + _TIDY_EVERY_SECONDS
 
     def _clean_up(self) -> float:
         # In how many seconds to come again.

@@ -32,7 +32,7 @@ from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
 from exporter.spool import Entry, Signal
 from exporter.stats import Counters
-from exporter.wire import AgeLimits, Decoded, Rejections
+from exporter.wire import AgeLimits, Rejections
 
 __all__ = ["Intake"]
 
@@ -204,7 +204,7 @@ class Intake:
             data=kept,
             signal=signal,
         )
-        ticket = _Ticket(entry, self._marked(decoded, sequence), decoded.rejections)
+        ticket = _Ticket(entry, decoded.batch, decoded.rejections)
         if decoded.rejections.counts:
             self._remember_answer(digest, decoded.rejections)
         if decoded.batch.entries:
@@ -219,9 +219,6 @@ class Intake:
         self._answers[digest] = rejections
         if len(self._answers) > _MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
-
-    def _marked(self, decoded: Decoded, sequence: int) -> Batch:
-        return replace(decoded.batch, mark=Mark(self._durability.writer_id, sequence))
 
     def _sync(self, ticket: _Ticket) -> None:
         if not ticket.is_settled:
@@ -260,7 +257,9 @@ class Intake:
                 ticket.is_settled = True
 
     def _hand_on(self, ticket: _Ticket, now: float) -> None:
-        batch = ticket.batch
+        # Not before it is kept: the spool's name may have become another one until now.
+        mark = Mark(self._durability.writer_id, ticket.entry.sequence)
+        batch = replace(ticket.batch, mark=mark)
         self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
         self._counters.add(
             points_accepted=batch.entries,

@@ -19,6 +19,7 @@ from exporter.pipeline.durability import Durability, MemoryDurability, SpoolDura
 from exporter.pipeline.housekeeping import Housekeeping
 from exporter.pipeline.intake import Intake
 from exporter.pipeline.memory import MemoryLimit
+from exporter.pipeline.opening import Opening
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
 from exporter.pipeline.writer import Writer
@@ -142,7 +143,7 @@ class Pipeline:
             if spool is None
             else SpoolDurability(spool, self._clock, max_age_seconds=spool_max_age_seconds)
         )
-        self._backlog = (
+        backlog = (
             None
             if spool is None
             else Backlog(spool, self._queue, reading, self._counters, age_limits)
@@ -156,7 +157,8 @@ class Pipeline:
             memory=MemoryLimit(memory_limit_bytes),
             clock=self._clock,
         )
-        housekeeping = Housekeeping(
+        self._opening = Opening(backend, spool, backlog)
+        self._housekeeping = Housekeeping(
             backend,
             self._counters,
             tidy=durability.tidy,
@@ -167,29 +169,30 @@ class Pipeline:
             self._queue,
             self._series,
             self._counters,
-            refill=self._backlog.refill if self._backlog else None,
+            refill=backlog.refill if backlog else None,
             release=durability.release,
-            chores=housekeeping.run,
+            chores=self._housekeeping.run,
         )
         self._is_started = False
 
     def start(self) -> None:
         """Open the backend and the spool, and begin to write.
 
+        With a spool it need not be possible to reach the database now: requests are taken into the
+        spool, and the writer goes on trying to open it.
+
         Raises:
-            ExporterError: one of them cannot be opened; nothing was started.
+            ExporterError: the backend refuses for good, or cannot be reached and there is no spool,
+                or the spool cannot be opened; nothing was started.
         """
         if self._is_started:
             return
-        self._backend.start()
         try:
-            if self._spool is not None and self._backlog is not None:
-                self._spool.start()
-                self._backlog.open(self._backend.last_sequence(self._spool.receiver_id))
+            is_complete = self._opening.open()
         except BaseException:
             self._close()
             raise
-        self._writer.start()
+        self._writer.start(None if is_complete else self._complete)
         self._intake.open()
         self._is_started = True
 
@@ -237,6 +240,14 @@ class Pipeline:
         """Whether a request would be taken now."""
         return self._writer.is_running and self._intake.is_accepting
 
+    def require_backend(self) -> None:
+        """Check that the backend is open, before it is read from.
+
+        Raises:
+            ExporterError: it could not be reached since the start; what the last attempt met.
+        """
+        self._opening.require_backend()
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Write what was accepted until now; whether that was done in time."""
         return self._writer.flush(timeout_seconds)
@@ -271,6 +282,10 @@ class Pipeline:
             spool_bytes=spool.waiting_bytes,
             spool_age_seconds=age_nano / _NANOSECONDS_PER_SECOND,
         )
+
+    def _complete(self) -> None:
+        self._housekeeping.tidy()
+        self._opening.complete()
 
     def _close(self) -> None:
         try:

@@ -67,11 +67,22 @@ class Queue:
         """Whether nothing that was accepted is left."""
         return self.settled_entries == self.accepted_entries
 
-    def leave(self, entries: int, after: int, last: int) -> None:
-        """Note what waits in the spool from before: so many data points in (after, last]."""
+    def leave(self, entries: int, last: int) -> None:
+        """Let all that the spool has, and what comes, wait there to be read.
+
+        Args:
+            entries: data points that wait there from before.
+            last: the sequence of the last request there.
+        """
         self.accepted_entries += entries
-        if last > after:
-            self.behind, self.last_sequence = after, last
+        self.behind, self.last_sequence = 0, last
+
+    def go_on(self, stored_entries: int, *, has_more: bool) -> None:
+        """So many of what was left there turned out to be stored; is there more to be read?"""
+        self.settled_entries += stored_entries
+        if not has_more:
+            self.behind = None
+        self.changed.notify_all()
 
     def put(self, batch: Batch, now: float, *, is_tight: bool = False) -> None:
         """Add what one request brought.

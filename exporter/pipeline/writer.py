@@ -37,7 +37,7 @@ class Writer:
     """Empties the queue into the backend.
 
     Args:
-        backend: open; written to by this thread only.
+        backend: open, or to be opened by `begin`; written to by this thread only.
         queue: what was accepted; its lock guards the series.
         series: told which definitions the backend no longer has.
         counters: of the pipeline.
@@ -67,6 +67,7 @@ class Writer:
         self._chores = chores
         self._chores_at = 0.0
         self._random = Random()  # noqa: S311 - jitter, not a secret
+        self._has_begun = False
         self._flushing = 0
         self._give_up_at: float | None = None
         self._thread: threading.Thread | None = None
@@ -76,12 +77,16 @@ class Writer:
         """Whether it was started and has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self) -> None:
+    def start(self, begin: Callable[[], None] | None = None) -> None:
         """Begin to write, in the context of the caller.
 
         So who starts it in a context that says so keeps its database calls from being traced.
+
+        Args:
+            begin: failed just now, and must succeed before anything is written; tried again for as
+                long as it takes, while all that is accepted is kept in the spool.
         """
-        run = partial(copy_context().run, self._run)
+        run = partial(copy_context().run, self._run, begin)
         self._thread = threading.Thread(target=run, name="exporter-writer", daemon=True)
         self._thread.start()
 
@@ -120,7 +125,10 @@ class Writer:
     def _is_stopping(self) -> bool:
         return self._give_up_at is not None
 
-    def _run(self) -> None:
+    def _run(self, begin: Callable[[], None] | None) -> None:
+        if begin is not None and not self._begin(begin):
+            return
+        self._has_begun = True
         while True:
             with self._queue.changed:
                 work = self._next_work()
@@ -131,6 +139,19 @@ class Writer:
                 return
             else:
                 work()
+
+    def _begin(self, begin: Callable[[], None]) -> bool:
+        attempt = 1
+        delay = delay_seconds(attempt, self._random)
+        while self._wait(delay):
+            try:
+                begin()
+            except Exception as exc:  # noqa: BLE001 - the writer outlives what it cannot open
+                attempt += 1
+                delay = self._report("opening the database", attempt, exc)
+            else:
+                return True
+        return False
 
     def _next_work(self) -> Batch | Callable[[], None] | None:
         # A batch to write, something else to do, or None when it is time to end.
@@ -193,6 +214,10 @@ class Writer:
             self._series.forget(series_ids)
 
     def _wait_to_retry(self, what: str, attempt: int, exc: Exception) -> bool:
+        return self._wait(self._report(what, attempt, exc))
+
+    def _report(self, what: str, attempt: int, exc: Exception) -> float:
+        # The delay until the next attempt.
         delay = delay_seconds(attempt, self._random)
         _log.log(
             logging.WARNING if isinstance(exc, RetryableError) else logging.ERROR,
@@ -203,10 +228,20 @@ class Writer:
             exc,
             exc_info=None if isinstance(exc, ExporterError) else exc,
         )
+        return delay
+
+    def _wait(self, delay: float) -> bool:
+        # Whether there is time for another attempt after the delay.
         again_at = time.monotonic() + delay
         with self._queue.changed:
-            while (now := time.monotonic()) < again_at:
-                if self._give_up_at is not None and again_at > self._give_up_at:
-                    return False
+            while not self._gives_up_before(again_at):
+                if (now := time.monotonic()) >= again_at:
+                    return True
                 self._queue.changed.wait(again_at - now)
-        return True
+        return False
+
+    def _gives_up_before(self, again_at: float) -> bool:
+        if self._give_up_at is None:
+            return False
+        # Before it has begun all that was accepted is in the spool: there is nothing to wait for.
+        return not self._has_begun or again_at > self._give_up_at
