@@ -13,8 +13,10 @@ from engines.asking import ask
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
+from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
@@ -65,3 +67,59 @@ def test_refused_rows_are_counted_once_when_the_commit_beside_them_is_in_doubt(
     with closing(psycopg2.connect(postgresql_database)) as connection:
         assert ask(connection, "SELECT count(*) FROM system_metrics") == [(11,)]
         assert ask(connection, "SELECT kind FROM dead_letters") == [("point",)]
+
+
+def changed(dsn: str, **parts: str) -> str:
+    """The same connection string with other parts."""
+    return make_dsn(dsn, **parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"port": "1"}, "check that the server runs"),
+        ({"host": "no-such-host.invalid"}, "check that the server runs"),
+        ({"target_session_attrs": "standby"}, "check that the server runs"),
+        ({"user": "with_limit", "password": "x"}, "raise max_connections"),
+    ],
+    ids=["refused", "unknown host", "no standby", "too many"],
+)
+def test_what_may_pass_is_waited_for(
+    postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
+) -> None:
+    with closing(psycopg2.connect(postgresql_database)) as connection:
+        connection.autocommit = True
+        ask(connection, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+        try:
+            pipeline = pipeline_to(changed(postgresql_database, **parts), tmp_path)
+            pipeline.start()
+            pipeline.submit(request(1))
+            with pytest.raises(BackendUnavailableError, match=words):
+                pipeline.require_backend()
+            assert not pipeline.shutdown()
+        finally:
+            ask(connection, "DROP ROLE with_limit")
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"password": "wrong"}, "correct the password"),
+        ({"dbname": "no_such_database"}, "create the database"),
+        ({"user": "nobody_of_this_name"}, "correct the password"),  # nobody is told which
+        ({"sslmode": "require"}, "correct connection_string"),
+        ({"sslmode": "bogus"}, "correct connection_string"),
+        ({"port": "99999999"}, "correct connection_string"),
+        ({"connect_timeout": "soon"}, "correct connection_string"),
+        ({"options": "-cno_such_setting=1"}, "correct connection_string"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_somebody_has_to_change_ends_the_start(
+    postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
+) -> None:
+    pipeline = pipeline_to(changed(postgresql_database, **parts), tmp_path)
+    with pytest.raises(BackendRefusedError, match=words):
+        pipeline.start()
+    assert not pipeline.is_accepting
+    assert pipeline.shutdown()

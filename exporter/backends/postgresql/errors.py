@@ -23,11 +23,13 @@ STORING: Final = "storing a batch"
 _READ_ONLY: Final = "25006"
 _LOST: Final = "08006"
 _REFUSED_CONNECTION: Final = "28000"
+_CANNOT_CONNECT_SO: Final = "08001"
 _CHECK_VIOLATION: Final = "23514"  # "no partition of relation found for row" is one
 
 # SQLSTATE or its class -> may trying again help, and what to do (PostgreSQL documentation,
 # appendix A). What is not here is a refusal whose message speaks for itself.
 _ADVICE: Final[dict[str, tuple[bool, str]]] = {
+    _CANNOT_CONNECT_SO: (False, "correct connection_string, or the files that it names"),
     "08": (
         True,
         (
@@ -101,6 +103,18 @@ _REFUSALS: Final = (
     (("session is read-only",), _READ_ONLY),
     (("server is in hot standby mode",), _READ_ONLY),
     (("connection slots are reserved",), "53300"),
+    # What no server will ever take, where waiting for one would not help.
+    (("invalid", "value"), _CANNOT_CONNECT_SO),
+    (("invalid port number",), _CANNOT_CONNECT_SO),
+    (("could not match", "to", "hosts"), _CANNOT_CONNECT_SO),
+    (("definition of service",), _CANNOT_CONNECT_SO),
+    (("service file",), _CANNOT_CONNECT_SO),
+    (("unrecognized configuration parameter",), _CANNOT_CONNECT_SO),
+    (("does not support SSL",), _CANNOT_CONNECT_SO),
+    (("certificate file",), _CANNOT_CONNECT_SO),
+    (("private key file",), _CANNOT_CONNECT_SO),
+    (("certificate verify failed",), _CANNOT_CONNECT_SO),
+    (("server certificate for",), _CANNOT_CONNECT_SO),
 )
 
 

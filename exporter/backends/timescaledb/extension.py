@@ -93,6 +93,8 @@ def _create(
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_EXTENSION_LOCK,))
             cursor.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     except psycopg2.Error as error:
+        if connection.closed:  # the server went away, and said nothing of the extension
+            raise
         words = " ".join((error.diag.message_primary or str(error)).split())
         raise BackendRefusedError(
             f"timescaledb {location}: creating the extension timescaledb {available} failed: "
