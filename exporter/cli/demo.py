@@ -67,6 +67,7 @@ def demo(
 def _run(service: Service, stop: StopRequest, seconds: int) -> Report:
     try:
         service.start_storing()
+        service.pipeline.require_backend()  # what was sent is to be read back
         sender = Sender(_listen(service))
         began = time.time()
         try:

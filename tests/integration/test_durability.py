@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import grpc
 import pytest
 from backend_kit.proxy import Break, proxied
 from durability_kit.senders import Sender, assert_stored_once, sending
 from durability_kit.stores import Store, free_port, postgresql_store, sqlite_store
 from engines.postgresql import PostgreSQLServer
-from processes import Program, environment
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from processes import DEADLINE_SECONDS, Program, environment, run
+from psycopg2.extensions import make_dsn
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -37,6 +42,19 @@ def acknowledged(senders: list[Sender]) -> int:
 def stop_all(senders: list[Sender]) -> None:
     for sender in senders:
         sender.stop()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def assert_healthy(address: str) -> None:
+    with grpc.insecure_channel(address) as channel:
+        answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=20)
+    assert answer.status == HealthCheckResponse.SERVING
 
 
 def store_what_is_left(store: Store, folder: Path) -> None:
@@ -155,3 +173,94 @@ def test_stopping_without_a_database_leaves_everything_in_the_spool(
         own_postgresql_server.start()
         store_what_is_left(store, tmp_path)
         assert_stored_once(senders, store.points())
+
+
+def test_a_receiver_that_starts_without_its_database_takes_everything(
+    own_postgresql_server: PostgreSQLServer, tmp_path: Path
+) -> None:
+    with own_postgresql_server.databases.fresh() as url:
+        store = postgresql_store(url, tmp_path)
+        address = f"localhost:{free_port()}"
+        with sending(address, pause_seconds=0.02) as senders:
+            with program(store, address, tmp_path) as running:
+                running.wait_until_listening()
+                time.sleep(1)
+                own_postgresql_server.stop()
+                running.wait_for_line("write failed, trying again")
+                running.send(signal.SIGKILL)
+            for _ in range(2):  # killed again before the database is there
+                with program(store, address, tmp_path) as running:
+                    running.wait_for_line("WARNING the database at .* cannot be reached; data gath")
+                    running.wait_until_listening()
+                    assert_healthy(address)
+                    before = acknowledged(senders)
+                    wait_until(lambda before=before: acknowledged(senders) > before + 1000)
+                    running.send(signal.SIGKILL)
+            with program(store, address, tmp_path) as running:
+                running.wait_for_line("WARNING opening the database failed, trying again in")
+                own_postgresql_server.start()
+                running.wait_for_line("the database is reached: .* are stored now")
+                running.wait_for_line("caught up")
+                stop_all(senders)
+                assert running.stop() == 0
+                assert "stopped: " in running.log
+        assert_stored_once(senders, store.points())
+
+
+def test_stopping_before_the_database_was_there_leaves_everything_in_the_spool(
+    own_postgresql_server: PostgreSQLServer, tmp_path: Path
+) -> None:
+    with own_postgresql_server.databases.fresh() as url:
+        store = postgresql_store(url, tmp_path)
+        own_postgresql_server.stop()
+        with (
+            program(store, "localhost:0", tmp_path) as running,
+            sending(running.wait_until_listening()) as senders,
+        ):
+            wait_until(lambda: acknowledged(senders) > 1000)
+            began = time.monotonic()
+            code = running.stop()
+            took_seconds = time.monotonic() - began
+            stop_all(senders)
+        assert took_seconds < 20  # of the 25 s that it may have
+        assert code == 0
+        assert "wait in the spool" in running.log
+        counters = json.loads((tmp_path / "requests.spool.status.json").read_text())["counters"]
+        assert counters["points_queued"] == counters["points_accepted"] > 0
+        own_postgresql_server.start()
+        store_what_is_left(store, tmp_path)
+        assert_stored_once(senders, store.points())
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"password": "wrong"}, "correct the password in connection_string"),
+        ({"dbname": "no_such_database"}, "create the database"),
+    ],
+    ids=["password", "database"],
+)
+def test_what_somebody_has_to_change_ends_the_program_at_once(
+    postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
+) -> None:
+    store = postgresql_store(make_dsn(postgresql_database, **parts), tmp_path)
+    result = run(
+        "serve", "--endpoint", "localhost:0", cwd=tmp_path, env=environment(**store.settings)
+    )
+    assert result.returncode == 1
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("error: postgresql ")
+    assert words in error
+    assert "listening" not in result.stderr
+
+
+def test_without_a_spool_a_database_that_is_away_ends_the_program(
+    own_postgresql_server: PostgreSQLServer, tmp_path: Path
+) -> None:
+    store = postgresql_store(own_postgresql_server.dsn, tmp_path)
+    own_postgresql_server.stop()
+    env = environment(**store.settings, OPENFINOPS_SPOOL="off")
+    result = run("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env)
+    assert result.returncode == 1
+    assert "check that the server runs" in result.stderr.splitlines()[-1]
+    assert "listening" not in result.stderr

@@ -33,7 +33,7 @@ from processes import DEADLINE_SECONDS, environment
 from exporter import config
 from exporter.assembly import backend_for
 from exporter.embedded import EmbeddedPipeline
-from exporter.errors import ConfigError
+from exporter.errors import BackendUnavailableError, ConfigError
 from exporter.query import Reader
 from exporter.sdk import OpenFinOpsMetricExporter
 from exporter.sdk.logs import OpenFinOpsLogRecordExporter
@@ -146,6 +146,38 @@ def test_failure_is_said_where_the_data_cannot_be_kept(
     assert exporter.export(collected()) is MetricExportResult.SUCCESS
     exporter.shutdown()
     assert stored(missing) == [("jobs", 1.0)]
+
+
+def test_success_is_said_where_the_spool_can_keep_what_the_database_cannot(
+    tmp_path: Path, new_exporter: Callable[..., OpenFinOpsMetricExporter]
+) -> None:
+    before = new_exporter()
+    before.export(collected(1))
+    before.shutdown()
+    exporter = new_exporter()
+    with closing(sqlite3.connect(tmp_path / "own.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("CREATE TABLE held (a)")
+        assert exporter.export(collected(5)) is MetricExportResult.SUCCESS
+        holder.execute("ROLLBACK")
+    assert exporter.force_flush(DEADLINE_SECONDS * 1_000)
+    assert stored(tmp_path) == [("jobs", 1.0), ("jobs", 5.0)]
+
+
+def test_reading_says_that_the_database_is_away(tmp_path: Path) -> None:
+    pipeline = EmbeddedPipeline(settings_of(tmp_path).exporter)
+    pipeline.start()
+    assert pipeline.shutdown(DEADLINE_SECONDS)
+    pipeline = EmbeddedPipeline(settings_of(tmp_path).exporter)
+    with closing(sqlite3.connect(tmp_path / "own.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("CREATE TABLE held (a)")
+        with pytest.raises(BackendUnavailableError, match="holds the lock"), pipeline.reading():
+            pass
+        holder.execute("ROLLBACK")
+    assert pipeline.shutdown(DEADLINE_SECONDS)
 
 
 def test_after_shutdown_nothing_is_taken(
