@@ -53,10 +53,10 @@ class Service:
         return backend if backend == location else f"{backend} {location}"
 
     def start_storing(self) -> None:
-        """Open the backend and start the writer.
+        """Open the backend and start the writer; with a spool, the database may be away.
 
         Raises:
-            ExporterError: the backend cannot be opened.
+            ExporterError: see `Pipeline.start`.
         """
         self.pipeline.start()
 

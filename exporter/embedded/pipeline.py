@@ -49,6 +49,8 @@ class EmbeddedPipeline:
     def start(self) -> None:
         """Open the backend and the spool, unless they are; `submit` does it as well.
 
+        With a spool, a database that is away is opened when it is there.
+
         Raises:
             ExporterError: one of them cannot be opened.
         """

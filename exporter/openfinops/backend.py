@@ -71,7 +71,7 @@ class PersistenceBackend:
         self.close()
 
     def initialize_schema(self) -> None:
-        """Open the store and make its tables."""
+        """Open the store and make its tables; with a spool later, if the database is away."""
         self._pipeline.start()
 
     def start_auto_flush(self) -> None:
