@@ -15,7 +15,7 @@ from dataclasses import replace
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, DeadLetter
+from exporter.model import Batch, DeadLetter, WriteResult
 from exporter.stats import Counters
 
 __all__ = ["Delivery"]
@@ -55,10 +55,11 @@ class Delivery:
             ExporterError: it may not be stored; make another attempt.
         """
         try:
-            self._write()
+            result = self._write()
         except RowRefusedError as exc:
             self._take_out_what_is_refused(exc)
-            self._write()
+            result = self._write()
+        self._count(result)
         if self._refused:
             self._bury()
 
@@ -68,32 +69,35 @@ class Delivery:
         self._batch = replace(good, dead=(*good.dead, *dead))
         self._refused += dead
 
-    def _write(self) -> None:
-        batch = self._batch
+    def _write(self) -> WriteResult:
         began = time.perf_counter()
         try:
-            result = self._backend.write(batch)
+            return self._backend.write(self._batch)
         finally:
             self._counters.add(write_seconds=time.perf_counter() - began)
+
+    def _count(self, result: WriteResult) -> None:
+        entries = self._batch.entries
+        # All at once, so that they balance whenever somebody looks.
         self._counters.add(
             batches_written=1,
             batches_stored_before=int(result.already_stored),
-            points_stored=batch.entries - result.refused,
+            points_stored=entries - result.refused,
             points_refused=result.refused,
+            points_dead=self._entries - entries,
+            points_queued=-self._entries,
             rows_evicted=result.evicted,
             texts_altered=result.altered_texts,
         )
-        self._counters.at_least("batch_points_largest", batch.entries)
+        self._counters.at_least("batch_points_largest", entries)
         if result.forgotten_series:
             self._forget(result.forgotten_series)
 
     def _bury(self) -> None:
-        entries = self._entries - self._batch.entries
-        self._counters.add(points_dead=entries)
         _log.error(
             "%d data points were refused by %s for their content and are in its table "
             "dead_letters; the first reason: %s",
-            entries,
+            self._entries - self._batch.entries,
             self._backend.location,
             self._refused[0].reason,
         )

@@ -204,7 +204,6 @@ class Writer:
             _log.info("write succeeded after %d failures", attempt)
         with self._queue.changed:
             self._queue.settle(batch.entries)
-            self._counters.add(points_queued=-batch.entries)
         if batch.mark is not None:
             self._release(batch.mark.sequence)
         return True
