@@ -6,6 +6,7 @@ one: what cost arithmetic keeps between points goes along.
 tables   how a row of each table becomes a value of the model
 pages    a table read in pages, by time
 cursors  how far each series that carries cost has come
+ahead    the next page is read while one is written
 copying  page after page into the other backend, resumable and idempotent
 checking counts and sums of both, by table and day
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -74,7 +75,7 @@ def paged(
             found = read(TimeRange(last, last + 1), None)
         elif not is_last:
             # The last time may have rows that did not fit; leave it to the next page.
-            found = [row for row in found if micro(row) < last]
+            del found[bisect_left(found, last, key=micro) :]
         last = micro(found[-1])
         yield Page(found, last)
         if is_last:
@@ -102,6 +103,8 @@ def _column(backend: Backend, column: Column) -> Sql:
     name = Sql((f"m.{column.name}",))
     if column.kind == "time":
         return sql(backend.dialect.micros, time=name)
+    if column.kind == "start":
+        return sql("COALESCE({micros}, 0)", micros=sql(backend.dialect.micros, time=name))
     if column.kind == "amount":
         return sql(backend.dialect.cost_amount)
     return sql("CAST({name} AS TEXT)", name=name) if column.kind == "json" else name

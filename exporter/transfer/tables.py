@@ -7,7 +7,6 @@ text, in which NaN and infinities are strings.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -31,9 +30,9 @@ from exporter.wire.attributes import canonical_json
 __all__ = ["SERIES_COLUMNS", "TABLES", "Column", "Row", "Table", "series_of"]
 
 Row = Sequence[Any]
-# What a column must be turned into by the database: "time" into microseconds, "json" into text,
-# "amount" into what `exact_amount` reads.
-Kind = Literal["plain", "time", "json", "amount"]
+# What a column must be turned into by the database: "time" into microseconds, "start" likewise and
+# NULL into 0, "json" into text, "amount" into what `exact_amount` reads.
+Kind = Literal["plain", "time", "start", "json", "amount"]
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
@@ -65,16 +64,30 @@ class Table:
     more_key: tuple[str, ...] = ()
 
 
+# As it is read. Rows go into an array of this at once, because that took 0.22 us each where a list
+# for each column took 0.36.
+_POINT: Final = np.dtype(
+    [
+        ("time", np.int64),
+        ("series_id", np.int64),
+        ("value", np.float64),
+        ("start", np.int64),
+    ]
+)
+
+
 def _points(rows: Sequence[Row]) -> Batch:
-    times, series_ids, values, starts = zip(*rows, strict=True)
-    recorded = np.array([value is not None for value in values], np.bool_)
-    number = [math.nan if value is None else float(value) for value in values]
+    found = np.array(rows, _POINT)
+    value = np.ascontiguousarray(found["value"])
+    # Both NULL and SQLite's text NaN have become a NaN; they are rare enough to look at each.
+    recorded = ~np.isnan(value)
+    for index in np.flatnonzero(~recorded).tolist():
+        recorded[index] = rows[index][2] is not None
     points = Points(
-        series_id=np.array(series_ids, np.int64),
-        time_unix_nano=np.array(times, np.int64) * _NANOSECONDS_PER_MICROSECOND,
-        start_time_unix_nano=np.array([start or 0 for start in starts], np.int64)
-        * _NANOSECONDS_PER_MICROSECOND,
-        value=np.array(number, np.float64),
+        series_id=np.ascontiguousarray(found["series_id"]),
+        time_unix_nano=found["time"] * _NANOSECONDS_PER_MICROSECOND,
+        start_time_unix_nano=found["start"] * _NANOSECONDS_PER_MICROSECOND,
+        value=value,
         recorded=recorded,
     )
     return Batch(points=points)
@@ -102,7 +115,7 @@ def _histogram(row: Row) -> HistogramPoint:
     return HistogramPoint(
         series_id=series_id,
         time_unix_nano=time * _NANOSECONDS_PER_MICROSECOND,
-        start_time_unix_nano=(start or 0) * _NANOSECONDS_PER_MICROSECOND,
+        start_time_unix_nano=start * _NANOSECONDS_PER_MICROSECOND,
         count=count,
         sum=_number(total),
         min=_number(least),
@@ -119,7 +132,7 @@ def _summaries(rows: Sequence[Row]) -> Batch:
             SummaryPoint(
                 series_id=series_id,
                 time_unix_nano=time * _NANOSECONDS_PER_MICROSECOND,
-                start_time_unix_nano=(start or 0) * _NANOSECONDS_PER_MICROSECOND,
+                start_time_unix_nano=start * _NANOSECONDS_PER_MICROSECOND,
                 count=count,
                 sum=_number(total),
                 quantiles=tuple(map(float, _items(quantiles))),
@@ -154,7 +167,7 @@ def _cost(row: Row) -> CostEntry:
     time, series_id, start, value, *values = row
     named = {column.name: value for column, value in zip(_ENTRY_COLUMNS, values, strict=True)}
     if series_id is not None:
-        start_unix_nano = (start or 0) * _NANOSECONDS_PER_MICROSECOND
+        start_unix_nano = start * _NANOSECONDS_PER_MICROSECOND
         named["made_of"] = SeriesPoint(series_id, start_unix_nano, float(value))
     named["amount"] = exact_amount(named["amount"])
     named["tags"] = _canonical(named["tags"])
@@ -187,14 +200,14 @@ _ENTRY_COLUMNS: Final = (
 TABLES: Final = (
     Table(
         "system_metrics",
-        (Column("value"), Column("start_timestamp", "time")),
+        (Column("value"), Column("start_timestamp", "start")),
         _points,
         "value",
     ),
     Table(
         "metric_histograms",
         (
-            Column("start_timestamp", "time"),
+            Column("start_timestamp", "start"),
             *map(
                 Column,
                 (
@@ -210,7 +223,7 @@ TABLES: Final = (
     Table(
         "metric_summaries",
         (
-            Column("start_timestamp", "time"),
+            Column("start_timestamp", "start"),
             *map(Column, ("count", "sum", "quantiles", "quantile_values")),
         ),
         _summaries,
@@ -225,7 +238,7 @@ TABLES: Final = (
     ),
     Table(
         "cost_entries",
-        (Column("start_timestamp", "time"), Column("value"), *_ENTRY_COLUMNS),
+        (Column("start_timestamp", "start"), Column("value"), *_ENTRY_COLUMNS),
         _costs,
         "amount",
         ("entry_id",),
