@@ -2,7 +2,7 @@
 
 The baseline has the rows ready as binary streams, sorted, in pieces of the size of a page of
 `migrate`, and copies them into the tables of the same migrations. Ours reads the file, and stores a
-mark with each page. Proving the copy comes after the clock; it must find no difference.
+mark with each page; then both are asked for counts and sums, and must not differ.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FIRST: Final = np.zeros(1, np.intp)
 
 
 def run(options: Options) -> list[Result]:
-    """One result."""
+    """Copying alone, and with its proof."""
     with (
         tempfile.TemporaryDirectory() as folder,
         postgresql_databases(options.pg_dsn) as databases,
@@ -43,19 +43,26 @@ def run(options: Options) -> list[Result]:
     ):
         for batch in batches(options.rows):
             source.write(batch)
-        ours = _migrate(source, databases, options.rows)
+        copying, proving = _migrate(source, databases, options.rows)
         bare = _bare(databases, options.rows)
-    return [Result("migrate SQLite to PostgreSQL", options.rows, ours, "COPY", bare, 0.5)]
+    name, rows = "migrate SQLite to PostgreSQL", options.rows
+    return [
+        Result(name, rows, copying, "COPY", bare, 0.5),
+        Result(f"{name}, proof included", rows, copying + proving, "COPY", bare, 0.5),
+    ]
 
 
-def _migrate(source: Backend, databases: Databases, rows: int) -> float:
+def _migrate(source: Backend, databases: Databases, rows: int) -> tuple[float, float]:
+    """Seconds to copy, and to prove it."""
     with databases.fresh() as dsn, started(POSTGRESQL.open(dsn)) as target:
         began = time.perf_counter()
         copied = sum(one.rows for one in copy(source, target))
-        seconds = time.perf_counter() - began
+        copying = time.perf_counter() - began
         assert copied == rows
+        began = time.perf_counter()
         assert not list(differences(source, target, ALL_TIMES))
-    return seconds
+        proving = time.perf_counter() - began
+    return copying, proving
 
 
 def _bare(databases: Databases, rows: int) -> float:

@@ -29,6 +29,9 @@ class Dialect:
         bucket: the start of the stretch of `{width}` microseconds that a stored time `{time}` lies
             in, as a stored time; the first begins with 1970.
         whole_micros: as `micros`, of a time that is a whole second; cheaper.
+        near_micros: as `micros`, cheaper, and after the year 2242 off by one now and then.
+        within_day: the stored time `{time}` or another of its day, UTC, whichever rows are grouped
+            by faster.
         moment: integer microseconds as a bound value that stored times compare with. It is a
             constant for the planner, which leaves out partitions before it plans their scans.
         instant: integer microseconds `{micros}` as a time that stored ones compare with.
@@ -65,6 +68,8 @@ class Dialect:
     seconds: str
     bucket: str
     whole_micros: str
+    near_micros: str
+    within_day: str
     moment: Callable[[int], object]
     instant: str
     number: str
@@ -95,6 +100,10 @@ SQLITE = Dialect(
     seconds="{time} / 1000000.0",
     bucket="({time} / {width}) * {width}",
     whole_micros="{time}",
+    near_micros="{time}",
+    # Rows are read in the order of time; for anything made of it they are sorted first: 0.45 us a
+    # row where this takes 0.16.
+    within_day="{time}",
     moment=int,
     instant="{micros}",
     # The column is REAL; only a NaN is kept as text (see sql/sqlite/0001_initial.sql).
@@ -160,6 +169,8 @@ POSTGRESQL = Dialect(
     seconds="date_part('epoch', {time})",
     bucket="date_bin({width} * INTERVAL '1 microsecond', {time}, TIMESTAMPTZ 'epoch')",
     whole_micros="CAST(date_part('epoch', {time}) AS BIGINT) * 1000000",
+    near_micros="CAST(date_part('epoch', {time}) * 1000000 AS BIGINT)",
+    within_day="date_bin(INTERVAL '1 day', {time}, TIMESTAMPTZ 'epoch')",
     moment=_aware,
     # Seconds and microseconds apart: a factor of an interval is a double, and loses the last
     # digit of microseconds after 2255.

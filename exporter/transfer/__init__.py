@@ -8,6 +8,7 @@ pages    a table read in pages, by time
 cursors  how far each series that carries cost has come
 ahead    the next page is read while one is written
 copying  page after page into the other backend, resumable and idempotent
+totals   what a day comes to, counted cheaply
 checking counts and sums of both, by table and day
 """
 

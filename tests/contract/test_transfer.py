@@ -190,6 +190,32 @@ def test_a_day_that_lacks_a_row_is_found(backend: Backend, target: Backend) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(point(2, NOW, value=1.0), id="of another series"),
+        pytest.param(point(1, NOW + SECOND, value=1.0), id="of another time"),
+    ],
+)
+def test_a_row_in_the_place_of_another_is_found(
+    backend: Backend, target: Backend, other: tuple[int, int, int, float, bool]
+) -> None:
+    """As many rows and the same sum are not enough: the target has one twice and lacks one."""
+    one = point(1, NOW, value=1.0)
+    definitions = (series(1), series(2))
+    backend.write(batch_of(one, other, new_series=definitions))
+    target.write(batch_of(one, one, new_series=definitions))
+    [difference] = differences(backend, target, EVERYTHING)
+    assert (difference.source_rows, difference.target_rows) == (2, 1)
+
+
+def test_a_row_that_is_there_twice_counts_once(backend: Backend, target: Backend) -> None:
+    one = point(1, NOW, value=1.0)
+    backend.write(batch_of(one, new_series=(series(1),)))
+    target.write(batch_of(one, one, new_series=(series(1),)))
+    assert list(differences(backend, target, EVERYTHING)) == []
+
+
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_pages_end_between_two_times_and_hold_everything(backend: Backend, rows: int) -> None:
     fill(backend, times=12)
