@@ -12,7 +12,7 @@ from exporter.query.selection import TimeRange, within
 from exporter.query.sql import Sql, fetched, sql
 from exporter.transfer.cursors import CURSORS, cursor_pages, cursors_of
 from exporter.transfer.tables import TABLES, Table
-from exporter.transfer.totals import DAY_MICROSECONDS, TOLERANCE, unlike
+from exporter.transfer.totals import DAY_MICROSECONDS, TOLERANCE, sum_of, unlike
 
 __all__ = ["Days", "Difference", "add", "compared", "days", "differences"]
 
@@ -118,6 +118,4 @@ def days(backend: Backend, table: Table, wanted: TimeRange, chosen: Sql = _ALL) 
         more=Sql(("".join(f", m.{name}" for name in table.more_key),)),
     )
     found = fetched(backend, statement)
-    return {
-        int(day) * DAY_MICROSECONDS: (int(count), float(total or 0)) for day, count, total in found
-    }
+    return {int(day) * DAY_MICROSECONDS: (int(count), sum_of(total)) for day, count, total in found}

@@ -18,7 +18,7 @@ from exporter.query.selection import TimeRange, within
 from exporter.query.sql import Sql, fetched, sql
 from exporter.transfer.tables import Table
 
-__all__ = ["DAY_MICROSECONDS", "TOLERANCE", "Total", "totals", "unlike"]
+__all__ = ["DAY_MICROSECONDS", "TOLERANCE", "Total", "sum_of", "totals", "unlike"]
 
 DAY_MICROSECONDS: Final = 86_400_000_000
 TOLERANCE: Final = 1e-9
@@ -84,9 +84,17 @@ def totals(backend: Backend, table: Table, wanted: TimeRange) -> Mapping[int, To
         wanted=within(wanted, dialect),
     )
     return {
-        int(day) * DAY_MICROSECONDS: Total(int(rows), float(total or 0), int(print_))
+        int(day) * DAY_MICROSECONDS: Total(int(rows), sum_of(total), int(print_))
         for day, rows, total, print_ in fetched(backend, statement)
     }
+
+
+def sum_of(total: float | None) -> float:
+    """A sum as a database gives it, as a number that equals itself.
+
+    Of nothing it is NULL, and of infinities of both signs NaN, for which SQLite says NULL.
+    """
+    return 0.0 if total is None or math.isnan(total) else float(total)
 
 
 def unlike(source: Backend, target: Backend, table: Table, wanted: TimeRange) -> TimeRange | None:

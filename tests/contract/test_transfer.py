@@ -216,6 +216,16 @@ def test_a_row_that_is_there_twice_counts_once(backend: Backend, target: Backend
     assert list(differences(backend, target, EVERYTHING)) == []
 
 
+def test_infinities_of_both_signs_on_one_day_are_the_same_in_both(
+    backend: Backend, target: Backend
+) -> None:
+    """Their sum is NaN, which SQLite gives as NULL."""
+    rows = (point(1, NOW, value=math.inf), point(1, NOW + SECOND, value=-math.inf))
+    backend.write(batch_of(*rows, new_series=(series(1),)))
+    list(copy(backend, target))
+    assert list(differences(backend, target, EVERYTHING)) == []
+
+
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_pages_end_between_two_times_and_hold_everything(backend: Backend, rows: int) -> None:
     fill(backend, times=12)
