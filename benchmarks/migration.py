@@ -29,11 +29,15 @@ from exporter.transfer.copying import ALL_TIMES, PAGE_ROWS
 
 __all__ = ["run"]
 
+# Fewer are copied several times, in turns with the baseline: a second of other work fell into one
+# side alone and made 0.52 of 0.8.
+_ROWS_ENOUGH: Final = 3_000_000
 _FIRST: Final = np.zeros(1, np.intp)
 
 
 def run(options: Options) -> list[Result]:
     """Copying alone, and with its proof."""
+    rows = options.rows
     with (
         tempfile.TemporaryDirectory() as folder,
         postgresql_databases(options.pg_dsn) as databases,
@@ -41,11 +45,14 @@ def run(options: Options) -> list[Result]:
             open_backend("sqlite", f"sqlite:///{folder}/from.db", max_memory_entries=0)
         ) as source,
     ):
-        for batch in batches(options.rows):
+        for batch in batches(rows):
             source.write(batch)
-        copying, proving = _migrate(source, databases, options.rows)
-        bare = _bare(databases, options.rows)
-    name, rows = "migrate SQLite to PostgreSQL", options.rows
+        turns = [
+            (*_migrate(source, databases, rows), _bare(databases, rows))
+            for _ in range(max(1, _ROWS_ENOUGH // rows))
+        ]
+    copying, proving, bare = map(min, zip(*turns, strict=True))
+    name = "migrate SQLite to PostgreSQL"
     return [
         Result(name, rows, copying, "COPY", bare, 0.5),
         Result(f"{name}, proof included", rows, copying + proving, "COPY", bare, 0.5),
