@@ -75,7 +75,8 @@ class ResourceEntry:
     """One resource, as one sender writes it.
 
     `attempts` is the decoder's memory of whole messages of this resource, by their length; it
-    goes with the resource, and when a series of it is forgotten.
+    goes with the resource, and when a series of it is forgotten. `rosters` is its memory of points
+    that came together, the first of them of this resource; it goes when any series is forgotten.
     """
 
     __slots__ = (
@@ -84,6 +85,7 @@ class ResourceEntry:
         "json",
         "large_entries",
         "refusal",
+        "rosters",
         "schema_url",
         "scopes",
     )
@@ -97,13 +99,15 @@ class ResourceEntry:
         self.refusal = refusal
         self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
         self.attempts: OrderedDict[int, Any] = OrderedDict()
+        self.rosters: OrderedDict[Any, Any] = OrderedDict()
         # What large texts below this resource, and its own, count for besides one entry each.
         self.large_entries = 0
 
     @property
     def template_points(self) -> int:
-        """How many points the templates of this resource know."""
-        return sum(attempts.points for attempts in self.attempts.values())
+        """How many points the templates and rosters of this resource know."""
+        known = (*self.attempts.values(), *self.rosters.values())
+        return sum(each.points for each in known)
 
 
 class ScopeEntry:
@@ -360,6 +364,8 @@ class SeriesCache:
         if not gone:
             return
         for resource in self._resources.values():
+            self.count_template_points(-sum(each.points for each in resource.rosters.values()))
+            resource.rosters.clear()
             for metric in _metrics(resource):
                 stale = [raw for raw, known in metric.series_ids.items() if known in gone]
                 for raw in stale:

@@ -20,6 +20,7 @@ from exporter.deferred import Deferred
 from exporter.intern import MetricEntry
 from exporter.model import Exemplar, HistogramPoint, Int64Array, Points
 from exporter.wire.ages import TimeWindow
+from exporter.wire.buffer import PADDING, Bits, Buffer
 from exporter.wire.exemplars import ExemplarColumns, read_exemplars
 from exporter.wire.histograms import (
     EXPLICIT_TAGS,
@@ -29,7 +30,8 @@ from exporter.wire.histograms import (
     read_exponential,
 )
 from exporter.wire.layouts import AS_DOUBLE, AS_INT, START, TIME
-from exporter.wire.sweep import PADDING, Bits, Buffer, Swept, sweep
+from exporter.wire.roster import Named, series_of
+from exporter.wire.sweep import Swept, sweep
 
 __all__ = ["FEWEST_POINTS", "Bulk", "Left", "Taken"]
 
@@ -64,6 +66,7 @@ class Taken:
         histogram_keys: series ids and times of these.
         exemplars: of all points.
         left: points to decode otherwise.
+        looked_up: points whose series were found one by one, and these.
     """
 
     points: list[Points] = field(default_factory=list)
@@ -71,6 +74,7 @@ class Taken:
     histogram_keys: list[tuple[Int64Array, Int64Array]] = field(default_factory=list)
     exemplars: list[Sequence[Exemplar]] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
+    looked_up: list[tuple[Named, Int64Array]] = field(default_factory=list)
 
 
 class _Kind(NamedTuple):
@@ -189,15 +193,21 @@ class _Reading:
         if len(spans):
             self._exemplars, unread = read_exemplars(buffer, spans, self._times, window)
             swept.sound[unread] = False
-        self._keys = buffer.slices(*swept.run(kind.attributes))
+        self._named = Named(metrics, buffer, *swept.run(kind.attributes))
         self._readable = swept.sound
+        self._keys: list[bytes] | None = None
         self._series_ids, known = self._look_up()
         self.sound = self._readable & known
 
     def _look_up(self) -> tuple[Int64Array, Bits]:
         """The series of each point, and whether it is known."""
-        pairs = zip(self._metrics, self._keys, strict=True)
-        found = [metric.series_ids.get(key) for metric, key in pairs]
+        as_before = series_of(self._named) if self._readable.all() else None
+        if as_before is not None:
+            return as_before, self._readable
+        keys = self._keys = self._named.attributes()
+        found = [
+            metric.series_ids.get(key) for metric, key in zip(self._metrics, keys, strict=True)
+        ]
         try:
             return np.array(found, np.int64), np.ones(len(found), np.bool_)
         except TypeError:  # a None among them; looking for it costs as much as all look-ups
@@ -207,11 +217,13 @@ class _Reading:
     def left(self) -> Iterator[Left]:
         """The points that it cannot stand for."""
         for at in np.flatnonzero(~self.sound).tolist():
-            key = self._keys[at] if self._readable[at] else None
+            key = self._keys[at] if self._keys and self._readable[at] else None
             yield Left(self._metrics[at], self._points[at], key)
 
     def give(self, taken: Taken) -> None:
         """Hand over everything; only where all points are sound."""
+        if self._keys is not None:
+            taken.looked_up.append((self._named, self._series_ids))
         series_ids, times, starts = self._series_ids, self._times, self._starts
         contents, exemplars = self._contents, self._exemplars
         if isinstance(contents, HistogramColumns):

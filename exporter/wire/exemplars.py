@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from itertools import compress
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.model import Exemplar, Int64Array
 from exporter.wire.ages import TimeWindow
 from exporter.wire.attributes import InvalidAttributesError, canonical_json, plain
-from exporter.wire.sweep import Bits, Buffer, Spans, Swept, sweep
+from exporter.wire.buffer import Bits, Buffer
+from exporter.wire.sweep import Spans, Swept, sweep
 
 __all__ = ["ExemplarColumns", "read_exemplars"]
 
@@ -31,7 +33,6 @@ _TRACE_ID: Final = 0x2A
 _AS_INT: Final = 0x31
 _ATTRIBUTES: Final = 0x3A
 _TAGS: Final = frozenset({_TIME, _AS_DOUBLE, _SPAN_ID, _TRACE_ID, _AS_INT, _ATTRIBUTES})
-_WORD_BYTES: Final = 8
 _TRACE_ID_BYTES: Final = 16
 _SPAN_ID_BYTES: Final = 8
 # Filtered attributes often repeat. What is longer is read anew each time.
@@ -39,6 +40,14 @@ _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED_BYTES: Final = 512
 # From the inside out, the tags of the messages that an exemplar stands in.
 _OUTER_TAGS: Final = (0x2A, 0x0A, 0x2A, 0x12, 0x12, 0x0A)
+
+
+class _Parsed(dict[bytes, str | None]):
+    """Filtered attributes by their bytes; parsed when they are first asked for."""
+
+    def __missing__(self, raw: bytes) -> str | None:
+        text = self[raw] = _json(raw)
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +58,34 @@ class ExemplarColumns:
         point: which of the points each belongs to.
         time_unix_nano: always > 0.
         value: integers as the nearest double.
-        trace_ids: 16 bytes each, as two numbers.
+        trace_ids: 16 bytes each, a row.
         has_trace_id: whether it has one.
         span_ids: 8 bytes each.
         has_span_id: likewise.
-        attributes: canonical JSON.
+        attributes: canonical JSON; None only before `take` has left those out.
     """
 
     point: Int64Array
     time_unix_nano: Int64Array
     value: npt.NDArray[np.float64]
-    trace_ids: Int64Array
+    trace_ids: npt.NDArray[np.uint8]
     has_trace_id: Bits
     span_ids: Int64Array
     has_span_id: Bits
-    attributes: list[str]
+    attributes: list[str | None]
+
+    def take(self, chosen: Bits) -> ExemplarColumns:
+        """Those that are chosen."""
+        return ExemplarColumns(
+            self.point[chosen],
+            self.time_unix_nano[chosen],
+            self.value[chosen],
+            self.trace_ids[chosen],
+            self.has_trace_id[chosen],
+            self.span_ids[chosen],
+            self.has_span_id[chosen],
+            list(compress(self.attributes, chosen.tolist())),
+        )
 
     def rows(self, series_ids: Int64Array) -> list[Exemplar]:
         """The exemplars, with the series of each point."""
@@ -104,26 +126,25 @@ def read_exemplars(
     time = buffer.words(swept.last(_TIME))
     time = np.where(time == 0, point_times[spans.message], time)
     start, end = swept.run(_ATTRIBUTES)
-    written = buffer.slices(start, end)
-    parsed = {raw: _json(raw) for raw in set(written)}
-    attributes = [parsed[raw] for raw in written]
+    parsed = _Parsed()
+    attributes = list(map(parsed.__getitem__, buffer.slices(start, end)))
     kept = double != integer
-    if None in attributes:
+    if None in parsed.values():
         kept &= np.array([text is not None for text in attributes], np.bool_)
     kept &= (time >= window.earliest_unix_nano) & (time <= window.latest_unix_nano)
     value = np.where(double > integer, buffer.doubles(double), buffer.words(integer))
-    trace_ids = np.stack([buffer.words(trace_id), buffer.words(trace_id + _WORD_BYTES)], axis=1)
     columns = ExemplarColumns(
-        spans.message[kept],
-        time[kept],
-        value[kept],
-        trace_ids[kept],
-        has_trace_id[kept],
-        buffer.words(span_id)[kept],
-        has_span_id[kept],
-        [text for text, keep in zip(attributes, kept.tolist(), strict=True) if keep and text],
+        spans.message,
+        time,
+        value,
+        buffer.rows(trace_id, _TRACE_ID_BYTES),
+        has_trace_id,
+        buffer.words(span_id),
+        has_span_id,
+        attributes,
     )
-    return columns, spans.message[~swept.sound]
+    unread = spans.message[~swept.sound]
+    return (columns if kept.all() else columns.take(kept)), unread
 
 
 def _id_places(swept: Swept, tag: int, size_bytes: int) -> tuple[Int64Array, Bits]:
@@ -133,7 +154,7 @@ def _id_places(swept: Swept, tag: int, size_bytes: int) -> tuple[Int64Array, Bit
     return start, present
 
 
-def _hex(ids: Int64Array, present: Bits, size_bytes: int) -> list[str]:
+def _hex(ids: npt.NDArray[Any], present: Bits, size_bytes: int) -> list[str]:
     digits = ids.tobytes().hex()
     width = 2 * size_bytes
     texts = [digits[at : at + width] for at in range(0, len(digits), width)]

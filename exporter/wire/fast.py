@@ -38,6 +38,7 @@ from exporter.wire.points import Keys, Rows, repeated
 from exporter.wire.recognition import learn_from, recognise
 from exporter.wire.reference import decode_reference, parse
 from exporter.wire.result import Decoded
+from exporter.wire.roster import enrol
 from exporter.wire.shape import check_shape
 from exporter.wire.templates import Recognised
 
@@ -73,6 +74,8 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
                 parse(data)
             if not _has_duplicates(taken, decoder.rows, recognition.parts):
                 learn_from(recognition.unknown, decoder.resources, series)
+                for named, series_ids in taken.looked_up:
+                    enrol(named, series_ids, series)
                 return decoder.rows.finish(registration.new_series, taken)
     except ProtobufDecodeError:
         # What a part of a request is refused for, the whole is refused for.

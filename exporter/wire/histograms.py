@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.model import ExponentialBuckets, HistogramPoint, Int64Array
+from exporter.wire.buffer import Bits, Buffer
 from exporter.wire.ragged import Ragged, packed_fixed64, packed_varints
-from exporter.wire.sweep import NOWHERE, Bits, Buffer, Swept, sweep
+from exporter.wire.sweep import NOWHERE, Swept, sweep
 
 __all__ = [
     "EXPLICIT_TAGS",
@@ -199,6 +200,9 @@ def _optional(buffer: Buffer, swept: Swept, tag: int) -> _Optional:
 
 
 def _read_buckets(buffer: Buffer, points: Swept, tag: int) -> _Buckets:
+    if not points.has(tag):
+        nothing = np.zeros(len(points.sound), np.int64)
+        return _Buckets(nothing, Ragged(nothing[:0], nothing))
     # Where a point has none, the message is empty, which means the same.
     buckets = sweep(buffer, *points.only(tag), _BUCKETS_TAGS)
     spans, singles = buckets.all(_PACKED_COUNTS), buckets.all(_SINGLE_COUNT)
@@ -223,9 +227,8 @@ def _read_bounds(
     buffer: Buffer, start: Int64Array, end: Int64Array
 ) -> tuple[list[tuple[float, ...]], Bits]:
     """The packed bounds of each point, and whether they are valid; points share their values."""
-    first, are_alike = buffer.data[start[0] : end[0]], end - start == end[0] - start[0]
-    if are_alike.all() and buffer.joined(start, end).tobytes() == first * len(start):
-        only = _parsed(first)
+    if buffer.are_alike(start, end):
+        only = _parsed(buffer.data[start[0] : end[0]])
         return [only or ()] * len(start), np.full(len(start), only is not None)
     parsed = _Parsed()
     bounds = list(map(parsed.__getitem__, buffer.slices(start, end)))

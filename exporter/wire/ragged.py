@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.model import Int64Array
-from exporter.wire.sweep import Bits, Buffer, Spans
+from exporter.wire.buffer import Bits, Buffer
+from exporter.wire.sweep import Spans
 
 __all__ = ["Ragged", "packed_fixed64", "packed_varints"]
 

@@ -12,28 +12,20 @@ is a message that these accept, unless what stands in its length-delimited field
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.model import Int64Array
+from exporter.wire.buffer import Bits, Buffer
 from exporter.wire.walk import FIXED64, VARINT
 
-__all__ = ["NOWHERE", "PADDING", "Bits", "Buffer", "Fields", "Spans", "Swept", "sweep"]
+__all__ = ["NOWHERE", "Fields", "Spans", "Swept", "sweep"]
 
-Bits = npt.NDArray[np.bool_]
-
-# Follows every buffer, so that reading a number never ends behind it.
-PADDING: Final = bytes(16)
 # A place in the padding: what a field that is not written means is 0.
 NOWHERE: Final = -1
 _WIRE_TYPE: Final = 7
-_MORE: Final = 0x80
-_LOW_BITS: Final = 0x7F
-_SHIFT: Final = 7
-# Nine bytes hold 63 bits. The tenth, which only numbers below zero need, is not read.
-_LONGEST_SHIFT: Final = 63
 _FIXED_BYTES: Final = 8
 # Bytes of a length; these hold 256 MiB, and some encoders write as many for any length.
 _LONGEST_LENGTH: Final = 4
@@ -41,62 +33,6 @@ _LONGEST_LENGTH: Final = 4
 # are senders that write each bucket as a field of its own, of which there are 160 at most.
 _LEAST_STEPS: Final = 32
 _MOST_STEPS: Final = 256
-
-
-class Buffer:
-    """Bytes to read numbers from.
-
-    Attributes:
-        data: all bytes, ending in `PADDING`.
-        bytes: the same as an array.
-    """
-
-    __slots__ = ("_doubles", "_words", "bytes", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.bytes = np.frombuffer(data, np.uint8)
-        # Every eight bytes as a number, without a copy.
-        places = (len(data) - _FIXED_BYTES + 1,)
-        self._words: Int64Array = np.ndarray(places, "<i8", data, 0, (1,))
-        self._doubles: npt.NDArray[np.float64] = np.ndarray(places, "<f8", data, 0, (1,))
-
-    def words(self, places: Int64Array) -> Int64Array:
-        """The fixed64 at each place; those of 2**63 and more come out below zero."""
-        return self._words[places]
-
-    def doubles(self, places: Int64Array) -> npt.NDArray[np.float64]:
-        """The double at each place."""
-        return self._doubles[places]
-
-    def slices(self, start: Int64Array, end: Int64Array) -> list[bytes]:
-        """The bytes from each start to its end."""
-        data = self.data
-        return [data[at:to] for at, to in zip(start.tolist(), end.tolist(), strict=True)]
-
-    def joined(self, start: Int64Array, end: Int64Array) -> npt.NDArray[np.uint8]:
-        """The bytes from each start to its end, one after the other."""
-        sizes = end - start
-        size = int(sizes[0]) if len(sizes) else 0
-        if size == 0 or (sizes != size).any():
-            return np.frombuffer(b"".join(self.slices(start, end)), np.uint8)
-        # All of one size, as the buckets of explicit histograms mostly are: a fifth of the time.
-        places = (len(self.data) - size + 1,)
-        records = np.ndarray(places, np.dtype((np.void, size)), self.data, 0, (1,))
-        return records[start].view(np.uint8)
-
-    def varints(self, places: Int64Array) -> tuple[Int64Array, Int64Array, Bits]:
-        """The varint at each place: its number, where it ends, and whether it was readable."""
-        byte = self.bytes[places]
-        more = byte >= _MORE
-        number, end, shift = (byte & _LOW_BITS).astype(np.int64), places + 1, _SHIFT
-        while shift < _LONGEST_SHIFT and more.any():
-            byte = self.bytes[end] * more
-            number |= (byte & _LOW_BITS).astype(np.int64) << shift
-            end = end + more
-            more = byte >= _MORE
-            shift += _SHIFT
-        return number, end, ~more
 
 
 class Fields(NamedTuple):
@@ -148,10 +84,17 @@ class Swept:
         """Note a field of some messages."""
         self._fields.setdefault(tag, []).append(fields)
 
+    def has(self, tag: int) -> bool:
+        """Whether any message has a field with the tag."""
+        return tag in self._fields
+
     def last(self, tag: int, missing: int = NOWHERE) -> Int64Array:
         """The value of each message's last field with the tag, which is the one that counts."""
+        found = self._fields.get(tag, ())
+        if found and self._is_of_all(found[-1]):
+            return found[-1].value
         values = np.full(len(self.sound), missing, np.int64)
-        for fields in self._fields.get(tag, ()):
+        for fields in found:
             values[self._owners(fields)] = fields.value
         return values
 
@@ -160,8 +103,11 @@ class Swept:
 
         A message with several is not sound: what they mean together is not looked into.
         """
+        found = self._fields.get(tag, ())
+        if len(found) == 1 and self._is_of_all(found[0]):
+            return found[0].value, found[0].end
         start, end = np.zeros((2, len(self.sound)), np.int64)
-        for fields in self._fields.get(tag, ()):
+        for fields in found:
             owners = self._owners(fields)
             self.sound[owners] &= end[owners] == 0
             start[owners], end[owners] = fields.value, fields.end
@@ -172,8 +118,13 @@ class Swept:
 
         A message in which they do not follow each other directly is not sound.
         """
+        found = self._fields.get(tag, ())
+        if found and all(map(self._is_of_all, found)):
+            for before, fields in pairwise(found):
+                self.sound &= before.end == fields.tag_at
+            return found[0].tag_at, found[-1].end
         start, end, covered = np.zeros((3, len(self.sound)), np.int64)
-        for fields in self._fields.get(tag, ()):
+        for fields in found:
             owners = self._owners(fields)
             # Further ones extend the first.
             start[owners] = np.where(end[owners] == 0, fields.tag_at, start[owners])
@@ -184,7 +135,10 @@ class Swept:
 
     def _owners(self, fields: Fields) -> Int64Array | slice:
         # All messages, mostly: and a slice is ten times as fast as a list of all places.
-        return slice(None) if len(fields.message) == len(self.sound) else fields.message
+        return slice(None) if self._is_of_all(fields) else fields.message
+
+    def _is_of_all(self, fields: Fields) -> bool:
+        return len(fields.message) == len(self.sound)
 
     def all(self, tag: int) -> Spans:
         """Every field with the tag; those of one message in their order."""
@@ -215,17 +169,18 @@ def sweep(buffer: Buffer, start: Int64Array, end: Int64Array, tags: frozenset[in
         if not len(going.at):
             return swept
         heads = buffer.bytes[going.at]
+        if (heads == heads[0]).all():
+            tag = int(heads[0])
+            going = _step(buffer, swept, going, tag, tags)
+            continue
         here = heads == tag
         if not here.any():
             # One tag after the other: messages that have fewer of a repeated field wait for those
             # that have more, so that all read the fields behind it together again.
             tag = int(heads.min())
             here = heads == tag
-        if here.all():
-            going = _step(buffer, swept, going, tag, tags)
-        else:
-            waiting = going.take(~here)
-            going = _merged(waiting, _step(buffer, swept, going.take(here), tag, tags))
+        waiting = going.take(~here)
+        going = _merged(waiting, _step(buffer, swept, going.take(here), tag, tags))
     swept.sound[going.message] = False
     return swept
 
@@ -251,7 +206,11 @@ def _step(buffer: Buffer, swept: Swept, going: _Going, tag: int, tags: frozenset
         swept.sound[going.message] = False
         return _NOBODY
     fields, sound = _read(buffer, going.message, going.at, tag)
-    sound = sound & (fields.end <= going.end)
+    left = going.end - fields.end
+    if sound.all() and left.min() > 0:  # as in most steps
+        swept.add(tag, fields)
+        return _Going(fields.message, fields.end, going.end)
+    sound = sound & (left >= 0)
     if not sound.all():
         swept.sound[going.message[~sound]] = False
         fields, going = fields.take(sound), going.take(sound)
