@@ -2,14 +2,12 @@
 
 Decoding is under the queue's lock: the interpreter runs one decoder at a time anyway, and series
 definitions must reach the backend no later than the first points that need them. Syncing to disk
-is not: whoever finds no sync under way syncs for all who came until then (group commit), so that
-many senders share one sync.
+is not, and is shared by those who come together (`exporter.pipeline.group_commit`).
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from exporter.errors import (
 from exporter.model import Batch, Mark
 from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability
+from exporter.pipeline.group_commit import GroupCommit, Waiting
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
@@ -47,13 +46,12 @@ _SEEDS: Final[dict[Signal, int]] = {"metrics": 0, "logs": 1}
 
 
 @dataclass(slots=True)
-class _Ticket:
+class _Ticket(Waiting):
     """A request between decoding and its answer."""
 
     entry: Entry
     batch: Batch
     rejections: Rejections
-    is_settled: bool = False
     error: ExporterError | None = None
 
 
@@ -89,11 +87,9 @@ class Intake:
         self._memory = memory
         self._clock = clock
         self._is_open = False
-        self._pending: list[_Ticket] = []
         self._under_way: dict[bytes, _Ticket] = {}
         self._answers: dict[bytes, Rejections] = {}
-        # Taken before the queue's lock, never while holding it.
-        self._syncing = threading.Lock()
+        self._syncing = GroupCommit[_Ticket](queue.changed, self._keep)
         self._log_rejections_at = 0.0
         self._make_room_at = 0.0
 
@@ -105,8 +101,7 @@ class Intake:
         """Accept nothing more; when it returns, all that was accepted is in the queue."""
         with self._queue.changed:
             self._is_open = False
-        with self._syncing:
-            self._sync_pending()
+        self._syncing.finish()
 
     @property
     def is_accepting(self) -> bool:
@@ -141,6 +136,17 @@ class Intake:
 
     def _submit(self, data: bytes, signal: Signal) -> Rejections:
         self._check_open(len(data))
+        with self._syncing.coming():
+            ticket, digest = self._decoded(data, signal)
+        if ticket is None:
+            return self._answers.get(digest, _NO_REJECTIONS)
+        self._syncing.wait(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.rejections
+
+    def _decoded(self, data: bytes, signal: Signal) -> tuple[_Ticket | None, bytes]:
+        # The ticket, None for what is kept already; and the digest.
         # Seeded, because the same bytes may be a request of either signal.
         digest = xxhash.xxh3_128_digest(data, seed=_SEEDS[signal])
         kept = self._durability.prepare(data)
@@ -148,14 +154,10 @@ class Intake:
             self._check_open(len(data))
             self._make_room(len(data))
             ticket = self._under_way.get(digest)
-            if ticket is not None or self._durability.knows(digest):
-                self._counters.add(requests_deduplicated=1)
-            else:
-                ticket = self._accept(data, signal, digest, kept)
-        if ticket is None:
-            return self._answers.get(digest, _NO_REJECTIONS)
-        self._sync(ticket)
-        return ticket.rejections
+            if ticket is None and not self._durability.knows(digest):
+                return self._accept(data, signal, digest, kept), digest
+        self._counters.add(requests_deduplicated=1)
+        return ticket, digest
 
     def _check_open(self, message_bytes: int | None = None) -> None:
         if not self._is_open:
@@ -208,7 +210,7 @@ class Intake:
         if decoded.rejections.counts:
             self._remember_answer(digest, decoded.rejections)
         if decoded.batch.entries:
-            self._pending.append(ticket)
+            self._syncing.join(ticket)
             self._under_way[digest] = ticket
         else:
             ticket.is_settled = True  # there is nothing to keep
@@ -220,19 +222,7 @@ class Intake:
         if len(self._answers) > _MOST_ANSWERS:
             del self._answers[next(iter(self._answers))]
 
-    def _sync(self, ticket: _Ticket) -> None:
-        if not ticket.is_settled:
-            with self._syncing:
-                if not ticket.is_settled:
-                    self._sync_pending()
-        if ticket.error is not None:
-            raise ticket.error
-
-    def _sync_pending(self) -> None:
-        with self._queue.changed:
-            group, self._pending = self._pending, []
-        if not group:
-            return
+    def _keep(self, group: list[_Ticket]) -> None:
         error: ExporterError | None = None
         try:
             self._durability.append([ticket.entry for ticket in group])

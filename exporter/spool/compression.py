@@ -1,7 +1,9 @@
 """A request's bytes made smaller, with their size and a checksum.
 
-zstd level 1: 1,000 points shrink from 62 to 11 KB in 74 us. The checksum (7 of these us) tells
-damage that SQLite cannot see, because its pages have none.
+1,000 points shrink from 116 to 12.8 KB in a third of the time that zstd level 1 takes for 8.6 KB;
+hundreds of captured requests from 5.8 MB to 1.8 (level 1: 1.0), in a third too. This is most of
+what the spool costs a busy receiver, and space is only short while the database is away. The
+checksum, a tenth of the time, tells damage that SQLite cannot see, because its pages have none.
 """
 
 from __future__ import annotations
@@ -17,7 +19,19 @@ __all__ = ["LARGEST_REQUEST_BYTES", "compress", "decompress", "is_compressed", "
 # earlier, larger setting must still be readable.
 LARGEST_REQUEST_BYTES: Final = 2**31 - 1
 
-_LEVEL: Final = 1
+# A hash table that fits the first cache, matches of seven bytes and longer steps between tries: the
+# same keys and values come again and again, a few hundred bytes later.
+_PARAMETERS: Final = zstandard.ZstdCompressionParameters(
+    strategy=zstandard.STRATEGY_FAST,
+    window_log=17,
+    hash_log=10,
+    chain_log=6,
+    search_log=1,
+    min_match=7,
+    target_length=8,
+    write_content_size=True,
+    write_checksum=True,
+)
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
@@ -25,9 +39,7 @@ class _OfThisThread(threading.local):
     # Neither object may be used by two threads at once. Made for each call they would cost
     # 16 and 14 us more; a request of 600 bytes takes 4.5 and 0.5 us with those that are kept.
     def __init__(self) -> None:
-        self.compressor = zstandard.ZstdCompressor(
-            level=_LEVEL, write_content_size=True, write_checksum=True
-        )
+        self.compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS)
         self.decompressor = zstandard.ZstdDecompressor()
 
 
