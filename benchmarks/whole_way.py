@@ -9,14 +9,11 @@ from typing import Final
 from benchmarks.client import seconds_to_send
 from exporter.backends.base import Backend
 from exporter.pipeline import Pipeline
-from exporter.receiver import Receiver
+from exporter.receiver import Receiver, workers_for
 from exporter.spool import Spool
 
 __all__ = ["seconds_to_store"]
 
-# As `serve` has them.
-_WORKERS: Final = 8
-_WORKERS_WITHOUT_SPOOL: Final = 2
 _SPOOL_BYTES: Final = 1 << 32
 _PATIENCE_SECONDS: Final = 120.0
 
@@ -45,9 +42,9 @@ def seconds_to_store(
         None if spool is None else Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
     )
     pipeline = Pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
-    workers = _WORKERS if durable else _WORKERS_WITHOUT_SPOOL
-    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)
     pipeline.start()
+    workers = workers_for(None if durable is None else durable.seconds_to_sync())
+    receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)
     for data in first:
         pipeline.submit(data)
     assert pipeline.flush(_PATIENCE_SECONDS)

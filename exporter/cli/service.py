@@ -10,19 +10,15 @@ from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.cli.options import certificates_for, tokens_for
 from exporter.config import ReceiverSettings, Settings
 from exporter.embedded import Adopter
-from exporter.receiver import Receiver
+from exporter.receiver import Receiver, workers_for
 from exporter.stats import Snapshot
 
 __all__ = ["Service"]
 
-# Each waits for the disk, and those that wait share one sync.
-_WORKERS: Final = 8
 # What the program takes with nothing under way, and what a request takes of its size at most until
 # it is stored (docs/robustness.md).
 _IDLE_BYTES: Final = 112 * 1024 * 1024
 _MOST_TIMES: Final = 60
-# Nobody waits: more of them only pass the interpreter's lock around (1.1 times as slow with 8).
-_WORKERS_WITHOUT_SPOOL: Final = 2
 
 
 class Service:
@@ -84,7 +80,7 @@ class Service:
             endpoint=endpoint or receiving.endpoint,
             max_message_bytes=_max_message_bytes(self.settings),
             max_connections=receiving.max_connections,
-            workers=_WORKERS if self.spool else _WORKERS_WITHOUT_SPOOL,
+            workers=workers_for(None if self.spool is None else self.spool.seconds_to_sync()),
             accepting=lambda: self.pipeline.is_accepting,
             tls=certificates_for(receiving),
             tokens=tokens_for(receiving),

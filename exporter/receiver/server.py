@@ -70,9 +70,7 @@ class Receiver:
             ExporterError where there is no room for one.
         endpoint: host:port to listen on, port 0 for a free one, or unix:///path.
         max_message_bytes: largest request, after decompression. Each worker may hold one.
-        workers: threads that decode and answer. One decodes while the other receives and replies;
-            more only pass the interpreter's lock around (gRPC to SQLite: 8 threads take 1.1 times
-            as long as 2).
+        workers: threads that decode and answer; `workers_for` says how many.
         max_concurrent_requests: requests that may wait for a worker or have one; those beyond are
             answered UNAVAILABLE before their message is received.
         max_connections: clients that may be connected; further ones are disconnected.

@@ -163,6 +163,11 @@ class Store:
         self.receiver_id, self.released_sequence = receiver_id, released_sequence
         self.unasked_after = None
 
+    def touch(self) -> None:
+        """Write what is there already, and sync it."""
+        with translating("syncing", self._path):
+            self._writer.execute("UPDATE spool SET released_sequence = released_sequence")
+
     def shrink(self) -> None:
         """Give free pages back beyond those that are kept, a step at most."""
         with translating("shrinking the file", self._path):

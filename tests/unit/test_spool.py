@@ -511,3 +511,12 @@ def test_the_signal_of_a_request_comes_back_with_it(spool: Spool) -> None:
     logs = replace(entry(1, 100), signal="logs")
     spool.append([replace(logs, data=compress(logs.data))])
     assert read_all(spool) == [logs]
+
+
+def test_what_a_sync_takes_is_measured_and_changes_nothing(spool: Spool) -> None:
+    spool.append(group([1, 2]))
+    assert 0 < spool.seconds_to_sync() < 60
+    assert sequences(spool) == [1, 2]
+    spool.close()
+    with pytest.raises(SpoolUnavailableError):
+        spool.seconds_to_sync()
