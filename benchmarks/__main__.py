@@ -12,8 +12,10 @@ from rich.console import Console
 from benchmarks import (
     against_plain,
     batch,
+    cardinality,
     decode,
     documents,
+    idle,
     intern,
     memory,
     migration,
@@ -37,6 +39,8 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "queries": queries.run,
     "migration": migration.run,
     "senders": lambda _: senders.run(),
+    "cardinality": lambda _: cardinality.run(),
+    "idle": lambda _: idle.run(),
     "memory": memory.run,
 }
 

@@ -50,8 +50,8 @@ NODE_ID_ATTRIBUTES: Final = (
 )
 _NOWHERE: Final = "default"
 _SIGN_BIT: Final = 1 << 63
-# An ordinary entry takes less than this in all.
-_BYTES_OF_AN_ENTRY: Final = 1024
+# Longer attributes, and other texts, count as so many entries more.
+_BYTES_OF_AN_ENTRY: Final = 256
 
 
 # A serialized message, in as many pieces as it was written in.

@@ -33,9 +33,12 @@ _log = logging.getLogger(__name__)
 
 _DAY_SECONDS: Final = 86_400.0
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000
-_MOST_SERIES_ENTRIES: Final = 1_000_000
-# An entry takes half of this, so that all take at most a quarter or so of the memory.
-_MEMORY_BYTES_PER_ENTRY: Final = 2_048
+_SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
+# An entry takes a third of this, or a half where attributes are long, and a series of a steady sender
+# is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
+_MEMORY_BYTES_PER_ENTRY: Final = 960
+# What the program takes by itself (docs/robustness.md).
+_IDLE_BYTES: Final = 112 << 20
 # More at once is not faster, and a point takes 200 bytes and more while it is written.
 _LARGEST_BATCH_ENTRIES: Final = 250_000
 _MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
@@ -43,8 +46,8 @@ _MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
 
 def _most_series_entries(memory_limit_bytes: int | None) -> int:
     if memory_limit_bytes is None:
-        return _MOST_SERIES_ENTRIES
-    return min(memory_limit_bytes // _MEMORY_BYTES_PER_ENTRY, _MOST_SERIES_ENTRIES)
+        return _SERIES_ENTRIES_WITHOUT_LIMIT
+    return max(memory_limit_bytes - _IDLE_BYTES, 0) // _MEMORY_BYTES_PER_ENTRY
 
 
 def _largest_batch_entries(memory_limit_bytes: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from backend_kit.kinds import Kind, NewStore
@@ -253,5 +254,6 @@ def test_any_batches_read_back_as_from_plain_dicts(
     plain = PlainStore(keeps_nul=kind.keeps_nul)
     with new_store() as backend:
         for batch in written:
-            assert backend.write(batch) == WriteResult(stored=plain.write(batch))
+            result = replace(backend.write(batch), altered_texts=0)  # a test of their own
+            assert result == WriteResult(stored=plain.write(batch))
             assert stored(backend) == plain

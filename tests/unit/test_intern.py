@@ -160,7 +160,7 @@ def test_what_is_large_counts_for_more_and_is_given_back() -> None:
     for at in range(20):
         with cache.registration():
             metric = metric_in(cache, f'{{"r":{at}}}')
-            raw = bytes(30 * 1024)  # as much as thirty entries
+            raw = bytes(30 * 256)  # as much as thirty entries
             cache.add_series(metric, raw, cache.register(metric, f'{{"a":{at}}}', {}))
         assert len(cache) == min(34 * (at + 1), 68)  # a third would be more than 100
 
