@@ -11,7 +11,8 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,65 +37,67 @@ def run() -> list[Result]:
     """A point of a million series against one of ten thousand; and a restart."""
     first = requests(SHAPES[0], _MANY, series_sets=_MANY)
     with tempfile.TemporaryDirectory() as folder:
-        few, _ = _steady(Path(folder) / "few.db", first[:_FEW], steps=_MANY // _FEW)
-        many, taken_bytes = _steady(Path(folder) / "many.db", first, steps=1)
+        few = _steady(Path(folder) / "few.db", first[:_FEW], steps=_MANY // _FEW)
+        many = _steady(Path(folder) / "many.db", first, steps=1)
         points = len(first) * _SERIES_OF_A_SENDER
-        new, _ = _first_step(Path(folder) / "new.db", first, 1)
         known, longest = _first_step(Path(folder) / "many.db", first, _LEARNING_STEPS + 2)
     return [
         Result(
             f"a point of {points:,} series",
             points,
-            many,
+            many.seconds,
             f"of {_FEW * _SERIES_OF_A_SENDER:,}",
-            few,
+            few.seconds,
             0.5,
-            note=f"a known series takes {taken_bytes / points:.0f} bytes of memory",
+            note=f"a known series takes {many.taken_bytes / points:.0f} bytes of memory",
         ),
         Result(
             f"restart with {points:,} series",
             points,
             known,
             "all of them new",
-            new,
+            many.new_seconds,
             1.0,
             note=f"the longest that a request of 1,000 of them waited: {longest * 1e3:.0f} ms",
         ),
     ]
 
 
-def _steady(path: Path, first: Sequence[bytes], *, steps: int) -> tuple[float, int]:
-    """Seconds for some steps of known senders to be stored; bytes taken by knowing them."""
+@dataclass(frozen=True, slots=True)
+class _Steady:
+    """What steady senders come to.
+
+    Attributes:
+        new_seconds: for their first step, in which every series is new.
+        taken_bytes: of memory, for knowing them.
+        seconds: for steps after they are known.
+    """
+
+    new_seconds: float
+    taken_bytes: int
+    seconds: float
+
+
+def _steady(path: Path, first: Sequence[bytes], *, steps: int) -> _Steady:
     pipeline = _pipeline(path)
     pipeline.start()
     gc.collect()
     before = _resident_bytes()
-    for step in range(1, _LEARNING_STEPS + 1):
-        _submit(pipeline, _at(first, step))
-    assert pipeline.flush(_PATIENCE_SECONDS)
+    learning = [_stored(pipeline, _at(first, step + 1))[0] for step in range(_LEARNING_STEPS)]
     taken_bytes = _resident_bytes() - before
-    later = [_at(first, _LEARNING_STEPS + step) for step in range(1, steps + 1)]
-    sent = [list(step) for step in later]  # made before the clock runs
-    began = time.perf_counter()
-    for step_requests in sent:
-        _submit(pipeline, step_requests)
-    assert pipeline.flush(_PATIENCE_SECONDS)
-    seconds = time.perf_counter() - began
-    _finish(pipeline, len(first) * (_LEARNING_STEPS + steps))
-    return seconds, taken_bytes
+    sent = [data for step in range(steps) for data in _at(first, _LEARNING_STEPS + step + 1)]
+    seconds, _ = _stored(pipeline, sent)
+    _finish(pipeline, len(first) * _LEARNING_STEPS + len(sent))
+    return _Steady(learning[0], taken_bytes, seconds)
 
 
 def _first_step(path: Path, first: Sequence[bytes], step: int) -> tuple[float, float]:
     """Seconds for one step of senders that this process has never seen; the longest submit."""
     pipeline = _pipeline(path)
     pipeline.start()
-    sent = list(_at(first, step))
-    began = time.perf_counter()
-    longest = _submit(pipeline, sent)
-    assert pipeline.flush(_PATIENCE_SECONDS)
-    seconds = time.perf_counter() - began
+    taken = _stored(pipeline, _at(first, step))
     _finish(pipeline, len(first))
-    return seconds, longest
+    return taken
 
 
 def _pipeline(path: Path) -> Pipeline:
@@ -106,14 +109,16 @@ def _pipeline(path: Path) -> Pipeline:
     )
 
 
-def _submit(pipeline: Pipeline, sent: Sequence[bytes] | Iterator[bytes]) -> float:
-    """Submit them one after the other; the seconds of the slowest."""
-    longest = 0.0
-    for data in sent:
-        began = time.perf_counter()
+def _stored(pipeline: Pipeline, sent: Iterable[bytes]) -> tuple[float, float]:
+    """Seconds until requests are stored that are submitted one by one; those of the slowest."""
+    made, longest = list(sent), 0.0
+    began = time.perf_counter()
+    for data in made:
+        submitting = time.perf_counter()
         assert not pipeline.submit(data).counts
-        longest = max(longest, time.perf_counter() - began)
-    return longest
+        longest = max(longest, time.perf_counter() - submitting)
+    assert pipeline.flush(_PATIENCE_SECONDS)
+    return time.perf_counter() - began, longest
 
 
 def _finish(pipeline: Pipeline, sent: int) -> None:

@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 _DAY_SECONDS: Final = 86_400.0
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000
 _SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
-# An entry takes a third of this, or a half where attributes are long, and a series of a steady sender
-# is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
+# An entry takes a third of this, or a half where attributes are long, and a series of a steady
+# sender is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
 _MEMORY_BYTES_PER_ENTRY: Final = 960
 # What the program takes by itself (docs/robustness.md).
 _IDLE_BYTES: Final = 112 << 20
