@@ -190,7 +190,7 @@ class Openfinops(Section):
         "auto",
         "auto, on, off",
         "With enable_compression: whether batches are written compressed. auto does it for batches "
-        "of 10,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose rows "
+        "of 50,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose rows "
         "(timescaledb only).",
     )
     chunk_interval_seconds: Seconds = key(

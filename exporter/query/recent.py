@@ -6,6 +6,9 @@ its first and last time, and those of the last minutes are few. So the time is f
 chunk ends, by halving, and a short window before it is read first; then one that should hold the
 rest, going by the first; then everything else. Three windows at most, without overlap, whose
 answers follow one another.
+
+Likewise where the newest chunk is no columnstore yet and others are: together they are planned for
+two hundred series as a sort of all their rows in that chunk, 110 ms instead of 10.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ _HALVINGS: Final = 9
 
 _HAS_CHUNKS: Final = "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL"
 _NEWEST_CHUNK: Final = """
-    SELECT {begin}, {end}, is_compressed
+    SELECT {begin}, {end}, bool_or(is_compressed) OVER ()
     FROM timescaledb_information.chunks
     WHERE hypertable_name = 'system_metrics'
         AND format('%%I.%%I', hypertable_schema, hypertable_name)::regclass
@@ -79,9 +82,9 @@ def newest_stretch(
     """
     ends = {"begin": sql("range_start"), "end": sql("range_end")}
     columns = {name: sql(micros, time=column) for name, column in ends.items()}
-    for begin, chunk_end, is_compressed in fetch(sql(_NEWEST_CHUNK.replace("%%", "%"), **columns)):
+    for begin, chunk_end, has_columns in fetch(sql(_NEWEST_CHUNK.replace("%%", "%"), **columns)):
         end = chunk_end if time_range.end_micros is None else min(chunk_end, time_range.end_micros)
-        if not is_compressed or begin >= end:
+        if not has_columns or begin >= end:
             return None
         bounds = {"begin": moment(begin), "end": moment(end), "high": sql(micros, time=sql("high"))}
         [(last,)] = fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))

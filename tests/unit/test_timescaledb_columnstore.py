@@ -39,11 +39,11 @@ def test_versions_are_compared_as_numbers(version: str, numbers: tuple[int, int]
 @pytest.mark.parametrize(
     ("mode", "version", "rows", "expected"),
     [
-        ("auto", "2.28.0", 10_000, True),
-        ("auto", "2.28.0", 9_999, False),
+        ("auto", "2.28.0", 50_000, True),
+        ("auto", "2.28.0", 49_999, False),
         ("auto", "2.27.9", 1_000_000, False),
         ("auto", "2.9.0", 1_000_000, False),
-        ("auto", "3.0.0", 10_000, True),
+        ("auto", "3.0.0", 50_000, True),
         ("auto", "nightly", 1_000_000, False),
         ("on", "2.21.0", 1, True),
         ("on", "2.28.0", 1_000_000, True),

@@ -30,7 +30,7 @@ DirectCompress = Literal["auto", "on", "off"]
 FIRST_SAFE_VERSION: Final = (2, 28)
 # Each COPY makes compressed batches of its own, of 1,000 rows at most. With 4,000 rows a COPY
 # they took 2.4 times the space of 60,000, and reads five times as long (docs/decisions/0004).
-LARGE_BATCH_ROWS: Final = 10_000
+LARGE_BATCH_ROWS: Final = 50_000
 
 _IS_ENABLED: Final = """
     SELECT compression_enabled FROM timescaledb_information.hypertables
