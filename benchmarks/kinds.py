@@ -22,6 +22,7 @@ class Kind:
         whole_way_target: what the way from gRPC should reach of a bare COPY.
         copy_settings: what the session of a bare COPY says first.
         is_compressed: whether old chunks become columns.
+        batch_size: data points that make a batch due.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Kind:
     whole_way_target: float
     copy_settings: str = "SELECT"
     is_compressed: bool = False
+    batch_size: int = 20_000
 
 
 def _with_rows(dsn: str) -> PostgreSQLBackend:
@@ -46,5 +48,12 @@ _DIRECT_COMPRESS: Final = """
 POSTGRESQL: Final = Kind("PostgreSQL", PostgreSQLBackend, 0.9)
 TIMESCALEDB: Final = (
     Kind("TimescaleDB rows", _with_rows, 0.9),
-    Kind("TimescaleDB columns", _with_columns, 0.6, _DIRECT_COMPRESS, is_compressed=True),
+    Kind(
+        "TimescaleDB columns",
+        _with_columns,
+        0.6,
+        _DIRECT_COMPRESS,
+        is_compressed=True,
+        batch_size=60_000,  # written as columns at once from 50,000 on
+    ),
 )

@@ -1,7 +1,7 @@
 """PostgreSQL and TimescaleDB: from gRPC to committed rows, against a bare binary COPY.
 
 The baselines copy the same rows, sorted and made ready beforehand, into the tables of the same
-migrations with the same indexes: once in transactions of `_BATCH_SIZE` rows, as the pipeline cuts
+migrations with the same indexes: once in transactions of `batch_size` rows, as the pipeline cuts
 them, and once everything sorted in one COPY, which meets each page of an index once and is what no
 receiver can do. Every commit is durable.
 """
@@ -26,13 +26,12 @@ from benchmarks.servers import Databases, postgresql_databases, session, started
 from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, requests
 from exporter.backends.postgresql.copying import binary_groups
-from exporter.model import Batch, Points
+from exporter.model import Points
 
 __all__ = ["run"]
 
 _REQUESTS: Final = 2_000
 _SENDERS: Final = 4
-_BATCH_SIZE: Final = 20_000
 _ROUNDS: Final = 3
 _SUMS: Final = """
     SELECT count(*), sum(value), count(DISTINCT series_id) FROM system_metrics
@@ -52,7 +51,7 @@ def run(options: Options) -> list[Result]:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The requests, and the same points as batches for a COPY.
+    """The requests, and the same points for a COPY.
 
     The first request of each sender is stored before the clock runs: senders are steady, and a
     COPY registers no series.
@@ -60,15 +59,14 @@ class _Work:
 
     first: Sequence[bytes]
     sent: Sequence[bytes]
-    batches: Sequence[Batch]
     points: Points
 
     @classmethod
     def prepare(cls) -> _Work:
         every = requests(SHAPES[0], _SENDERS + _REQUESTS, series_sets=_SENDERS)
         first, sent = every[:_SENDERS], every[_SENDERS:]
-        batches = batches_of(sent, _BATCH_SIZE)
-        return cls(first, sent, batches, Points.concatenate(batch.points for batch in batches))
+        batches = batches_of(sent, POSTGRESQL.batch_size)
+        return cls(first, sent, Points.concatenate(batch.points for batch in batches))
 
     def measure(self, kind: Kind, databases: Databases) -> list[Result]:
         ways = (self._durable, self._whole_way, self._copy_batches, self._copy_at_once)
@@ -102,20 +100,21 @@ class _Work:
             kind.open(dsn),
             self.sent,
             points=len(self.points),
-            batch_size=_BATCH_SIZE,
+            batch_size=kind.batch_size,
             first=self.first,
             spool=spool,
         )
 
     def _copy_batches(self, dsn: str, kind: Kind) -> float:
-        return self._copy(dsn, kind, [batch.points for batch in self.batches])
+        batches = batches_of(self.sent, kind.batch_size)
+        return self._copy(dsn, kind, [batch.points for batch in batches])
 
     def _copy_at_once(self, dsn: str, kind: Kind) -> float:
         return self._copy(dsn, kind, [self.points])
 
     def _copy(self, dsn: str, kind: Kind, parts: Sequence[Points]) -> float:
         with started(kind.open(dsn)) as backend:  # makes the tables, and room for the day
-            for batch in batches_of(self.first, _BATCH_SIZE):
+            for batch in batches_of(self.first, kind.batch_size):
                 backend.write(batch)
         streams = [stream for points in parts for stream in binary_groups(points)]
         with session(dsn) as cursor:

@@ -10,14 +10,13 @@ from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.cli.options import certificates_for, tokens_for
 from exporter.config import ReceiverSettings, Settings
 from exporter.embedded import Adopter
+from exporter.pipeline.memory import IDLE_BYTES
 from exporter.receiver import Receiver, workers_for
 from exporter.stats import Snapshot
 
 __all__ = ["Service"]
 
-# What the program takes with nothing under way, and what a request takes of its size at most until
-# it is stored (docs/robustness.md).
-_IDLE_BYTES: Final = 112 * 1024 * 1024
+# What a request takes of its size at most until it is stored (docs/robustness.md).
 _MOST_TIMES: Final = 60
 
 
@@ -122,7 +121,7 @@ class Service:
 def _max_message_bytes(settings: Settings) -> int:
     """What the receiver takes at once: no more than the memory limit leaves room for."""
     limit_bytes = settings.exporter.memory_limit_mib * 1024 * 1024
-    return min(settings.receiver.max_message_bytes, (limit_bytes - _IDLE_BYTES) // _MOST_TIMES)
+    return min(settings.receiver.max_message_bytes, (limit_bytes - IDLE_BYTES) // _MOST_TIMES)
 
 
 def _server_options(settings: ReceiverSettings) -> dict[str, int]:

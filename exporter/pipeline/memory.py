@@ -18,7 +18,10 @@ from typing import Final
 
 import psutil
 
-__all__ = ["MemoryLimit"]
+__all__ = ["IDLE_BYTES", "MemoryLimit"]
+
+IDLE_BYTES: Final = 112 << 20
+"""What the program takes with nothing under way (docs/robustness.md)."""
 
 # Asking the system takes 20 us, a request of ten points not much more.
 _ASK_EVERY_SECONDS: Final = 0.05

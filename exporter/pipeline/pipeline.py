@@ -18,7 +18,7 @@ from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability, MemoryDurability, SpoolDurability
 from exporter.pipeline.housekeeping import Housekeeping
 from exporter.pipeline.intake import Intake
-from exporter.pipeline.memory import MemoryLimit
+from exporter.pipeline.memory import IDLE_BYTES, MemoryLimit
 from exporter.pipeline.opening import Opening
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
@@ -37,8 +37,6 @@ _SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
 # An entry takes a third of this, or a half where attributes are long, and a series of a steady
 # sender is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
 _MEMORY_BYTES_PER_ENTRY: Final = 960
-# What the program takes by itself (docs/robustness.md).
-_IDLE_BYTES: Final = 112 << 20
 # More at once is not faster, and a point takes 200 bytes and more while it is written.
 _LARGEST_BATCH_ENTRIES: Final = 250_000
 _MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
@@ -47,7 +45,7 @@ _MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
 def _most_series_entries(memory_limit_bytes: int | None) -> int:
     if memory_limit_bytes is None:
         return _SERIES_ENTRIES_WITHOUT_LIMIT
-    return max(memory_limit_bytes - _IDLE_BYTES, 0) // _MEMORY_BYTES_PER_ENTRY
+    return max(memory_limit_bytes - IDLE_BYTES, 0) // _MEMORY_BYTES_PER_ENTRY
 
 
 def _largest_batch_entries(memory_limit_bytes: int | None) -> int:
