@@ -11,13 +11,13 @@ import gc
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Result
-from benchmarks.workload import FIRST_TIME_UNIX_NANO, SHAPES, STEP_NANO, requests
+from benchmarks.workload import SHAPES, at_step, requests
 from exporter.backends import open_backend
 from exporter.pipeline import Pipeline
 
@@ -83,9 +83,9 @@ def _steady(path: Path, first: Sequence[bytes], *, steps: int) -> _Steady:
     pipeline.start()
     gc.collect()
     before = _resident_bytes()
-    learning = [_stored(pipeline, _at(first, step + 1))[0] for step in range(_LEARNING_STEPS)]
+    learning = [_stored(pipeline, at_step(first, step + 1))[0] for step in range(_LEARNING_STEPS)]
     taken_bytes = _resident_bytes() - before
-    sent = [data for step in range(steps) for data in _at(first, _LEARNING_STEPS + step + 1)]
+    sent = [data for step in range(steps) for data in at_step(first, _LEARNING_STEPS + step + 1)]
     seconds, _ = _stored(pipeline, sent)
     _finish(pipeline, len(first) * _LEARNING_STEPS + len(sent))
     return _Steady(learning[0], taken_bytes, seconds)
@@ -95,7 +95,7 @@ def _first_step(path: Path, first: Sequence[bytes], step: int) -> tuple[float, f
     """Seconds for one step of senders that this process has never seen; the longest submit."""
     pipeline = _pipeline(path)
     pipeline.start()
-    taken = _stored(pipeline, _at(first, step))
+    taken = _stored(pipeline, at_step(first, step))
     _finish(pipeline, len(first))
     return taken
 
@@ -124,13 +124,6 @@ def _stored(pipeline: Pipeline, sent: Iterable[bytes]) -> tuple[float, float]:
 def _finish(pipeline: Pipeline, sent: int) -> None:
     assert pipeline.shutdown(_PATIENCE_SECONDS)
     assert pipeline.stats().points_stored == sent * _SERIES_OF_A_SENDER
-
-
-def _at(first: Sequence[bytes], step: int) -> Iterator[bytes]:
-    # The same requests with other times, in place: encoding them anew would take longer than all.
-    written = (FIRST_TIME_UNIX_NANO + STEP_NANO).to_bytes(8, "little")
-    now = (FIRST_TIME_UNIX_NANO + step * STEP_NANO).to_bytes(8, "little")
-    return (data.replace(written, now) for data in first)
 
 
 def _resident_bytes() -> int:

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.served import Served, served
-from benchmarks.workload import FIRST_TIME_UNIX_NANO, SHAPES, STEP_NANO, requests
+from benchmarks.workload import SHAPES, at_step, requests
 
 __all__ = ["run"]
 
@@ -90,11 +90,6 @@ def _send(program: Served, count: int, samples: list[int]) -> list[list[int]]:
 
 
 def _later_and_later() -> Iterator[bytes]:
-    # The same requests with other times, in place: encoding them anew would take longer than all.
     first = requests(SHAPES[0], _SENDERS, series_sets=_SENDERS)
-    written = (FIRST_TIME_UNIX_NANO + STEP_NANO).to_bytes(8, "little")
-    step = 1
-    while True:
-        time = (FIRST_TIME_UNIX_NANO + step * STEP_NANO).to_bytes(8, "little")
-        yield from (data.replace(written, time) for data in first)
-        step += 1
+    for step in count(1):
+        yield from at_step(first, step)

@@ -1,9 +1,8 @@
 """Many requests share one sync to disk: who leads it, and how the others sleep meanwhile.
 
 Whoever finds no sync under way, and nobody about to join, syncs for all who came until then. The
-others sleep until they are settled, or until one of them is to lead the next. With one lock for all
-to queue at, a request of eight senders took 23 context switches; so it takes 12, and a sync is
-shared by three instead of two.
+others sleep until they are settled, or until one of them is to lead the next, which takes fewer
+context switches than one lock for all to queue at (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-__all__ = ["GroupCommit", "Waiting"]
+__all__ = ["GroupCommit", "Member"]
 
 # How long a request waits for others that are being decoded, to share its sync with them; a sync
 # takes 0.3 ms and more. Likewise PostgreSQL's commit_delay.
@@ -22,8 +21,8 @@ _GATHER_SECONDS: Final = 0.002
 
 
 @dataclass(slots=True, kw_only=True)
-class Waiting:
-    """One that waits to be synced.
+class Member:
+    """One that is in a group, or will be.
 
     Attributes:
         is_settled: whether it is synced, or never will be.
@@ -35,7 +34,7 @@ class Waiting:
     woken: threading.Event = field(default_factory=threading.Event)
 
 
-_Ticket = TypeVar("_Ticket", bound=Waiting)
+_Ticket = TypeVar("_Ticket", bound=Member)
 
 
 class GroupCommit(Generic[_Ticket]):

@@ -25,7 +25,7 @@ from exporter.errors import (
 from exporter.model import Batch, Mark
 from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability
-from exporter.pipeline.group_commit import GroupCommit, Waiting
+from exporter.pipeline.group_commit import GroupCommit, Member
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
@@ -46,7 +46,7 @@ _SEEDS: Final[dict[Signal, int]] = {"metrics": 0, "logs": 1}
 
 
 @dataclass(slots=True)
-class _Ticket(Waiting):
+class _Ticket(Member):
     """A request between decoding and its answer."""
 
     entry: Entry

@@ -137,8 +137,8 @@ class Rows:
 
     def number_keys(self) -> Keys:
         """Series ids and times of the number points taken so far."""
-        numbers = self._numbers.points()
-        return numbers.series_id, numbers.time_unix_nano
+        numbers = self._numbers
+        return np.array(numbers.series_id, np.int64), np.array(numbers.time_unix_nano, np.int64)
 
     def _take(self, metric: MetricEntry, point: Any) -> int:
         # The series is asked for last: a point that is rejected makes no series.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from exporter.pipeline.group_commit import GroupCommit, Waiting
+from exporter.pipeline.group_commit import GroupCommit, Member
 
 PATIENCE_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class Ticket(Waiting):
+class Ticket(Member):
     number: int
 
 
