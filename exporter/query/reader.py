@@ -38,7 +38,7 @@ from exporter.query.history import (
     types_statement,
 )
 from exporter.query.history_rows import history_rows
-from exporter.query.recent import MANY_SERIES, has_columnstore, newest_stretch, read_windows
+from exporter.query.recent import MANY_SERIES, NewestChunk, read_windows
 from exporter.query.scope import Scope
 from exporter.query.selection import Filters, TimeRange, among, row_limit, series_condition
 from exporter.query.sql import Sql, fetched
@@ -76,7 +76,7 @@ class Reader:
     def __init__(self, backend: Backend, flush: Callable[[], object] | None = None) -> None:
         self._backend = backend
         self._flush = flush
-        self._has_columnstore: bool | None = None  # not looked up yet
+        self._newest_chunk = NewestChunk(self._fetch, backend.dialect)
 
     def query_historical_metrics(
         self,
@@ -334,12 +334,9 @@ class Reader:
         def ask(series: Sql | None, part: TimeRange, limit: int) -> _Rows:
             return self._fetch(history_statement(tables, series, part, limit, dialect))
 
-        if may_have_windows and dialect.may_have_rollups and most <= _FEW_POINTS:
-            if self._has_columnstore is None:
-                self._has_columnstore = has_columnstore(self._fetch)
-            stretch = None
-            if self._has_columnstore and "system_metrics" in tables:
-                stretch = newest_stretch(time_range, self._fetch, dialect.moment, dialect.micros)
+        may_pay = may_have_windows and dialect.may_have_rollups and most <= _FEW_POINTS
+        if may_pay and "system_metrics" in tables:
+            stretch = self._newest_chunk.stretch(time_range)
             if stretch is not None:
                 of_all, of_window = (partial(ask, series) for series in picks)
                 return read_windows(of_window, of_all, time_range, stretch, most)

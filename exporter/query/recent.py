@@ -13,13 +13,16 @@ two hundred series as a sort of all their rows in that chunk, 110 ms instead of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
+from exporter.backends.dialect import Dialect
 from exporter.query.selection import TimeRange
 from exporter.query.sql import Sql, sql
 
-__all__ = ["MANY_SERIES", "has_columnstore", "newest_stretch", "read_windows"]
+__all__ = ["MANY_SERIES", "NewestChunk", "read_windows"]
 
 _Rows = list[tuple[Any, ...]]
 _Fetch = Callable[[Sql], _Rows]
@@ -31,13 +34,16 @@ FIRST_WINDOW_MICROS: Final = 300_000_000
 _MARGIN: Final = 1.5
 # A day is cut to less than three minutes.
 _HALVINGS: Final = 9
+# The catalogue takes longer than a window, 2 to 5 ms. A chunk that is newer than the one believed
+# to be the newest costs time and nothing else: no window ends where that one does.
+_KEPT_SECONDS: Final = 10.0
 
 _HAS_CHUNKS: Final = "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL"
 _NEWEST_CHUNK: Final = """
     SELECT {begin}, {end}, bool_or(is_compressed) OVER ()
     FROM timescaledb_information.chunks
     WHERE hypertable_name = 'system_metrics'
-        AND format('%%I.%%I', hypertable_schema, hypertable_name)::regclass
+        AND format('%I.%I', hypertable_schema, hypertable_name)::regclass
             = to_regclass('system_metrics')
     ORDER BY range_end DESC LIMIT 1"""
 # The bounds are written out beside the halves, so that the other chunks are left out of the plan.
@@ -64,32 +70,67 @@ _LAST_POINT: Final = """
     SELECT {high} FROM half ORDER BY step DESC LIMIT 1"""
 
 
-def has_columnstore(fetch: _Fetch) -> bool:
-    """Whether this database may have one, which any PostgreSQL can answer."""
-    return bool(fetch(sql(_HAS_CHUNKS))[0][0])
-
-
-def newest_stretch(
-    time_range: TimeRange, fetch: _Fetch, moment: Callable[[int], object], micros: str
-) -> TimeRange | None:
-    """From the begin of the newest chunk to about its last point; None if windows do not pay.
+class NewestChunk:
+    """Where the newest chunk lies; any thread may ask.
 
     Args:
-        time_range: of the question.
         fetch: runs a statement.
-        moment: the dialect's.
-        micros: the dialect's.
+        dialect: of the database.
+        clock: seconds, of which only differences count.
     """
-    ends = {"begin": sql("range_start"), "end": sql("range_end")}
-    columns = {name: sql(micros, time=column) for name, column in ends.items()}
-    for begin, chunk_end, has_columns in fetch(sql(_NEWEST_CHUNK.replace("%%", "%"), **columns)):
-        end = chunk_end if time_range.end_micros is None else min(chunk_end, time_range.end_micros)
-        if not has_columns or begin >= end:
+
+    def __init__(
+        self, fetch: _Fetch, dialect: Dialect, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetch = fetch
+        self._dialect = dialect
+        self._clock = clock
+        self._has_chunks: bool | None = None  # not looked up yet
+        self._known: _Known | None = None
+
+    def stretch(self, time_range: TimeRange) -> TimeRange | None:
+        """From its begin to about the last point before the end of a range.
+
+        None if windows do not pay: there is no columnstore, or the range begins later.
+        """
+        chunk = self._chunk()
+        if chunk is None:
             return None
-        bounds = {"begin": moment(begin), "end": moment(end), "high": sql(micros, time=sql("high"))}
-        [(last,)] = fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))
+        begin, end = chunk
+        if time_range.end_micros is not None:
+            end = min(end, time_range.end_micros)
+        if begin >= end:
+            return None
+        moment, high = self._dialect.moment, sql(self._dialect.micros, time=sql("high"))
+        bounds = {"begin": moment(begin), "end": moment(end), "high": high}
+        [(last,)] = self._fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))
         return TimeRange(begin, last)
-    return None
+
+    def _chunk(self) -> tuple[int, int] | None:
+        """Its begin and end in microseconds, if any chunk of the table is a columnstore."""
+        known, now = self._known, self._clock()
+        if known is None or now >= known.until:
+            known = self._known = _Known(self._look_up(), now + _KEPT_SECONDS)
+        return known.chunk
+
+    def _look_up(self) -> tuple[int, int] | None:
+        if self._has_chunks is None:
+            self._has_chunks = bool(self._fetch(sql(_HAS_CHUNKS))[0][0])
+        if not self._has_chunks:
+            return None
+        ends = {"begin": sql("range_start"), "end": sql("range_end")}
+        columns = {name: sql(self._dialect.micros, time=end) for name, end in ends.items()}
+        for begin, end, has_columns in self._fetch(sql(_NEWEST_CHUNK, **columns)):
+            return (begin, end) if has_columns else None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was looked up, and how long it may be believed, in seconds of the clock."""
+
+    chunk: tuple[int, int] | None
+    until: float
 
 
 def read_windows(
@@ -105,7 +146,7 @@ def read_windows(
         ask: answers with the newest rows of a short range, so many at most, newest first.
         ask_all: the same of a long one.
         time_range: of the question.
-        stretch: `newest_stretch`.
+        stretch: of the newest chunk.
         limit: most rows.
     """
     earliest = max(stretch.start_micros or 0, time_range.start_micros or 0)

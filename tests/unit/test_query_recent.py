@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.query.recent import FIRST_WINDOW_MICROS, read_windows
+from exporter.backends.dialect import POSTGRESQL
+from exporter.query.recent import FIRST_WINDOW_MICROS, NewestChunk, read_windows
 from exporter.query.selection import TimeRange
+from exporter.query.sql import Sql
 
 MINUTE = 60_000_000
 HOUR = 60 * MINUTE
@@ -90,3 +92,51 @@ def test_what_is_left_is_read_at_once(times: list[int], windows: int) -> None:
     assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 1_000)) == len(times)
     assert len(points.windows) == windows
     assert points.long_ranges == [TimeRange(None, DAY - FIRST_WINDOW_MICROS)]
+
+
+class Chunks:
+    """Answers as the catalogue does, and counts how often it is asked; and a clock."""
+
+    def __init__(self) -> None:
+        self.lookups = 0
+        self.newest: list[tuple[int, int, bool]] = []
+        self.now_seconds = 0.0
+
+    def fetch(self, statement: Sql) -> _Rows:
+        text = statement.render("?")
+        if "to_regclass('timescaledb_information.chunks')" in text:
+            return [(True,)]
+        if "bool_or(is_compressed)" in text:
+            self.lookups += 1
+            return list(self.newest)
+        return [(statement.parameters[1],)]  # the last point lies where the chunk ends
+
+
+def test_the_newest_chunk_is_looked_up_again_after_ten_seconds() -> None:
+    chunks = Chunks()
+    chunks.newest = [(0, DAY, True)]
+    newest = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
+    for now_seconds, lookups in ((0.0, 1), (9.9, 1), (10.0, 2), (19.9, 2), (20.0, 3)):
+        chunks.now_seconds = now_seconds
+        stretch = newest.stretch(TimeRange(None, None))
+        assert stretch is not None
+        assert stretch.start_micros == 0
+        assert chunks.lookups == lookups
+
+
+@pytest.mark.parametrize("newest", [[], [(0, DAY, False)]], ids=["no chunk", "no columns"])
+def test_without_a_columnstore_there_is_no_window(newest: list[tuple[int, int, bool]]) -> None:
+    chunks = Chunks()
+    chunks.newest = newest
+    one = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
+    assert one.stretch(TimeRange(None, None)) is None
+    assert one.stretch(TimeRange(None, None)) is None
+    assert chunks.lookups == 1
+
+
+def test_a_range_that_ends_before_the_newest_chunk_has_no_window() -> None:
+    chunks = Chunks()
+    chunks.newest = [(DAY, 2 * DAY, True)]
+    one = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
+    assert one.stretch(TimeRange(None, DAY)) is None
+    assert one.stretch(TimeRange(None, DAY + 1)) is not None

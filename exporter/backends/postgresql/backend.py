@@ -16,6 +16,7 @@ from exporter.backends.dialect import POSTGRESQL, Dialect
 from exporter.backends.postgresql.connecting import (
     Connection,
     Cursor,
+    answer,
     connect,
     connect_reader,
     connect_writer,
@@ -276,9 +277,7 @@ class PostgreSQLBackend:
         self, connection: Connection, statement: str, parameters: Sequence[object]
     ) -> list[tuple[Any, ...]]:
         values = tuple(clean_text(v) if isinstance(v, str) else v for v in parameters)
-        with transaction(connection) as cursor:
-            cursor.execute(self._bound(cursor, statement, values))
-            return [] if cursor.description is None else cursor.fetchall()
+        return answer(connection, lambda cursor: self._bound(cursor, statement, values))
 
     def _bound(self, cursor: Any, statement: str, values: tuple[object, ...]) -> bytes:
         try:
