@@ -8,7 +8,6 @@ analyzed as autovacuum would have done it.
 
 from __future__ import annotations
 
-import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from benchmarks.questions import QUESTIONS, Question
 from benchmarks.servers import postgresql_databases, session, started
 from benchmarks.stored import END_UNIX_NANO, SERIES, batches
 from exporter.backends.base import Backend
-from exporter.backends.postgresql.copying import binary_groups
+from exporter.backends.postgresql.binary_rows import binary_rows
 from exporter.query import Reader
 
 __all__ = ["run"]
@@ -88,8 +87,8 @@ def _load(backend: Backend, cursor: _Cursor, rows: int) -> None:
     for batch in batches(rows):
         stored += backend.write(batch).stored
         for table in _PLAIN:
-            for stream in binary_groups(batch.points):
-                cursor.copy_expert(_COPY.format(table=table), io.BytesIO(stream))
+            for rows_of_pattern in binary_rows(batch.points):
+                cursor.copy_expert(_COPY.format(table=table), rows_of_pattern)
     for table, columns in _PLAIN.items():
         cursor.execute(f"CREATE INDEX ON {table} {columns}")
     assert stored == rows

@@ -1,112 +1,25 @@
-"""Bytes of COPY: the layout of the binary format, escapes of the text format, what NUL becomes."""
+"""The text format of COPY: its escapes, and what NUL becomes."""
 
 from __future__ import annotations
 
 import json
 import math
-import struct
 
 import pytest
 from backend_kit.samples import (
-    NOW,
     SECOND,
     exemplar,
     exponential,
     histogram,
-    point,
-    points,
     summary,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backends.postgresql.copying import (
-    binary_groups,
-    days_of,
-    text_rows,
-)
+from exporter.backends.postgresql.copying import days_of, text_rows
 from exporter.backends.postgresql.texts import Texts, clean_json, clean_text
 
 MOST = 2**63 - 1
-# 2000-01-01, from which PostgreSQL counts.
-EPOCH_MICROS = 946_684_800_000_000
-
-Row = tuple[int, int, float | None, int | None]
-
-
-def unpacked(stream: bytes) -> list[Row]:
-    """The rows of a binary COPY stream, read field by field as the server does."""
-    assert stream[:19] == b"PGCOPY\n\xff\r\n\0" + bytes(8)
-    position, rows = 19, []
-    while True:
-        (fields,) = struct.unpack_from(">h", stream, position)
-        position += 2
-        if fields == -1:
-            assert position == len(stream)
-            return rows
-        assert fields == 4
-        values = []
-        for code in "qqdq":
-            (size,) = struct.unpack_from(">i", stream, position)
-            position += 4
-            values.append(None if size == -1 else struct.unpack_from(f">{code}", stream, position))
-            position += max(size, 0)
-        time, series_id, value, start = (one and one[0] for one in values)
-        rows.append((time, series_id, value, start))
-
-
-_times = st.one_of(st.integers(1, MOST), st.sampled_from([1, 999, 1_000, NOW, MOST]))
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(-(2**63), MOST),
-            _times,
-            st.just(0) | _times,
-            st.floats(allow_nan=False),
-            st.booleans(),
-        ),
-        max_size=30,
-    )
-)
-def test_the_server_reads_what_was_given_sorted_by_series_and_time(
-    given_rows: list[tuple[int, int, int, float, bool]],
-) -> None:
-    streams = [unpacked(stream) for stream in binary_groups(points(given_rows))]
-    assert len(streams) <= 4
-    for rows in streams:
-        assert rows
-        assert [row[1] for row in rows] == sorted(row[1] for row in rows)
-        assert [row[1::-1] for row in rows] == sorted(row[1::-1] for row in rows)
-        assert len({(row[2] is None, row[3] is None) for row in rows}) == 1
-    expected = [
-        (
-            time // 1_000 - EPOCH_MICROS,
-            series_id,
-            value if recorded else None,
-            start // 1_000 - EPOCH_MICROS if start else None,
-        )
-        for series_id, time, start, value, recorded in given_rows
-    ]
-
-    def order(row: Row) -> tuple[object, ...]:
-        return tuple((item is None, item or 0) for item in row)
-
-    assert sorted((row for rows in streams for row in rows), key=order) == sorted(
-        expected, key=order
-    )
-
-
-def test_nan_is_a_value_and_not_null() -> None:
-    [stream] = binary_groups(points([point(1, value=math.nan)]))
-    [(_, _, value, _)] = unpacked(stream)
-    assert value is not None
-    assert math.isnan(value)
-
-
-def test_no_points_are_no_stream() -> None:
-    assert binary_groups(points([])) == []
 
 
 def test_rarer_rows_are_text_with_arrays_and_nulls() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from exporter.backends.postgresql.binary_rows import binary_rows
 from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.copying import binary_groups, days_of, text_rows
+from exporter.backends.postgresql.copying import days_of, text_rows
 from exporter.backends.postgresql.costs import insert_costs, join_cursors, settle_samples
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.letters import insert_letters
@@ -71,8 +71,8 @@ def write_batch(
 def _copy(cursor: Cursor, batch: Batch, texts: Texts, copying: Copying) -> None:
     if len(batch.points):
         with copying(cursor, len(batch.points)):
-            for stream in binary_groups(batch.points):
-                cursor.copy_expert(_COPY_POINTS, io.BytesIO(stream), _COPY_BUFFER_BYTES)
+            for rows in binary_rows(batch.points):
+                cursor.copy_expert(_COPY_POINTS, rows, _COPY_BUFFER_BYTES)
     rarer: tuple[tuple[str, Sequence[Any]], ...] = (
         (_COPY_HISTOGRAMS, batch.histograms),
         (_COPY_SUMMARIES, batch.summaries),
