@@ -21,6 +21,7 @@ from benchmarks import (
     migration,
     postgresql,
     queries,
+    reports,
     senders,
     sqlite,
 )
@@ -37,6 +38,7 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "postgresql": postgresql.run,
     "plain": against_plain.run,
     "queries": queries.run,
+    "reports": reports.run,
     "migration": migration.run,
     "senders": lambda _: senders.run(),
     "cardinality": lambda _: cardinality.run(),
@@ -89,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=Options().points,
         help="of memory; default: %(default)s",
+    )
+    parser.add_argument(
+        "--entries",
+        type=int,
+        default=Options().entries,
+        help="cost entries of reports; default: %(default)s",
     )
     parser.add_argument(
         "--compare",

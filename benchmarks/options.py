@@ -17,9 +17,11 @@ class Options:
             the engine of the tests says nothing about speed.
         rows: how many rows the stages `queries` and `migration` have.
         points: how many points the stage `memory` sends.
+        entries: how many cost entries the stage `reports` has.
     """
 
     pg_dsn: str | None = None
     timescaledb_dsn: str | None = None
     rows: int = 4_000_000
     points: int = 10_000_000
+    entries: int = 500_000

@@ -132,23 +132,31 @@ def cost_report(
     def totals(since: float, until: float, **more: Any) -> list[dict[str, Any]]:
         return reader.cost_totals(since, until, **more, **filters)
 
-    before = {row["currency"]: row["amount"] for row in totals(start - (end - start), start)}
+    before = _by_currency(totals(start - (end - start), start))
     over_time = totals(start, end, bucket_seconds=width)
     categories = totals(start, end, group_by=["category"])
     resources = totals(start, end, group_by=["resource_id"])
     starts = _bucket_starts(start, end, width)
     currencies = [
         CurrencyReport(
-            currency=row["currency"],
-            total=row["amount"],
-            before=before.get(row["currency"], Decimal(0)),
-            buckets=_filled(starts, over_time, row["currency"]),
-            categories=_shares(categories, "category", row["currency"], top),
-            resources=_shares(resources, "resource_id", row["currency"], top),
+            currency=currency,
+            total=total,
+            before=before.get(currency, Decimal(0)),
+            buckets=_filled(starts, over_time, currency),
+            categories=_shares(categories, "category", currency, top),
+            resources=_shares(resources, "resource_id", currency, top),
         )
-        for row in totals(start, end)
+        for currency, total in sorted(_by_currency(over_time).items())
     ]
     return CostReport(start, end, width, currencies)
+
+
+def _by_currency(rows: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
+    """The sum of the amounts; to ask for it would read all entries once more."""
+    sums: dict[str, Decimal] = {}
+    for row in rows:
+        sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + row["amount"]
+    return sums
 
 
 def _bucket_seconds(length_seconds: float) -> float:

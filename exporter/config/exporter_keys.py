@@ -204,7 +204,7 @@ class Openfinops(Section):
     rollups: Switch = key(
         True,
         "on or off",
-        "Make the roll-ups metric_rollups_hourly and metric_rollups_daily, which the database "
+        "Make roll-ups of number points and of costs by the hour and the day, which the database "
         "keeps up to date and long queries read. off leaves those that are there as they are "
         "(timescaledb only).",
     )

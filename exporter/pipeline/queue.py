@@ -28,7 +28,8 @@ class Queue:
         spooled: whether what is let go can be read again.
 
     Attributes:
-        changed: held for every call; notified when something is added or settled.
+        changed: held for every call; notified when there is something new to do or wait for, and
+            when something is settled.
         behind: with a spool: all of its requests after this sequence are to be read from there.
             None while everything that waits is in memory.
         last_sequence: of the request that was added last.
@@ -149,6 +150,10 @@ class Queue:
         self.changed.notify_all()
 
     def _hold(self, batch: Batch, now: float) -> None:
+        was_empty = self._batcher.is_empty
         self._batcher.add(batch, now)
         self._held_entries += batch.entries
-        self.changed.notify_all()
+        # Between the first and the last of a batch the writer would look and wait again, which
+        # takes two context switches a request.
+        if was_empty or self.behind is not None or self._batcher.due_in_seconds(now) == 0:
+            self.changed.notify_all()

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from exporter.errors import QueryError
 from exporter.query.changes import COUNTS_OF_HISTOGRAMS, COUNTS_OF_SUMMARIES, VALUES, growth
-from exporter.query.coverage import coverage_of
+from exporter.query.coverage import METRIC_ROLLUPS, coverage_of
 from exporter.query.distributions import (
     explicit_buckets,
     explicit_quantiles,
@@ -39,7 +39,7 @@ from exporter.query.distributions import (
 from exporter.query.grouping import Group, Member
 from exporter.query.history import TABLE_OF_TYPE
 from exporter.query.levels import extreme, last, oldest, statistic
-from exporter.query.rollups import last_of_rollup, statistic_of_rollup
+from exporter.query.rollups import COVERED_AGGREGATIONS, last_of_rollup, statistic_of_rollup
 from exporter.query.scope import Scope
 from exporter.query.sql import Sql
 
@@ -178,7 +178,8 @@ def _number_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iter
 def _number_statement(aggregation: str, scope: Scope, fetch: _Fetch) -> Sql:
     if aggregation in {"rate", "increase"}:
         return growth(scope, VALUES, aggregation)
-    coverage = coverage_of(aggregation, scope, fetch)
+    rollups = METRIC_ROLLUPS if aggregation in COVERED_AGGREGATIONS else ()
+    coverage = coverage_of(rollups, scope.time_range, scope.bucket_micros, scope.dialect, fetch)
     if aggregation == "last":
         if coverage:
             return last_of_rollup(scope, coverage)

@@ -1,4 +1,4 @@
-"""Cost entries and what they add up to, in the database; amounts of two currencies never meet."""
+"""Cost entries as they are stored, and what chooses them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from exporter.query.sql import Sql, joined, sql
 __all__ = [
     "COST_GROUPS",
     "CostFilters",
-    "TotalsQuestion",
     "cost_columns",
     "cost_groups",
     "cost_rows",
     "costs_statement",
+    "entry_time",
     "exact_amount",
-    "total_rows",
-    "totals_statement",
+    "group_column",
 ]
 
 _Row = tuple[Any, ...]
@@ -66,8 +65,8 @@ class CostFilters:
                 raise QueryError(f"filter {name}: {value!r} is not a string; give one")
 
     def condition(self, time_range: TimeRange, dialect: Dialect) -> Sql:
-        """On `cost_entries AS m`; without those of points that came to nothing."""
-        conditions = [within(time_range, dialect), sql("(m.series_id IS NULL OR m.amount <> 0)")]
+        """On `cost_entries AS m` or, without tags, a roll-up of them."""
+        conditions = [within(time_range, dialect)]
         for name, value in self.texts.items():
             if value is not None:
                 conditions.append(sql("{column} = {value}", column=_TEXTS[name], value=value))
@@ -75,24 +74,10 @@ class CostFilters:
             conditions.append(tag_condition(key, wanted, dialect))
         return joined(" AND ", conditions)
 
-
-@dataclass(frozen=True, slots=True)
-class TotalsQuestion:
-    """What is to be added up.
-
-    Attributes:
-        filters: which entries.
-        time_range: of which time.
-        groups: columns of `COST_GROUPS`, or tags; not the currency, which is always one.
-        bucket_micros: length of a bucket; None: the whole range is one.
-        limit: most rows; None for all.
-    """
-
-    filters: CostFilters
-    time_range: TimeRange
-    groups: tuple[str, ...] = ()
-    bucket_micros: int | None = None
-    limit: int | None = None
+    def on_entries(self, time_range: TimeRange, dialect: Dialect) -> Sql:
+        """On `cost_entries AS m`; without those of points that came to nothing."""
+        condition = self.condition(time_range, dialect)
+        return sql("(m.series_id IS NULL OR m.amount <> 0) AND {all}", all=condition)
 
 
 def cost_groups(names: Sequence[str]) -> tuple[str, ...]:
@@ -113,7 +98,7 @@ def cost_columns(dialect: Dialect) -> Sql:
         m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
         m.cluster_id, m.node_id, m.service_name, m.tags, m.description, m.billing_period,
         m.source""",
-        micros=_micros(dialect),
+        micros=entry_time(dialect),
         amount=sql(dialect.cost_amount),
     )
 
@@ -130,7 +115,7 @@ def costs_statement(
         ORDER BY m.timestamp DESC, m.entry_id
         LIMIT {limit}""",
         columns=cost_columns(dialect),
-        condition=filters.condition(time_range, dialect),
+        condition=filters.on_entries(time_range, dialect),
         limit=limit,
     )
 
@@ -173,60 +158,6 @@ def cost_rows(rows: Iterable[_Row]) -> list[dict[str, Any]]:
     ]
 
 
-def totals_statement(question: TotalsQuestion, dialect: Dialect) -> Sql:
-    """One row for each bucket, currency and group: newest bucket first, then the dearest."""
-    columns = [_bucket(question, dialect), sql("m.currency")]
-    columns += [_group(name, dialect) for name in question.groups]
-    places = ", ".join(map(str, range(1, len(columns) + 1)))
-    limited = sql("") if question.limit is None else sql("LIMIT {most}", most=question.limit)
-    return sql(
-        """
-        SELECT {columns}, {total}, count(*)
-        FROM cost_entries AS m
-        WHERE {condition}
-        GROUP BY {places}
-        ORDER BY 1 DESC, 2, sum(m.amount) DESC, {places}
-        {limited}""",
-        columns=joined(", ", columns),
-        total=sql(dialect.cost_total),
-        condition=question.filters.condition(question.time_range, dialect),
-        places=Sql((places,)),
-        limited=limited,
-    )
-
-
-def total_rows(question: TotalsQuestion, rows: Iterable[_Row]) -> list[dict[str, Any]]:
-    """Plain dicts, in the order of the rows; amounts are exact."""
-    answer = []
-    for bucket, currency, *groups, total, entries in rows:
-        row: dict[str, Any] = {}
-        if question.bucket_micros is not None:
-            row["timestamp"] = bucket / 1_000_000
-        row |= zip(question.groups, groups, strict=True)
-        answer.append(
-            row | {"currency": currency, "amount": exact_amount(total), "entries": entries}
-        )
-    return answer
-
-
-def _bucket(question: TotalsQuestion, dialect: Dialect) -> Sql:
-    # A constant, too, must be something to group by: a bare number would be the place of a column.
-    if question.bucket_micros is None:
-        return sql("CAST(0 AS BIGINT)")
-    width = Sql((str(question.bucket_micros),))
-    return sql("{micros} / {width} * {width}", micros=_micros(dialect), width=width)
-
-
-def _group(name: str, dialect: Dialect) -> Sql:
-    if name in _TEXTS:
-        return _TEXTS[name]
-    return sql(dialect.member_text, document=sql("m.tags"), key=name)
-
-
-def _micros(dialect: Dialect) -> Sql:
-    return sql(dialect.micros, time=sql("m.timestamp"))
-
-
 def exact_amount(text: str) -> Decimal:
     """The amount that `Dialect.cost_amount` or `cost_total` wrote.
 
@@ -234,3 +165,15 @@ def exact_amount(text: str) -> Decimal:
     """
     units, _, nanos = str(text).partition(" ")
     return Decimal(units) + (Decimal(nanos).scaleb(-_NANOS) if nanos else 0)
+
+
+def entry_time(dialect: Dialect) -> Sql:
+    """Microseconds since 1970 of an entry `m`."""
+    return sql(dialect.micros, time=sql("m.timestamp"))
+
+
+def group_column(name: str, dialect: Dialect) -> Sql:
+    """A column of an entry `m`, or a tag."""
+    if name in _TEXTS:
+        return _TEXTS[name]
+    return sql(dialect.member_text, document=sql("m.tags"), key=name)

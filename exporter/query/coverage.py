@@ -1,30 +1,37 @@
 """Does a roll-up of TimescaleDB cover the question? Decides it, and asks the catalogue.
 
-A roll-up may stand for points only where that gives the same answer. So it is read
+A roll-up may stand for points, or cost entries, only where that gives the same answer. So it is
+read
 
-- for gauges and sums, and what can be put together from its buckets;
+- for what can be put together from its buckets, which is the caller's to say;
 - if the buckets of the answer are made of whole buckets of it. The ends of the range that are
-  not, and what is not materialized yet, are read from the points;
-- if nothing of that stretch has changed since it was materialized: late points, dropped chunks.
+  not, and what is not materialized yet, are read from the rows themselves;
+- if nothing of that stretch has changed since it was materialized: late rows, dropped chunks.
   TimescaleDB logs these until the next refresh. The log is read within the statement that reads
   the roll-up (`Coverage.is_fresh`), so that both are of one moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from exporter.query.scope import Scope
+from exporter.backends.dialect import Dialect
 from exporter.query.selection import TimeRange
 from exporter.query.sql import Sql, joined, sql
 
-__all__ = ["ROLLUPS", "Coverage", "Rollup", "coverage_of", "whole_buckets"]
+__all__ = [
+    "COST_ROLLUPS",
+    "METRIC_ROLLUPS",
+    "Coverage",
+    "Rollup",
+    "coverage_of",
+    "whole_buckets",
+]
 
 _Fetch = Callable[[Sql], list[tuple[Any, ...]]]
 
-_AGGREGATIONS: Final = frozenset({"min", "max", "avg", "sum", "count", "last"})
 _HOUR_MICROS: Final = 3_600_000_000
 # With fewer, reading the ends from the points costs as much as the roll-up saves.
 _FEWEST_BUCKETS: Final = 24
@@ -32,17 +39,30 @@ _FEWEST_BUCKETS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A continuous aggregate of number points, with one row a bucket and series."""
+    """A continuous aggregate that `exporter.backends.timescaledb.rollups` makes.
+
+    Attributes:
+        view: its name.
+        width_micros: length of its buckets.
+        column: one of those that are read; who may not read it is answered from the rows.
+    """
 
     view: str
     width_micros: int
+    column: str
 
 
-ROLLUPS: Final = (
-    Rollup("metric_rollups_daily", 24 * _HOUR_MICROS),
-    Rollup("metric_rollups_hourly", _HOUR_MICROS),
-)
-"""Those that `exporter.backends.timescaledb.rollups` makes, the widest first."""
+def _both(subject: str, column: str) -> tuple[Rollup, ...]:
+    return (
+        Rollup(f"{subject}_rollups_daily", 24 * _HOUR_MICROS, column),
+        Rollup(f"{subject}_rollups_hourly", _HOUR_MICROS, column),
+    )
+
+
+METRIC_ROLLUPS: Final = _both("metric", "last_timestamp")
+"""Of number points, the widest first."""
+COST_ROLLUPS: Final = _both("cost", "entries")
+"""Of cost entries, likewise."""
 
 _AGGREGATE: Final = "_timescaledb_catalog.continuous_agg"
 _WATERMARK: Final = "_timescaledb_catalog.continuous_aggs_watermark"
@@ -59,7 +79,7 @@ _HAS_ROLLUP: Final = """
             AND to_regclass({changes}) IS NOT NULL AND to_regclass({invalid}) IS NOT NULL
             AND EXISTS (
                 SELECT FROM pg_attribute
-                WHERE attrelid = to_regclass({view}) AND attname = 'last_timestamp'
+                WHERE attrelid = to_regclass({view}) AND attname = {column}
                     AND has_column_privilege(attrelid, attnum, 'SELECT')
             ),
         to_regclass({under_way}) IS NOT NULL"""
@@ -109,7 +129,7 @@ class Coverage:
                 _CHANGED,
                 log=Sql((log,)),
                 its_own=Sql((its_own,)),
-                # No point is older than 1970. For the time before the first that a timestamp can
+                # Nothing is older than 1970. For the time before the first that a timestamp can
                 # hold there is an entry that no refresh takes away.
                 start=self.stretch.start_micros or 0,
                 end=self.stretch.end_micros,
@@ -123,25 +143,68 @@ class Coverage:
             changed=joined(" UNION ALL ", changed),
         )
 
+    def parts(
+        self,
+        whole: TimeRange,
+        rolled: Callable[[str, TimeRange, Sql], Sql],
+        plain: Callable[[TimeRange, Sql], Sql],
+    ) -> Sql:
+        """WITH clauses: `parts` has rows of the roll-up and, of what it lacks, the rows themselves.
 
-def coverage_of(aggregation: str, scope: Scope, fetch: _Fetch) -> Coverage | None:
-    """The widest roll-up that covers enough of the question; None if the points have to be read.
+        Of the stretch it is one or the other. PostgreSQL finds out which before it reads either, so
+        the answer is of one moment and no row is looked at in vain.
+
+        Args:
+            whole: the range of the question.
+            rolled: selects from this, the roll-up with a column `timestamp`, in a range, on a
+                condition.
+            plain: the same columns of the rows themselves, likewise.
+        """
+        view = f"(SELECT r.*, r.bucket AS timestamp FROM {self.rollup.view} AS r)"  # noqa: S608 - a literal of ours
+        fresh = sql("(SELECT yes FROM fresh)")
+        pieces = [
+            rolled(view, self.stretch, fresh),
+            plain(self.stretch, sql("NOT {fresh}", fresh=fresh)),
+        ]
+        if whole.start_micros != self.stretch.start_micros:
+            before = TimeRange(whole.start_micros, self.stretch.start_micros)
+            pieces.append(plain(before, sql("TRUE")))
+        if whole.end_micros != self.stretch.end_micros:
+            after = TimeRange(self.stretch.end_micros, whole.end_micros)
+            pieces.append(plain(after, sql("TRUE")))
+        return sql(
+            "WITH fresh AS MATERIALIZED (SELECT {fresh} AS yes), parts AS ({pieces})",
+            fresh=self.is_fresh(),
+            pieces=joined(" UNION ALL ", pieces),
+        )
+
+
+def coverage_of(
+    rollups: Iterable[Rollup],
+    time_range: TimeRange,
+    bucket_micros: int | None,
+    dialect: Dialect,
+    fetch: _Fetch,
+) -> Coverage | None:
+    """The first roll-up that covers enough of the question; None if the rows have to be read.
 
     Args:
-        aggregation: its name.
-        scope: series of gauges and sums, and the range.
+        rollups: those from which the answer can be put together.
+        time_range: of the question.
+        bucket_micros: length of its buckets; None if the range is one.
+        dialect: of the database.
         fetch: runs a statement.
     """
-    if not scope.dialect.may_have_rollups or aggregation not in _AGGREGATIONS:
+    if not dialect.may_have_rollups:
         return None
-    for rollup in ROLLUPS:
-        if whole_buckets(rollup, scope.time_range, scope.bucket_micros) is None:
+    for rollup in rollups:
+        if whole_buckets(rollup, time_range, bucket_micros) is None:
             continue
         found = _look_up(rollup, fetch)
         if found is None:
             continue
         identifier, watermark, logs_work_under_way = found
-        stretch = whole_buckets(rollup, scope.time_range, scope.bucket_micros, watermark)
+        stretch = whole_buckets(rollup, time_range, bucket_micros, watermark)
         if stretch is not None:
             return Coverage(rollup, stretch, identifier, logs_work_under_way)
     return None
@@ -187,6 +250,7 @@ def _look_up(rollup: Rollup, fetch: _Fetch) -> tuple[int, int, bool] | None:
             invalid=_INVALID,
             under_way=_UNDER_WAY,
             view=rollup.view,
+            column=rollup.column,
         )
     )
     if not is_there:

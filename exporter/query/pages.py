@@ -44,7 +44,7 @@ def cost_pages(
         page_rows: most entries of a page.
     """
     dialect = backend.dialect
-    wanted = CostFilters().condition(time_range, dialect)
+    wanted = CostFilters().on_entries(time_range, dialect)
     after = sql("TRUE")
     while True:
         statement = sql(

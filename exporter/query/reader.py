@@ -17,15 +17,19 @@ from exporter.query.catalog import (
     series_rows,
     series_statement,
 )
-from exporter.query.costs import (
-    CostFilters,
+from exporter.query.cost_totals import (
     TotalsQuestion,
-    cost_groups,
-    cost_rows,
-    costs_statement,
+    rollups_of,
     total_rows,
     totals_statement,
 )
+from exporter.query.costs import (
+    CostFilters,
+    cost_groups,
+    cost_rows,
+    costs_statement,
+)
+from exporter.query.coverage import coverage_of
 from exporter.query.grouping import choose, group_names, members_statement
 from exporter.query.history import (
     DEFINITION_COLUMNS,
@@ -258,7 +262,9 @@ class Reader:
             None if limit is None else row_limit(limit),
         )
         self._settle()
-        statement = totals_statement(question, self._backend.dialect)
+        dialect, rollups = self._backend.dialect, rollups_of(question)
+        coverage = coverage_of(rollups, question.time_range, width, dialect, self._fetch)
+        statement = totals_statement(question, dialect, coverage)
         return total_rows(question, self._fetch(statement))
 
     def list_metrics(self, *, with_counts: bool = False) -> list[dict[str, Any]]:

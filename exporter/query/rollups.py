@@ -1,9 +1,4 @@
-"""Statistics of gauges and sums out of a roll-up, the rest of the range out of the points.
-
-Every statement has two halves of which one runs: the roll-up if it is fresh, else the points of
-the same stretch. PostgreSQL finds out which before it reads either, so the answer is of one moment
-and no point is looked at in vain.
-"""
+"""Statistics of gauges and sums out of a roll-up, the rest of the range out of the points."""
 
 from __future__ import annotations
 
@@ -12,9 +7,9 @@ from typing import Final
 from exporter.query.coverage import Coverage
 from exporter.query.scope import Scope
 from exporter.query.selection import TimeRange
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql import Sql, sql
 
-__all__ = ["last_of_rollup", "statistic_of_rollup"]
+__all__ = ["COVERED_AGGREGATIONS", "last_of_rollup", "statistic_of_rollup"]
 
 # What is put together, for each row of a roll-up and for each point; a NaN counts as a point and
 # goes into nothing else.
@@ -30,6 +25,9 @@ _TOGETHER: Final = {
     "count": sql("CAST(SUM(points) AS BIGINT)"),
 }
 
+COVERED_AGGREGATIONS: Final = frozenset({*_TOGETHER, "last"})
+"""What can be put together from the buckets of a roll-up."""
+
 
 def statistic_of_rollup(scope: Scope, aggregation: str, coverage: Coverage) -> Sql:
     """The same rows as `levels.statistic`; sums may differ in their last digits.
@@ -42,7 +40,7 @@ def statistic_of_rollup(scope: Scope, aggregation: str, coverage: Coverage) -> S
     plain = sql(_PLAIN, number=scope.number(sql("m.value")))
     return sql(
         """
-        WITH {chosen}, {parts}
+        {parts}, {chosen}
         SELECT bucket, grp, {value} AS value FROM parts
         GROUP BY bucket, grp
         {tail}
@@ -60,7 +58,7 @@ def last_of_rollup(scope: Scope, coverage: Coverage) -> Sql:
     plain = sql("m.series_id, m.timestamp AS time, m.value")
     return sql(
         """
-        WITH {chosen}, {parts},
+        {parts}, {chosen},
         ranked AS (
             SELECT bucket, grp, value,
                    ROW_NUMBER() OVER (
@@ -79,29 +77,15 @@ def last_of_rollup(scope: Scope, coverage: Coverage) -> Sql:
 
 def _parts(scope: Scope, coverage: Coverage, rolled: Sql, plain: Sql) -> Sql:
     """WITH clauses: `parts` has bucket, grp and the columns, of rows of the roll-up and points."""
-    stretch, whole = coverage.stretch, scope.time_range
-    view = f"(SELECT r.*, r.bucket AS timestamp FROM {coverage.rollup.view} AS r)"  # noqa: S608 - a literal of `coverage`
-    fresh, stale = sql("(SELECT yes FROM fresh)"), sql("NOT (SELECT yes FROM fresh)")
-    pieces = [
-        _piece(scope, view, stretch, rolled, sql("m.points > 0 AND {fresh}", fresh=fresh)),
-        _plain_piece(scope, stretch, plain, stale),
-    ]
-    if whole.start_micros != stretch.start_micros:
-        before = TimeRange(whole.start_micros, stretch.start_micros)
-        pieces.append(_plain_piece(scope, before, plain, sql("TRUE")))
-    if whole.end_micros != stretch.end_micros:
-        after = TimeRange(stretch.end_micros, whole.end_micros)
-        pieces.append(_plain_piece(scope, after, plain, sql("TRUE")))
-    return sql(
-        "fresh AS MATERIALIZED (SELECT {fresh} AS yes), parts AS ({pieces})",
-        fresh=coverage.is_fresh(),
-        pieces=joined(" UNION ALL ", pieces),
-    )
 
+    def of_rollup(view: str, part: TimeRange, also: Sql) -> Sql:
+        return _piece(scope, view, part, rolled, sql("m.points > 0 AND {also}", also=also))
 
-def _plain_piece(scope: Scope, time_range: TimeRange, columns: Sql, condition: Sql) -> Sql:
-    recorded = sql("m.value IS NOT NULL AND {condition}", condition=condition)
-    return _piece(scope, "system_metrics", time_range, columns, recorded)
+    def of_points(part: TimeRange, also: Sql) -> Sql:
+        recorded = sql("m.value IS NOT NULL AND {also}", also=also)
+        return _piece(scope, "system_metrics", part, plain, recorded)
+
+    return coverage.parts(scope.time_range, of_rollup, of_points)
 
 
 def _piece(scope: Scope, table: str, time_range: TimeRange, columns: Sql, condition: Sql) -> Sql:

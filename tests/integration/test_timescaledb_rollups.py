@@ -8,27 +8,22 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import psycopg2
 import pytest
-from engines.asking import Connection, ask
+from engines.asking import ask
 from engines.databases import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_kit import Store
+from rollup_kit import Filled, Watched, filled
 
-from exporter.backends.base import Backend
-from exporter.backends.dialect import Dialect
-from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
-from exporter.query import Reader
-from exporter.query.coverage import ROLLUPS
+from exporter.query.coverage import COST_ROLLUPS, METRIC_ROLLUPS
 
 HOUR: Final = 3_600
 DAY: Final = 86_400
@@ -38,59 +33,11 @@ AGGREGATIONS: Final = ("min", "max", "avg", "sum", "count", "last")
 NAN: Final = math.nan
 
 
-class Watched:
-    """A backend that remembers the statements, and may hide that there are roll-ups."""
-
-    def __init__(self, backend: Backend, *, rollups: bool = True) -> None:
-        self._backend = backend
-        self.dialect: Dialect = replace(backend.dialect, may_have_rollups=rollups)
-        self.location = backend.location
-        self.asked: list[tuple[str, Sequence[object]]] = []
-
-    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        self.asked.append((statement, parameters))
-        return self._backend.fetch(statement, parameters)
-
-    def views(self) -> list[str]:
-        """The roll-ups that the last question read, if it read any."""
-        return [view for view in (HOURLY, DAILY) if f"FROM {view} " in self.asked[-1][0]]
-
-    def plan(self) -> list[str]:
-        """How the last statement is carried out."""
-        statement, parameters = self.asked[-1]
-        plan = self._backend.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {statement}", parameters)
-        return [line for (line,) in plan]
-
-
-def reader_of(watched: Watched) -> Reader:
-    return Reader(cast(Backend, watched))
-
-
-@dataclass
-class Filled:
-    """A started backend, and a connection of a person's beside it."""
-
-    backend: PostgreSQLBackend
-    connection: Connection
-
-    def refresh(self, view: str, start: float | None = None, end: float | None = None) -> None:
-        statement = "CALL refresh_continuous_aggregate(%s, to_timestamp(%s), to_timestamp(%s))"
-        while True:
-            try:
-                ask(self.connection, statement, (view, start, end))
-            except psycopg2.errors.LockNotAvailable:  # the job's first run, on a real server
-                ask(self.connection, "SELECT pg_sleep(0.05)")
-            else:
-                return
-
-    def ask_both(self, **question: Any) -> Watched:
-        """Ask with roll-ups and without; the answers must be equal."""
-        watched, plain = Watched(self.backend), Watched(self.backend, rollups=False)
-        answer = reader_of(watched).aggregate("level*", **question)
-        expected = reader_of(plain).aggregate("level*", **question)
-        assert same(answer, expected), (question, answer, expected)
-        assert plain.views() == []
-        return watched
+def ask_both(store: Filled, **question: Any) -> Watched:
+    """Ask with roll-ups and without; the answers must be equal."""
+    watched, answer, expected = store.answers(lambda reader: reader.aggregate("level*", **question))
+    assert same(answer, expected), (question, answer, expected)
+    return watched
 
 
 def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
@@ -100,22 +47,6 @@ def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
         or math.isclose(one["value"], other["value"], rel_tol=1e-9, abs_tol=1e-6)
         for one, other in zip(answer, expected, strict=True)
     )
-
-
-@contextmanager
-def filled(dsn: str, store: Store, options: Options = Options()) -> Iterator[Filled]:  # noqa: B008 - frozen
-    backend = timescaledb_backend(dsn, options=options)
-    with closing(backend), closing(psycopg2.connect(dsn)) as connection:
-        connection.autocommit = True
-        backend.start()
-        # A real server would refresh when it likes.
-        ask(
-            connection,
-            "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
-            " WHERE proc_name = 'policy_refresh_continuous_aggregate'",
-        )
-        store.into(backend)
-        yield Filled(backend, connection)
 
 
 def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
@@ -130,27 +61,34 @@ def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
 
 def test_the_names_and_widths_are_those_that_are_made() -> None:
     widths = {"1 hour": HOUR, "1 day": DAY}
-    assert {one.view: one.width_micros for one in ROLLUPS} == {
-        name: widths[width] * 1_000_000 for name, (width, _) in MADE.items()
+    assert {one.view: one.width_micros for one in METRIC_ROLLUPS + COST_ROLLUPS} == {
+        name: widths[made.bucket] * 1_000_000 for name, made in MADE.items()
     }
 
 
 def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "schema-postgresql.md").read_text("utf-8")
     section = page[page.index("## Roll-ups") : page.index("## Rights")]
-    documented = re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", section, re.MULTILINE)
-    with filled(timescaledb_database, Store()) as store:
-        for view in (HOURLY, DAILY):
+    of_points, of_costs = (
+        re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", part, re.MULTILINE)
+        for part in section.split("\n### ")[1:]
+    )
+    with filled(timescaledb_database, Store().into) as store:
+        for view in MADE:
             columns = ask(
                 store.connection,
                 "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
                 " WHERE attrelid = %s::regclass ORDER BY attnum",
                 (view,),
             )
-            assert columns == documented
+            assert columns == (of_costs if view.startswith("cost") else of_points)
         drop = re.search(r"`(DROP MATERIALIZED VIEW [^`]*)`", section)
         assert drop is not None
         ask(store.connection, drop[1])
+        assert (
+            ask(store.connection, "SELECT * FROM timescaledb_information.continuous_aggregates")
+            == []
+        )
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -169,11 +107,11 @@ def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
 def test_answers_are_equal_and_come_from_the_roll_up(
     timescaledb_database: str, aggregation: str, view: str, question: dict[str, Any]
 ) -> None:
-    with filled(timescaledb_database, days(30 if view == DAILY else 4)) as store:
+    with filled(timescaledb_database, days(30 if view == DAILY else 4).into) as store:
         store.refresh(HOURLY)
         store.refresh(DAILY)
         for group_by in ((), ("node_id",)):
-            watched = store.ask_both(aggregation=aggregation, group_by=group_by, **question)
+            watched = ask_both(store, aggregation=aggregation, group_by=group_by, **question)
             assert watched.views() == [view]
 
 
@@ -193,9 +131,9 @@ def test_what_a_roll_up_does_not_cover_is_read_from_the_points(
 ) -> None:
     times = range(MIDNIGHT, MIDNIGHT + 3 * DAY, HOUR // 2)
     store = Store().counter("level", [(time, float(time)) for time in times])
-    with filled(timescaledb_database, store) as stored:
+    with filled(timescaledb_database, store.into) as stored:
         stored.refresh(HOURLY)
-        assert stored.ask_both(**question).views() == []
+        assert ask_both(stored, **question).views() == []
 
 
 def chunks_read(plan: list[str], relation: str) -> int:
@@ -206,7 +144,7 @@ def chunks_read(plan: list[str], relation: str) -> int:
 
 def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> None:
     question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
-    with filled(timescaledb_database, days(3)) as store:
+    with filled(timescaledb_database, days(3).into) as store:
         [(points, rolled)] = ask(
             store.connection,
             "SELECT raw_hypertable_id, mat_hypertable_id FROM _timescaledb_catalog.continuous_agg"
@@ -214,63 +152,63 @@ def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> No
             (HOURLY,),
         )
         store.refresh(HOURLY)
-        plan = store.ask_both(**question).plan()
+        plan = ask_both(store, **question).plan()
         assert chunks_read(plan, rolled) >= 1, plan
         assert chunks_read(plan, points) == 0, plan
 
         late = days(1, every=DAY)
         late.into(store.backend)
-        plan = store.ask_both(**question).plan()
+        plan = ask_both(store, **question).plan()
         assert chunks_read(plan, rolled) == 0, plan
         assert chunks_read(plan, points) == 3, plan
 
         since = {"start_time": MIDNIGHT + 1.5 * DAY, "end_time": MIDNIGHT + 2.75 * DAY}
-        plan = store.ask_both(**question, **since).plan()
+        plan = ask_both(store, **question, **since).plan()
         assert chunks_read(plan, rolled) >= 1, plan
         assert chunks_read(plan, points) == 0, plan
 
         store.refresh(HOURLY)
-        plan = store.ask_both(**question).plan()
+        plan = ask_both(store, **question).plan()
         assert chunks_read(plan, points) == 0, plan
 
 
 def test_what_came_since_the_last_refresh_is_read_from_the_points(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, days(3)) as store:
+    with filled(timescaledb_database, days(3).into) as store:
         store.refresh(HOURLY, MIDNIGHT, MIDNIGHT + 2 * DAY)
-        watched = store.ask_both(
-            aggregation="count", bucket_seconds=12 * HOUR, start_time=MIDNIGHT + 10
+        watched = ask_both(
+            store, aggregation="count", bucket_seconds=12 * HOUR, start_time=MIDNIGHT + 10
         )
         assert watched.views() == [HOURLY]
-        assert store.ask_both(aggregation="count", bucket_seconds=HOUR).views() == [HOURLY]
+        assert ask_both(store, aggregation="count", bucket_seconds=HOUR).views() == [HOURLY]
         plan = watched.plan()
         assert any("never executed" in line for line in plan), plan
 
 
 def test_late_points_that_are_written_compressed_are_noticed(timescaledb_database: str) -> None:
     options = Options(enable_compression=True, direct_compress="on")
-    with filled(timescaledb_database, days(3), options) as store:
+    with filled(timescaledb_database, days(3).into, options) as store:
         store.refresh(HOURLY)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": HOUR}
-        before = reader_of(store.ask_both(**question)).aggregate("level", **question)
+        before = ask_both(store, **question).reader().aggregate("level", **question)
         days(3, every=30).into(store.backend)
-        after = reader_of(store.ask_both(**question)).aggregate("level", **question)
+        after = ask_both(store, **question).reader().aggregate("level", **question)
         assert [row["value"] for row in before] == [4] * 72
         assert [row["value"] for row in after] == [4 + 240] * 72
         store.refresh(HOURLY)
-        assert store.ask_both(**question).views() == [HOURLY]
+        assert ask_both(store, **question).views() == [HOURLY]
 
 
 def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
     timescaledb_database: str,
 ) -> None:
     options = Options(retention_days=90)
-    with filled(timescaledb_database, days(4), options) as store:
+    with filled(timescaledb_database, days(4).into, options) as store:
         store.refresh(HOURLY)
         store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": DAY}
-        assert len(reader_of(store.ask_both(**question)).aggregate("level", **question)) == 2
+        assert len(ask_both(store, **question).reader().aggregate("level", **question)) == 2
         policies = ask(
             store.connection,
             "SELECT hypertable_name FROM timescaledb_information.jobs"
@@ -282,13 +220,13 @@ def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
         assert ask(store.connection, f"SELECT min(bucket)::date::text FROM {HOURLY}") == [  # noqa: S608
             ("2023-11-17",)
         ]
-        store.ask_both(**question)
+        ask_both(store, **question)
 
 
 def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, days(3)) as store:
+    with filled(timescaledb_database, days(3).into) as store:
         store.refresh(HOURLY)
         clerk = f"clerk_{uuid.uuid4().hex}"
         password = psycopg2.extensions.parse_dsn(timescaledb_database).get("password", "")
@@ -298,7 +236,7 @@ def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
             ask(store.connection, f"GRANT SELECT ON {tables} TO {clerk}")
             watched = Watched(store.backend)
             question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
-            expected = reader_of(watched).aggregate("level", **question)
+            expected = watched.reader().aggregate("level", **question)
             as_clerk = psycopg2.extensions.make_dsn(timescaledb_database, user=clerk)
             for views, grant in (([], None), ([HOURLY], f"GRANT SELECT ON {HOURLY} TO {clerk}")):
                 if grant:
@@ -306,7 +244,7 @@ def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
                 with closing(timescaledb_backend(as_clerk, read_only=True)) as backend:
                     backend.start()
                     watched = Watched(backend)
-                    assert reader_of(watched).aggregate("level", **question) == expected
+                    assert watched.reader().aggregate("level", **question) == expected
                     assert watched.views() == views
         finally:
             ask(store.connection, f"DROP OWNED BY {clerk}")
@@ -364,7 +302,7 @@ def test_answers_are_those_of_the_points_whatever_happened(
     question: dict[str, Any],
     ends: tuple[float | None, float | None],
 ) -> None:
-    with timescaledb_server.fresh() as dsn, filled(dsn, days(4, every=3 * HOUR)) as store:
+    with timescaledb_server.fresh() as dsn, filled(dsn, days(4, every=3 * HOUR).into) as store:
         for step in [("refresh", HOURLY, None), ("refresh", DAILY, None), *steps]:
             carry_out(store, step)
-            store.ask_both(start_time=ends[0], end_time=ends[1], **question)
+            ask_both(store, start_time=ends[0], end_time=ends[1], **question)

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.query.coverage import ROLLUPS, Rollup, whole_buckets
+from exporter.query.coverage import METRIC_ROLLUPS, Rollup, whole_buckets
 from exporter.query.selection import TimeRange
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-DAILY, HOURLY = ROLLUPS
+DAILY, HOURLY = METRIC_ROLLUPS
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_whole_buckets(
 TIMES = st.none() | st.integers(0, 400 * DAY)
 
 
-@given(rollup=st.sampled_from(ROLLUPS), ends=st.tuples(TIMES, TIMES), watermark=TIMES)
+@given(rollup=st.sampled_from(METRIC_ROLLUPS), ends=st.tuples(TIMES, TIMES), watermark=TIMES)
 def test_a_stretch_lies_in_the_range_below_the_watermark_and_on_borders(
     rollup: Rollup, ends: tuple[int | None, int | None], watermark: int | None
 ) -> None:

@@ -59,7 +59,7 @@ class Options:
         direct_compress: whether COPY writes compressed rows; see `columnstore`.
         retention_days: age of the chunks that the database drops by itself; None leaves the
             policies as they are.
-        rollups: make continuous aggregates of number points; those that are there stay.
+        rollups: make continuous aggregates of number points and costs; those that are there stay.
     """
 
     chunk_interval_seconds: float | None = None

@@ -1,0 +1,180 @@
+"""Reading costs: a report of a month and other questions, against a plain table.
+
+The plain table has the same rows and a btree on the time, built when all rows were in; it is asked
+in SQL for the same sums. Ours is asked through `exporter.query` and, for the report, through what
+the command `report` asks. TimescaleDB's roll-ups have been refreshed, as its jobs would have done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import psycopg2
+
+from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.measure import Result, side_by_side
+from benchmarks.options import Options
+from benchmarks.servers import postgresql_databases, session, started
+from benchmarks.stored import END_UNIX_NANO
+from exporter.backends.base import Backend
+from exporter.backends.timescaledb.rollups import ROLLUPS
+from exporter.cli.report import cost_report
+from exporter.model import Batch, CostEntry
+from exporter.query import Reader
+
+__all__ = ["run"]
+
+_Cursor = psycopg2.extensions.cursor
+# What an answer says, whoever gave it: groups and their sums.
+_Sums = set[tuple[Any, ...]]
+
+_ROUNDS: Final = 5
+_TARGET: Final = 0.5
+_DAY: Final = 86_400
+_DAYS: Final = 60
+_END: Final = END_UNIX_NANO // 1_000_000_000 // _DAY * _DAY
+_START: Final = _END - 30 * _DAY
+_NEWEST: Final = 1_000
+_CATEGORY: Final = "category-3"
+_COLUMNS: Final = """
+    "timestamp", entry_id, resource_id, category, amount, currency, region, cluster_id, node_id,
+    service_name, tags, description, billing_period, source"""
+_FILL: Final = f"""
+    INSERT INTO cost_entries ({_COLUMNS})
+    SELECT to_timestamp(%(end)s - %(length)s * (%(rows)s - at) / %(rows)s::float), 'entry-' || at,
+        'resource-' || at %% 500, 'category-' || at %% 7, (at * 37 %% 10007) / 1000.0, 'USD',
+        'region-' || at %% 3, 'cluster-' || at %% 5, 'node-' || at %% 50, 'checkout',
+        jsonb_build_object('team', 'team-' || at %% 20), '', '2023-11', 'api'
+    FROM generate_series(0, %(rows)s - 1) AS at"""  # noqa: S608 - names that are written above
+_PLAIN: Final = f"""
+    CREATE TABLE plain_costs AS SELECT {_COLUMNS} FROM cost_entries;
+    CREATE INDEX ON plain_costs ("timestamp")"""  # noqa: S608 - likewise
+_ANALYZE: Final = "VACUUM ANALYZE plain_costs"
+_TABLES: Final = """
+    SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'cost_entries'::regclass"""
+_WITHIN: Final = '"timestamp" >= to_timestamp(%s) AND "timestamp" < to_timestamp(%s)'
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One question, put in both ways; both give the same answer.
+
+    Attributes:
+        name: for the table of results.
+        ask: through the reader.
+        ask_plain: in SQL.
+    """
+
+    name: str
+    ask: Callable[[Reader], _Sums]
+    ask_plain: Callable[[_Cursor], _Sums]
+
+
+def run(options: Options) -> list[Result]:
+    """Three results for PostgreSQL, and three for TimescaleDB where a server is named."""
+    results = _measure(POSTGRESQL, options.pg_dsn, options.entries)
+    if options.timescaledb_dsn is not None:
+        results += _measure(TIMESCALEDB[1], options.timescaledb_dsn, options.entries)
+    return results
+
+
+def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
+    with (
+        postgresql_databases(server) as databases,
+        databases.fresh() as dsn,
+        started(kind.open(dsn)) as backend,
+        session(dsn) as cursor,
+    ):
+        _load(backend, cursor, entries)
+        if kind.is_compressed:
+            for rollup in ROLLUPS:
+                cursor.execute("CALL refresh_continuous_aggregate(%s, NULL, NULL)", (rollup,))
+        return [_compare(kind.name, one, backend, cursor, entries) for one in _QUESTIONS]
+
+
+def _load(backend: Backend, cursor: _Cursor, entries: int) -> None:
+    backend.rehearse(Batch(costs=tuple(_a_day())))  # makes room for the days
+    values = {"end": _END, "length": _DAYS * _DAY, "rows": entries}
+    cursor.execute(_FILL, values)
+    cursor.execute(_PLAIN)
+    cursor.execute(_TABLES)
+    for (table,) in cursor.fetchall():
+        cursor.execute(f"VACUUM ANALYZE {table}")
+    cursor.execute(_ANALYZE)
+
+
+def _a_day() -> Iterable[CostEntry]:
+    for day in range(_DAYS + 1):
+        time_unix_nano = (_END - day * _DAY) * 1_000_000_000
+        yield CostEntry(f"day-{day}", time_unix_nano, "", "", Decimal(1), "USD")
+
+
+def _compare(
+    name: str, question: _Question, backend: Backend, cursor: _Cursor, entries: int
+) -> Result:
+    reader = Reader(backend)
+    assert question.ask(reader) == question.ask_plain(cursor) != set()
+    ours, plain = side_by_side(
+        lambda: question.ask(reader), lambda: question.ask_plain(cursor), rounds=_ROUNDS
+    )
+    label = f"{name}: {question.name}"
+    return Result(label, entries, ours, "plain table", plain, _TARGET, f"{ours * 1000:.0f} ms")
+
+
+def _report(reader: Reader) -> _Sums:
+    [report] = cost_report(reader, _START, _END, None, top=10_000, filters={}).currencies
+    return {
+        ("total", report.total),
+        ("before", report.before),
+        *(("day", int(start), amount) for start, amount in report.buckets),
+        *(("category", share.name, share.amount) for share in report.categories),
+        *(("resource", share.name, share.amount) for share in report.resources),
+    }
+
+
+def _plain_report(cursor: _Cursor) -> _Sums:
+    before = _sums(cursor, "'before'", _START - 30 * _DAY, _START)
+    day = "floor(date_part('epoch', \"timestamp\") / 86400)::bigint * 86400"
+    days = _sums(cursor, day, label="day")
+    categories = _sums(cursor, "category", label="category")
+    resources = _sums(cursor, "resource_id", label="resource")
+    return before | days | categories | resources | {("total", sum(row[-1] for row in days))}
+
+
+def _by_tag(reader: Reader) -> _Sums:
+    rows = reader.cost_totals(_START, _END, group_by=["team"])
+    return {(row["team"], row["amount"]) for row in rows}
+
+
+def _newest(reader: Reader) -> _Sums:
+    rows = reader.query_historical_costs(category=_CATEGORY, limit=_NEWEST)
+    return {(row["entry_id"], row["resource_id"], row["amount"]) for row in rows}
+
+
+def _plain_newest(cursor: _Cursor) -> _Sums:
+    cursor.execute(
+        f"SELECT {_COLUMNS} FROM plain_costs WHERE category = %s"  # noqa: S608 - as above
+        ' ORDER BY "timestamp" DESC, entry_id LIMIT %s',
+        (_CATEGORY, _NEWEST),
+    )
+    return {(row[1], row[2], float(row[4])) for row in cursor}
+
+
+def _sums(
+    cursor: _Cursor, group: str, start: int = _START, end: int = _END, *, label: str = ""
+) -> _Sums:
+    cursor.execute(
+        f"SELECT {group}, sum(amount) FROM plain_costs WHERE {_WITHIN} GROUP BY 1",  # noqa: S608 - a literal of ours
+        (start, end),
+    )
+    return {(label, *row) if label else row for row in cursor}
+
+
+_QUESTIONS: Final = (
+    _Question("cost report of 30 days", _report, _plain_report),
+    _Question("costs of 30 days by a tag", _by_tag, lambda cursor: _sums(cursor, "tags->>'team'")),
+    _Question("newest 1,000 of a category", _newest, _plain_newest),
+)
