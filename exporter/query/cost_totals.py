@@ -54,7 +54,8 @@ def totals_statement(
         parts, entries = sql(""), sql("count(*)")
         rows = sql("cost_entries AS m WHERE {chosen}", chosen=chosen)
     else:
-        parts, rows = _parts(question, coverage, dialect), sql("parts AS m")
+        parts = sql("WITH {parts}", parts=_parts(question, coverage, dialect))
+        rows = sql("parts AS m")
         entries = sql("CAST(sum(m.entries) AS BIGINT)")
     columns = [_bucket(question, dialect), sql("m.currency")]
     columns += [group_column(name, dialect) for name in question.groups]
@@ -86,7 +87,7 @@ def rollups_of(question: TotalsQuestion) -> Sequence[Rollup]:
 
 
 def _parts(question: TotalsQuestion, coverage: Coverage, dialect: Dialect) -> Sql:
-    """WITH clauses: `parts` has what is grouped by, amount and entries, of roll-up and entries."""
+    """For a WITH: `parts` has what is grouped by, amount and entries, of roll-up and entries."""
     names = ", ".join(f"m.{name}" for name in dict.fromkeys(["currency", *question.groups]))
     columns = sql("m.timestamp, {names}, m.amount", names=Sql((names,)))
     filters = question.filters

@@ -149,7 +149,7 @@ class Coverage:
         rolled: Callable[[str, TimeRange, Sql], Sql],
         plain: Callable[[TimeRange, Sql], Sql],
     ) -> Sql:
-        """WITH clauses: `parts` has rows of the roll-up and, of what it lacks, the rows themselves.
+        """For a WITH: `parts` has rows of the roll-up and, of what it lacks, the rows as such.
 
         Of the stretch it is one or the other. PostgreSQL finds out which before it reads either, so
         the answer is of one moment and no row is looked at in vain.
@@ -173,7 +173,7 @@ class Coverage:
             after = TimeRange(self.stretch.end_micros, whole.end_micros)
             pieces.append(plain(after, sql("TRUE")))
         return sql(
-            "WITH fresh AS MATERIALIZED (SELECT {fresh} AS yes), parts AS ({pieces})",
+            "fresh AS MATERIALIZED (SELECT {fresh} AS yes), parts AS ({pieces})",
             fresh=self.is_fresh(),
             pieces=joined(" UNION ALL ", pieces),
         )

@@ -40,7 +40,7 @@ def statistic_of_rollup(scope: Scope, aggregation: str, coverage: Coverage) -> S
     plain = sql(_PLAIN, number=scope.number(sql("m.value")))
     return sql(
         """
-        {parts}, {chosen}
+        WITH {chosen}, {parts}
         SELECT bucket, grp, {value} AS value FROM parts
         GROUP BY bucket, grp
         {tail}
@@ -58,7 +58,7 @@ def last_of_rollup(scope: Scope, coverage: Coverage) -> Sql:
     plain = sql("m.series_id, m.timestamp AS time, m.value")
     return sql(
         """
-        {parts}, {chosen},
+        WITH {chosen}, {parts},
         ranked AS (
             SELECT bucket, grp, value,
                    ROW_NUMBER() OVER (
@@ -76,7 +76,7 @@ def last_of_rollup(scope: Scope, coverage: Coverage) -> Sql:
 
 
 def _parts(scope: Scope, coverage: Coverage, rolled: Sql, plain: Sql) -> Sql:
-    """WITH clauses: `parts` has bucket, grp and the columns, of rows of the roll-up and points."""
+    """For a WITH: `parts` has bucket, grp and the columns, of rows of the roll-up and points."""
 
     def of_rollup(view: str, part: TimeRange, also: Sql) -> Sql:
         return _piece(scope, view, part, rolled, sql("m.points > 0 AND {also}", also=also))
