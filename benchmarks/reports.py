@@ -38,17 +38,20 @@ _DAYS: Final = 60
 _END: Final = END_UNIX_NANO // 1_000_000_000 // _DAY * _DAY
 _START: Final = _END - 30 * _DAY
 _NEWEST: Final = 1_000
+_RESOURCES: Final = 500
 _CATEGORY: Final = "category-3"
 _COLUMNS: Final = """
     "timestamp", entry_id, resource_id, category, amount, currency, region, cluster_id, node_id,
     service_name, tags, description, billing_period, source"""
 _FILL: Final = f"""
     INSERT INTO cost_entries ({_COLUMNS})
-    SELECT to_timestamp(%(end)s - %(length)s * (%(rows)s - at) / %(rows)s::float), 'entry-' || at,
-        'resource-' || at %% 500, 'category-' || at %% 7, (at * 37 %% 10007) / 1000.0, 'USD',
-        'region-' || at %% 3, 'cluster-' || at %% 5, 'node-' || at %% 50, 'checkout',
-        jsonb_build_object('team', 'team-' || at %% 20), '', '2023-11', 'api'
-    FROM generate_series(0, %(rows)s - 1) AS at"""  # noqa: S608 - names that are written above
+    SELECT to_timestamp(%(end)s - %(length)s::float * (%(rows)s - at) / %(rows)s), 'entry-' || at,
+        'resource-' || of, 'category-' || of %% 7, (at::bigint * 37 %% 10007) / 1000.0, 'USD',
+        'region-' || of %% 3, 'cluster-' || of %% 5, 'node-' || of %% 50, 'checkout',
+        jsonb_build_object('team', 'team-' || of %% 20), '', '2023-11', 'api'
+    FROM generate_series(0, %(rows)s - 1) AS at,
+        LATERAL (SELECT at %% %(resources)s AS of) AS spread
+"""  # noqa: S608 - names that are written above
 _PLAIN: Final = f"""
     CREATE TABLE plain_costs AS SELECT {_COLUMNS} FROM cost_entries;
     CREATE INDEX ON plain_costs ("timestamp")"""  # noqa: S608 - likewise
@@ -97,7 +100,7 @@ def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
 
 def _load(backend: Backend, cursor: _Cursor, entries: int) -> None:
     backend.rehearse(Batch(costs=tuple(_a_day())))  # makes room for the days
-    values = {"end": _END, "length": _DAYS * _DAY, "rows": entries}
+    values = {"end": _END, "length": _DAYS * _DAY, "rows": entries, "resources": _RESOURCES}
     cursor.execute(_FILL, values)
     cursor.execute(_PLAIN)
     cursor.execute(_TABLES)

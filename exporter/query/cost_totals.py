@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.backends.dialect import Dialect
-from exporter.query.costs import COST_GROUPS, CostFilters, entry_time, exact_amount, group_column
+from exporter.query.buckets import cut_of, start_of
+from exporter.query.costs import COST_GROUPS, CostFilters, exact_amount, group_column
 from exporter.query.coverage import COST_ROLLUPS, Coverage, Rollup
 from exporter.query.selection import TimeRange
 from exporter.query.sql import Sql, joined, sql
@@ -57,19 +58,25 @@ def totals_statement(
         parts = sql("WITH {parts}", parts=_parts(question, coverage, dialect))
         rows = sql("parts AS m")
         entries = sql("CAST(sum(m.entries) AS BIGINT)")
-    columns = [_bucket(question, dialect), sql("m.currency")]
-    columns += [group_column(name, dialect) for name in question.groups]
-    places = ", ".join(map(str, range(1, len(columns) + 1)))
+    # A constant, too, must be something to group by: a bare number would be the place of a column.
+    cut = bucket = sql("CAST(0 AS BIGINT)")
+    if question.bucket_micros is not None:
+        cut = cut_of(sql("m.timestamp"), question.bucket_micros, dialect)
+        bucket = start_of(cut, question.bucket_micros, dialect)
+    columns = [sql("m.currency"), *(group_column(name, dialect) for name in question.groups)]
+    places = "".join(f", {at + 2}" for at in range(len(columns)))
     limited = sql("") if question.limit is None else sql("LIMIT {most}", most=question.limit)
     return sql(
         """
         {parts}
-        SELECT {columns}, {total}, {entries}
+        SELECT {bucket}, {columns}, {total}, {entries}
         FROM {rows}
-        GROUP BY {places}
-        ORDER BY 1 DESC, 2, sum(m.amount) DESC, {places}
+        GROUP BY {cut}{places}
+        ORDER BY 1 DESC, 2, sum(m.amount) DESC{places}
         {limited}""",
         parts=parts,
+        bucket=bucket,
+        cut=cut,
         columns=joined(", ", columns),
         total=sql(dialect.cost_total),
         entries=entries,
@@ -124,11 +131,3 @@ def total_rows(question: TotalsQuestion, rows: Iterable[_Row]) -> list[dict[str,
             row | {"currency": currency, "amount": exact_amount(total), "entries": entries}
         )
     return answer
-
-
-def _bucket(question: TotalsQuestion, dialect: Dialect) -> Sql:
-    # A constant, too, must be something to group by: a bare number would be the place of a column.
-    if question.bucket_micros is None:
-        return sql("CAST(0 AS BIGINT)")
-    width = Sql((str(question.bucket_micros),))
-    return sql("{micros} / {width} * {width}", micros=entry_time(dialect), width=width)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.backends.dialect import Dialect
+from exporter.query.buckets import cut_of, start_of
 from exporter.query.grouping import Chosen
 from exporter.query.selection import TimeRange, among, within
 from exporter.query.sql import Sql, sql
@@ -92,15 +93,13 @@ class Scope:
         """
         if self.bucket_micros is None:
             return self.bucket(column)
-        return sql(self.dialect.bucket, time=column, width=self.bucket_micros)
+        return cut_of(column, self.bucket_micros, self.dialect)
 
     def start_of(self, cut: Sql) -> Sql:
         """The start in microseconds of what `cut` gives."""
         if self.bucket_micros is None:
             return cut
-        if self.bucket_micros % 1_000_000 == 0:
-            return sql(self.dialect.whole_micros, time=cut)
-        return self.time(cut)
+        return start_of(cut, self.bucket_micros, self.dialect)
 
     def time(self, column: Sql) -> Sql:
         """A stored time in microseconds."""
