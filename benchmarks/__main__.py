@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -68,7 +69,9 @@ def main() -> None:
     options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     results: list[Result] = []
     for stage in arguments.stages or STAGES:
+        began = time.perf_counter()
         results += STAGES[stage](options)
+        console.print(f"{stage}: {time.perf_counter() - began:.0f} s")
     console.print(table_of(results))
     if arguments.json:
         documents.write(arguments.json, results)

@@ -8,10 +8,11 @@ context switches than one lock for all to queue at (docs/decisions/0005).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
+
+from exporter.pipeline.under_way import UnderWay
 
 __all__ = ["GroupCommit", "Member"]
 
@@ -44,6 +45,9 @@ class GroupCommit(Generic[_Ticket]):
         lock: held for `join`, and taken here to see who has joined.
         commit: syncs for a group of one or more, and marks each as settled, whatever it raises;
             called by one thread at a time, without the lock.
+
+    Attributes:
+        coming: entered by who may join before it is left, for whom others wait a moment.
     """
 
     def __init__(self, lock: threading.Condition, commit: Callable[[list[_Ticket]], None]) -> None:
@@ -52,19 +56,7 @@ class GroupCommit(Generic[_Ticket]):
         self._joined: list[_Ticket] = []
         # Taken before the lock, never while holding it.
         self._leading = threading.Lock()
-        self._counting = threading.Lock()
-        self._coming = 0
-
-    @contextmanager
-    def coming(self) -> Iterator[None]:
-        """Somebody may join within this block, for whom others wait a moment."""
-        with self._counting:
-            self._coming += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._coming -= 1
+        self.coming = UnderWay()
 
     def join(self, ticket: _Ticket) -> None:
         """Be in the next group; with the lock held."""
@@ -75,7 +67,7 @@ class GroupCommit(Generic[_Ticket]):
         is_patient = True
         # The event is looked up before the question is asked whose answer it announces.
         while (woken := ticket.woken) and not ticket.is_settled:
-            if is_patient and self._coming:
+            if is_patient and self.coming.count:
                 is_patient = woken.wait(_GATHER_SECONDS)
             elif self._leading.acquire(blocking=False):
                 self._lead()

@@ -119,7 +119,7 @@ class Intake:
         except BaseException:
             self._counters.add(requests=1, requests_turned_away=1)
             raise
-        return self._memory.receiving()
+        return self._memory.receiving
 
     def submit(self, data: bytes, signal: Signal = "metrics") -> Rejections:
         """See `Pipeline.submit` and `Pipeline.submit_logs`."""
@@ -136,7 +136,7 @@ class Intake:
 
     def _submit(self, data: bytes, signal: Signal) -> Rejections:
         self._check_open(len(data))
-        with self._syncing.coming():
+        with self._syncing.coming:
             ticket, digest = self._decoded(data, signal)
         if ticket is None:
             return self._answers.get(digest, _NO_REJECTIONS)
@@ -188,7 +188,7 @@ class Intake:
 
     def _is_idle(self, *, is_here: bool) -> bool:
         # With nothing in memory it is not requests that fill it, and refusing would not help.
-        others = self._memory.receiving_messages - is_here
+        others = self._memory.receiving.count - is_here
         return others <= 0 and self._queue.is_empty and not self._under_way
 
     def _accept(self, data: bytes, signal: Signal, digest: bytes, kept: bytes) -> _Ticket:
@@ -237,25 +237,27 @@ class Intake:
     def _settle(self, group: list[_Ticket], error: ExporterError | None) -> None:
         now = time.monotonic()
         with self._queue.changed:
+            if error is None:
+                self._hand_on(group, now)
             for ticket in group:
                 del self._under_way[ticket.entry.digest]
-                if error is None:
-                    self._hand_on(ticket, now)
-                else:
+                if error is not None:
                     self._queue.define(ticket.batch, now)
                 ticket.error = error
                 ticket.is_settled = True
 
-    def _hand_on(self, ticket: _Ticket, now: float) -> None:
+    def _hand_on(self, group: list[_Ticket], now: float) -> None:
         # Not before it is kept: the spool's name may have become another one until now.
-        mark = Mark(self._durability.writer_id, ticket.entry.sequence)
-        batch = replace(ticket.batch, mark=mark)
-        self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
+        writer_id = self._durability.writer_id
+        entries = sum(ticket.batch.entries for ticket in group)
         self._counters.add(
-            points_accepted=batch.entries,
-            points_queued=batch.entries,
-            series_new=len(batch.new_series),
+            points_accepted=entries,
+            points_queued=entries,
+            series_new=sum(len(ticket.batch.new_series) for ticket in group),
         )
+        for ticket in group:
+            batch = replace(ticket.batch, mark=Mark(writer_id, ticket.entry.sequence))
+            self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
 
     def _note(self, rejections: Rejections) -> None:
         # Senders may not show what a partial_success says (the Python SDK does not), so it is

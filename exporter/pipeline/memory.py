@@ -12,11 +12,12 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 import psutil
+
+from exporter.pipeline.under_way import UnderWay
 
 __all__ = ["IDLE_BYTES", "MemoryLimit"]
 
@@ -50,6 +51,10 @@ class MemoryLimit:
     Args:
         limit_bytes: resident memory; None for no limit.
         resident_bytes: what this process takes now.
+
+    Attributes:
+        receiving: entered while a message is under way, which is taken to be as large as the
+            largest of late.
     """
 
     def __init__(
@@ -61,30 +66,14 @@ class MemoryLimit:
         self._ask_at = 0.0
         self._trim_at = 0.0
         self._resident_bytes = 0
+        self.receiving = UnderWay()
         self._counting = threading.Lock()
-        self._receiving = 0
         self._expected_bytes = float(_EXPECTED_BYTES)
 
     @property
     def limit_bytes(self) -> int:
         """The limit, 0 where there is none."""
         return self._limit_bytes or 0
-
-    @property
-    def receiving_messages(self) -> int:
-        """How many messages are under way."""
-        return self._receiving
-
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """A message is under way: as large as the largest of late, for all that is known."""
-        with self._counting:
-            self._receiving += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._receiving -= 1
 
     def received(self, message_bytes: int) -> None:
         """Note how large a message was."""
@@ -109,7 +98,7 @@ class MemoryLimit:
         resident_bytes = self._resident(now)
         with self._counting:
             expected_bytes = self._expected_bytes
-            coming_bytes = self._receiving * expected_bytes * _TO_RECEIVE
+        coming_bytes = self.receiving.count * expected_bytes * _TO_RECEIVE
         if message_bytes is None:
             coming_bytes += expected_bytes * (_TO_RECEIVE + _TO_DECODE)
         else:

@@ -37,7 +37,7 @@ class Disk:
             ticket.is_settled = True
 
     def submit(self, number: int) -> Ticket:
-        with self.commit.coming():
+        with self.commit.coming:
             ticket = Ticket(number)
             self.join(ticket)
         self.commit.wait(ticket)
@@ -74,7 +74,7 @@ def test_all_who_come_during_a_sync_share_the_next() -> None:
 def test_who_is_on_the_way_is_waited_for_a_moment_only() -> None:
     disk = Disk()
     disk.goes_on.set()
-    with disk.commit.coming():  # and never joins
+    with disk.commit.coming:  # and never joins
         assert disk.submit(1).is_settled
 
 

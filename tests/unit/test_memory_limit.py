@@ -47,12 +47,12 @@ def test_messages_under_way_count_as_much_as_the_largest_of_late() -> None:
     memory = taking(0.4)
     memory.received(9 * MIB)  # 0.387 to decode and 0.027 for each, of the 0.475 that are left
     assert not memory.is_exceeded(1.0)
-    with memory.receiving(), memory.receiving():
-        assert memory.receiving_messages == 2
+    with memory.receiving, memory.receiving:
+        assert memory.receiving.count == 2
         assert not memory.is_exceeded(1.0)
-        with memory.receiving(), memory.receiving(), memory.receiving():
+        with memory.receiving, memory.receiving, memory.receiving:
             assert memory.is_exceeded(1.0)
-    assert memory.receiving_messages == 0
+    assert memory.receiving.count == 0
 
 
 def test_a_large_message_is_forgotten_after_many_small_ones() -> None:

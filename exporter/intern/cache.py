@@ -1,215 +1,28 @@
-"""Identity -> Series: which stream of points is this, and has its definition been handed on?
-
-A bounded cache in three steps, each keyed by what the wire offers: resource bytes, scope bytes,
-then the fields of a metric. The last step maps the bytes of a point's attributes to a series id,
-so that the commonest point costs one dictionary look-up. Nothing here parses a message: the
-caller brings canonical values when a look-up misses.
-
-Not thread-safe: the pipeline calls under its lock.
-"""
+"""A bounded memory of the series that were seen; see `exporter.intern`."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import xxhash
 
-from exporter.model import MetricType, Series, Temporality
+from exporter.intern.entries import MetricEntry, Pieces, ResourceEntry
+from exporter.intern.locating import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, locate
+from exporter.intern.registration import Registration
+from exporter.model import Series
 
-__all__ = [
-    "CLUSTER_ID_ATTRIBUTES",
-    "NODE_ID_ATTRIBUTES",
-    "MetricEntry",
-    "MetricKey",
-    "Pieces",
-    "Registration",
-    "ResourceEntry",
-    "ScopeEntry",
-    "SeriesCache",
-    "SeriesRefusedError",
-    "WrittenMetric",
-    "identity_key",
-    "locate",
-]
+__all__ = ["SeriesCache", "SeriesRefusedError"]
 
-CLUSTER_ID_ATTRIBUTES: Final = (
-    "cluster_id",
-    "k8s.cluster.name",
-    "k8s.cluster.uid",
-    "deployment.environment.name",
-)
-NODE_ID_ATTRIBUTES: Final = (
-    "node_id",
-    "k8s.node.name",
-    "host.name",
-    "host.id",
-    "service.instance.id",
-)
-_NOWHERE: Final = "default"
 _SIGN_BIT: Final = 1 << 63
 # Longer attributes, and other texts, count as so many entries more.
 _BYTES_OF_AN_ENTRY: Final = 256
 
 
-# A serialized message, in as many pieces as it was written in.
-Pieces = tuple[bytes, ...]
-# A metric's name, type, unit, description, temporality code and monotonicity, as written.
-WrittenMetric = tuple[str, str, str, str, int, bool | None]
-
-
-class MetricKey(NamedTuple):
-    """The fields of a metric that its series share."""
-
-    name: str
-    type: MetricType
-    unit: str
-    description: str
-    temporality: Temporality | None
-    is_monotonic: bool | None
-
-
-class ResourceEntry:
-    """One resource, as one sender writes it.
-
-    `attempts` is the decoder's memory of whole messages of this resource, by their length; it
-    goes with the resource, and when a series of it is forgotten. `rosters` is its memory of points
-    that came together, the first of them of this resource; it goes when any series is forgotten.
-    """
-
-    __slots__ = (
-        "attempts",
-        "attributes",
-        "json",
-        "large_entries",
-        "refusal",
-        "rosters",
-        "schema_url",
-        "scopes",
-    )
-
-    def __init__(
-        self, json: str, schema_url: str, attributes: Mapping[str, str], refusal: str | None
-    ) -> None:
-        self.json = json
-        self.schema_url = schema_url
-        self.attributes = attributes
-        self.refusal = refusal
-        self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
-        self.attempts: OrderedDict[int, Any] = OrderedDict()
-        self.rosters: OrderedDict[Any, Any] = OrderedDict()
-        # What large texts below this resource, and its own, count for besides one entry each.
-        self.large_entries = 0
-
-    @property
-    def template_points(self) -> int:
-        """How many points the templates and rosters of this resource know."""
-        known = (*self.attempts.values(), *self.rosters.values())
-        return sum(each.points for each in known)
-
-
-class ScopeEntry:
-    """One instrumentation scope below one resource."""
-
-    __slots__ = ("json", "metrics", "refusal", "resource", "schema_url")
-
-    def __init__(
-        self, resource: ResourceEntry, json: str, schema_url: str, refusal: str | None
-    ) -> None:
-        self.resource = resource
-        self.json = json
-        self.schema_url = schema_url
-        self.refusal = refusal
-        # Keyed by the fields as written: the temporality still a number of any meaning.
-        self.metrics: dict[WrittenMetric, MetricEntry] = {}
-
-
-class MetricEntry:
-    """One metric below one scope, and the series ids of the attribute sets seen of it.
-
-    `series_ids` is keyed by attributes as they stand in points of the metric's type, tags included.
-    `refusal` says why no point of this metric can be stored, None where they can.
-    """
-
-    __slots__ = ("key", "refusal", "scope", "series_ids")
-
-    def __init__(self, scope: ScopeEntry, key: MetricKey, refusal: str | None) -> None:
-        self.scope = scope
-        self.key = key
-        self.refusal = refusal
-        self.series_ids: dict[bytes, int] = {}
-
-    def identity(self, attributes: str) -> bytes:
-        """The identity of the series of this metric with these attributes.
-
-        Made anew for each series, and kept nowhere: it holds the whole resource, of which one
-        request can name a thousand metrics.
-        """
-        return identity_key(self.key, self.scope.resource.json, self.scope.json, attributes)
-
-
-def identity_key(key: MetricKey, resource: str, scope: str, *attributes: str) -> bytes:
-    """The bytes that identify a series; equal exactly when the identities are.
-
-    Each part is preceded by its length in bytes as a fixed-width number, so the parts can be
-    read back one after the other: two different lists of parts cannot give the same bytes, and
-    the key of a list is the concatenation of the keys of its pieces. The JSON parts are canonical
-    (sorted keys, one spelling a value, types told apart), so attribute order does not matter.
-    Description and schema URLs are left out: they do not identify (data-model.md, "Timeseries
-    Model").
-    """
-    parts = (
-        key.name,
-        key.type,
-        key.unit,
-        key.temporality or "",
-        {None: "", False: "0", True: "1"}[key.is_monotonic],
-        resource,
-        scope,
-        *attributes,
-    )
-    return b"".join(map(_with_length, parts))
-
-
-def _with_length(part: str) -> bytes:
-    encoded = part.encode()
-    return len(encoded).to_bytes(4, "little") + encoded
-
-
 class SeriesRefusedError(Exception):
     """A series that cannot be taken; the message says why."""
-
-
-class Registration:
-    """What one request adds to the cache, so that it can be taken back as a whole.
-
-    Of a hundred thousand series in one request everything is there a hundred thousand times, so
-    keys stand in one list for each mapping, and of series that were not known only the ids.
-    """
-
-    __slots__ = ("added", "known_before", "large", "new_series", "unknown_before")
-
-    def __init__(self) -> None:
-        self.new_series: list[Series] = []
-        self.added: list[tuple[MutableMapping[Any, Any], list[Any]]] = []
-        self.known_before: list[tuple[int, int]] = []
-        self.unknown_before: list[int] = []
-        self.large: list[tuple[ResourceEntry, int]] = []
-
-    def add(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
-        """Note that the mapping has this key from now on."""
-        if not self.added or self.added[-1][0] is not mapping:
-            self.added.append((mapping, []))
-        self.added[-1][1].append(key)
-
-    def note(self, series_id: int, known: int | None) -> None:
-        """Note what was known of a series, None for nothing, before it was handed out."""
-        if known is None:
-            self.unknown_before.append(series_id)
-        else:
-            self.known_before.append((series_id, known))
 
 
 class SeriesCache:
@@ -366,7 +179,7 @@ class SeriesCache:
         for resource in self._resources.values():
             self.count_template_points(-sum(each.points for each in resource.rosters.values()))
             resource.rosters.clear()
-            for metric in _metrics(resource):
+            for metric in resource.metrics():
                 stale = [raw for raw, known in metric.series_ids.items() if known in gone]
                 for raw in stale:
                     del metric.series_ids[raw]
@@ -425,19 +238,7 @@ class SeriesCache:
             _, resource = self._resources.popitem(last=False)
             self._entries -= 1 + len(resource.scopes) + resource.template_points
             self._entries -= resource.large_entries
-            for metric in _metrics(resource):
+            for metric in resource.metrics():
                 self._entries -= 1 + len(metric.series_ids)
                 for series_id in metric.series_ids.values():
                     self._known.pop(series_id, None)
-
-
-def _metrics(resource: ResourceEntry) -> Iterator[MetricEntry]:
-    for scope in resource.scopes.values():
-        yield from scope.metrics.values()
-
-
-def locate(names: tuple[str, ...], point: Mapping[str, str], resource: Mapping[str, str]) -> str:
-    """Where something belongs: the first name counts on the point, all of them on the resource."""
-    if names and (found := point.get(names[0])):
-        return found
-    return next((resource[name] for name in names if resource.get(name)), _NOWHERE)

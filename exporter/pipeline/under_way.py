@@ -1,0 +1,32 @@
+"""How many threads are within a block."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["UnderWay"]
+
+
+class UnderWay:
+    """Enter it with `with`, from any thread, as often as one likes.
+
+    A class and not a generator with `contextmanager`: two of those took 2 % of the interpreter's
+    time where requests are small.
+
+    Attributes:
+        count: how many are within.
+    """
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
