@@ -19,7 +19,7 @@ from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.questions import QUESTIONS, Question
-from benchmarks.servers import postgresql_databases, session, started
+from benchmarks.servers import STOP_JOBS, postgresql_databases, session, started
 from benchmarks.stored import END_UNIX_NANO, SERIES, batches
 from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_rows import binary_rows
@@ -49,11 +49,6 @@ _COMPRESS: Final = """
     SELECT compress_chunk(chunk)
     FROM show_chunks('system_metrics', older_than => to_timestamp(%s)) AS chunk"""
 
-# Or they would compress the same chunks at the same time, which ends in an error.
-_STOP_JOBS: Final = """
-    SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs
-    WHERE hypertable_name IS NOT NULL"""
-
 
 def run(options: Options) -> list[Result]:
     """Three results for PostgreSQL, and six for TimescaleDB where a server is named."""
@@ -72,7 +67,7 @@ def _measure(kind: Kind, server: str | None, rows: int) -> list[Result]:
         session(dsn) as cursor,
     ):
         if kind.is_compressed:
-            cursor.execute(_STOP_JOBS)
+            cursor.execute(STOP_JOBS)
         _load(backend, cursor, rows)
         if kind.is_compressed:
             cursor.execute(_COMPRESS, (END_UNIX_NANO // 1_000_000_000 - 86_400,))

@@ -17,7 +17,7 @@ import psycopg2
 from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
 from benchmarks.measure import Result, side_by_side
 from benchmarks.options import Options
-from benchmarks.servers import postgresql_databases, session, started
+from benchmarks.servers import STOP_JOBS, postgresql_databases, session, started
 from benchmarks.stored import END_UNIX_NANO
 from exporter.backends.base import Backend
 from exporter.backends.timescaledb.rollups import ROLLUPS
@@ -91,6 +91,8 @@ def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
         started(kind.open(dsn)) as backend,
         session(dsn) as cursor,
     ):
+        if kind.is_compressed:
+            cursor.execute(STOP_JOBS)
         _load(backend, cursor, entries)
         if kind.is_compressed:
             for rollup in ROLLUPS:

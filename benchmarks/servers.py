@@ -20,7 +20,12 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from engines.databases import Databases
 from engines.postgresql import PostgreSQLServer
 
-__all__ = ["Databases", "postgresql_databases", "session", "started"]
+__all__ = ["STOP_JOBS", "Databases", "postgresql_databases", "session", "started"]
+
+STOP_JOBS: Final = """
+    SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs
+    WHERE hypertable_name IS NOT NULL"""
+"""For TimescaleDB: its jobs would compress and refresh what a benchmark does as well."""
 
 # What a small production server has. No checkpoint falls into one side of a comparison only.
 _SETTINGS: Final = {
