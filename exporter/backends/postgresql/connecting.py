@@ -52,9 +52,9 @@ _DEFAULTS: Final[Mapping[str, str | int]] = {
 _NOTICE_A_DEAD_CLIENT: Final = """
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"""
 
-# Compiling pays for a statement that takes minutes. What may read many partitions or chunks is taken
-# for one even where it leaves them all out, and each has expressions to compile: of the 300 ms of a
-# statement that read a roll-up of 2 million costs, 280 were that.
+# Compiling pays for a statement that takes minutes. One that may read many partitions or chunks is
+# compiled even where it leaves them all out, an expression for each: of the 300 ms of one that read
+# a roll-up of 2 million costs that was 280.
 _BEFORE_AN_ANSWER: Final = b"SET TRANSACTION READ ONLY; SET LOCAL jit = off; "
 _STILL_OPEN: Final = (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR)
 
