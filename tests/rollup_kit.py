@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import psycopg2
 from engines.asking import Connection, ask
+from hypothesis import strategies as st
 
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
@@ -17,7 +18,27 @@ from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
 from exporter.query import Reader
 
-__all__ = ["Filled", "Watched", "filled"]
+__all__ = [
+    "DAY",
+    "HOUR",
+    "MIDNIGHT",
+    "STARTS",
+    "TIMES",
+    "Filled",
+    "Watched",
+    "common_steps",
+    "filled",
+]
+
+HOUR: Final = 3_600
+DAY: Final = 86_400
+MIDNIGHT: Final = 1_700_006_400  # 2023-11-15
+# Of four days from then on.
+TIMES: Final = st.integers(0, 4 * DAY * 4).map(lambda quarters: MIDNIGHT + quarters / 4)
+STARTS: Final = st.none() | st.sampled_from([MIDNIGHT, MIDNIGHT + DAY]) | TIMES
+_WINDOWS: Final = st.tuples(st.integers(0, 3), st.integers(1, 4)).filter(
+    lambda pair: pair[0] < pair[1]
+)
 
 _Answer = list[dict[str, Any]]
 
@@ -67,6 +88,16 @@ class Filled:
             else:
                 return
 
+    def carry_out(self, step: tuple[Any, ...]) -> None:
+        """One of `common_steps`."""
+        match step:
+            case ("refresh", view, None):
+                self.refresh(view)
+            case ("refresh", view, (first, last)):
+                self.refresh(view, MIDNIGHT + first * DAY, MIDNIGHT + last * DAY)
+            case ("drop", day):
+                self.backend.delete_before((MIDNIGHT + day * DAY) * 10**9)
+
     def answers(self, question: Callable[[Reader], _Answer]) -> tuple[Watched, _Answer, _Answer]:
         """How it was asked with roll-ups, and the answers with them and without."""
         watched, plain = Watched(self.backend), Watched(self.backend, rollups=False)
@@ -93,3 +124,10 @@ def filled(
         )
         fill(backend)
         yield Filled(backend, connection)
+
+
+def common_steps(*views: str) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Refreshes of these roll-ups, of parts too, and dropped days."""
+    return st.tuples(st.just("refresh"), st.sampled_from(views), st.none() | _WINDOWS) | st.tuples(
+        st.just("drop"), st.integers(0, 3)
+    )

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from engines.asking import ask
 from engines.databases import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rollup_kit import Filled, Watched, filled
+from rollup_kit import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
 
 from exporter.backends.base import Backend
 from exporter.cli.report import cost_report
 from exporter.model import Batch, CostEntry
 
-HOUR: Final = 3_600
-DAY: Final = 86_400
-MIDNIGHT: Final = 1_700_006_400  # 2023-11-15
 HOURLY, DAILY = "cost_rollups_hourly", "cost_rollups_daily"
 
 _Entry = tuple[float, str, str]
@@ -159,16 +156,12 @@ def test_a_report_is_the_same_with_roll_ups(timescaledb_database: str) -> None:
 
 # ---- whatever comes, in whatever order ----
 
-TIMES = st.integers(0, 4 * DAY * 4).map(lambda quarters: MIDNIGHT + quarters / 4)
 AMOUNTS = st.decimals(-1_000, 1_000, places=9).map(str)
 ENTRIES = st.lists(st.tuples(TIMES, AMOUNTS, st.sampled_from(["compute", "network"])), min_size=1)
-STARTS = st.none() | st.sampled_from([MIDNIGHT, MIDNIGHT + DAY]) | TIMES
-WINDOWS = st.tuples(st.integers(0, 3), st.integers(1, 4)).filter(lambda pair: pair[0] < pair[1])
 STEPS = st.one_of(
     st.tuples(st.just("write"), ENTRIES),
     st.tuples(st.just("change"), st.integers(0, 31), AMOUNTS),
-    st.tuples(st.just("refresh"), st.sampled_from([HOURLY, DAILY]), st.none() | WINDOWS),
-    st.tuples(st.just("drop"), st.integers(0, 3)),
+    common_steps(HOURLY, DAILY),
 )
 QUESTIONS = st.fixed_dictionaries(
     {
@@ -188,12 +181,8 @@ def carry_out(stored: Filled, at: int, step: tuple[Any, ...]) -> None:
                 "UPDATE cost_entries SET amount = %s, series_id = 7 WHERE entry_id = %s",
                 (amount, f"entry-{number}"),
             )
-        case ("refresh", view, None):
-            stored.refresh(view)
-        case ("refresh", view, (first, last)):
-            stored.refresh(view, MIDNIGHT + first * DAY, MIDNIGHT + last * DAY)
-        case ("drop", day):
-            stored.backend.delete_before((MIDNIGHT + day * DAY) * 10**9)
+        case _:
+            stored.carry_out(step)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,15 +19,12 @@ from engines.databases import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from query_kit import Store
-from rollup_kit import Filled, Watched, filled
+from rollup_kit import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
 
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
 from exporter.query.coverage import COST_ROLLUPS, METRIC_ROLLUPS
 
-HOUR: Final = 3_600
-DAY: Final = 86_400
-MIDNIGHT: Final = 1_700_006_400  # 2023-11-15
 HOURLY, DAILY = "metric_rollups_hourly", "metric_rollups_daily"
 AGGREGATIONS: Final = ("min", "max", "avg", "sum", "count", "last")
 NAN: Final = math.nan
@@ -253,15 +250,11 @@ def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
 
 # ---- whatever comes, in whatever order ----
 
-TIMES = st.integers(0, 4 * DAY * 4).map(lambda quarters: MIDNIGHT + quarters / 4)
 VALUES = st.none() | st.sampled_from([NAN, math.inf, -math.inf, 0.0]) | st.floats(-1e6, 1e6)
 POINTS = st.dictionaries(TIMES, VALUES, min_size=1, max_size=12)
-STARTS = st.none() | st.sampled_from([MIDNIGHT, MIDNIGHT + DAY]) | TIMES
-WINDOWS = st.tuples(st.integers(0, 3), st.integers(1, 4)).filter(lambda pair: pair[0] < pair[1])
 STEPS = st.one_of(
     st.tuples(st.just("write"), st.sampled_from("ab"), POINTS, st.booleans()),
-    st.tuples(st.just("refresh"), st.sampled_from([HOURLY, DAILY]), st.none() | WINDOWS),
-    st.tuples(st.just("drop"), st.integers(0, 3)),
+    common_steps(HOURLY, DAILY),
 )
 QUESTIONS = st.fixed_dictionaries(
     {
@@ -282,12 +275,8 @@ def carry_out(store: Filled, step: tuple[Any, ...]) -> None:
             batch.into(store.backend)
             if again:
                 batch.into(store.backend)
-        case ("refresh", view, None):
-            store.refresh(view)
-        case ("refresh", view, (first, last)):
-            store.refresh(view, MIDNIGHT + first * DAY, MIDNIGHT + last * DAY)
-        case ("drop", day):
-            store.backend.delete_before((MIDNIGHT + day * DAY) * 10**9)
+        case _:
+            store.carry_out(step)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
