@@ -19,7 +19,7 @@ from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.questions import QUESTIONS, Question
-from benchmarks.servers import STOP_JOBS, postgresql_databases, session, started
+from benchmarks.servers import fresh_store
 from benchmarks.stored import END_UNIX_NANO, SERIES, batches
 from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_rows import binary_rows
@@ -60,14 +60,7 @@ def run(options: Options) -> list[Result]:
 
 
 def _measure(kind: Kind, server: str | None, rows: int) -> list[Result]:
-    with (
-        postgresql_databases(server) as databases,
-        databases.fresh() as dsn,
-        started(kind.open(dsn)) as backend,
-        session(dsn) as cursor,
-    ):
-        if kind.is_compressed:
-            cursor.execute(STOP_JOBS)
+    with fresh_store(kind, server) as (backend, cursor):
         _load(backend, cursor, rows)
         if kind.is_compressed:
             cursor.execute(_COMPRESS, (END_UNIX_NANO // 1_000_000_000 - 86_400,))

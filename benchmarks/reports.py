@@ -17,7 +17,7 @@ import psycopg2
 from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
 from benchmarks.measure import Result, side_by_side
 from benchmarks.options import Options
-from benchmarks.servers import STOP_JOBS, postgresql_databases, session, started
+from benchmarks.servers import fresh_store
 from benchmarks.stored import END_UNIX_NANO
 from exporter.backends.base import Backend
 from exporter.backends.timescaledb.rollups import ROLLUPS
@@ -85,14 +85,7 @@ def run(options: Options) -> list[Result]:
 
 
 def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
-    with (
-        postgresql_databases(server) as databases,
-        databases.fresh() as dsn,
-        started(kind.open(dsn)) as backend,
-        session(dsn) as cursor,
-    ):
-        if kind.is_compressed:
-            cursor.execute(STOP_JOBS)
+    with fresh_store(kind, server) as (backend, cursor):
         _load(backend, cursor, entries)
         if kind.is_compressed:
             for rollup in ROLLUPS:

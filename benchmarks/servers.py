@@ -13,6 +13,7 @@ from typing import Final
 
 import psycopg2
 
+from benchmarks.kinds import Kind
 from exporter.backends.base import Backend
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -20,13 +21,12 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from engines.databases import Databases
 from engines.postgresql import PostgreSQLServer
 
-__all__ = ["STOP_JOBS", "Databases", "postgresql_databases", "session", "started"]
+__all__ = ["Databases", "fresh_store", "postgresql_databases", "session", "started"]
 
-STOP_JOBS: Final = """
+# They would compress and refresh what a benchmark does as well.
+_STOP_JOBS: Final = """
     SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs
     WHERE hypertable_name IS NOT NULL"""
-"""For TimescaleDB: its jobs would compress and refresh what a benchmark does as well."""
-
 # What a small production server has. No checkpoint falls into one side of a comparison only.
 _SETTINGS: Final = {
     "shared_buffers": "1GB",
@@ -65,3 +65,19 @@ def session(dsn: str) -> Iterator[psycopg2.extensions.cursor]:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         yield cursor
+
+
+@contextmanager
+def fresh_store(
+    kind: Kind, server: str | None
+) -> Iterator[tuple[Backend, psycopg2.extensions.cursor]]:
+    """A started backend on a new database, and a cursor beside it; no job of TimescaleDB runs."""
+    with (
+        postgresql_databases(server) as databases,
+        databases.fresh() as dsn,
+        started(kind.open(dsn)) as backend,
+        session(dsn) as cursor,
+    ):
+        if kind.is_compressed:
+            cursor.execute(_STOP_JOBS)
+        yield backend, cursor
