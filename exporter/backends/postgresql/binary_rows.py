@@ -1,12 +1,12 @@
 """Number points in PostgreSQL's binary COPY format, packed while they are sent. Pure.
 
-From one packed numpy array: 15 ns a row where text costs 600. A NULL has no bytes in this format,
-so rows are first sorted by which of their columns are NULL: that depends on the series (gauges have
-no start), so rows of one series stay together.
+From packed numpy arrays: with sorting 60 ns a row, where text costs 600. A NULL has no bytes in this
+format, so rows are first sorted by which of their columns are NULL: that depends on the series
+(gauges have no start), so rows of one series stay together.
 
 A batch is packed in pieces that stay in the processor's cache. Packed whole, 60,000 rows are three
 megabytes that the system hands out page by page, which took longer than the packing: 12.5 ms
-against 3.
+with sorting, against 3.7.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def series_order(series_id: Int64Array, time_unix_nano: Int64Array) -> npt.NDArr
     """Positions that sort by series and time; equal ones stay as they came.
 
     The last bits of an id make room for the position, which sorts numbers instead of positions and
-    is four times as fast. Points of a series nearly always come in the order of their times; where
-    they do not, or two ids share their first bits, it is seen and sorted the plain way.
+    is two to four times as fast. Points of a series nearly always come in the order of their times;
+    where they do not, or two ids share their first bits, it is seen and sorted the plain way.
     """
     bits = len(series_id).bit_length()
     order = series_id >> bits

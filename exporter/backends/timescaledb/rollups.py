@@ -36,7 +36,7 @@ _METRICS: Final = """
     GROUP BY 1, 2"""
 # Without entries that came to nothing, as in `exporter.query`; and without tags, of which an entry
 # may have some of its own, so that there would be as many rows as entries. Nine indexes would be
-# larger than the rows, and questions are about times, which choose the chunks.
+# kept up for nothing: questions are about times, which choose the chunks.
 _COSTS: Final = """
     SELECT {time_bucket}({bucket}::interval, "timestamp") AS bucket,
            currency, category, resource_id, region, cluster_id, node_id, service_name,
