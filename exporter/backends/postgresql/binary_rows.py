@@ -1,7 +1,7 @@
 """Number points in PostgreSQL's binary COPY format, packed while they are sent. Pure.
 
-From packed numpy arrays: with sorting 60 ns a row, where text costs 600. A NULL has no bytes in this
-format, so rows are first sorted by which of their columns are NULL: that depends on the series
+From packed numpy arrays: with sorting 60 ns a row, where text costs 600. A NULL has no bytes in
+this format, so rows are first sorted by which of their columns are NULL: that depends on the series
 (gauges have no start), so rows of one series stay together.
 
 A batch is packed in pieces that stay in the processor's cache. Packed whole, 60,000 rows are three
