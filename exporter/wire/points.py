@@ -25,6 +25,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from exporter.deferred import joined
 from exporter.intern import MetricEntry, SeriesCache
 from exporter.model import (
+    NO_POINTS,
     Batch,
     Exemplar,
     ExponentialBuckets,
@@ -86,6 +87,8 @@ class _Numbers:
         self.metric_names.append(metric_name)
 
     def points(self) -> Points:
+        if not self.series_id:
+            return NO_POINTS
         # Copies, because an array whose memory is shared can no longer grow.
         return Points(
             series_id=np.array(self.series_id, np.int64),
@@ -192,6 +195,8 @@ class Rows:
         return Decoded(batch, Rejections(self._rejected))
 
     def _last_of_each(self, rows: Sequence[tuple[_Row, str]]) -> tuple[list[_Row], set[int]]:
+        if not rows:
+            return [], set()
         gone = self._reject_repeated(_keys_of(rows), [name for _, name in rows])
         return [row for at, (row, _) in enumerate(rows) if at not in gone], gone
 
@@ -213,6 +218,8 @@ def repeated(series_id: Int64Array, time_unix_nano: Int64Array) -> npt.NDArray[n
 
     Microseconds, because that is what the databases keep.
     """
+    if len(series_id) < 2:
+        return np.empty(0, np.intp)
     microsecond = time_unix_nano // NANOSECONDS_PER_MICROSECOND
     order = np.lexsort((microsecond, series_id))  # stable: equal keys stay as they came
     earlier, later = order[:-1], order[1:]
