@@ -20,7 +20,7 @@ from benchmarks.workload import SHAPES, requests
 
 __all__ = ["run"]
 
-_REQUESTS: Final = 600
+_REQUESTS: Final = 400
 _SENDERS: Final = 4
 _BATCH_SIZE: Final = 20_000
 _POINTS: Final = 1_000

@@ -19,7 +19,7 @@ from exporter.wire import decode
 
 __all__ = ["run"]
 
-_REQUESTS = 40
+_REQUESTS = 25
 
 
 def run() -> list[Result]:

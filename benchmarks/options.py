@@ -22,6 +22,6 @@ class Options:
 
     pg_dsn: str | None = None
     timescaledb_dsn: str | None = None
-    rows: int = 2_000_000
+    rows: int = 1_000_000
     points: int = 6_000_000
-    entries: int = 500_000
+    entries: int = 300_000

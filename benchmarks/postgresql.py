@@ -30,9 +30,9 @@ from exporter.model import Points
 
 __all__ = ["run"]
 
-_REQUESTS: Final = 2_000
+_REQUESTS: Final = 1_600
 _SENDERS: Final = 4
-_ROUNDS: Final = 3
+_ROUNDS: Final = 2
 _SUMS: Final = """
     SELECT count(*), sum(value), count(DISTINCT series_id) FROM system_metrics
     WHERE "timestamp" >= to_timestamp(%s)"""

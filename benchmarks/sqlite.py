@@ -25,7 +25,7 @@ __all__ = ["run"]
 _REQUESTS = 2_400
 _SENDERS = 4
 _BATCH_SIZE = 20_000
-_ROUNDS = 3
+_ROUNDS = 2
 
 Rows = list[tuple[int, int, float, int]]
 
