@@ -1,4 +1,4 @@
-"""Windows of time: short first, no overlap, at most three, and the same rows as without them."""
+"""Windows of time: short first, no overlap, a handful, and the same rows as without them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_windows_find_what_one_question_finds(
 ) -> None:
     points, time_range = Points(times), TimeRange(*ends)
     assert points.read(time_range, TimeRange(*stretch), limit) == points.answer(time_range, limit)
-    assert len(points.windows) <= 2
+    assert len(points.windows) <= 4
     assert len(points.long_ranges) <= 1
 
 
@@ -84,14 +84,32 @@ def test_the_second_window_is_as_long_as_the_first_one_says() -> None:
     assert points.long_ranges == []
 
 
-@pytest.mark.parametrize(
-    ("times", "windows"), [([], 1), ([0], 1), ([DAY - 1], 1), ([DAY - 1, 0], 1)], ids=str
-)
-def test_what_is_left_is_read_at_once(times: list[int], windows: int) -> None:
+@pytest.mark.parametrize("times", [[DAY - 1], [DAY - 1, 0]], ids=str)
+def test_what_is_left_is_read_at_once_where_it_is_far(times: list[int]) -> None:
     points = Points(times)
     assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 1_000)) == len(times)
-    assert len(points.windows) == windows
+    assert len(points.windows) == 1
     assert points.long_ranges == [TimeRange(None, DAY - FIRST_WINDOW_MICROS)]
+
+
+def test_windows_without_a_row_grow_until_they_leave_the_chunk() -> None:
+    points = Points([0])
+    assert points.read(TimeRange(None, None), TimeRange(0, DAY), 1_000) == [(0,)]
+    behind_the_end = [DAY - (window.start_micros or 0) for window in points.windows]
+    assert behind_the_end == [5 * MINUTE, 40 * MINUTE, 320 * MINUTE]
+    assert points.long_ranges == [TimeRange(None, DAY - 320 * MINUTE)]
+
+
+def test_of_rare_rows_the_first_window_that_has_some_says_how_far_to_go() -> None:
+    every_quarter = [at * 15 * MINUTE - 6 * MINUTE for at in range(1, 97)]
+    points = Points([time for time in every_quarter for _ in range(200)])
+    assert len(points.read(TimeRange(None, None), TimeRange(0, DAY), 1_000)) == 1_000
+    assert [DAY - (window.start_micros or 0) for window in points.windows] == [
+        5 * MINUTE,
+        40 * MINUTE,
+        80 * MINUTE,
+    ]
+    assert points.long_ranges == []
 
 
 class Chunks:
