@@ -1,0 +1,162 @@
+"""What one transaction stores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.deferred import joined
+from exporter.model.costs import CostCursor, CostEntry, CostSample
+from exporter.model.histograms import Exemplar, HistogramPoint, SummaryPoint
+from exporter.model.points import NO_POINTS, Points
+from exporter.model.series import Series
+
+__all__ = ["Batch", "DeadLetter", "DeadLetterKind", "Mark"]
+
+DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", "cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a writer has come once the batch that carries this is stored.
+
+    Attributes:
+        writer_id: names the writer, the same after its restart.
+        sequence: 1 or more; grows from batch to batch of the writer.
+    """
+
+    writer_id: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One row that a backend refused for its content, in a form that every backend can keep.
+
+    Attributes:
+        kind: what it is; a series that is refused has its points refused with it.
+        reason: why, in the backend's words.
+        series_id: of the row, or of the series itself; 0 for a cost entry of no series.
+        metric_name: the beginning of it; None where the batch did not define the series.
+        time_unix_nano: of the row; None for a series.
+        content: JSON object with the fields of the refused value, under the names in this package;
+            NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+    """
+
+    kind: DeadLetterKind
+    reason: str
+    series_id: int
+    metric_name: str | None
+    time_unix_nano: int | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stores: points of every kind, and the series that are new in it.
+
+    `new_series` holds the definition of every series that the backend may not have yet; writing
+    one that it already has is harmless. With a `mark` the backend stores the batch once, however
+    often it is written. `dead` is what was refused of it before, and is kept apart.
+
+    Histograms and exemplars may be columns still, of which rows are made when they are first read.
+
+    Its rows are its points, histograms, summaries and exemplars, in this order. `cost_cursors` are
+    no rows: each says how far a series had come in a store that this one goes on from.
+    """
+
+    new_series: tuple[Series, ...] = ()
+    points: Points = field(default_factory=lambda: NO_POINTS)
+    histograms: Sequence[HistogramPoint] = ()
+    summaries: tuple[SummaryPoint, ...] = ()
+    exemplars: Sequence[Exemplar] = ()
+    mark: Mark | None = None
+    dead: tuple[DeadLetter, ...] = ()
+    costs: tuple[CostEntry, ...] = ()
+    cost_samples: tuple[CostSample, ...] = ()
+    cost_cursors: tuple[CostCursor, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows: data points of any type, exemplars, costs and cost samples."""
+        return self.entries + len(self.exemplars) + len(self.cost_samples)
+
+    @property
+    def entries(self) -> int:
+        """How many data points of any type and complete cost entries.
+
+        Exemplars and cost samples ride with their points and are not counted.
+        """
+        return len(self.points) + len(self.histograms) + len(self.summaries) + len(self.costs)
+
+    def without(self, series_ids: Collection[int]) -> Batch:
+        """The batch less the points, exemplars and cost samples of these series."""
+        if not series_ids:
+            return self
+        wanted = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
+        return replace(
+            self,
+            points=self.points.take(np.flatnonzero(wanted)),
+            histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
+            summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
+            exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
+            cost_samples=tuple(
+                item for item in self.cost_samples if item.series_id not in series_ids
+            ),
+        )
+
+    def take(self, positions: npt.NDArray[np.intp]) -> Batch:
+        """The batch less its other rows; definitions, mark and dead letters stay.
+
+        Args:
+            positions: of the rows that are wanted, rising.
+        """
+        chosen: dict[str, list[int]] = {}
+        begin = len(self.points)
+        for name in _RARER_ROWS:
+            first, end = np.searchsorted(positions, (begin, begin + len(getattr(self, name))))
+            chosen[name] = (positions[first:end] - begin).tolist()
+            begin += len(getattr(self, name))
+        points = self.points.take(positions[: np.searchsorted(positions, len(self.points))])
+        return replace(
+            self,
+            points=points,
+            histograms=tuple(self.histograms[place] for place in chosen["histograms"]),
+            summaries=tuple(self.summaries[place] for place in chosen["summaries"]),
+            exemplars=tuple(self.exemplars[place] for place in chosen["exemplars"]),
+            costs=tuple(self.costs[place] for place in chosen["costs"]),
+            cost_samples=tuple(self.cost_samples[place] for place in chosen["cost_samples"]),
+        )
+
+    @classmethod
+    def merge(cls, parts: Iterable[Batch]) -> Batch:
+        """One batch with everything that the parts hold, in their order, and the last mark.
+
+        Its mark says that all of them are stored: the parts are one writer's, in its order.
+        """
+        parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
+
+        def all_of(name: str) -> tuple[Any, ...]:
+            return tuple(item for part in parts for item in getattr(part, name))
+
+        return cls(
+            new_series=all_of("new_series"),
+            points=Points.concatenate(part.points for part in parts),
+            histograms=joined([part.histograms for part in parts]),
+            summaries=all_of("summaries"),
+            exemplars=joined([part.exemplars for part in parts]),
+            mark=next((part.mark for part in reversed(parts) if part.mark is not None), None),
+            dead=all_of("dead"),
+            costs=all_of("costs"),
+            cost_samples=all_of("cost_samples"),
+            cost_cursors=all_of("cost_cursors"),
+        )
+
+
+_RARER_ROWS: Final = ("histograms", "summaries", "exemplars", "costs", "cost_samples")
