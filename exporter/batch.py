@@ -50,12 +50,13 @@ class Batcher:
 
     def add(self, batch: Batch, now: float) -> None:
         """Gather what one request brought; `now` is in seconds of any steady clock."""
-        if not batch.entries and not batch.new_series:
+        entries = batch.entries
+        if not entries and not batch.new_series:
             return
         if not self._parts:
             self._first_at = now
         self._parts.append(batch)
-        self._entries += batch.entries
+        self._entries += entries
 
     def due_in_seconds(self, now: float) -> float | None:
         """How long until a batch is due: 0 when it is, None when nothing waits."""

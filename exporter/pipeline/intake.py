@@ -249,7 +249,7 @@ class Intake:
     def _hand_on(self, group: list[_Ticket], now: float) -> None:
         # Not before it is kept: the spool's name may have become another one until now.
         writer_id = self._durability.writer_id
-        entries = sum(ticket.batch.entries for ticket in group)
+        entries = sum(ticket.entry.entries for ticket in group)
         self._counters.add(
             points_accepted=entries,
             points_queued=entries,

@@ -76,6 +76,7 @@ class Template:
         "_series_ids",
         "_singles",
         "_starts",
+        "_tags",
         "_tail",
         "_tail_mask",
         "_times",
@@ -89,6 +90,7 @@ class Template:
         self._series_ids = _column([point.series_id for point in numbers])
         self._times = _column([point.time for point in numbers])
         self._values = _column([point.value for point in numbers])
+        self._tags = self._values - 1
         starts = _column([point.start for point in numbers])
         self._has_start = starts != _NOWHERE
         self._starts = np.where(self._has_start, starts, 0)
@@ -115,7 +117,7 @@ class Template:
         """
         if not self._fits(message):
             return None
-        tags = np.frombuffer(message, np.uint8)[self._values - 1]
+        tags = np.frombuffer(message, np.uint8)[self._tags]
         doubles = tags == AS_DOUBLE
         # Every eight bytes of the message as a number, without a copy.
         words = np.ndarray((self.length - _WORD_BYTES + 1,), "<i8", message, 0, (1,))
@@ -150,7 +152,7 @@ class Template:
             mask[self._times + at] = 0
             mask[self._starts[self._has_start] + at] = 0
             mask[self._values + at] = 0
-        mask[self._values - 1] = 0
+        mask[self._tags] = 0
         for single in self._singles:
             mask[single.start : single.end] = 0
         return mask
