@@ -2,7 +2,7 @@
 
 A steady sender writes the same ResourceMetrics again and again, but for the fixed-width times and
 values of its points. Once such a message has been decoded, the places of these are known, and
-the next one is recognised by one masked comparison and read by three gathers, whatever the order
+the next one is recognised by one masked comparison and read by one gather, whatever the order
 of its fields: 25 ns a point instead of 300 to 3,000.
 
 Right by construction: outside the mask the bytes equal those of a message that the other decoder
@@ -69,18 +69,17 @@ class Template:
     """
 
     __slots__ = (
+        "_all_doubles",
         "_has_start",
         "_mask",
         "_masked",
+        "_places",
         "_recorded",
         "_series_ids",
         "_singles",
-        "_starts",
         "_tags",
         "_tail",
         "_tail_mask",
-        "_times",
-        "_values",
         "length",
     )
 
@@ -88,16 +87,19 @@ class Template:
         self.length = len(message)
         self._singles = singles
         self._series_ids = _column([point.series_id for point in numbers])
-        self._times = _column([point.time for point in numbers])
-        self._values = _column([point.value for point in numbers])
-        self._tags = self._values - 1
+        times = _column([point.time for point in numbers])
+        values = _column([point.value for point in numbers])
         starts = _column([point.start for point in numbers])
-        self._has_start = starts != _NOWHERE
-        self._starts = np.where(self._has_start, starts, 0)
+        has_start = starts != _NOWHERE
+        self._has_start = None if has_start.all() else has_start
+        # One gather: each lets go of the interpreter lock, for which others wait.
+        self._places = np.concatenate([times, values, np.where(has_start, starts, 0)])
+        self._tags = values - 1
+        self._all_doubles = bytes([AS_DOUBLE]) * len(numbers)
         self._recorded = np.ones(len(numbers), np.bool_)
         for shared in (self._series_ids, self._recorded):
             shared.setflags(write=False)  # every batch gets these very arrays
-        mask = self._mask_of_bytes()
+        mask = self._mask_of_bytes(times, starts[has_start], values)
         whole = self.length - self.length % _WORD_BYTES
         self._mask = mask[:whole].view(np.uint64)
         self._masked = (np.frombuffer(message, np.uint64, len(self._mask)) & self._mask).tobytes()
@@ -118,11 +120,11 @@ class Template:
         if not self._fits(message):
             return None
         tags = np.frombuffer(message, np.uint8)[self._tags]
-        doubles = tags == AS_DOUBLE
         # Every eight bytes of the message as a number, without a copy.
         words = np.ndarray((self.length - _WORD_BYTES + 1,), "<i8", message, 0, (1,))
-        times, value = words[self._times], words[self._values]
-        starts = words[self._starts] * self._has_start
+        times, value, starts = words[self._places].reshape(3, -1)
+        if self._has_start is not None:
+            starts = starts * self._has_start
         if (
             times.min() < window.earliest_unix_nano
             or times.max() > window.latest_unix_nano
@@ -130,7 +132,8 @@ class Template:
         ):
             return None
         values: npt.NDArray[np.float64] = value.view(np.float64)
-        if not doubles.all():
+        if tags.tobytes() != self._all_doubles:
+            doubles = tags == AS_DOUBLE
             if not (doubles | (tags == AS_INT)).all():
                 return None
             values = np.where(doubles, values, value)
@@ -146,12 +149,11 @@ class Template:
         # Compared as bytes: memcmp ends at the first difference.
         return (np.frombuffer(message, np.uint64, words) & self._mask).tobytes() == self._masked
 
-    def _mask_of_bytes(self) -> npt.NDArray[np.uint8]:
+    def _mask_of_bytes(self, *fields: Int64Array) -> npt.NDArray[np.uint8]:
         mask = np.full(self.length, 0xFF, np.uint8)
-        for at in range(_WORD_BYTES):
-            mask[self._times + at] = 0
-            mask[self._starts[self._has_start] + at] = 0
-            mask[self._values + at] = 0
+        for places in fields:
+            for at in range(_WORD_BYTES):
+                mask[places + at] = 0
         mask[self._tags] = 0
         for single in self._singles:
             mask[single.start : single.end] = 0
