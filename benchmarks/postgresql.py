@@ -69,13 +69,14 @@ class _Work:
         return cls(first, sent, Points.concatenate(batch.points for batch in batches))
 
     def measure(self, kind: Kind, databases: Databases) -> list[Result]:
-        ways = (self._durable, self._whole_way, self._copy_batches, self._copy_at_once)
+        ways = (self._durable, self._whole_way, self._copy_batches)
         best = [math.inf] * len(ways)
         for _ in range(_ROUNDS):
             for at, way in enumerate(ways):
                 best[at] = min(best[at], self._in_fresh(databases, kind, way))
         name, count = f"gRPC to {kind.name}", len(self.points)
-        durable, whole, in_batches, at_once = best
+        durable, whole, in_batches = best
+        at_once = self._in_fresh(databases, kind, self._copy_at_once)  # once: it has no target
         target = kind.whole_way_target
         return [
             Result(name, count, durable, "COPY, same batches", in_batches, target),

@@ -77,7 +77,6 @@ class Template:
         "_recorded",
         "_series_ids",
         "_singles",
-        "_tags",
         "_tail",
         "_tail_mask",
         "length",
@@ -94,12 +93,12 @@ class Template:
         self._has_start = None if has_start.all() else has_start
         # One gather: each lets go of the interpreter lock, for which others wait.
         self._places = np.concatenate([times, values, np.where(has_start, starts, 0)])
-        self._tags = values - 1
         self._all_doubles = bytes([AS_DOUBLE]) * len(numbers)
         self._recorded = np.ones(len(numbers), np.bool_)
         for shared in (self._series_ids, self._recorded):
             shared.setflags(write=False)  # every batch gets these very arrays
         mask = self._mask_of_bytes(times, starts[has_start], values)
+        mask[values - 1] = 0
         whole = self.length - self.length % _WORD_BYTES
         self._mask = mask[:whole].view(np.uint64)
         self._masked = (np.frombuffer(message, np.uint64, len(self._mask)) & self._mask).tobytes()
@@ -119,7 +118,7 @@ class Template:
         """
         if not self._fits(message):
             return None
-        tags = np.frombuffer(message, np.uint8)[self._tags]
+        tags = np.frombuffer(message, np.uint8)[self._places[self.points : 2 * self.points] - 1]
         # Every eight bytes of the message as a number, without a copy.
         words = np.ndarray((self.length - _WORD_BYTES + 1,), "<i8", message, 0, (1,))
         times, value, starts = words[self._places].reshape(3, -1)
@@ -154,7 +153,6 @@ class Template:
         for places in fields:
             for at in range(_WORD_BYTES):
                 mask[places + at] = 0
-        mask[self._tags] = 0
         for single in self._singles:
             mask[single.start : single.end] = 0
         return mask
