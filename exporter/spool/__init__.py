@@ -13,6 +13,9 @@ store        one open file
 waiting      how much waits, kept in memory
 digests      which requests were seen, kept in memory
 salvage      what can still be read of a damaged file
+loading      from a file to what is kept in memory
+tally        all that is kept in memory
+keeper       the file while it is in use, and another one where it is damaged
 queue        all of it together: `Spool`
 """
 

@@ -1,35 +1,21 @@
-"""The spool: requests appended, read back in order, and released when they are stored.
-
-Two locks, so that reading runs beside a commit: `_writing` for all that changes the file,
-`_reading` for the connection that reads. Where both are held, `_writing` was taken first.
-"""
+"""The spool: requests appended, read back in order, and released when they are stored."""
 
 from __future__ import annotations
 
 import logging
 import statistics
-import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from exporter.spool.compression import is_compressed
-from exporter.spool.digests import Digests
 from exporter.spool.entry import Entry
-from exporter.spool.errors import (
-    SpoolDamagedError,
-    SpoolFullError,
-    SpoolRefusedError,
-    SpoolUnavailableError,
-)
-from exporter.spool.files import Lock
-from exporter.spool.loading import open_or_replace, replace
-from exporter.spool.salvage import Place
+from exporter.spool.errors import SpoolDamagedError, SpoolFullError
+from exporter.spool.keeper import Keeper
 from exporter.spool.store import Store
 from exporter.spool.tally import Tally
-from exporter.spool.waiting import Waiting
 
 __all__ = ["Spool"]
 
@@ -61,18 +47,9 @@ class Spool:
         retry_window_seconds: float,
         max_digests: int = 200_000,
     ) -> None:
-        self._path = Path(path).resolve()  # one lock for all names of the file
+        self._file = Keeper(path, max_digests)
         self._max_bytes = max_bytes
         self._retry_window_nano = int(retry_window_seconds * _NANOSECONDS_PER_SECOND)
-        self._max_digests = max_digests
-        self._lock = Lock(self._path)
-        self._writing = threading.Lock()
-        self._reading = threading.Lock()
-        self._store: Store | None = None
-        self._tally = Tally(Waiting(), Digests(max_digests))
-        self._receiver_id = ""
-        self._files_set_aside = 0
-        self._lost_entries = 0
 
     def start(self) -> None:
         """Open the file, or make it; safe twice.
@@ -85,34 +62,17 @@ class Spool:
                 version's, or another process uses it.
             SpoolUnavailableError: the disk is full or failed.
         """
-        with self._writing, self._reading:
-            if self._store is not None:
-                return
-            self._lock.take()
-            try:
-                loaded = open_or_replace(self._path, self._max_digests)
-            except BaseException:
-                self._lock.release()
-                raise
-            self._tally = Tally(
-                loaded.waiting,
-                loaded.digests,
-                loaded.last_sequence,
-                loaded.store.released_sequence,
-            )
-            self._receiver_id = loaded.store.receiver_id
-            self._files_set_aside += loaded.files_set_aside
-            self._store = loaded.store
+        self._file.open()
 
     @property
     def path(self) -> Path:
         """The file, absolute and without links."""
-        return self._path
+        return self._file.path
 
     @property
     def receiver_id(self) -> str:
         """The random name of this spool in the database's ledger; made with the file."""
-        return self._receiver_id
+        return self._file.receiver_id
 
     @property
     def last_sequence(self) -> int:
@@ -147,7 +107,7 @@ class Spool:
     @property
     def files_set_aside(self) -> int:
         """How many damaged files were renamed."""
-        return self._files_set_aside
+        return self._file.files_set_aside
 
     @property
     def lost_entries(self) -> int:
@@ -155,7 +115,7 @@ class Spool:
 
         Of a file that is found damaged by `start`, nobody knows how many it had.
         """
-        return self._lost_entries
+        return self._file.lost_entries
 
     def known(self, digest: bytes) -> bool:
         """Whether a request with this digest waits, or was stored within the retry window.
@@ -178,12 +138,12 @@ class Spool:
         """
         if not entries:
             return
-        with self._writing:
-            self._open_store()
+        with self._file.writing:
+            self._file.store()
             self._check(entries)
             tally = self._tally
             reached = tally.released_sequence, tally.digests.forgotten_sequence
-            self._change(lambda store: store.append(entries, *reached))
+            self._file.change(lambda store: store.append(entries, *reached))
             tally.add(entries)
 
     def seconds_to_sync(self) -> float:
@@ -193,10 +153,10 @@ class Spool:
             SpoolUnavailableError: disk full, I/O error, or not open.
         """
         taken = []
-        with self._writing:
+        with self._file.writing:
             for _ in range(3):
                 began = time.perf_counter()
-                self._change(Store.touch)
+                self._file.change(Store.touch)
                 taken.append(time.perf_counter() - began)
         return statistics.median(taken)
 
@@ -219,10 +179,10 @@ class Spool:
         Raises:
             SpoolUnavailableError: disk full, I/O error, or not open.
         """
-        with self._writing:
-            if self._open_store().unasked_after is None:
+        with self._file.writing:
+            if self._file.store().unasked_after is None:
                 after = self._tally.last_sequence
-                self._change(lambda store: store.note_unasked(after))
+                self._file.change(lambda store: store.note_unasked(after))
 
     def advance_to(self, sequence: int) -> int:
         """The ledger says that everything up to this sequence is stored: go on after it.
@@ -237,12 +197,12 @@ class Spool:
         Raises:
             SpoolUnavailableError: after `accept_unasked`: disk full, I/O error, or not open.
         """
-        with self._writing:
-            unasked_after = self._open_store().unasked_after
+        with self._file.writing:
+            unasked_after = self._file.store().unasked_after
             if unasked_after is None:
                 return self._tally.advance_to(sequence)
             if sequence <= unasked_after:
-                self._change(lambda store: store.note_unasked(None))
+                self._file.change(lambda store: store.note_unasked(None))
             else:
                 self._rename(sequence, unasked_after)
             return self._tally.advance_to(min(sequence, unasked_after))
@@ -262,8 +222,8 @@ class Spool:
             SpoolUnavailableError: I/O error, or not open.
         """
         while True:
-            with self._reading:
-                store = self._open_store()
+            with self._file.reading:
+                store = self._file.store()
                 after = max(after_sequence, self._tally.released_sequence)
                 # Not what an append has committed and not counted yet: it could be released too
                 # early, and it has not been acknowledged.
@@ -272,7 +232,7 @@ class Spool:
                     return store.read(after, last, max_bytes)
                 except SpoolDamagedError as error:
                     damage = error
-            self._replace_in_turn(store, damage)
+            self._file.replace(store, damage)
 
     def tidy(self, now_unix_nano: int) -> None:
         """Delete what is released, forget old digests, give space back; once a second or so.
@@ -283,67 +243,45 @@ class Spool:
         Raises:
             SpoolUnavailableError: disk full, I/O error, or not open. Nothing is lost by it.
         """
-        store = self._open_store()
+        store = self._file.store()
         self._tally.forget_digests(now_unix_nano - self._retry_window_nano)
         try:
             while self._discard_step(store):
                 pass  # an append may come between two steps
-            with self._writing:
-                self._still(store).shrink()
-            with self._reading:
-                self._still(store).checkpoint()
+            with self._file.writing:
+                self._file.still(store).shrink()
+            with self._file.reading:
+                self._file.still(store).checkpoint()
         except SpoolDamagedError as damage:
-            self._replace_in_turn(store, damage)
+            self._file.replace(store, damage)
 
     def close(self) -> None:
         """Close the file; safe twice. A crash instead costs nothing."""
-        with self._writing, self._reading:
-            store, self._store = self._store, None
-            try:
-                if store is not None:
-                    store.close()
-            finally:
-                self._lock.release()
+        self._file.close()
+
+    @property
+    def _tally(self) -> Tally:
+        return self._file.tally
 
     def _rename(self, sequence: int, unasked_after: int) -> None:
         receiver_id = str(uuid.uuid4())
-        self._change(lambda store: store.rename(receiver_id, unasked_after))
+        self._file.change(lambda store: store.rename(receiver_id, unasked_after))
         _log.warning(
             "spool %s: the database has requests of it up to %d, and it had only %d when it was "
             "opened: an older copy of the file was put back; what came since goes on under the "
             "name %s in ingest_ledger instead of %s",
-            self._path,
+            self.path,
             sequence,
             unasked_after,
             receiver_id,
-            self._receiver_id,
+            self.receiver_id,
         )
-        self._receiver_id = receiver_id
-
-    def _change(self, change: Callable[[Store], None]) -> None:
-        # With `_writing` held.
-        store = self._open_store()
-        try:
-            change(store)
-        except SpoolDamagedError as damage:
-            with self._reading:
-                self._replace(store, damage)
-            raise SpoolUnavailableError(f"{damage}; send again") from damage
-
-    def _open_store(self) -> Store:
-        if self._store is None:
-            raise SpoolUnavailableError(f"spool {self._path}: it is not open; start it")
-        return self._store
-
-    def _still(self, store: Store) -> Store:
-        if self._store is not store:
-            raise SpoolUnavailableError(f"spool {self._path}: closed or replaced meanwhile")
-        return store
+        self._file.receiver_id = receiver_id
 
     def _check(self, entries: Sequence[Entry]) -> None:
         if self.full:
             raise SpoolFullError(
-                f"spool {self._path}: {self.waiting_bytes} bytes wait, and {self._max_bytes} may; "
+                f"spool {self.path}: {self.waiting_bytes} bytes wait, and {self._max_bytes} may; "
                 "send again when the backend has stored some"
             )
         last = self.last_sequence
@@ -358,34 +296,8 @@ class Spool:
         # Whether there is more to delete.
         released = self._tally.released_sequence
         forgotten = self._tally.digests.forgotten_sequence
-        with self._writing:
-            self._still(store)
+        with self._file.writing:
+            self._file.still(store)
             if released <= store.released_sequence and forgotten <= store.forgotten_sequence:
                 return False
             return store.discard(released, forgotten)
-
-    def _replace_in_turn(self, store: Store, damage: SpoolDamagedError) -> None:
-        with self._writing, self._reading:
-            if self._store is store:  # else another thread has replaced or closed it
-                self._replace(store, damage)
-
-    def _replace(self, store: Store, damage: SpoolDamagedError) -> None:
-        # Where this fails nothing is open, and every call says so until the next start.
-        self._store = None
-        try:
-            store.close()
-        except (SpoolDamagedError, SpoolUnavailableError) as error:
-            _log.warning("%s; the file is replaced anyway", error)
-        place = Place(
-            self._receiver_id,
-            self._tally.released_sequence,
-            self._tally.last_sequence,
-            store.unasked_after,
-        )
-        try:
-            loaded = replace(self._path, damage, self._max_digests, place)
-        except SpoolRefusedError as error:
-            raise SpoolUnavailableError(f"{error}; then restart") from error
-        self._lost_entries += self._tally.recount(loaded.waiting)
-        self._files_set_aside += loaded.files_set_aside
-        self._store = loaded.store

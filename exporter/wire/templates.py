@@ -91,14 +91,14 @@ class Template:
         starts = _column([point.start for point in numbers])
         has_start = starts != _NOWHERE
         self._has_start = None if has_start.all() else has_start
-        # One gather: each lets go of the interpreter lock, for which others wait.
+        # Of all times, then all values, then all starts (0 for none): one gather reads them. Each
+        # gather lets go of the interpreter lock, for which others wait.
         self._places = np.concatenate([times, values, np.where(has_start, starts, 0)])
         self._all_doubles = bytes([AS_DOUBLE]) * len(numbers)
         self._recorded = np.ones(len(numbers), np.bool_)
         for shared in (self._series_ids, self._recorded):
             shared.setflags(write=False)  # every batch gets these very arrays
         mask = self._mask_of_bytes(times, starts[has_start], values)
-        mask[values - 1] = 0
         whole = self.length - self.length % _WORD_BYTES
         self._mask = mask[:whole].view(np.uint64)
         self._masked = (np.frombuffer(message, np.uint64, len(self._mask)) & self._mask).tobytes()
@@ -118,7 +118,8 @@ class Template:
         """
         if not self._fits(message):
             return None
-        tags = np.frombuffer(message, np.uint8)[self._places[self.points : 2 * self.points] - 1]
+        values_at = self._places[self.points : 2 * self.points]
+        tags = np.frombuffer(message, np.uint8)[values_at - 1]
         # Every eight bytes of the message as a number, without a copy.
         words = np.ndarray((self.length - _WORD_BYTES + 1,), "<i8", message, 0, (1,))
         times, value, starts = words[self._places].reshape(3, -1)
@@ -148,11 +149,14 @@ class Template:
         # Compared as bytes: memcmp ends at the first difference.
         return (np.frombuffer(message, np.uint64, words) & self._mask).tobytes() == self._masked
 
-    def _mask_of_bytes(self, *fields: Int64Array) -> npt.NDArray[np.uint8]:
+    def _mask_of_bytes(
+        self, times: Int64Array, starts: Int64Array, values: Int64Array
+    ) -> npt.NDArray[np.uint8]:
         mask = np.full(self.length, 0xFF, np.uint8)
-        for places in fields:
+        for places in (times, starts, values):
             for at in range(_WORD_BYTES):
                 mask[places + at] = 0
+        mask[values - 1] = 0  # the tag, either of two
         for single in self._singles:
             mask[single.start : single.end] = 0
         return mask
