@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
+from exporter.errors import QueryError
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "metric_rows",
     "metrics_statement",
     "nearest",
+    "no_such_metric",
     "series_rows",
     "series_statement",
 ]
@@ -23,6 +25,7 @@ _POINT_TABLES: Final = ("system_metrics", "metric_histograms", "metric_summaries
 # Takes 30 ms a table however large it is. A thousand series that send every ten seconds fill it
 # in a quarter of an hour.
 _RECENT_POINTS: Final = 100_000
+_FEW_NAMES: Final = 8
 
 
 def metrics_statement(dialect: Dialect, *, with_counts: bool) -> Sql:
@@ -135,6 +138,25 @@ def series_rows(answer: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
         row["is_monotonic"] = None if row["is_monotonic"] is None else bool(row["is_monotonic"])
         rows.append(row)
     return rows
+
+
+def no_such_metric(metric_name: str, names: Sequence[str], where: str) -> QueryError:
+    """What to say of a metric that is not stored.
+
+    Args:
+        metric_name: as it was asked for.
+        names: of those that are, in order.
+        where: they are stored.
+    """
+    if not names:
+        return QueryError(f"metric {metric_name!r}: {where} has no metrics yet; send some first")
+    if likely := nearest(metric_name, names):
+        advice = f"did you mean {', '.join(likely)}?"
+    elif len(names) <= _FEW_NAMES:
+        advice = f"there are {', '.join(names)}"
+    else:
+        advice = f"list the metrics to see the {len(names)} that are"
+    return QueryError(f"metric {metric_name!r} is not stored in {where}; {advice}")
 
 
 def nearest(wanted: str, names: Sequence[str]) -> list[str]:

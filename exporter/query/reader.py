@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from exporter.backends.base import Backend
-from exporter.errors import QueryError
 from exporter.query.aggregates import Aggregation, aggregate_rows, require_answerable
 from exporter.query.catalog import (
     metric_names_statement,
     metric_rows,
     metrics_statement,
-    nearest,
+    no_such_metric,
     series_rows,
     series_statement,
 )
@@ -31,33 +29,14 @@ from exporter.query.costs import (
 )
 from exporter.query.coverage import coverage_of
 from exporter.query.grouping import choose, group_names, members_statement
-from exporter.query.history import (
-    DEFINITION_COLUMNS,
-    TABLE_OF_TYPE,
-    definitions_statement,
-    few_definitions_statement,
-    history_statement,
-    of_series,
-    point_columns,
-    types_statement,
-)
-from exporter.query.history_rows import history_rows
-from exporter.query.recent import MANY_SERIES, NewestChunk, read_windows
+from exporter.query.newest import NewestPoints
 from exporter.query.scope import Scope
-from exporter.query.selection import Filters, TimeRange, among, row_limit, series_condition
+from exporter.query.selection import Filters, TimeRange, row_limit, series_condition
 from exporter.query.sql import Sql, fetched
 from exporter.query.storage import sizes_as_dict
 from exporter.query.times import Time, duration_micros
 
 __all__ = ["Reader"]
-
-_Rows = list[tuple[Any, ...]]
-
-_FEW_NAMES: Final = 8
-# Of more, the chunk has to be unpacked anyway.
-_FEW_POINTS: Final = 100_000
-_ID_AT: Final = DEFINITION_COLUMNS.index("series_id")
-_TYPE_AT: Final = DEFINITION_COLUMNS.index("metric_type")
 
 
 class Reader:
@@ -80,7 +59,7 @@ class Reader:
     def __init__(self, backend: Backend, flush: Callable[[], object] | None = None) -> None:
         self._backend = backend
         self._flush = flush
-        self._newest_chunk = NewestChunk(self._fetch, backend.dialect)
+        self._newest = NewestPoints(self._fetch, backend.dialect)
 
     def query_historical_metrics(
         self,
@@ -109,21 +88,7 @@ class Reader:
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
-        tables, series, definitions = self._tables_of(condition)
-        if not tables:
-            return []
-        dialect = self._backend.dialect
-        points = self._newest(
-            tables,
-            (series, series if condition is None else of_series(condition)),
-            time_range,
-            most,
-            may_have_windows=definitions is None or len(definitions) > MANY_SERIES,
-        )
-        if definitions is None:
-            series_ids = dict.fromkeys(point[1] for point in points)
-            definitions = self._fetch(definitions_statement(series_ids, dialect))
-        return history_rows(points, point_columns(tables), definitions)
+        return self._newest.read(condition, time_range, most)
 
     def aggregate(
         self,
@@ -317,48 +282,6 @@ class Reader:
         self._settle()
         return sizes_as_dict(self._backend.sizes())
 
-    def _newest(
-        self,
-        tables: list[str],
-        picks: tuple[Sql | None, Sql | None],
-        time_range: TimeRange,
-        most: int,
-        *,
-        may_have_windows: bool,
-    ) -> _Rows:
-        """The newest points, by windows of time where that pays.
-
-        Args:
-            tables: where they are.
-            picks: the conditions on points for a long range, and for a window.
-            time_range: which.
-            most: how many.
-            may_have_windows: whether they are of so many series that it may pay.
-        """
-        dialect = self._backend.dialect
-
-        def ask(series: Sql | None, part: TimeRange, limit: int) -> _Rows:
-            return self._fetch(history_statement(tables, series, part, limit, dialect))
-
-        may_pay = may_have_windows and dialect.may_have_rollups and most <= _FEW_POINTS
-        if may_pay and "system_metrics" in tables:
-            stretch = self._newest_chunk.stretch(time_range)
-            if stretch is not None:
-                of_all, of_window = (partial(ask, series) for series in picks)
-                return read_windows(of_window, of_all, time_range, stretch, most)
-        return ask(picks[0], time_range, most)
-
-    def _tables_of(self, condition: Sql | None) -> tuple[list[str], Sql | None, _Rows | None]:
-        """Tables with points of some series, what picks those, and the definitions if few."""
-        if condition is not None and self._backend.dialect.series_among is not None:
-            few = self._fetch(few_definitions_statement(condition))
-            named = among([row[_ID_AT] for row in few], self._backend.dialect)
-            if named is not None:
-                return sorted({TABLE_OF_TYPE[row[_TYPE_AT]] for row in few}), named, few
-        types = self._fetch(types_statement(condition))
-        tables = sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types})
-        return tables, None if condition is None else of_series(condition), None
-
     def _settle(self) -> None:
         if self._flush is not None:
             self._flush()
@@ -371,13 +294,4 @@ class Reader:
         if self._fetch(series_statement(series_condition(Filters(metric_name), dialect), limit=1)):
             return  # it is there, and the other filters leave nothing of it
         names = [name for (name,) in self._fetch(metric_names_statement())]
-        where = self._backend.location
-        if not names:
-            raise QueryError(f"metric {metric_name!r}: {where} has no metrics yet; send some first")
-        if likely := nearest(metric_name, names):
-            advice = f"did you mean {', '.join(likely)}?"
-        elif len(names) <= _FEW_NAMES:
-            advice = f"there are {', '.join(names)}"
-        else:
-            advice = f"list the metrics to see the {len(names)} that are"
-        raise QueryError(f"metric {metric_name!r} is not stored in {where}; {advice}")
+        raise no_such_metric(metric_name, names, self._backend.location)
