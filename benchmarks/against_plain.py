@@ -16,7 +16,7 @@ from benchmarks.options import Options
 from benchmarks.plain_pipeline import PLAIN_TABLE, plain_pipeline
 from benchmarks.servers import postgresql_databases, session
 from benchmarks.whole_way import seconds_to_store
-from benchmarks.workload import SHAPES, requests
+from benchmarks.workload import SHAPES, steady_requests
 
 __all__ = ["run"]
 
@@ -28,8 +28,7 @@ _POINTS: Final = 1_000
 
 def run(options: Options) -> list[Result]:
     """One result."""
-    every = requests(SHAPES[0], _SENDERS + _REQUESTS, series_sets=_SENDERS)
-    first, sent = every[:_SENDERS], every[_SENDERS:]
+    first, sent = steady_requests(SHAPES[0], _REQUESTS, senders=_SENDERS)
     count = len(sent) * _POINTS
     with postgresql_databases(options.pg_dsn) as databases, tempfile.TemporaryDirectory() as folder:
         with databases.fresh() as dsn:

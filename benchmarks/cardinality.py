@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Result
-from benchmarks.workload import SHAPES, at_step, requests
+from benchmarks.workload import LEARNING_STEPS, SHAPES, at_step, requests
 from exporter.backends import open_backend
 from exporter.pipeline import Pipeline
 
@@ -28,8 +28,6 @@ _MANY: Final = 1_000
 _SERIES_OF_A_SENDER: Final = 1_000
 # Each of these waits for its first request after the restart: a million series take a minute.
 _BACK_AFTER_RESTART: Final = 250
-# A sender is learned at its second request.
-_LEARNING_STEPS: Final = 2
 _BATCH_SIZE: Final = 20_000
 _MEMORY_LIMIT_BYTES: Final = 2 << 30  # as it ships
 _PATIENCE_SECONDS: Final = 600.0
@@ -43,7 +41,7 @@ def run() -> list[Result]:
         many = _steady(Path(folder) / "many.db", first, steps=1)
         points = len(first) * _SERIES_OF_A_SENDER
         back = first[:_BACK_AFTER_RESTART]
-        known, longest = _first_step(Path(folder) / "many.db", back, _LEARNING_STEPS + 2)
+        known, longest = _first_step(Path(folder) / "many.db", back, LEARNING_STEPS + 2)
     return [
         Result(
             f"a point of {points:,} series",
@@ -86,11 +84,11 @@ def _steady(path: Path, first: Sequence[bytes], *, steps: int) -> _Steady:
     pipeline.start()
     gc.collect()
     before = _resident_bytes()
-    learning = [_stored(pipeline, at_step(first, step + 1))[0] for step in range(_LEARNING_STEPS)]
+    learning = [_stored(pipeline, at_step(first, step + 1))[0] for step in range(LEARNING_STEPS)]
     taken_bytes = _resident_bytes() - before
-    sent = [data for step in range(steps) for data in at_step(first, _LEARNING_STEPS + step + 1)]
+    sent = [data for step in range(steps) for data in at_step(first, LEARNING_STEPS + step + 1)]
     seconds, _ = _stored(pipeline, sent)
-    _finish(pipeline, len(first) * _LEARNING_STEPS + len(sent))
+    _finish(pipeline, len(first) * LEARNING_STEPS + len(sent))
     return _Steady(learning[0], taken_bytes, seconds)
 
 

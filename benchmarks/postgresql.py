@@ -24,7 +24,7 @@ from benchmarks.options import Options
 from benchmarks.prepared import batches_of
 from benchmarks.servers import Databases, postgresql_databases, session, started
 from benchmarks.whole_way import seconds_to_store
-from benchmarks.workload import SHAPES, requests
+from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends.postgresql.binary_rows import binary_rows
 from exporter.model import Points
 
@@ -53,8 +53,8 @@ def run(options: Options) -> list[Result]:
 class _Work:
     """The requests, and the same points for a COPY.
 
-    The first request of each sender is stored before the clock runs: senders are steady, and a
-    COPY registers no series.
+    The first two requests of each sender are stored before the clock runs: senders are steady,
+    and a COPY registers no series.
     """
 
     first: Sequence[bytes]
@@ -63,8 +63,7 @@ class _Work:
 
     @classmethod
     def prepare(cls) -> _Work:
-        every = requests(SHAPES[0], _SENDERS + _REQUESTS, series_sets=_SENDERS)
-        first, sent = every[:_SENDERS], every[_SENDERS:]
+        first, sent = steady_requests(SHAPES[0], _REQUESTS, senders=_SENDERS)
         batches = batches_of(sent, POSTGRESQL.batch_size)
         return cls(first, sent, Points.concatenate(batch.points for batch in batches))
 

@@ -35,14 +35,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
 from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
 from benchmarks.served import served
-from benchmarks.workload import Shape, requests
+from benchmarks.workload import LEARNING_STEPS, Shape, requests
 
 __all__ = ["run"]
 
 _T = TypeVar("_T")
 
 _SENDERS: Final = 500
-_LEARNING_SECONDS: Final = 2
 _SECONDS: Final = 10
 _SMALL: Final = Shape("1 metric of 10 points", 1, 10)
 # Of other series than the points before.
@@ -55,7 +54,7 @@ _ACKNOWLEDGED_SECONDS: Final = 0.05
 
 def run() -> list[Result]:
     """The slowest percent of 500 senders, and 10,000 requests of one point."""
-    small = requests(_SMALL, _SENDERS * (_LEARNING_SECONDS + _SECONDS), series_sets=_SENDERS)
+    small = requests(_SMALL, _SENDERS * (LEARNING_STEPS + _SECONDS), series_sets=_SENDERS)
     ones = requests(_ONE, _ONES, series_sets=_AT_A_TIME)
     with tempfile.TemporaryDirectory() as folder:
         with served(Path(folder)) as program:
@@ -110,8 +109,8 @@ async def _senders(address: str, sent: Sequence[bytes]) -> tuple[list[float], li
             await channel.channel_ready()
             export = channel.unary_unary(EXPORT)
             for part, found in (
-                (own[:_LEARNING_SECONDS], learning),
-                (own[_LEARNING_SECONDS:], waits),
+                (own[:LEARNING_STEPS], learning),
+                (own[LEARNING_STEPS:], waits),
             ):
                 await everybody.wait()
                 found.extend(await _each_second(export, part, moment))

@@ -15,15 +15,16 @@ from pathlib import Path
 from benchmarks.measure import Result
 from benchmarks.prepared import batches_of
 from benchmarks.whole_way import seconds_to_store
-from benchmarks.workload import SHAPES, requests
+from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends import open_backend
 from exporter.model import Batch
 
 __all__ = ["run"]
 
-# Long enough that learning the series and the last flush, a fixed part, weigh little.
+# Long enough that the first batch and the last flush, a fixed part, weigh little.
 _REQUESTS = 2_400
 _SENDERS = 4
+_POINTS = 1_000  # of a request
 _BATCH_SIZE = 20_000
 _ROUNDS = 2
 
@@ -32,17 +33,17 @@ Rows = list[tuple[int, int, float, int]]
 
 def run() -> list[Result]:
     """The write alone, and from a client in another process to committed rows."""
-    sent = requests(SHAPES[0], _REQUESTS, series_sets=_SENDERS)
+    first, sent = steady_requests(SHAPES[0], _REQUESTS, senders=_SENDERS)
     batches = batches_of(sent, _BATCH_SIZE)
-    points = sum(batch.entries for batch in batches)
+    points = len(sent) * _POINTS
     best = dict.fromkeys(("bare", "write", "whole", "durable"), float("inf"))
     for _ in range(_ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             best["bare"] = min(best["bare"], _bare(Path(folder) / "bare.db", batches))
             best["write"] = min(best["write"], _write(Path(folder) / "write.db", batches))
-            best["whole"] = min(best["whole"], _whole_way(Path(folder), sent, points, None))
+            best["whole"] = min(best["whole"], _whole_way(Path(folder), first, sent, None))
             spool = Path(folder) / "requests.spool"
-            best["durable"] = min(best["durable"], _whole_way(Path(folder), sent, points, spool))
+            best["durable"] = min(best["durable"], _whole_way(Path(folder), first, sent, spool))
     return [
         Result("SQLite write", points, best["write"], "executemany", best["bare"], 0.8),
         Result(
@@ -93,11 +94,19 @@ def _write(path: Path, batches: Sequence[Batch]) -> float:
     return seconds
 
 
-def _whole_way(folder: Path, sent: list[bytes], points: int, spool: Path | None) -> float:
+def _whole_way(
+    folder: Path, first: Sequence[bytes], sent: Sequence[bytes], spool: Path | None
+) -> float:
     path = folder / f"whole-{'off' if spool is None else 'on'}.db"
-    backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
-    seconds = seconds_to_store(backend, sent, points=points, batch_size=_BATCH_SIZE, spool=spool)
-    assert _count(path) == points
+    seconds = seconds_to_store(
+        open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0),
+        sent,
+        points=len(sent) * _POINTS,
+        batch_size=_BATCH_SIZE,
+        first=first,
+        spool=spool,
+    )
+    assert _count(path) == (len(first) + len(sent)) * _POINTS
     return seconds
 
 

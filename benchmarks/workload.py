@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 __all__ = [
+    "LEARNING_STEPS",
     "POINTS_OF_RICHER",
     "RICHER_SHAPES",
     "SHAPES",
@@ -21,10 +22,13 @@ __all__ = [
     "at_step",
     "requests",
     "richer_requests",
+    "steady_requests",
 ]
 
 FIRST_TIME_UNIX_NANO: Final = 1_700_000_000_000_000_000
 STEP_NANO: Final = 1_000_000_000
+# A sender's series are new in its first request, and learned by heart in its second.
+LEARNING_STEPS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,19 @@ def requests(shape: Shape, count: int, *, series_sets: int = 1) -> list[bytes]:
         _request(shape, at // series_sets, at % series_sets, random).SerializeToString()
         for at in range(count)
     ]
+
+
+def steady_requests(shape: Shape, count: int, *, senders: int) -> tuple[list[bytes], list[bytes]]:
+    """The requests in which senders are learned, and those that follow.
+
+    Args:
+        shape: how each is filled.
+        count: how many follow.
+        senders: how many take turns.
+    """
+    learning = LEARNING_STEPS * senders
+    every = requests(shape, learning + count, series_sets=senders)
+    return every[:learning], every[learning:]
 
 
 def at_step(first: Iterable[bytes], step: int) -> Iterator[bytes]:
