@@ -28,10 +28,6 @@ _Rows = list[tuple[Any, ...]]
 
 # Of more, the chunk has to be unpacked anyway.
 _FEW_POINTS: Final = 100_000
-# Named in a window, rows are read backwards until there are enough: of 200 series out of 1,000 with
-# a point each 8.6 s it took 8 ms, and 28 as a join, which is a sort of the window. In columns each
-# name is looked for in each batch: 74 and 92 ms, but of 1,000 series 157 and 95.
-_NAMED_SERIES: Final = 300
 _ID_AT: Final = DEFINITION_COLUMNS.index("series_id")
 _TYPE_AT: Final = DEFINITION_COLUMNS.index("metric_type")
 
@@ -60,11 +56,13 @@ class NewestPoints:
         tables, series, definitions = self._tables_of(condition)
         if not tables:
             return []
-        many = definitions is None or len(definitions) > MANY_SERIES
-        of_window = series
-        if condition is not None and (definitions is None or len(definitions) > _NAMED_SERIES):
-            of_window = of_series(condition)
-        points = self._points(tables, (series, of_window), time_range, most, may_have_windows=many)
+        points = self._points(
+            tables,
+            (series, None if condition is None else of_series(condition)),
+            time_range,
+            most,
+            may_have_windows=definitions is None or len(definitions) > MANY_SERIES,
+        )
         if definitions is None:
             series_ids = dict.fromkeys(point[1] for point in points)
             definitions = self._fetch(definitions_statement(series_ids, self._dialect))
@@ -94,7 +92,8 @@ class NewestPoints:
 
         Args:
             tables: where they are.
-            picks: the conditions on points for a long range, and for a window.
+            picks: the conditions on points, by the ids of their series where those are few, and as
+                a join.
             time_range: which.
             most: how many.
             may_have_windows: whether they are of so many series that it may pay.
@@ -103,10 +102,12 @@ class NewestPoints:
         def ask(series: Sql | None, part: TimeRange, limit: int) -> _Rows:
             return self._fetch(history_statement(tables, series, part, limit, self._dialect))
 
+        named, joined = picks
         may_pay = may_have_windows and self._dialect.may_have_rollups and most <= _FEW_POINTS
         if may_pay and "system_metrics" in tables:
             stretch = self._newest_chunk.stretch(time_range)
             if stretch is not None:
-                of_all, of_window = (partial(ask, series) for series in picks)
-                return read_windows(of_window, of_all, time_range, stretch, most)
-        return ask(picks[0], time_range, most)
+                of_window = partial(ask, joined if stretch.has_columns else named)
+                of_all = partial(ask, named)
+                return read_windows(of_window, of_all, time_range, stretch.time_range, most)
+        return ask(named, time_range, most)

@@ -8,7 +8,9 @@ rest, going by what was found, or a much longer one where nothing was; then ever
 handful of windows at most, without overlap, whose answers follow one another.
 
 Likewise where the newest chunk is no columnstore yet and others are: together they are planned for
-two hundred series as a sort of all their rows in that chunk, 110 ms instead of 10.
+two hundred series as a sort of all their rows in that chunk, 110 ms instead of 10. Its rows are
+read backwards until there are enough, so there it is the ids of the series that are asked for; a
+join would sort the window. In columns each id is looked for in each batch, and it is the join.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from exporter.backends.dialect import Dialect
 from exporter.query.selection import TimeRange
 from exporter.query.sql import Sql, sql
 
-__all__ = ["MANY_SERIES", "NewestChunk", "read_windows"]
+__all__ = ["MANY_SERIES", "NewestChunk", "Stretch", "read_windows"]
 
 _Rows = list[tuple[Any, ...]]
 _Fetch = Callable[[Sql], _Rows]
+# Begin and end in microseconds, and whether it is a columnstore.
+_Chunk = tuple[int, int, bool]
 
 # Of fewer, a columnstore finds the batches by their ids.
 MANY_SERIES: Final = 20
@@ -44,7 +48,7 @@ _KEPT_SECONDS: Final = 10.0
 
 _HAS_CHUNKS: Final = "SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL"
 _NEWEST_CHUNK: Final = """
-    SELECT {begin}, {end}, bool_or(is_compressed) OVER ()
+    SELECT {begin}, {end}, is_compressed, bool_or(is_compressed) OVER ()
     FROM timescaledb_information.chunks
     WHERE hypertable_name = 'system_metrics'
         AND format('%I.%I', hypertable_schema, hypertable_name)::regclass
@@ -74,6 +78,19 @@ _LAST_POINT: Final = """
     SELECT {high} FROM half ORDER BY step DESC LIMIT 1"""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Where the newest points lie.
+
+    Attributes:
+        time_range: from the begin of the newest chunk to about the last point.
+        has_columns: whether that chunk is a columnstore.
+    """
+
+    time_range: TimeRange
+    has_columns: bool
+
+
 class NewestChunk:
     """Where the newest chunk lies; any thread may ask.
 
@@ -92,15 +109,15 @@ class NewestChunk:
         self._has_chunks: bool | None = None  # not looked up yet
         self._known: _Known | None = None
 
-    def stretch(self, time_range: TimeRange) -> TimeRange | None:
-        """From its begin to about the last point before the end of a range.
+    def stretch(self, time_range: TimeRange) -> Stretch | None:
+        """Where the last points before the end of a range lie.
 
         None if windows do not pay: there is no columnstore, or the range begins later.
         """
         chunk = self._chunk()
         if chunk is None:
             return None
-        begin, end = chunk
+        begin, end, has_columns = chunk
         if time_range.end_micros is not None:
             end = min(end, time_range.end_micros)
         if begin >= end:
@@ -108,24 +125,24 @@ class NewestChunk:
         moment, high = self._dialect.moment, sql(self._dialect.micros, time=sql("high"))
         bounds = {"begin": moment(begin), "end": moment(end), "high": high}
         [(last,)] = self._fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))
-        return TimeRange(begin, last)
+        return Stretch(TimeRange(begin, last), has_columns)
 
-    def _chunk(self) -> tuple[int, int] | None:
-        """Its begin and end in microseconds, if any chunk of the table is a columnstore."""
+    def _chunk(self) -> _Chunk | None:
+        """The chunk, if any of the table is a columnstore."""
         known, now = self._known, self._clock()
         if known is None or now >= known.until:
             known = self._known = _Known(self._look_up(), now + _KEPT_SECONDS)
         return known.chunk
 
-    def _look_up(self) -> tuple[int, int] | None:
+    def _look_up(self) -> _Chunk | None:
         if self._has_chunks is None:
             self._has_chunks = bool(self._fetch(sql(_HAS_CHUNKS))[0][0])
         if not self._has_chunks:
             return None
         ends = {"begin": sql("range_start"), "end": sql("range_end")}
         columns = {name: sql(self._dialect.micros, time=end) for name, end in ends.items()}
-        for begin, end, has_columns in self._fetch(sql(_NEWEST_CHUNK, **columns)):
-            return (begin, end) if has_columns else None
+        for begin, end, has_columns, any_has in self._fetch(sql(_NEWEST_CHUNK, **columns)):
+            return (begin, end, has_columns) if any_has else None
         return None
 
 
@@ -133,7 +150,7 @@ class NewestChunk:
 class _Known:
     """What was looked up, and how long it may be believed, in seconds of the clock."""
 
-    chunk: tuple[int, int] | None
+    chunk: _Chunk | None
     until: float
 
 

@@ -117,7 +117,7 @@ class Chunks:
 
     def __init__(self) -> None:
         self.lookups = 0
-        self.newest: list[tuple[int, int, bool]] = []
+        self.newest: list[tuple[int, int, bool, bool]] = []
         self.now_seconds = 0.0
 
     def fetch(self, statement: Sql) -> _Rows:
@@ -132,18 +132,20 @@ class Chunks:
 
 def test_the_newest_chunk_is_looked_up_again_after_ten_seconds() -> None:
     chunks = Chunks()
-    chunks.newest = [(0, DAY, True)]
+    chunks.newest = [(0, DAY, False, True)]
     newest = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
     for now_seconds, lookups in ((0.0, 1), (9.9, 1), (10.0, 2), (19.9, 2), (20.0, 3)):
         chunks.now_seconds = now_seconds
         stretch = newest.stretch(TimeRange(None, None))
         assert stretch is not None
-        assert stretch.start_micros == 0
+        assert (stretch.time_range.start_micros, stretch.has_columns) == (0, False)
         assert chunks.lookups == lookups
 
 
-@pytest.mark.parametrize("newest", [[], [(0, DAY, False)]], ids=["no chunk", "no columns"])
-def test_without_a_columnstore_there_is_no_window(newest: list[tuple[int, int, bool]]) -> None:
+@pytest.mark.parametrize("newest", [[], [(0, DAY, False, False)]], ids=["no chunk", "no columns"])
+def test_without_a_columnstore_there_is_no_window(
+    newest: list[tuple[int, int, bool, bool]],
+) -> None:
     chunks = Chunks()
     chunks.newest = newest
     one = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
@@ -154,7 +156,7 @@ def test_without_a_columnstore_there_is_no_window(newest: list[tuple[int, int, b
 
 def test_a_range_that_ends_before_the_newest_chunk_has_no_window() -> None:
     chunks = Chunks()
-    chunks.newest = [(DAY, 2 * DAY, True)]
+    chunks.newest = [(DAY, 2 * DAY, True, True)]
     one = NewestChunk(chunks.fetch, POSTGRESQL, lambda: chunks.now_seconds)
     assert one.stretch(TimeRange(None, DAY)) is None
     assert one.stretch(TimeRange(None, DAY + 1)) is not None
