@@ -89,7 +89,7 @@ class Keeper:
                 self._lock.release()
 
     def store(self) -> Store:
-        """The open file, for as long as the caller holds a lock.
+        """The open file; another thread may replace it, unless the caller holds a lock.
 
         Raises:
             SpoolUnavailableError: it is not open.
