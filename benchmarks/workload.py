@@ -85,11 +85,11 @@ def at_step(first: Iterable[bytes], step: int) -> Iterator[bytes]:
     In place: encoding them anew would take longer than all that is done with them.
     """
     for sender, data in enumerate(first):
-        written, now = (_time(at, sender).to_bytes(8, "little") for at in (1, step))
+        written, now = (_time_unix_nano(at, sender).to_bytes(8, "little") for at in (1, step))
         yield data.replace(written, now)
 
 
-def _time(step: int, sender: int) -> int:
+def _time_unix_nano(step: int, sender: int) -> int:
     return FIRST_TIME_UNIX_NANO + step * STEP_NANO + sender * _APART_NANO
 
 
@@ -102,12 +102,13 @@ def _request(shape: Shape, step: int, sender: int, random: Random) -> ExportMetr
         attribute.value.string_value = value
     scope_metrics = resource_metrics.scope_metrics.add()
     scope_metrics.scope.name = "benchmark"
+    time_unix_nano = _time_unix_nano(step + 1, sender)
     for number in range(shape.metrics):
-        _fill(scope_metrics.metrics.add(), number, shape, _time(step + 1, sender), random)
+        _fill(scope_metrics.metrics.add(), number, shape, time_unix_nano, random)
     return request
 
 
-def _fill(metric: Metric, number: int, shape: Shape, time: int, random: Random) -> None:
+def _fill(metric: Metric, number: int, shape: Shape, time_unix_nano: int, random: Random) -> None:
     metric.name = f"http.server.requests.{number}"
     metric.unit = "{request}"
     metric.sum.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -115,7 +116,7 @@ def _fill(metric: Metric, number: int, shape: Shape, time: int, random: Random) 
     for at in range(shape.points):
         point = metric.sum.data_points.add()
         point.start_time_unix_nano = FIRST_TIME_UNIX_NANO
-        point.time_unix_nano = time
+        point.time_unix_nano = time_unix_nano
         point.as_double = round(random.uniform(0, 1000), 1)
         for name in range(shape.attributes):
             attribute = point.attributes.add()
@@ -169,7 +170,7 @@ def _richer_request(shape: RicherShape, step: int, random: Random) -> ExportMetr
 
 def _fill_richer(point: Any, at: int, shape: RicherShape, step: int, random: Random) -> None:
     point.start_time_unix_nano = FIRST_TIME_UNIX_NANO
-    point.time_unix_nano = FIRST_TIME_UNIX_NANO + (step + 1) * STEP_NANO
+    point.time_unix_nano = _time_unix_nano(step + 1, sender=0)
     for name in range(3):
         attribute = point.attributes.add(key=f"attribute.{name}")
         attribute.value.string_value = f"value-{at}-{name}"
