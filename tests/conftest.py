@@ -7,10 +7,10 @@ import os
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 pytest_plugins = [
-    "otlp_kit.plugin",
+    "kit.otlp.plugin",
     "engines.fixtures",
-    "backend_kit.places",
-    "durability_kit.plugin",
-    "fuzz_kit.plugin",
-    "openfinops_kit.plugin",
+    "kit.backends.places",
+    "kit.durability.plugin",
+    "kit.fuzz.plugin",
+    "kit.openfinops.plugin",
 ]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
+from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
 
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from backend_kit.samples import SECOND, batch_of, exemplar, histogram, point, series
 from engines.asking import Connection, ask
 from engines.databases import Databases
+from kit.backends.samples import SECOND, batch_of, exemplar, histogram, point, series
 
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend

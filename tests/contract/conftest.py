@@ -1,12 +1,12 @@
-"""Every test of this folder runs once for each backend of `backend_kit.kinds`."""
+"""Every test of this folder runs once for each backend of `kit.backends.kinds`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from backend_kit.kinds import KINDS, Kind, NewStore
-from backend_kit.places import NewPlace, new_place_of, new_store_of
+from kit.backends.kinds import KINDS, Kind, NewStore
+from kit.backends.places import NewPlace, new_place_of, new_store_of
 
 from exporter.backends.base import Backend
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
-from backend_kit.kinds import Kind
-from backend_kit.samples import NOW, batch_of, exemplar, point, series
+from kit.backends.kinds import Kind
+from kit.backends.samples import NOW, batch_of, exemplar, point, series
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostEntry, DeadLetter, Mark, WriteResult

@@ -9,9 +9,9 @@ from itertools import count, pairwise
 from typing import Any, Literal
 
 import pytest
-from backend_kit.kinds import NewStore
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from kit.backends.kinds import NewStore
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )

@@ -10,11 +10,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from backend_kit.kinds import Kind, NewStore
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, batch_of, point
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.backends.kinds import Kind, NewStore
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, batch_of, point
 
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate

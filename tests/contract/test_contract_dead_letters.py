@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import pytest
-from backend_kit.kinds import Kind
-from backend_kit.reading import count, rows_in_all, stored, stored_points, stored_series
-from backend_kit.samples import (
+from kit.backends.kinds import Kind
+from kit.backends.reading import count, rows_in_all, stored, stored_points, stored_series
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,

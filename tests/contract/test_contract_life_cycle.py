@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from backend_kit.kinds import Kind
-from backend_kit.reading import count, stored
-from backend_kit.samples import NOW, SECOND, batch_of, flood, point, series
+from kit.backends.kinds import Kind
+from kit.backends.reading import count, stored
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point, series
 
 from exporter.backends.base import Backend
 from exporter.errors import BackendRefusedError, BackendUnavailableError

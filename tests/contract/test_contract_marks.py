@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from backend_kit.kinds import Kind, NewStore
-from backend_kit.reading import count, rows_in_all, stored
-from backend_kit.samples import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kit.backends.kinds import Kind, NewStore
+from kit.backends.reading import count, rows_in_all, stored
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -20,8 +22,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError

@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, batch_of, flood, point, series
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point, series
 
 from exporter.backends.base import Backend
 from exporter.errors import BackendRefusedError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from backend_kit.kinds import Kind
-from backend_kit.plain import definition
-from backend_kit.reading import (
+from kit.backends.kinds import Kind
+from kit.backends.plain import definition
+from kit.backends.reading import (
     count,
     rows_in_all,
     stored_histograms,
@@ -15,7 +15,7 @@ from backend_kit.reading import (
     stored_series,
     stored_summaries,
 )
-from backend_kit.samples import (
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,

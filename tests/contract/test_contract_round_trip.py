@@ -6,10 +6,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from backend_kit.kinds import Kind, NewStore
-from backend_kit.plain import PlainStore, definition, without_repeats
-from backend_kit.reading import count, stored, stored_exemplars, stored_points, stored_series
-from backend_kit.samples import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kit.backends.kinds import Kind, NewStore
+from kit.backends.plain import PlainStore, definition, without_repeats
+from kit.backends.reading import count, stored, stored_exemplars, stored_points, stored_series
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -21,9 +23,7 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from backend_kit.strategies import batches
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from kit.backends.strategies import batches
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, WriteResult

@@ -6,9 +6,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from backend_kit.kinds import NewStore
-from backend_kit.reading import SIZED_TABLES, count, rows_in_all, stored, stored_points
-from backend_kit.samples import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kit.backends.kinds import NewStore
+from kit.backends.reading import SIZED_TABLES, count, rows_in_all, stored, stored_points
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -19,8 +21,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, TableSize

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from backend_kit.plain import PlainStore
-from backend_kit.reading import (
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.backends.plain import PlainStore
+from kit.backends.reading import (
     count,
     rows_in_all,
     stored_exemplars,
@@ -14,7 +16,7 @@ from backend_kit.reading import (
     stored_points,
     stored_summaries,
 )
-from backend_kit.samples import (
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -25,9 +27,7 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from backend_kit.strategies import batches
-from hypothesis import given
-from hypothesis import strategies as st
+from kit.backends.strategies import batches
 
 from exporter.backends.memory import MemoryBackend
 from exporter.errors import ConfigError

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from query_kit import Store
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from backend_kit.kinds import Kind, NewStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_kit import Store
+from kit.backends.kinds import Kind, NewStore
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.query import Reader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from query_kit import Store
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.query import Reader

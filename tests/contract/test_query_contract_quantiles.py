@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from backend_kit.kinds import NewStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_kit import Store
+from kit.backends.kinds import NewStore
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError

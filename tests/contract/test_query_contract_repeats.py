@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from backend_kit.kinds import Kind
-from query_kit import Store
+from kit.backends.kinds import Kind
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.backends.memory import MemoryBackend

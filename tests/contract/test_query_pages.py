@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from query_kit import Store
+from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample

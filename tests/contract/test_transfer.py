@@ -9,9 +9,9 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from backend_kit.kinds import KINDS
-from backend_kit.places import new_place_of, new_store_of
-from backend_kit.samples import (
+from kit.backends.kinds import KINDS
+from kit.backends.places import new_place_of, new_store_of
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,

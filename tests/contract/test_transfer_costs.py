@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
-from backend_kit.kinds import KINDS, NewStore
-from backend_kit.places import new_place_of, new_store_of
-from backend_kit.samples import NOW, SECOND, batch_of, point, series
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.backends.kinds import KINDS, NewStore
+from kit.backends.places import new_place_of, new_store_of
+from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.base import Backend
 from exporter.errors import BackendUnavailableError

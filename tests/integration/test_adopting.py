@@ -14,11 +14,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from durability_kit.stores import Store, postgresql_store, sqlite_store
+from kit.durability.stores import Store, postgresql_store, sqlite_store
+from kit.processes import DEADLINE_SECONDS, Program, environment
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from processes import DEADLINE_SECONDS, Program, environment
 
 from exporter import config
 from exporter.embedded import Adopter, EmbeddedPipeline

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.processes import COMMAND, environment, run
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from processes import COMMAND, environment, run
 from typer.testing import CliRunner
 
 from exporter.backends import open_backend

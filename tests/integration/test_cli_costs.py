@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_kit.kinds import KINDS, Kind
-from backend_kit.places import keys_of, new_place_of
+from kit.backends.kinds import KINDS, Kind
+from kit.backends.places import keys_of, new_place_of
 from typer.testing import CliRunner
 
 from exporter.cli.app import app

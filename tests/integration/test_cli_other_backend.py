@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backend_kit.kinds import KINDS
-from backend_kit.samples import batch_of, flood, series
 from engines.databases import Databases
+from kit.backends.kinds import KINDS
+from kit.backends.samples import batch_of, flood, series
 from typer.testing import CliRunner
 
 from exporter.cli.app import app

@@ -11,13 +11,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from kit.otlp.encode import encode
+from kit.otlp.layouts import ENCODERS
+from kit.otlp.model import Expected, expect
+from kit.otlp.observed import Definitions, observe
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import encode
-from otlp_kit.layouts import ENCODERS
-from otlp_kit.model import Expected, expect
-from otlp_kit.observed import Definitions, observe
 
 from exporter.intern import SeriesCache
 from exporter.wire import decode, decode_reference

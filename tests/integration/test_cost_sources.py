@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
-from backend_kit.kinds import Kind
-from backend_kit.places import keys_of
-from backend_kit.reading import count, stored_points
+from kit.backends.kinds import Kind
+from kit.backends.places import keys_of
+from kit.backends.reading import count, stored_points
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter

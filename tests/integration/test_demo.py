@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kit.processes import COMMAND, DEADLINE_SECONDS, Program, environment, run
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint, Sum
-from processes import COMMAND, DEADLINE_SECONDS, Program, environment, run
 
 from exporter import hostmetrics
 from exporter.cli.demo_report import sparkline

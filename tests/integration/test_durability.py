@@ -11,13 +11,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from backend_kit.proxy import Break, proxied
-from durability_kit.senders import Sender, assert_stored_once, sending
-from durability_kit.stores import Store, free_port, postgresql_store, sqlite_store
 from engines.postgresql import PostgreSQLServer
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from processes import DEADLINE_SECONDS, Program, environment, run
+from kit.backends.proxy import Break, proxied
+from kit.durability.senders import Sender, assert_stored_once, sending
+from kit.durability.stores import Store, free_port, postgresql_store, sqlite_store
+from kit.processes import DEADLINE_SECONDS, Program, environment, run
 from psycopg2.extensions import make_dsn
 
 

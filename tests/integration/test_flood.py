@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from fuzz_kit.flood import Flood, Maker, Watched, flooding, new_series, steady, watching
-from processes import Program, environment
-from receiver_kit import plain, refused
+from kit.fuzz.flood import Flood, Maker, Watched, flooding, new_series, steady, watching
+from kit.processes import Program, environment
+from kit.receiver import plain, refused
 
 MIB: Final = 1024 * 1024
 LIMIT_MIB: Final = 256

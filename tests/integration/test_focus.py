@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_kit.kinds import KINDS, Kind
-from backend_kit.places import keys_of
-from query_kit import Store
+from kit.backends.kinds import KINDS, Kind
+from kit.backends.places import keys_of
+from kit.queries import Store
 from typer.testing import CliRunner
 
 from exporter.backends.base import Backend

@@ -1,6 +1,6 @@
 """Whatever is sent: an answer that says what is wrong, and then the next request is taken.
 
-The inputs have numbers (`fuzz_kit`): `--fuzz-seed 1` and the number of an input that fails give its
+The inputs have numbers (`kit.fuzz`): `--fuzz-seed 1` and the number of an input that fails give its
 bytes again. `--fuzz-seconds 600` searches for longer (docs/robustness.md).
 """
 
@@ -20,14 +20,14 @@ from typing import Any, Final
 import grpc
 import psutil
 import pytest
-from fuzz_kit import http2
-from fuzz_kit.http2 import Connection, connected, frame, header_block, message
-from fuzz_kit.inputs import Inputs
-from fuzz_kit.judge import Judge
-from fuzz_kit.seeds import captured, made
-from otlp_kit.strategies import showcase
-from processes import Program, environment
-from receiver_kit import CHECK, begin, plain, send
+from kit.fuzz import http2
+from kit.fuzz.http2 import Connection, connected, frame, header_block, message
+from kit.fuzz.inputs import Inputs
+from kit.fuzz.judge import Judge
+from kit.fuzz.seeds import captured, made
+from kit.otlp.strategies import showcase
+from kit.processes import Program, environment
+from kit.receiver import CHECK, begin, plain, send
 
 # What a client may be answered for what it put into a message.
 ANSWERS: Final = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}

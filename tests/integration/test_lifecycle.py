@@ -16,10 +16,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from kit.processes import Program, environment, run
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from processes import Program, environment, run
 
 from exporter.cli.serve import is_loopback, report_changes
 from exporter.stats import Snapshot

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg2
-from backend_kit.samples import NOW, SECOND, batch_of, flood, histogram, series
 from engines.asking import ask
-from processes import run
+from kit.backends.samples import NOW, SECOND, batch_of, flood, histogram, series
+from kit.processes import run
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.model import Batch

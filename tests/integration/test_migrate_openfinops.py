@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import DEADLINE_SECONDS, environment, run
+from kit.processes import DEADLINE_SECONDS, environment, run
 
 from exporter import PersistenceConfig, StorageBackend
 from exporter.backends.sqlite import SQLiteBackend

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import DEADLINE_SECONDS, environment
+from kit.processes import DEADLINE_SECONDS, environment
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "openfinops.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from engines.databases import Databases
-from processes import environment
+from kit.processes import environment
 
 from exporter import (
     CostCategory,

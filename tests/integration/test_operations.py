@@ -14,13 +14,13 @@ from typing import Any
 
 import grpc
 import pytest
-from backend_kit.samples import histogram, point, points, series
 from engines.databases import Databases
+from kit.backends.samples import histogram, point, points, series
+from kit.processes import Program, environment, run
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from processes import Program, environment, run
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend

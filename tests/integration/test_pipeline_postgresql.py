@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from backend_kit.proxy import Break, proxied
 from engines.asking import ask
+from kit.backends.proxy import Break, proxied
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from backend_kit.reading import count, stored_points
-from backend_kit.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, series
 from engines.asking import ask
 from engines.databases import Databases
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
+from kit.backends.reading import count, stored_points
+from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, series
 
 from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, flood, series
 from engines.asking import ask
 from engines.errors import EngineError
 from engines.postgresql import PostgreSQLServer
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, flood, series
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from backend_kit.programs import Program
-from backend_kit.proxy import Break, proxied
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series, summary
 from engines.asking import ask
+from kit.backends.programs import Program
+from kit.backends.proxy import Break, proxied
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series, summary
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError, RetryableError

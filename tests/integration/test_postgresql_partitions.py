@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import psycopg2
 import pytest
-from backend_kit.reading import count, rows_in_all, stored_points
-from backend_kit.samples import (
+from engines.asking import Connection, ask
+from kit.backends.reading import count, rows_in_all, stored_points
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -25,7 +26,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from engines.asking import Connection, ask
 
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, batch_of, point, series
 from engines.asking import ask
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError

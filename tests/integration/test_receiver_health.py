@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from receiver_kit import (
+from kit.receiver import (
     CHECK,
     METRICS,
     WATCH,

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
-from receiver_kit import (
+from kit.receiver import (
     CHECK,
     METRICS,
     Blocked,

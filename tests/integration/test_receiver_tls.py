@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from cryptography.hazmat.primitives import serialization
-from receiver_kit import (
+from kit.receiver import (
     Authority,
     Clock,
     Files,

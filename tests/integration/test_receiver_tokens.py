@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from receiver_kit import LOGS, Clock, Submitted, plain, refused, send, serving
+from kit.receiver import LOGS, Clock, Submitted, plain, refused, send, serving
 
 from exporter.errors import ReceiverError
 from exporter.receiver import BearerTokens, Receiver

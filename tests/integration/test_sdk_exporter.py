@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.processes import DEADLINE_SECONDS, environment
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.sdk._logs import LoggerProvider
@@ -28,7 +29,6 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.resources import Resource
-from processes import DEADLINE_SECONDS, environment
 
 from exporter import config
 from exporter.assembly import backend_for

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from processes import DEADLINE_SECONDS, Program, environment, run
-from receiver_kit import Authority
+from kit.processes import DEADLINE_SECONDS, Program, environment, run
+from kit.receiver import Authority
 
 from exporter.cli.serve import exposure_of
 from exporter.config import load

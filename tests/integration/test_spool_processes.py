@@ -4,8 +4,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from spool_kit.programs import Program
-from spool_kit.samples import digest_of, entry, read_all, spool_at
+from kit.spool.programs import Program
+from kit.spool.samples import digest_of, entry, read_all, spool_at
 
 from exporter.spool import SpoolRefusedError
 

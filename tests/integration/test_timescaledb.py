@@ -13,8 +13,11 @@ from typing import Any, Final
 
 import psycopg2
 import pytest
-from backend_kit.reading import FACT_TABLES, count, stored
-from backend_kit.samples import (
+from engines.asking import Connection, ask
+from engines.databases import Databases
+from engines.timescaledb import WITHOUT_EXTENSION
+from kit.backends.reading import FACT_TABLES, count, stored
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -25,9 +28,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from engines.asking import Connection, ask
-from engines.databases import Databases
-from engines.timescaledb import WITHOUT_EXTENSION
 
 from exporter.assembly import backend_for
 from exporter.backends.base import Backend

@@ -12,7 +12,7 @@ from engines.asking import ask
 from engines.databases import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rollup_kit import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
+from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
 
 from exporter.backends.base import Backend
 from exporter.cli.report import cost_report

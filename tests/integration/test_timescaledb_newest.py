@@ -8,8 +8,8 @@ from typing import Final
 
 import psycopg2
 import pytest
-from backend_kit.samples import NOW, SECOND, batch_of, point, series
 from engines.asking import ask
+from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.query import Reader

@@ -18,8 +18,8 @@ from engines.asking import ask
 from engines.databases import Databases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from query_kit import Store
-from rollup_kit import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
+from kit.queries import Store
+from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
 
 from exporter.backends.timescaledb import Options, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE

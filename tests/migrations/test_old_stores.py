@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backend_kit.old_stores import BATCH
-from backend_kit.plain import PlainStore
-from backend_kit.reading import stored
+from kit.backends.old_stores import BATCH
+from kit.backends.plain import PlainStore
+from kit.backends.reading import stored
 
 from exporter.backends.migrations import load
 from exporter.backends.sqlite import SQLiteBackend

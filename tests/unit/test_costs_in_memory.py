@@ -7,8 +7,8 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, batch_of, point, series
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.memory import MemoryBackend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample, WriteResult

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backend_kit.samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -26,8 +28,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.backends.isolate import isolate
 from exporter.errors import BackendRefusedError, BackendUnavailableError, RowRefusedError

@@ -7,9 +7,9 @@ import math
 from dataclasses import asdict
 
 import pytest
-from backend_kit.samples import NOW, batch_of, exemplar, exponential, point, series, summary
-from backend_kit.strategies import batches
 from hypothesis import given
+from kit.backends.samples import NOW, batch_of, exemplar, exponential, point, series, summary
+from kit.backends.strategies import batches
 
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.model import Batch

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from backend_kit.samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.backends.samples import (
     NOW,
     batch_of,
     exemplar,
@@ -14,9 +16,7 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from backend_kit.strategies import batches
-from hypothesis import given
-from hypothesis import strategies as st
+from kit.backends.strategies import batches
 
 from exporter.model import Batch, DeadLetter, Mark
 

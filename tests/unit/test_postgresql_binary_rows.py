@@ -6,9 +6,9 @@ import math
 import struct
 
 import numpy as np
-from backend_kit.samples import NOW, point, points
 from hypothesis import example, given
 from hypothesis import strategies as st
+from kit.backends.samples import NOW, point, points
 
 from exporter.backends.postgresql.binary_rows import binary_rows, series_order
 

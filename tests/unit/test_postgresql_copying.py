@@ -6,15 +6,15 @@ import json
 import math
 
 import pytest
-from backend_kit.samples import (
+from hypothesis import given
+from hypothesis import strategies as st
+from kit.backends.samples import (
     SECOND,
     exemplar,
     exponential,
     histogram,
     summary,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter.backends.postgresql.copying import days_of, text_rows
 from exporter.backends.postgresql.texts import Texts, clean_json, clean_text

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
-from query_kit import Store
+from kit.queries import Store
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from spool_kit.samples import SECOND, START, digest_of, entry, group, read_all, spool_at
+from kit.spool.samples import SECOND, START, digest_of, entry, group, read_all, spool_at
 
 from exporter.spool import (
     Spool,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spool_kit.samples import START, digest_of, entry, group, read_all, spool_at
+from kit.spool.samples import START, digest_of, entry, group, read_all, spool_at
 
 from exporter.spool import Spool, SpoolRefusedError, SpoolUnavailableError
 

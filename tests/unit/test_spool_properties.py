@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from spool_kit.samples import SECOND, START, digest_of, entry, group, read_all, spool_at
+from kit.spool.samples import SECOND, START, digest_of, entry, group, read_all, spool_at
 
 from exporter.spool import Spool
 

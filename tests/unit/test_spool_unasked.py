@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from spool_kit.samples import digest_of, entry, group, read_all, spool_at
+from kit.spool.samples import digest_of, entry, group, read_all, spool_at
 
 from exporter.spool import Spool
 

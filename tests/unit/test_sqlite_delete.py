@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import NOW, SECOND, flood
+from kit.backends.reading import count
+from kit.backends.samples import NOW, SECOND, flood
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite_delete import delete_rows_before

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backend_kit.samples import NOW, SECOND, batch_of, exemplar, point
+from kit.backends.samples import NOW, SECOND, batch_of, exemplar, point
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite_errors import STORING, translating

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backend_kit.reading import count
-from backend_kit.samples import batch_of, flood, point, series
+from kit.backends.reading import count
+from kit.backends.samples import batch_of, flood, point, series
 
 from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend

@@ -7,9 +7,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from backend_kit.programs import Program
-from backend_kit.reading import count, stored_points
-from backend_kit.samples import NOW, SECOND, batch_of, flood, point
+from kit.backends.programs import Program
+from kit.backends.reading import count, stored_points
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 
 from exporter.backends.migrations import load
 from exporter.backends.sqlite import SQLiteBackend

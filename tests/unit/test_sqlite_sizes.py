@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backend_kit.samples import NOW, flood, point, points
+from kit.backends.samples import NOW, flood, point, points
 
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend

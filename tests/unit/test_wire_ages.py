@@ -9,15 +9,15 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.otlp.encode import encode
+from kit.otlp.faults import data_points
+from kit.otlp.layouts import ENCODERS, random_layouts
+from kit.otlp.model import Expected, expect
+from kit.otlp.observed import Definitions, observe
+from kit.otlp.strategies import BASE_UNIX_NANO, requests, steady_requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import encode
-from otlp_kit.faults import data_points
-from otlp_kit.layouts import ENCODERS, random_layouts
-from otlp_kit.model import Expected, expect
-from otlp_kit.observed import Definitions, observe
-from otlp_kit.strategies import BASE_UNIX_NANO, requests, steady_requests
 
 from exporter.intern import SeriesCache
 from exporter.wire import ANY_TIME, AgeLimits, Decoded, TimeWindow, decode, decode_reference

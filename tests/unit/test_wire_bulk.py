@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from kit.otlp.encode import encode
+from kit.otlp.faults import FAULTS, data_points
+from kit.otlp.judge import Stream, assert_stored, official
+from kit.otlp.layouts import ENCODERS, random_layouts
+from kit.otlp.model import expect
+from kit.otlp.mutate import mutated_bytes
+from kit.otlp.strategies import BASE_UNIX_NANO, requests, showcase
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import encode
-from otlp_kit.faults import FAULTS, data_points
-from otlp_kit.judge import Stream, assert_stored, official
-from otlp_kit.layouts import ENCODERS, random_layouts
-from otlp_kit.model import expect
-from otlp_kit.mutate import mutated_bytes
-from otlp_kit.strategies import BASE_UNIX_NANO, requests, showcase
 
 from exporter.wire import AgeLimits, TimeWindow, bulk, decode
 

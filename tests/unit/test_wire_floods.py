@@ -6,11 +6,11 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
+from kit.otlp.encode import varint
+from kit.otlp.judge import both_decoders
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import varint
-from otlp_kit.judge import both_decoders
 
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache

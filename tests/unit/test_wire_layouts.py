@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from kit.otlp.encode import encode, varint
+from kit.otlp.layouts import ENCODERS, Disorder, Layout, random_layouts
+from kit.otlp.strategies import requests, steady_requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
-from otlp_kit.encode import encode, varint
-from otlp_kit.layouts import ENCODERS, Disorder, Layout, random_layouts
-from otlp_kit.strategies import requests, steady_requests
 
 LAYOUTS = {layout.name: layout for layout in ENCODERS}
 CHAOS = replace(

@@ -1,7 +1,7 @@
 """Decoding means the same whatever the bytes look like, and never fails in an unforeseen way.
 
 Generated requests in every layout go through `decode` and `decode_reference`; both must store
-what `otlp_kit.model` says. For a longer search than the default one see `otlp_kit.plugin`.
+what `kit.otlp.model` says. For a longer search than the default one see `kit.otlp.plugin`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from otlp_kit.encode import encode
-from otlp_kit.faults import FAULTS, data_points
-from otlp_kit.judge import Stream, assert_defined, assert_stored, both_decoders, official
-from otlp_kit.layouts import ENCODERS, random_layouts
-from otlp_kit.model import Identity, expect
-from otlp_kit.mutate import mutated_bytes
-from otlp_kit.strategies import BASE_UNIX_NANO, requests, showcase, steady_requests
+from kit.otlp.encode import encode
+from kit.otlp.faults import FAULTS, data_points
+from kit.otlp.judge import Stream, assert_defined, assert_stored, both_decoders, official
+from kit.otlp.layouts import ENCODERS, random_layouts
+from kit.otlp.model import Identity, expect
+from kit.otlp.mutate import mutated_bytes
+from kit.otlp.strategies import BASE_UNIX_NANO, requests, showcase, steady_requests
 
 from exporter.wire import AgeLimits, TimeWindow, decode, decode_reference
 

@@ -6,10 +6,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kit.otlp.judge import Stream, assert_stored, official
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.judge import Stream, assert_stored, official
 
 from exporter.wire import bulk, decode
 

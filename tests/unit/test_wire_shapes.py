@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from otlp_kit.encode import varint
-from otlp_kit.judge import Stream, assert_defined, assert_stored, both_decoders, official
+from kit.otlp.encode import varint
+from kit.otlp.judge import Stream, assert_defined, assert_stored, both_decoders, official
 
 from exporter.wire import decode
 

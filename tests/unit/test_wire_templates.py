@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from kit.otlp.encode import encode
+from kit.otlp.faults import data_points
+from kit.otlp.judge import Stream, assert_stored, official
+from kit.otlp.layouts import ENCODERS, random_layouts
+from kit.otlp.mutate import mutated_bytes
+from kit.otlp.strategies import BASE_UNIX_NANO, requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import encode
-from otlp_kit.faults import data_points
-from otlp_kit.judge import Stream, assert_stored, official
-from otlp_kit.layouts import ENCODERS, random_layouts
-from otlp_kit.mutate import mutated_bytes
-from otlp_kit.strategies import BASE_UNIX_NANO, requests
 
 from exporter.wire import ANY_TIME, AgeLimits, TimeWindow, decode
 from exporter.wire.recognition import recognise

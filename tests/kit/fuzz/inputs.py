@@ -1,6 +1,6 @@
 """The input with a given number: a seed, damaged; the same bytes in every run, on every machine.
 
-Damage follows the structure of the message (`otlp_kit.mutate`), or joins pieces of two messages,
+Damage follows the structure of the message (`kit.otlp.mutate`), or joins pieces of two messages,
 or lies about a length. Every fifth input is sound, and many damage only times and values: the
 decoder recognises what it knows by its bytes, and that has to be tried on what it nearly knows.
 """
@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from otlp_kit.encode import varint
-from otlp_kit.mutate import damaged
+from kit.otlp.encode import varint
+from kit.otlp.mutate import damaged
 
 __all__ = ["Inputs"]
 

@@ -3,7 +3,7 @@
 Protobuf leaves an encoder much freedom: the order of fields, the width of a varint, packed or
 unpacked numbers, a sub-message in one piece or in several. `Layout` names one way of using it;
 `ENCODERS` holds those of the senders that people run, `random_layouts` draws any other.
-`otlp_kit.encode` writes a message in a layout.
+`kit.otlp.encode` writes a message in a layout.
 """
 
 from __future__ import annotations

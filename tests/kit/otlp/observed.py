@@ -1,4 +1,4 @@
-"""What a decoder made of a request, in the terms of `otlp_kit.model`.
+"""What a decoder made of a request, in the terms of `kit.otlp.model`.
 
 Reads the exporter's values (`exporter.model`) only, and fails where a batch is not what its own
 documentation says: JSON that is not canonical, a series without a definition, columns of
@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from otlp_kit.model import Expected, Identity, Json, Place, real
+from kit.otlp.model import Expected, Identity, Json, Place, real
 
 if TYPE_CHECKING:
     from exporter.model import Batch, ExponentialBuckets, Series

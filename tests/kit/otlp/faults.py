@@ -1,7 +1,7 @@
 """What the data model forbids, each as a change to one place of a well-formed request.
 
 A fault takes a request and a number that chooses where; where the request has no such place it
-changes nothing. It says nothing of what a receiver should do: `otlp_kit.model` does.
+changes nothing. It says nothing of what a receiver should do: `kit.otlp.model` does.
 """
 
 from __future__ import annotations

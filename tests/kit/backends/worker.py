@@ -18,12 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from backend_kit.samples import NOW, SECOND, batch_of, flood, histogram, point, series
 from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError
 from exporter.model import Batch, Mark
+from kit.backends.samples import NOW, SECOND, batch_of, flood, histogram, point, series
 
 DAY: Final = 86_400 * SECOND
 _NOBODY: Final = 65534

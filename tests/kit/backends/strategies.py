@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from backend_kit.samples import NOW, exemplar, points, series
 from exporter.model import (
     Batch,
     ExponentialBuckets,
@@ -15,6 +14,7 @@ from exporter.model import (
     Series,
     SummaryPoint,
 )
+from kit.backends.samples import NOW, exemplar, points, series
 
 __all__ = ["batches"]
 

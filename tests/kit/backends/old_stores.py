@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from backend_kit.samples import (
+from exporter.model import Batch
+from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
@@ -20,7 +21,6 @@ from backend_kit.samples import (
     series,
     summary,
 )
-from exporter.model import Batch
 
 __all__ = ["BATCH"]
 

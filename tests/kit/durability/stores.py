@@ -13,7 +13,7 @@ from typing import Final
 
 import psycopg2
 
-from durability_kit.senders import Key
+from kit.durability.senders import Key
 
 __all__ = ["Store", "free_port", "postgresql_store", "sqlite_store"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from hypothesis import strategies as st
 
-from otlp_kit.encode import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, varint
+from kit.otlp.encode import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from typing import Final
 
 from exporter.errors import ExporterError
 from exporter.spool import Entry, Spool
-from spool_kit.samples import START, entry, group, read_all, spool_at
+from kit.spool.samples import START, entry, group, read_all, spool_at
 
 
 def say(text: object) -> None:

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
-from backend_kit.plain import Key, PlainStore, comparable
 from exporter.backends.base import Backend
+from kit.backends.plain import Key, PlainStore, comparable
 
 __all__ = [
     "count",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from otlp_kit.judge import Stream, assert_stored
-
 from exporter.wire import decode, decode_reference
+from kit.otlp.judge import Stream, assert_stored
 
 __all__ = ["Judge"]
 

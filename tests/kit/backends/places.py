@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pytest
 from engines.databases import Databases
 
-from backend_kit.kinds import KINDS, Kind, NewStore
 from exporter.backends.base import Backend
+from kit.backends.kinds import KINDS, Kind, NewStore
 
 __all__ = ["NewPlace", "keys_of", "new_place_of", "new_store_of", "place", "store_kind"]
 

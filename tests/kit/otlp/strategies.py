@@ -1,7 +1,7 @@
 """Hypothesis strategies for whole requests, from tiny ones to many points of one set of series.
 
 `requests` holds well-formed points with every oddity that the data model allows, and on top of
-them up to `most_faults` of what it forbids (see `otlp_kit.faults`). `steady_requests` is what a
+them up to `most_faults` of what it forbids (see `kit.otlp.faults`). `steady_requests` is what a
 running service sends: the same few series over and over in one shape.
 """
 
@@ -40,7 +40,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from otlp_kit.faults import FAULTS, Fault
+from kit.otlp.faults import FAULTS, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

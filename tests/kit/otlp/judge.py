@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache
 from exporter.wire import ANY_TIME, Decoded, TimeWindow, decode, decode_reference
-from otlp_kit.model import Expected, Identity, expect
-from otlp_kit.observed import Definitions, observe
+from kit.otlp.model import Expected, Identity, expect
+from kit.otlp.observed import Definitions, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from otlp_kit.layouts import Layout
+    from kit.otlp.layouts import Layout
 
 __all__ = ["FIXED32", "FIXED64", "LENGTH_DELIMITED", "VARINT", "encode", "varint"]
 

@@ -14,10 +14,11 @@ from typing import Final
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from otlp_kit.encode import LENGTH_DELIMITED, encode, varint
-from otlp_kit.faults import FAULTS, nested
-from otlp_kit.layouts import ENCODERS
-from otlp_kit.strategies import showcase
+
+from kit.otlp.encode import LENGTH_DELIMITED, encode, varint
+from kit.otlp.faults import FAULTS, nested
+from kit.otlp.layouts import ENCODERS
+from kit.otlp.strategies import showcase
 
 __all__ = ["captured", "made"]
 
