@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 import typer.main
 import yaml
-from integration.processes import environment, run
+from kit.processes import environment, run
 
 from exporter.cli.app import app
 from exporter.config import Settings, load
