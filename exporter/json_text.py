@@ -1,4 +1,4 @@
-"""One spelling of values as JSON text, with NaN and infinities, which JSON has no words for; pure."""
+"""One spelling of values as JSON text; NaN and infinities, which JSON lacks, by name. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_float(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def json_ready(value: Any, *, decimals: type[float] | type[str] = str) -> Any:
+def json_ready(value: Any, *, decimals: type[float | str] = str) -> Any:
     """The value with NaN and infinities by name, at any depth.
 
     Args:
