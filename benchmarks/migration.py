@@ -2,7 +2,7 @@
 
 The baseline has the rows ready as binary streams, sorted, in pieces of the size of a page of
 `migrate`, and copies them into the tables of the same migrations. Ours reads the file, and stores a
-mark with each page; then both are asked for counts and sums, and must not differ.
+watermark with each page; then both are asked for counts and sums, and must not differ.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 from exporter.backends.dialect import Dialect
 from exporter.model import Batch, StoreSizes, WriteResult
 
-__all__ = ["MARKS_OUTLIVE_ROWS_BY_NANOSECONDS", "Backend"]
+__all__ = ["WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS", "Backend"]
 
 # A receiver that comes back after so long with requests that it had stored before would store
-# them twice; one whose mark is kept for ever leaves a row for each time it was set up anew.
-MARKS_OUTLIVE_ROWS_BY_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
+# them twice; one whose watermark is kept for ever leaves a row for each time it was set up anew.
+WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
 
 
 class Backend(Protocol):
@@ -40,11 +40,11 @@ class Backend(Protocol):
     def write(self, batch: Batch) -> WriteResult:
         """Store the whole batch with its dead letters in one transaction, or nothing of it.
 
-        A batch with a mark is stored once. Its mark commits with it, and where the writer's mark
-        is as far already, or farther, nothing is written and `already_stored` says so. So after
-        an error that leaves the outcome unknown, such as a connection that breaks during COMMIT,
-        write the same batch again, before any other of this writer. A batch without a mark is
-        stored as often as it is written.
+        A batch with a watermark is stored once: the watermark commits with it. Where the writer's
+        watermark is as far already, or farther, nothing is written and `already_stored` says so.
+        After an error that leaves the outcome unknown, such as a connection that breaks during
+        COMMIT, write the same batch again, before any other of this writer. A batch without a
+        watermark is stored as often as it is written.
 
         Durable when it returns, as far as the backend is durable at all. A series that is there
         already is kept, only its description and schema URLs take the newer text. A point of the
@@ -73,7 +73,7 @@ class Backend(Protocol):
         """
 
     def last_sequence(self, writer_id: str) -> int:
-        """The sequence of the writer's mark, 0 if it has none: where it is to go on.
+        """The sequence of the writer's watermark, 0 if it has none: where it is to go on.
 
         By the thread that writes. A transaction of the writer that is still about to commit, on
         a connection that it lost, is waited for.
@@ -85,7 +85,7 @@ class Backend(Protocol):
     def delete_before(self, time_unix_nano: int) -> int:
         """Delete points, exemplars and cost entries older than this; returns how many rows went.
 
-        Dead letters go by the time at which they were written, and count. Marks that were not
+        Dead letters go by the time at which they were written, and count. Watermarks that were not
         advanced for a year before this time go as well, and do not count.
         """
 

@@ -43,13 +43,13 @@ def isolate(batch: Batch, rehearse: Callable[[Batch], None]) -> tuple[Batch, lis
     """Tell what would be stored of a batch from what would not.
 
     Args:
-        batch: what was refused. Its mark goes with every rehearsal, its dead letters with none.
+        batch: what was refused. Every rehearsal has its watermark, none its dead letters.
         rehearse: `Backend.rehearse`: raises RowRefusedError if the content of a row is at fault.
             Whatever else it raises comes through.
 
     Returns:
-        The batch less what is refused, in its order, with its mark and earlier dead letters. Its
-        definitions were accepted together, and so were its rows with their definitions. And a
+        The batch less what is refused, in its order, with its watermark and earlier dead letters.
+        Its definitions were accepted together, and so were its rows with their definitions. And a
         letter for each definition and row that is not in it.
     """
     names = {one.series_id: one.metric_name for one in batch.new_series}
@@ -77,7 +77,7 @@ def _refused_series(batch: Batch, rehearse: Callable[[Batch], None]) -> dict[int
     def attempt(positions: _Positions) -> str | None:
         chosen = set(ids[positions].tolist())
         defined = tuple(one for one in batch.new_series if one.series_id in chosen)
-        return _reason(Batch(new_series=defined, mark=batch.mark), rehearse)
+        return _reason(Batch(new_series=defined, watermark=batch.watermark), rehearse)
 
     return {int(ids[place]): reason for place, reason in _refused(len(ids), attempt).items()}
 

@@ -127,7 +127,7 @@ class MemoryBackend:
 
     def last_sequence(self, writer_id: str) -> int:
         """How far the writer has come since `start`; 0 if there is nothing of it."""
-        with translating("reading a mark", MEMORY), self._using() as connection:
+        with translating("reading a watermark", MEMORY), self._using() as connection:
             return last_sequence(connection, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

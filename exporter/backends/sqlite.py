@@ -135,8 +135,8 @@ class SQLiteBackend:
             write_batch(connection, batch, self._refused_series)
 
     def last_sequence(self, writer_id: str) -> int:
-        """How far the writer has come by its mark; 0 if there is none."""
-        with translating("reading a mark", self.location), self._reading() as connection:
+        """How far the writer has come by its watermark; 0 if there is none."""
+        with translating("reading a watermark", self.location), self._reading() as connection:
             return last_sequence(connection, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:

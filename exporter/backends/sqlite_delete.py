@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from exporter.backends.base import MARKS_OUTLIVE_ROWS_BY_NANOSECONDS
-from exporter.backends.sqlite_ledger import forget_marks
+from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
+from exporter.backends.sqlite_ledger import prune_watermarks
 from exporter.backends.sqlite_letters import delete_letters_before
 from exporter.backends.sqlite_rows import FACT_TABLES, Table
 from exporter.sqlitefiles import transaction
@@ -41,16 +41,16 @@ def delete_rows_before(reader: _Use, writer: _Use, timestamp: int) -> int:
 
 
 def delete_notes_before(connection: sqlite3.Connection, timestamp: int) -> int:
-    """Delete dead letters that were written earlier, and marks of writers long gone.
+    """Delete dead letters that were written earlier, and watermarks of writers long gone.
 
     Args:
         connection: where a transaction is open.
         timestamp: microseconds since 1970.
 
     Returns:
-        How many letters went; marks are not counted.
+        How many letters went; watermarks are not counted.
     """
-    forget_marks(connection, timestamp - MARKS_OUTLIVE_ROWS_BY_NANOSECONDS // 1_000)
+    prune_watermarks(connection, timestamp - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS // 1_000)
     return delete_letters_before(connection, timestamp)
 
 

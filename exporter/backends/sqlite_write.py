@@ -27,7 +27,7 @@ class Written:
         refused: data points left out for a series id collision.
         rows_added: by how many rows all fact tables together grew; replaced rows add nothing.
         series_added: by how many rows metric_series grew.
-        already_stored: whether the batch's mark was there, so that nothing was done.
+        already_stored: whether the batch's watermark was there, so that nothing was done.
     """
 
     data: Sequence[Rows]
@@ -43,7 +43,7 @@ class Written:
 
 
 def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int]) -> Written:
-    """Store a batch and its mark inside the caller's transaction, unless the mark is there.
+    """Store a batch and its watermark in the caller's transaction, unless the watermark is there.
 
     Args:
         connection: where a transaction is open.
@@ -56,7 +56,7 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
         OverflowError: a count does not fit 64 bits with sign.
         UnicodeEncodeError: a text holds a lone surrogate.
     """
-    if not advance(connection, batch.mark):
+    if not advance(connection, batch.watermark):
         data, _, left_out = rows_of(batch, refused)
         data += entry_rows(batch.costs)
         return Written(data, left_out, rows_added=0, series_added=0, already_stored=True)

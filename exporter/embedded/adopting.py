@@ -1,9 +1,10 @@
 """A receiver's care for exporters in process: what they left in their spools is stored.
 
 An exporter that was killed leaves requests that it has acknowledged, and the next one in process
-takes them up; where none ever starts, this does. Each spool is stored under its own name and mark
-in the ledger, by a pipeline of its own, so that each request is stored once whatever is killed in
-between. The lock of a spool keeps two processes from it, and this from one that is in use.
+takes them up; where none ever starts, this does. Each spool is stored under its own name and
+watermark in the ledger, by a pipeline of its own, so that each request is stored once whatever is
+killed in between. The lock of a spool keeps two processes from it, and this from one that is in
+use.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class Adopter:
         )
 
     def _wait_until_stored(self, pipeline: Pipeline, spool: Spool) -> None:
-        # Asked of the spool itself: it lets go of a request when the ledger has its mark. While
+        # The spool itself is asked: it releases a request once the ledger has its watermark. While
         # the database is away the pipeline tries again by itself.
         while spool.waiting_requests and not self._stopping.is_set():
             if pipeline.flush(_FLUSH_SECONDS) and not spool.waiting_requests:

@@ -5,7 +5,7 @@ rarer travels as one small object each. Times are nanoseconds since 1970 UTC, as
 backend converts them to its own resolution. A start time of 0 means that it is unknown.
 """
 
-from exporter.model.batch import Batch, DeadLetter, DeadLetterKind, Mark
+from exporter.model.batch import Batch, DeadLetter, DeadLetterKind, Watermark
 from exporter.model.costs import (
     CostBasis,
     CostCursor,
@@ -37,7 +37,6 @@ __all__ = [
     "ExponentialBuckets",
     "HistogramPoint",
     "Int64Array",
-    "Mark",
     "MetricType",
     "Points",
     "Series",
@@ -46,5 +45,6 @@ __all__ = [
     "SummaryPoint",
     "TableSize",
     "Temporality",
+    "Watermark",
     "WriteResult",
 ]

@@ -15,13 +15,13 @@ from exporter.model.histograms import Exemplar, HistogramPoint, SummaryPoint
 from exporter.model.points import NO_POINTS, Points
 from exporter.model.series import Series
 
-__all__ = ["Batch", "DeadLetter", "DeadLetterKind", "Mark"]
+__all__ = ["Batch", "DeadLetter", "DeadLetterKind", "Watermark"]
 
 DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", "cost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Watermark:
     """How far a writer has come once the batch that carries this is stored.
 
     Attributes:
@@ -60,8 +60,8 @@ class Batch:
     """What one transaction stores: points of every kind, and the series that are new in it.
 
     `new_series` holds the definition of every series that the backend may not have yet; writing
-    one that it already has is harmless. With a `mark` the backend stores the batch once, however
-    often it is written. `dead` is what was refused of it before, and is kept apart.
+    one that it already has is harmless. With a `watermark` the backend stores the batch once,
+    however often it is written. `dead` is what was refused of it before, and is kept apart.
 
     Histograms and exemplars may be columns still, of which rows are made when they are first read.
 
@@ -74,7 +74,7 @@ class Batch:
     histograms: Sequence[HistogramPoint] = ()
     summaries: tuple[SummaryPoint, ...] = ()
     exemplars: Sequence[Exemplar] = ()
-    mark: Mark | None = None
+    watermark: Watermark | None = None
     dead: tuple[DeadLetter, ...] = ()
     costs: tuple[CostEntry, ...] = ()
     cost_samples: tuple[CostSample, ...] = ()
@@ -110,7 +110,7 @@ class Batch:
         )
 
     def take(self, positions: npt.NDArray[np.intp]) -> Batch:
-        """The batch less its other rows; definitions, mark and dead letters stay.
+        """The batch less its other rows; definitions, watermark and dead letters stay.
 
         Args:
             positions: of the rows that are wanted, rising.
@@ -134,9 +134,9 @@ class Batch:
 
     @classmethod
     def merge(cls, parts: Iterable[Batch]) -> Batch:
-        """One batch with everything that the parts hold, in their order, and the last mark.
+        """One batch with everything that the parts hold, in their order, and the last watermark.
 
-        Its mark says that all of them are stored: the parts are one writer's, in its order.
+        Its watermark says that all of them are stored: the parts are one writer's, in its order.
         """
         parts = list(parts)
         if len(parts) == 1:
@@ -151,7 +151,9 @@ class Batch:
             histograms=joined([part.histograms for part in parts]),
             summaries=all_of("summaries"),
             exemplars=joined([part.exemplars for part in parts]),
-            mark=next((part.mark for part in reversed(parts) if part.mark is not None), None),
+            watermark=next(
+                (part.watermark for part in reversed(parts) if part.watermark is not None), None
+            ),
             dead=all_of("dead"),
             costs=all_of("costs"),
             cost_samples=all_of("cost_samples"),

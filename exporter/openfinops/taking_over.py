@@ -1,7 +1,7 @@
 """What openfinops 0.3.0 has stored itself, copied into a backend of ours and proven.
 
 A record goes the way that it would have gone if it had been handed to `exporter.openfinops`: as an
-OTLP request, decoded, without limits of age. Each page is stored with a mark, as
+OTLP request, decoded, without limits of age. Each page is stored with a watermark, as
 `exporter.transfer` does it.
 """
 
@@ -17,14 +17,14 @@ from exporter.backends.base import Backend
 from exporter.costs.events import decode_cost_events
 from exporter.errors import RecordRefusedError
 from exporter.intern import SeriesCache
-from exporter.model import Batch, Mark, Points
+from exporter.model import Batch, Points, Watermark
 from exporter.openfinops.published import PublishedTable
 from exporter.openfinops.published_store import PublishedStore, Row
 from exporter.query.history import of_series
 from exporter.query.selection import Filters, TimeRange, series_condition
 from exporter.query.sql import Sql, sql
 from exporter.transfer.checking import Difference, add, compared, days
-from exporter.transfer.copying import ALL_TIMES, Progress, mark_of, store
+from exporter.transfer.copying import ALL_TIMES, Progress, copy_writer_id, store
 from exporter.transfer.pages import Page
 from exporter.transfer.tables import TABLES
 from exporter.wire import Decoded, decode
@@ -67,11 +67,11 @@ def take_over(
                 row_id,
                 f"its timestamp {timestamp!r} is no number of seconds from 1970 to 2262",
             )
-        mark = mark_of("openfinops", source.location, table.name, wanted)
-        progress = Progress(table.name, 0, 0, target.last_sequence(mark))
+        watermark = copy_writer_id("openfinops", source.location, table.name, wanted)
+        progress = Progress(table.name, 0, 0, target.last_sequence(watermark))
         for page in source.pages(table, wanted, after=progress.last_micro, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, refuse)
-            dead = store(target, replace(batch, mark=Mark(mark, page.last_micro)))
+            dead = store(target, replace(batch, watermark=Watermark(watermark, page.last_micro)))
             progress = Progress(
                 table.name, progress.rows + taken, progress.dead + dead, page.last_micro
             )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from exporter.errors import DecodeError
-from exporter.model import Batch, Mark
+from exporter.model import Batch, Watermark
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.reading import Reading
 from exporter.spool import Entry, Spool
@@ -83,7 +83,7 @@ class Backlog:
         Raises:
             SpoolUnavailableError: the spool cannot keep that in mind now; it goes on to be held.
         """
-        # Under the lock, because the name that requests are marked with may change.
+        # Under the lock, because the writer id of the watermarks may change.
         with self._queue.changed:
             stored = self._spool.advance_to(stored_sequence)
             self._queue.go_on(stored, has_more=self._spool.waiting_requests > 0)
@@ -132,8 +132,8 @@ class Backlog:
         except DecodeError as exc:
             batch = Batch()
             _log.error("request %d of %s: %s", entry.sequence, self._spool.path, exc)
-        marked = replace(batch, mark=Mark(self._spool.receiver_id, entry.sequence))
-        self._queue.put_back(marked, entry.entries, time.monotonic())
+        watermarked = replace(batch, watermark=Watermark(self._spool.receiver_id, entry.sequence))
+        self._queue.put_back(watermarked, entry.entries, time.monotonic())
         self._count_lost(entry.entries - batch.entries, "they cannot be decoded as they were")
 
     def _count_lost(self, entries: int, reason: str) -> None:

@@ -22,7 +22,7 @@ from exporter.errors import (
     RetryableError,
     ShuttingDownError,
 )
-from exporter.model import Batch, Mark
+from exporter.model import Batch, Watermark
 from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability
 from exporter.pipeline.group_commit import GroupCommit, Member
@@ -256,7 +256,7 @@ class Intake:
             series_new=sum(len(ticket.batch.new_series) for ticket in group),
         )
         for ticket in group:
-            batch = replace(ticket.batch, mark=Mark(writer_id, ticket.entry.sequence))
+            batch = replace(ticket.batch, watermark=Watermark(writer_id, ticket.entry.sequence))
             self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
 
     def _note(self, rejections: Rejections) -> None:

@@ -89,15 +89,15 @@ class Queue:
         """Add what one request brought.
 
         Args:
-            batch: with a spool its mark says where it is there.
+            batch: with a spool its watermark says where it is there.
             now: in seconds of the batcher's clock.
             is_tight: whether memory is short, so that it should wait in the spool alone.
         """
         self.accepted_entries += batch.entries
-        if self._spooled and batch.mark is not None:
+        if self._spooled and batch.watermark is not None:
             if self.behind is None and (self.is_full or (is_tight and self._held_entries)):
-                self.behind = batch.mark.sequence - 1
-            self.last_sequence = batch.mark.sequence
+                self.behind = batch.watermark.sequence - 1
+            self.last_sequence = batch.watermark.sequence
             if self.behind is not None:
                 # Definitions are handed out once, so they cannot wait for the second reading.
                 batch = Batch(new_series=batch.new_series)
@@ -111,14 +111,14 @@ class Queue:
         """Add what was read from the spool, the request after `behind`.
 
         Args:
-            batch: with the mark of its request.
+            batch: with the watermark of its request.
             spooled_entries: data points that it was accepted with.
             now: in seconds of the batcher's clock.
         """
-        if batch.mark is None:
-            raise AssertionError("what is read from the spool has a mark")
+        if batch.watermark is None:
+            raise AssertionError("what is read from the spool has a watermark")
         self.settled_entries += spooled_entries - batch.entries
-        self.behind = batch.mark.sequence
+        self.behind = batch.watermark.sequence
         self._hold(batch, now)
         if self.behind >= self.last_sequence:
             self.behind = None

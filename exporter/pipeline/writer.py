@@ -204,8 +204,8 @@ class Writer:
             _log.info("write succeeded after %d failures", attempt)
         with self._queue.changed:
             self._queue.settle(batch.entries)
-        if batch.mark is not None:
-            self._release(batch.mark.sequence)
+        if batch.watermark is not None:
+            self._release(batch.watermark.sequence)
         return True
 
     def _forget(self, series_ids: Collection[int]) -> None:

@@ -19,8 +19,8 @@ __all__ = [
     "connect_untouched",
     "create",
     "is_vacant",
-    "marks_of",
     "upgrade",
+    "watermark_columns",
 ]
 
 # "OFSP" in the database header (offset 68) tells our files from everybody else's.
@@ -167,7 +167,7 @@ def columns_of(connection: sqlite3.Connection) -> str:
     return COLUMNS if "signal" in names else COLUMNS.replace("signal", "'metrics'")
 
 
-def marks_of(connection: sqlite3.Connection) -> str:
+def watermark_columns(connection: sqlite3.Connection) -> str:
     """The columns of the table `spool`, likewise."""
     names = {name for _, name, *_ in connection.execute("PRAGMA table_info(spool)")}
     unasked_after = "unasked_after" if "unasked_after" in names else "NULL"

@@ -1,8 +1,8 @@
 """A fresh file in the place of a damaged one, with what can still be read of it.
 
 Each request is read by its key and proven by its checksum, so damage costs the requests that it
-has hit and no others. Without the file's name and mark nothing is taken: under another name the
-database could not tell which of them it has stored, and would store those twice.
+has hit and no others. Without the file's name and watermark nothing is taken: under another name
+the database could not tell which of them it has stored, and would store those twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from exporter.spool.entry import Entry
 from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening
 from exporter.spool.layout import columns_of, connect_untouched
-from exporter.spool.store import Store, entry_of, name_and_marks
+from exporter.spool.store import Store, entry_of, name_and_watermarks
 
 __all__ = ["Place", "begin_anew"]
 
@@ -74,7 +74,7 @@ def begin_anew(path: Path, aside: Path, place: Place | None = None) -> Store:
 
 
 def _place_of(old: sqlite3.Connection, aside: Path) -> Place:
-    receiver_id, released_sequence, unasked_after = name_and_marks(old, aside)
+    receiver_id, released_sequence, unasked_after = name_and_watermarks(old, aside)
     return Place(receiver_id, released_sequence, _NO_END, unasked_after)
 
 

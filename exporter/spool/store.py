@@ -17,10 +17,10 @@ from exporter.spool.compression import decompress, size_bytes
 from exporter.spool.entry import Entry, Signal
 from exporter.spool.errors import SpoolDamagedError, SpoolUnavailableError, opening, translating
 from exporter.spool.files import create_private
-from exporter.spool.layout import COLUMNS, connect, create, is_vacant, marks_of, upgrade
+from exporter.spool.layout import COLUMNS, connect, create, is_vacant, upgrade, watermark_columns
 from exporter.sqlitefiles import FileIdentity, transaction
 
-__all__ = ["Store", "entry_of", "name_and_marks"]
+__all__ = ["Store", "entry_of", "name_and_watermarks"]
 
 _ROWS_BETWEEN: Final = (
     f"SELECT {COLUMNS} FROM requests WHERE sequence > ? AND sequence <= ? ORDER BY sequence"  # noqa: S608 - constant
@@ -52,7 +52,9 @@ class Store:
         self._path = path
         self._identity = FileIdentity.of(path, "spool", SpoolUnavailableError)
         self.forgotten_sequence = 0
-        self.receiver_id, self.released_sequence, self.unasked_after = name_and_marks(writer, path)
+        self.receiver_id, self.released_sequence, self.unasked_after = name_and_watermarks(
+            writer, path
+        )
 
     @classmethod
     def open(cls, path: Path, receiver_id: str | None = None) -> Self:
@@ -141,7 +143,7 @@ class Store:
 
     def note_unasked(self, after_sequence: int | None) -> None:
         """Keep after which row the ledger could not be asked; None when it has answered."""
-        with translating("keeping a mark", self._path):
+        with translating("keeping a watermark", self._path):
             self._identity.check_in_place()
             self._writer.execute("UPDATE spool SET unasked_after = ?", (after_sequence,))
         self.unasked_after = after_sequence
@@ -150,7 +152,7 @@ class Store:
         """Delete the rows up to a sequence, and be called otherwise from there on; all or nothing.
 
         Args:
-            receiver_id: under it the ledger has no mark, so it has the rows that stay to itself.
+            receiver_id: has no watermark in the ledger yet, so all rows that stay are its own.
             released_sequence: of the last row that is stored.
         """
         with translating("taking a new name", self._path):
@@ -278,8 +280,8 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def name_and_marks(connection: sqlite3.Connection, path: Path) -> tuple[str, int, int | None]:
-    """The receiver's id that is kept in the file, and its marks.
+def name_and_watermarks(connection: sqlite3.Connection, path: Path) -> tuple[str, int, int | None]:
+    """The receiver's id that is kept in the file, and its watermarks.
 
     Returns:
         The id, up to which sequence rows are gone, and after which the ledger could not be asked,
@@ -288,11 +290,13 @@ def name_and_marks(connection: sqlite3.Connection, path: Path) -> tuple[str, int
     Raises:
         SpoolDamagedError: they are missing.
     """
-    row = connection.execute(f"SELECT {marks_of(connection)} FROM spool").fetchone()  # noqa: S608 - constants
+    row = connection.execute(f"SELECT {watermark_columns(connection)} FROM spool").fetchone()  # noqa: S608 - constants
     if row is None or not (
         isinstance(row[0], str) and isinstance(row[1], int) and isinstance(row[2], int | None)
     ):
-        raise SpoolDamagedError(f"spool {path}: its name and marks are missing, found {row!r:.60}")
+        raise SpoolDamagedError(
+            f"spool {path}: its name and watermarks are missing, found {row!r:.60}"
+        )
     return row[0], row[1], row[2]
 
 

@@ -1,6 +1,6 @@
-"""Page after page from one backend into another, each in one transaction with a mark.
+"""Page after page from one backend into another, each in one transaction with a watermark.
 
-The mark of a table is the time that its copy has come to, in microseconds: so a copy that was
+The watermark of a table is the time that its copy has come to, in microseconds: so a copy that was
 interrupted goes on where it was, a second copy finds what is new at the end, and a page whose
 commit is in doubt is not stored twice.
 """
@@ -15,14 +15,14 @@ from typing import Final
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, Mark, Series
+from exporter.model import Batch, Series, Watermark
 from exporter.query.selection import TimeRange
 from exporter.transfer.ahead import read_ahead
 from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids
 from exporter.transfer.tables import TABLES, Row, Table
 
-__all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy", "mark_of", "store"]
+__all__ = ["ALL_TIMES", "PAGE_ROWS", "Progress", "copy", "copy_writer_id", "store"]
 
 ALL_TIMES: Final = TimeRange(None, None)
 
@@ -83,14 +83,14 @@ def _copy_table(
     sent: set[int],
     report: Callable[[Progress], None],
 ) -> Progress:
-    writer_id = mark_of(source.dialect.name, source.location, table.name, wanted)
+    writer_id = copy_writer_id(source.dialect.name, source.location, table.name, wanted)
     progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
     read = _batches(source, table, wanted, after=progress.last_micro, sent=sent)
     # Reading a SQLite file takes 1.3 us a row and PostgreSQL's COPY 1.6, on another core and
     # without the interpreter's lock: one after the other had half of a bare COPY's speed.
     with read_ahead(read) as batches:
         for batch, rows, last_micro in batches:
-            dead = store(target, replace(batch, mark=Mark(writer_id, last_micro)))
+            dead = store(target, replace(batch, watermark=Watermark(writer_id, last_micro)))
             progress = Progress(table.name, progress.rows + rows, progress.dead + dead, last_micro)
             report(progress)
     return progress
@@ -113,7 +113,7 @@ def _copy_cursors(
     report: Callable[[Progress], None],
 ) -> Progress:
     # After all entries, so that none is newer than its cursor. Joining them twice changes nothing,
-    # so they need no mark.
+    # so they need no watermark.
     progress = Progress(CURSORS, 0, 0, 0)
     for page in cursor_pages(source, wanted, rows=PAGE_ROWS):
         target.write(Batch(cost_cursors=page))
@@ -122,9 +122,9 @@ def _copy_cursors(
     return progress
 
 
-def mark_of(kind: str, location: str, table: str, wanted: TimeRange) -> str:
-    """The name of the writer whose mark says how far a table of a source is copied."""
-    # A copy of another period has a mark of its own: the end of one is no place in the other.
+def copy_writer_id(kind: str, location: str, table: str, wanted: TimeRange) -> str:
+    """The name of the writer whose watermark says how far a table of a source is copied."""
+    # A copy of another period has a watermark of its own: the end of one is no place in the other.
     place = f"{kind} {location} {wanted.start_micros or 0}"
     digest = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
     return f"copy {digest} {table}"

@@ -10,7 +10,7 @@ from kit.backends.kinds import Kind
 from kit.backends.samples import NOW, batch_of, exemplar, point, series
 
 from exporter.backends.base import Backend
-from exporter.model import Batch, CostEntry, DeadLetter, Mark, WriteResult
+from exporter.model import Batch, CostEntry, DeadLetter, Watermark, WriteResult
 
 TEXT, JSON = "a\0b", r'{"k\u0000":"\u0000"}'
 # A backslash and letters, and the replacement character itself: every store can hold these.
@@ -18,9 +18,9 @@ HARMLESS = batch_of(
     point(3),
     new_series=(series(3, metric_name="a\ufffdb", attributes=r'{"k":"\\u0000"}'),),
 )
-MARKED = replace(
+WITH_WATERMARK = replace(
     batch_of(point(1), point(2), new_series=(series(1, unit=TEXT, resource=JSON), series(2))),
-    mark=Mark("receiver-1", 1),
+    watermark=Watermark("receiver-1", 1),
 )
 
 
@@ -46,7 +46,7 @@ def test_what_is_altered_counts_once_a_text(backend: Backend, kind: Kind) -> Non
 
 
 def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) -> None:
-    backend.write(MARKED)
+    backend.write(WITH_WATERMARK)
     assert backend.write(batch_of(point(1, NOW + 1_000))) == WriteResult(stored=1)
     assert backend.write(HARMLESS) == WriteResult(stored=1)
 
@@ -54,11 +54,11 @@ def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) 
 def test_rehearsals_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
     backend: Backend, kind: Kind
 ) -> None:
-    backend.rehearse(MARKED)
+    backend.rehearse(WITH_WATERMARK)
     assert backend.write(HARMLESS).altered_texts == 0
-    first = backend.write(MARKED)
+    first = backend.write(WITH_WATERMARK)
     assert first == WriteResult(stored=2, altered_texts=altered(kind, 2))
-    assert backend.write(MARKED) == replace(first, already_stored=True)
+    assert backend.write(WITH_WATERMARK) == replace(first, already_stored=True)
 
 
 def test_what_an_earlier_program_stored_does_not_count(
@@ -66,7 +66,7 @@ def test_what_an_earlier_program_stored_does_not_count(
 ) -> None:
     first, second = unopened(), unopened()
     first.start()
-    first.write(MARKED)
+    first.write(WITH_WATERMARK)
     first.close()
     second.start()
-    assert second.write(MARKED).altered_texts == (0 if kind.keeps else altered(kind, 2))
+    assert second.write(WITH_WATERMARK).altered_texts == (0 if kind.keeps else altered(kind, 2))

@@ -19,7 +19,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, point
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, CostBasis, CostEntry, CostSample, Mark, WriteResult
+from exporter.model import Batch, CostBasis, CostEntry, CostSample, Watermark, WriteResult
 from exporter.query import Reader
 
 DAY = 86_400 * SECOND
@@ -146,10 +146,10 @@ def test_series_that_cost_nothing_new_are_not_listed(backend: Backend) -> None:
     assert amounts(backend) == [5]
 
 
-def test_a_batch_with_a_mark_costs_once(backend: Backend) -> None:
-    marked = batch([sample(10, 4)], costs=(cost(),), mark=Mark("r", 1))
-    assert backend.write(marked) == WriteResult(stored=2)
-    again = replace(marked, cost_samples=(sample(11, 9),))
+def test_a_batch_with_a_watermark_costs_once(backend: Backend) -> None:
+    watermarked = batch([sample(10, 4)], costs=(cost(),), watermark=Watermark("r", 1))
+    assert backend.write(watermarked) == WriteResult(stored=2)
+    again = replace(watermarked, cost_samples=(sample(11, 9),))
     assert backend.write(again) == WriteResult(stored=2, already_stored=True)
     assert total(backend) == Decimal("5.25")
 

@@ -28,9 +28,9 @@ from kit.backends.samples import (
 from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import BackendRefusedError, RowRefusedError
-from exporter.model import Batch, DeadLetter, Mark, WriteResult
+from exporter.model import Batch, DeadLetter, Watermark, WriteResult
 
-MARK = Mark("receiver-1", 5)
+WATERMARK = Watermark("receiver-1", 5)
 DAY = 86_400 * SECOND
 TOO_LARGE = 2**63
 NO_TEXT = "\ud800"  # half of a character: no database takes it
@@ -79,7 +79,7 @@ def assert_refused(backend: Backend, batch: Batch) -> None:
             call(batch)
     assert stored(backend) == before
     assert count(backend, "dead_letters") == 0
-    assert backend.last_sequence(MARK.writer_id) == 0
+    assert backend.last_sequence(WATERMARK.writer_id) == 0
 
 
 def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLetter]]:
@@ -88,7 +88,7 @@ def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLett
     repaired = replace(good, dead=tuple(dead))
     assert backend.write(repaired) == WriteResult(stored=good.entries)
     assert backend.write(repaired) == WriteResult(stored=good.entries, already_stored=True)
-    assert backend.last_sequence(MARK.writer_id) == MARK.sequence
+    assert backend.last_sequence(WATERMARK.writer_id) == WATERMARK.sequence
     return good, dead
 
 
@@ -99,7 +99,7 @@ def test_a_row_that_fits_no_column_is_found_and_kept_apart(backend: Backend) -> 
         histograms=(histogram(2), histogram(2, NOW + 1_000, count=TOO_LARGE), exponential(2, 3)),
         summaries=(summary(3), summary(3, NOW + 1_000, count=TOO_LARGE)),
         exemplars=(exemplar(2), exemplar(2, trace_id=NO_TEXT)),
-        mark=MARK,
+        watermark=WATERMARK,
     )
     assert_refused(backend, batch)
     good, dead = store_the_rest(backend, batch)
@@ -123,7 +123,7 @@ def test_a_series_that_is_refused_takes_its_rows_with_it(backend: Backend) -> No
         *(point(n % 3, NOW + n * SECOND) for n in range(30)),
         new_series=(series(0), series(1), bad),
         exemplars=(exemplar(2),),
-        mark=MARK,
+        watermark=WATERMARK,
     )
     assert_refused(backend, batch)
     store_the_rest(backend, batch)
@@ -140,7 +140,8 @@ def test_a_series_that_is_refused_takes_its_rows_with_it(backend: Backend) -> No
 def test_a_letter_takes_the_name_of_its_metric_from_the_store(backend: Backend) -> None:
     backend.write(batch_of(point(1), new_series=(series(1, metric_name="known"),)))
     batch = Batch(
-        histograms=(histogram(1, count=TOO_LARGE), histogram(9, count=TOO_LARGE)), mark=MARK
+        histograms=(histogram(1, count=TOO_LARGE), histogram(9, count=TOO_LARGE)),
+        watermark=WATERMARK,
     )
     store_the_rest(backend, batch)
     assert [row[2] for row in letters(backend)] == ["known", None]
@@ -154,7 +155,7 @@ def test_what_a_user_forbids_is_a_dead_letter(changed: Changed, kind: Kind, mean
         *(point(1, NOW + n * SECOND, value=n) for n in range(100)),
         new_series=(series(1),),
         histograms=(histogram(1),),
-        mark=MARK,
+        watermark=WATERMARK,
     )
     with changed(kind.refuse_thirteen[means]) as backend:
         assert_refused(backend, batch)
@@ -165,7 +166,7 @@ def test_what_a_user_forbids_is_a_dead_letter(changed: Changed, kind: Kind, mean
         assert "thirteen" in reason
         assert json.loads(content)["value"] == 13.0
         # Once it was told apart, the writer goes on.
-        later = batch_of(point(1, NOW + 200 * SECOND), mark=Mark(MARK.writer_id, 6))
+        later = batch_of(point(1, NOW + 200 * SECOND), watermark=Watermark(WATERMARK.writer_id, 6))
         assert backend.write(later) == WriteResult(stored=1)
 
 
@@ -177,7 +178,7 @@ def test_a_name_that_an_index_does_not_take(backend: Backend, kind: Kind) -> Non
         point(1),
         point(2),
         new_series=(series(1), series(2, metric_name=name)),
-        mark=MARK,
+        watermark=WATERMARK,
     )
     assert_refused(backend, batch)
     store_the_rest(backend, batch)

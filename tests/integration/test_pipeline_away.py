@@ -243,7 +243,7 @@ def test_a_killed_run_without_a_ledger_and_then_one_that_is_ahead(path: Path) ->
     with locked(path):
         killed = pipeline_to(path)
         killed.start()
-        for number in range(25):  # past the mark of 30
+        for number in range(25):  # past the watermark at 30
             killed.submit(request(5, 1000 + number))
         assert not killed.shutdown()
     pipeline = pipeline_to(path)
@@ -254,7 +254,7 @@ def test_a_killed_run_without_a_ledger_and_then_one_that_is_ahead(path: Path) ->
     assert stored(path) == 5 * (30 + 25)
 
 
-@pytest.mark.parametrize("is_ahead", [False, True], ids=["mark of before", "mark ahead"])
+@pytest.mark.parametrize("is_ahead", [False, True], ids=["watermark of before", "watermark ahead"])
 def test_senders_at_the_moment_when_the_database_comes_back(path: Path, *, is_ahead: bool) -> None:
     if is_ahead:
         put_back_an_older_copy(path)

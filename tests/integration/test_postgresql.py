@@ -30,7 +30,7 @@ from exporter.errors import (
     ExporterError,
     RowRefusedError,
 )
-from exporter.model import Batch, Mark, WriteResult
+from exporter.model import Batch, Watermark, WriteResult
 
 DAY = 86_400 * SECOND
 AT_COMMIT = """
@@ -432,7 +432,7 @@ def test_a_database_of_the_first_version_keeps_its_marks(postgresql_database: st
     with started(postgresql_database) as backend:
         assert backend.last_sequence("old") == 5
         assert backend.fetch("SELECT updated_at IS NOT NULL FROM ingest_ledger") == [(True,)]
-        assert backend.write(batch_of(point(1), mark=Mark("old", 5))).already_stored
+        assert backend.write(batch_of(point(1), watermark=Watermark("old", 5))).already_stored
 
 
 def test_an_error_does_not_quote_rows(postgresql_database: str) -> None:

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
-from exporter.model import Batch, Mark
+from exporter.model import Batch, Watermark
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
@@ -63,11 +63,11 @@ def dsn(small_tablespace: PostgreSQLServer) -> Iterator[str]:
         yield f"{made}?options=-cdefault_tablespace%3Dsmall"
 
 
-def marked(sequence: int) -> Batch:
+def watermarked(sequence: int) -> Batch:
     return Batch(
         points=flood(POINTS, time=NOW + sequence * 1_000 * SECOND),
         new_series=(series(sequence),),
-        mark=Mark("receiver-1", sequence),
+        watermark=Watermark("receiver-1", sequence),
     )
 
 
@@ -75,7 +75,7 @@ def write_until_full(backend: PostgreSQLBackend, first: int) -> tuple[int, str]:
     """The sequence of the batch that did not go in any more, and why."""
     for sequence in range(first, first + 1_000):
         try:
-            backend.write(marked(sequence))
+            backend.write(watermarked(sequence))
         except BackendUnavailableError as error:
             return sequence, str(error)
     raise AssertionError("it was never full")
@@ -93,17 +93,17 @@ def test_a_full_tablespace_takes_the_same_batches_when_there_is_room(
 ) -> None:
     with closing(PostgreSQLBackend(dsn)) as backend:
         backend.start()
-        backend.write(marked(1))
+        backend.write(watermarked(1))
         ballast = small_tablespace.volume.fill(leaving_bytes=2_000_000)
         refused, message = write_until_full(backend, 2)
         assert re.search(FULL, message)
         with pytest.raises(BackendUnavailableError, match=FULL):
-            backend.write(marked(refused))
+            backend.write(watermarked(refused))
         check_stored_once(backend, refused - 1)
         ballast.unlink()
         for sequence in range(refused, refused + 3):
-            assert not backend.write(marked(sequence)).already_stored
-        assert backend.write(marked(refused)).already_stored
+            assert not backend.write(watermarked(sequence)).already_stored
+        assert backend.write(watermarked(refused)).already_stored
         check_stored_once(backend, refused + 2)
 
 
@@ -163,16 +163,16 @@ def test_a_server_that_panics_for_want_of_room_for_its_log_loses_and_doubles_not
         closing(PostgreSQLBackend(dsn)) as backend,
     ):
         backend.start()
-        backend.write(marked(1))
+        backend.write(watermarked(1))
         ballast = small_wal.volume.fill()
         refused, message = write_until_full(backend, 2)
         assert re.search(GONE, message)
         assert re.search(r"PANIC:.*No space left on device", small_wal.log)
         with pytest.raises(BackendUnavailableError, match="its log says why"):
-            backend.write(marked(refused))
+            backend.write(watermarked(refused))
         ballast.unlink()
-        write_until_stored(backend, marked(refused), small_wal)
-        backend.write(marked(refused + 1))
+        write_until_stored(backend, watermarked(refused), small_wal)
+        backend.write(watermarked(refused + 1))
         check_stored_once(backend, refused + 1)
 
 

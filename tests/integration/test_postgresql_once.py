@@ -20,7 +20,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, poi
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError, RetryableError
-from exporter.model import Batch, Mark, WriteResult
+from exporter.model import Batch, Watermark, WriteResult
 
 NAME_OF_THE_WRITER = "the_writer"
 WRITER_ID = "receiver-1"
@@ -35,7 +35,7 @@ def mixed(seconds: int) -> Batch:
         histograms=(histogram(3, time),),
         summaries=(summary(4, time),),
         exemplars=(exemplar(3, time),),
-        mark=Mark(WRITER_ID, seconds + 1),
+        watermark=Watermark(WRITER_ID, seconds + 1),
     )
 
 
@@ -96,7 +96,9 @@ def test_a_new_program_goes_on_where_the_last_commit_came_to(
     with proxied(postgresql_database) as (proxy, dsn):
         first = PostgreSQLBackend(dsn)
         first.start()
-        first.write(replace(mixed(-1), mark=None))  # makes the partitions, with commits of its own
+        first.write(
+            replace(mixed(-1), watermark=None)
+        )  # makes the partitions, with commits of its own
         for seconds in range(batches_before):
             first.write(mixed(seconds))
         proxy.next_commit = how
@@ -114,13 +116,13 @@ def test_a_new_program_goes_on_where_the_last_commit_came_to(
         second.close()
 
 
-def test_a_batch_without_a_mark_is_stored_as_often_as_it_is_written(
+def test_a_batch_without_a_watermark_is_stored_as_often_as_it_is_written(
     postgresql_database: str,
 ) -> None:
     with closing(PostgreSQLBackend(postgresql_database)) as backend:
         backend.start()
         for _ in range(2):
-            assert backend.write(replace(mixed(0), mark=None)) == WriteResult(stored=4)
+            assert backend.write(replace(mixed(0), watermark=None)) == WriteResult(stored=4)
         assert count(backend) == 4
         assert count(backend, "ingest_ledger") == 0
 

@@ -16,16 +16,16 @@ from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
-from exporter.model import Batch, Mark, WriteResult
+from exporter.model import Batch, Watermark, WriteResult
 
 ON_A_STANDBY = r"hot standby, which takes no writes .*name the primary .*when one is promoted"
 
 
-def marked(sequence: int) -> Batch:
+def watermarked(sequence: int) -> Batch:
     return batch_of(
         point(1, NOW + sequence * SECOND),
         new_series=(series(1),) if sequence == 1 else (),
-        mark=Mark("receiver-1", sequence),
+        watermark=Watermark("receiver-1", sequence),
     )
 
 
@@ -46,7 +46,7 @@ def dsn(server: PostgreSQLServer) -> str:
     made = server.databases.create()
     with closing(PostgreSQLBackend(made)) as backend:
         backend.start()
-        backend.write(marked(1))
+        backend.write(watermarked(1))
     return made
 
 
@@ -62,7 +62,7 @@ def test_a_standby_is_named_at_start_and_can_be_read(server: PostgreSQLServer, d
             with closing(psycopg2.connect(dsn)) as connection:
                 ask(connection, "SELECT pg_promote()")
             backend.start()
-            assert backend.write(marked(2)) == WriteResult(stored=1)
+            assert backend.write(watermarked(2)) == WriteResult(stored=1)
             assert count(reader) == 2  # on the connection of before
 
 
@@ -84,13 +84,13 @@ def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
 ) -> None:
     with closing(PostgreSQLBackend(dsn)) as backend:
         backend.start()
-        backend.write(marked(2))
+        backend.write(watermarked(2))
         server.demote()
         with pytest.raises(BackendUnavailableError):
-            backend.write(marked(3))
+            backend.write(watermarked(3))
         calls: tuple[Callable[[], object], ...] = (
-            lambda: backend.write(marked(3)),
-            lambda: backend.rehearse(marked(3)),
+            lambda: backend.write(watermarked(3)),
+            lambda: backend.rehearse(watermarked(3)),
             lambda: backend.last_sequence("receiver-1"),
         )
         for call in calls:
@@ -100,7 +100,7 @@ def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
             backend.delete_before(NOW + 10**6 * SECOND)
         assert count(backend) == 2
         server.promote()
-        assert backend.write(marked(3)) == WriteResult(stored=1)
+        assert backend.write(watermarked(3)) == WriteResult(stored=1)
         assert count(backend) == 3
 
 
@@ -119,12 +119,12 @@ def test_a_server_that_is_fenced_under_an_open_connection(
             with pytest.raises(BackendUnavailableError, match="25006"):
                 wait_for_refusal(backend)
             with pytest.raises(BackendUnavailableError, match="default_transaction_read_only is"):
-                backend.write(marked(2))
+                backend.write(watermarked(2))
         finally:
             ask(administrator, "SET default_transaction_read_only = off")
             ask(administrator, "ALTER SYSTEM RESET default_transaction_read_only")
             ask(administrator, "SELECT pg_reload_conf()")
-        written = write_until_stored(backend, marked(2))
+        written = write_until_stored(backend, watermarked(2))
         assert written == WriteResult(stored=1)
         assert count(backend) == 2
 
@@ -132,7 +132,7 @@ def test_a_server_that_is_fenced_under_an_open_connection(
 def wait_for_refusal(backend: PostgreSQLBackend) -> None:
     # A session takes the new setting with its next statement or the one after.
     for _ in range(1_000):
-        backend.rehearse(marked(2))
+        backend.rehearse(watermarked(2))
 
 
 def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> WriteResult:
@@ -152,14 +152,14 @@ def test_batches_go_to_the_standby_that_takes_the_place_of_the_primary(
         there = with_database(standby.dsn, database_of(dsn))
         with closing(PostgreSQLBackend(both(dsn, there))) as backend:
             backend.start()
-            backend.write(marked(2))
+            backend.write(watermarked(2))
             server.stop()  # which first sends the standby all that was committed
             for _ in range(2):
                 with pytest.raises(BackendUnavailableError):
-                    backend.write(marked(3))
+                    backend.write(watermarked(3))
             standby.promote()
-            assert backend.write(marked(3)) == WriteResult(stored=1)
-            assert backend.write(marked(2)).already_stored
+            assert backend.write(watermarked(3)) == WriteResult(stored=1)
+            assert backend.write(watermarked(2)).already_stored
             assert count(backend) == 3
 
 

@@ -62,7 +62,7 @@ def test_an_old_store_gets_the_schema_of_a_new_one(dump: Path, tmp_path: Path) -
     assert schema(old) == schema(new)
 
 
-def test_marks_and_dead_letters_of_an_old_store_are_there(tmp_path: Path) -> None:
+def test_watermarks_and_dead_letters_of_an_old_store_are_there(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     restore(DUMPS[1], path)
     with closing(SQLiteBackend(path)) as backend:

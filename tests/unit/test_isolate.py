@@ -31,10 +31,10 @@ from kit.backends.samples import (
 
 from exporter.backends.isolate import isolate
 from exporter.errors import BackendRefusedError, BackendUnavailableError, RowRefusedError
-from exporter.model import Batch, DeadLetter, Mark
+from exporter.model import Batch, DeadLetter, Watermark
 
 BAD = 13.0
-MARK = Mark("receiver-1", 7)
+WATERMARK = Watermark("receiver-1", 7)
 EARLIER = DeadLetter("point", "refused before", 1, "x", NOW, "{}")
 
 
@@ -44,12 +44,12 @@ class Store:
 
     rehearsals: int = 0
     rows: int = 0
-    marks: set[Mark | None] = field(default_factory=set)
+    watermarks: set[Watermark | None] = field(default_factory=set)
 
     def rehearse(self, batch: Batch) -> None:
         self.rehearsals += 1
         self.rows += batch.rows
-        self.marks.add(batch.mark)
+        self.watermarks.add(batch.watermark)
         assert batch.dead == ()
         if any(one.unit == "bad" for one in batch.new_series):
             raise RowRefusedError("a bad unit")
@@ -84,20 +84,20 @@ def test_a_batch_that_is_accepted_comes_back_as_it_is() -> None:
     store = Store()
     batch = replace(
         batch_of(point(1), new_series=(series(1),), exemplars=(exemplar(1),)),
-        mark=MARK,
+        watermark=WATERMARK,
         dead=(EARLIER,),
     )
     good, dead = isolate(batch, store.rehearse)
     assert dead == []
     assert contents(good) == contents(batch)
-    assert (good.mark, good.dead) == (MARK, (EARLIER,))
+    assert (good.watermark, good.dead) == (WATERMARK, (EARLIER,))
     assert store.rehearsals == 2  # the definitions, then all
-    assert store.marks == {MARK}
+    assert store.watermarks == {WATERMARK}
 
 
 def test_an_empty_batch_needs_no_rehearsal() -> None:
     store = Store()
-    assert isolate(Batch(mark=MARK), store.rehearse)[0].mark == MARK
+    assert isolate(Batch(watermark=WATERMARK), store.rehearse)[0].watermark == WATERMARK
     assert store.rehearsals == 0
 
 
@@ -108,7 +108,7 @@ def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
         histograms=(histogram(2), histogram(2, sum=BAD), exponential(3)),
         summaries=(summary(4, sum=BAD), summary(4)),
         exemplars=(exemplar(5), exemplar(5, value=2.0), exemplar(5, value=BAD)),
-        mark=MARK,
+        watermark=WATERMARK,
     )
     good, dead = isolate(batch, Store().rehearse)
     assert kinds(dead) == [("point", 1), ("histogram", 2), ("summary", 4), ("exemplar", 5)]
@@ -120,7 +120,7 @@ def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
     assert good.summaries == batch.summaries[1:]
     assert good.exemplars == batch.exemplars[:2]
     assert good.new_series == batch.new_series
-    assert good.mark == MARK
+    assert good.watermark == WATERMARK
 
 
 def test_a_refused_series_takes_its_rows_with_it_at_one_go() -> None:
@@ -160,10 +160,10 @@ def test_one_bad_row_of_ten_thousand_takes_few_rehearsals(place: int) -> None:
 
 
 def test_rows_that_are_all_bad() -> None:
-    batch = batch_of(*(point(1, NOW + n, value=BAD) for n in range(50)), mark=MARK)
+    batch = batch_of(*(point(1, NOW + n, value=BAD) for n in range(50)), watermark=WATERMARK)
     good, dead = isolate(batch, Store().rehearse)
     assert len(dead) == 50
-    assert (good.rows, good.mark) == (0, MARK)
+    assert (good.rows, good.watermark) == (0, WATERMARK)
 
 
 def test_what_is_refused_only_beside_others_is_found_as_well() -> None:
@@ -225,7 +225,7 @@ def _some(make: Callable[..., Any], name: str) -> st.SearchStrategy[tuple[Any, .
 
 
 _batches = st.builds(
-    lambda rows, **parts: batch_of(*rows, **parts, mark=MARK),
+    lambda rows, **parts: batch_of(*rows, **parts, watermark=WATERMARK),
     st.lists(st.builds(point, _ids, _seconds, _values), max_size=30),
     new_series=st.lists(
         st.builds(lambda one, unit: series(one, unit=unit), _ids, st.sampled_from(["bad", "1"])),

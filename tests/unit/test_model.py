@@ -18,7 +18,7 @@ from kit.backends.samples import (
 )
 from kit.backends.strategies import batches
 
-from exporter.model import Batch, DeadLetter, Mark
+from exporter.model import Batch, DeadLetter, Watermark
 
 LETTER = DeadLetter("point", "because", 1, None, NOW, "{}")
 MIXED = batch_of(
@@ -28,7 +28,7 @@ MIXED = batch_of(
     histograms=(histogram(3), histogram(4)),
     summaries=(summary(5),),
     exemplars=(exemplar(6), exemplar(7)),
-    mark=Mark("a", 3),
+    watermark=Watermark("a", 3),
     dead=(LETTER,),
 )
 
@@ -41,7 +41,11 @@ def ids(batch: Batch) -> list[int]:
 def test_rows_are_taken_by_their_position() -> None:
     part = MIXED.take(np.array([1, 2, 4, 6]))
     assert ids(part) == [2, 3, 5, 7]
-    assert (part.new_series, part.mark, part.dead) == (MIXED.new_series, MIXED.mark, MIXED.dead)
+    assert (part.new_series, part.watermark, part.dead) == (
+        MIXED.new_series,
+        MIXED.watermark,
+        MIXED.dead,
+    )
 
 
 @given(batches, st.data())
@@ -52,16 +56,16 @@ def test_parts_taken_are_the_rows_at_these_positions(batch: Batch, data: st.Data
     assert part.rows == len(chosen)
 
 
-def test_leaving_series_out_keeps_mark_and_dead_letters() -> None:
+def test_leaving_series_out_keeps_watermark_and_dead_letters() -> None:
     rest = MIXED.without({1, 4, 7})
     assert ids(rest) == [2, 3, 5, 6]
-    assert (rest.mark, rest.dead) == (MIXED.mark, MIXED.dead)
+    assert (rest.watermark, rest.dead) == (MIXED.watermark, MIXED.dead)
 
 
-def test_merging_takes_the_last_mark_and_all_dead_letters() -> None:
-    later = replace(MIXED, mark=Mark("a", 4))
+def test_merging_takes_the_last_watermark_and_all_dead_letters() -> None:
+    later = replace(MIXED, watermark=Watermark("a", 4))
     merged = Batch.merge([MIXED, later, batch_of(point(9))])
-    assert merged.mark == Mark("a", 4)
+    assert merged.watermark == Watermark("a", 4)
     assert merged.dead == (LETTER, LETTER)
     assert merged.rows == 2 * MIXED.rows + 1
-    assert Batch.merge([batch_of(point(1)), batch_of(point(2))]).mark is None
+    assert Batch.merge([batch_of(point(1)), batch_of(point(2))]).watermark is None

@@ -48,30 +48,30 @@ def asked(path: Path, question: str) -> list[tuple[int, ...]]:
         return connection.execute(question).fetchall()
 
 
-def marks(path: Path) -> list[tuple[int, ...]]:
+def watermarks(path: Path) -> list[tuple[int, ...]]:
     return asked(path, "SELECT unasked_after, released_sequence FROM spool")
 
 
-@pytest.mark.parametrize("mark", [0, 1, 3])
-def test_a_mark_of_before_releases_what_it_says(spool: Spool, mark: int) -> None:
+@pytest.mark.parametrize("watermark", [0, 1, 3])
+def test_a_watermark_of_before_releases_what_it_says(spool: Spool, watermark: int) -> None:
     name = spool.receiver_id
-    expected = sum(entry(sequence).entries for sequence in range(1, mark + 1))
-    assert spool.advance_to(mark) == expected
-    assert sequences(spool) == [*range(mark + 1, 6)]
+    expected = sum(entry(sequence).entries for sequence in range(1, watermark + 1))
+    assert spool.advance_to(watermark) == expected
+    assert sequences(spool) == [*range(watermark + 1, 6)]
     assert spool.receiver_id == name
 
 
-@pytest.mark.parametrize("mark", [4, 5, 6, 1000])
+@pytest.mark.parametrize("watermark", [4, 5, 6, 1000])
 @pytest.mark.parametrize("killed", [False, True], ids=["at once", "after a restart"])
-def test_a_mark_beyond_them_is_of_other_requests(
-    spool: Spool, path: Path, mark: int, *, killed: bool
+def test_a_watermark_beyond_them_is_of_other_requests(
+    spool: Spool, path: Path, watermark: int, *, killed: bool
 ) -> None:
     name = spool.receiver_id
     if killed:  # the next one does not get the database either
         spool = started_again(spool, path)
         spool.accept_unasked()
     spool.append(group([6]))
-    assert spool.advance_to(mark) == entry(1).entries + entry(2).entries + entry(3).entries
+    assert spool.advance_to(watermark) == entry(1).entries + entry(2).entries + entry(3).entries
     assert sequences(spool) == [4, 5, 6]
     assert spool.last_sequence == 6
     renamed = spool.receiver_id
@@ -86,7 +86,7 @@ def test_a_mark_beyond_them_is_of_other_requests(
     again.close()
 
 
-def test_once_the_ledger_was_asked_its_mark_counts_for_all(spool: Spool, path: Path) -> None:
+def test_once_the_ledger_was_asked_its_watermark_counts_for_all(spool: Spool, path: Path) -> None:
     name = spool.receiver_id
     spool.advance_to(2)
     again = started_again(spool, path)
@@ -122,10 +122,10 @@ def test_so_is_one_that_is_found_damaged_at_the_next_start(spool: Spool, path: P
     again = spool_at(path)
     again.start()
     assert (again.files_set_aside, again.receiver_id) == (1, name)
-    assert marks(path) == [(3, 0)]
+    assert watermarks(path) == [(3, 0)]
     again.close()
 
 
 def test_it_is_on_disk_when_the_first_request_is(spool: Spool, path: Path) -> None:
-    assert marks(path) == [(3, 0)]
+    assert watermarks(path) == [(3, 0)]
     assert spool.last_sequence == 5

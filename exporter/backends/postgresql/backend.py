@@ -38,7 +38,7 @@ from exporter.backends.postgresql.schema import migrate, require_migrated
 from exporter.backends.postgresql.texts import Texts, clean_text
 from exporter.backends.postgresql.writing import days_by_table, write_batch
 from exporter.errors import BackendRefusedError
-from exporter.model import Batch, Mark, StoreSizes, WriteResult
+from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
 __all__ = ["PostgreSQLBackend"]
 
@@ -63,8 +63,8 @@ class PostgreSQLBackend:
         layout: how the fact tables are cut by time; a partition a day if None.
 
     A point of the same series and time as a stored one is stored beside it: a unique index would
-    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a mark is
-    not stored twice, because its mark in `ingest_ledger` commits with it.
+    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a
+    watermark is not stored twice, because that commits with it, in `ingest_ledger`.
 
     Raises:
         ConfigError: the connection string is not libpq's.
@@ -95,7 +95,7 @@ class PostgreSQLBackend:
         self._refused_series: set[int] = set()
         # Of the last attempt: how many texts it altered. A commit whose answer is lost is found
         # stored by the next attempt, which alters none and yet is the one that is counted.
-        self._altered: tuple[Mark | None, int] = (None, 0)
+        self._altered: tuple[Watermark | None, int] = (None, 0)
 
     @property
     def dialect(self) -> Dialect:
@@ -134,14 +134,14 @@ class PostgreSQLBackend:
         self._pool = pool
 
     def write(self, batch: Batch) -> WriteResult:
-        """Store the whole batch in one transaction, or nothing of it; with a mark, once."""
+        """Store the whole batch in one transaction, or nothing of it; with a watermark, once."""
         is_new = self._attempt(batch, transaction)
         stored = batch.without(self._refused_series).entries
-        mark, altered = self._altered
+        watermark, altered = self._altered
         return WriteResult(
             stored=stored,
             refused=batch.entries - stored,
-            altered_texts=altered if mark == batch.mark else 0,
+            altered_texts=altered if watermark == batch.watermark else 0,
             already_stored=not is_new,
         )
 
@@ -150,9 +150,9 @@ class PostgreSQLBackend:
         self._attempt(batch, rehearsal)
 
     def last_sequence(self, writer_id: str) -> int:
-        """How far the writer has come by its mark, when its last transaction has ended."""
+        """How far the writer has come by its watermark, when its last transaction has ended."""
         self._require_writable()
-        with translating("reading a mark", self._place, worked_before=True):
+        with translating("reading a watermark", self._place, worked_before=True):
             connection = self._writing_connection()
             with self._dropping_what_broke(), transaction(connection) as cursor:
                 return last_sequence(cursor, writer_id)
@@ -251,7 +251,7 @@ class PostgreSQLBackend:
                     cursor, batch, self._refused_series, texts, copying=self._layout.copying
                 )
                 if is_new:
-                    self._altered = (batch.mark, texts.altered)
+                    self._altered = (batch.watermark, texts.altered)
         return is_new
 
     def _writing_connection(self) -> Connection:

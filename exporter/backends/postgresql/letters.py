@@ -9,10 +9,10 @@ from typing import Final
 
 from psycopg2.extras import execute_values
 
-from exporter.backends.base import MARKS_OUTLIVE_ROWS_BY_NANOSECONDS
+from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
 from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
 from exporter.backends.postgresql.copying import time_text
-from exporter.backends.postgresql.ledger import forget_marks
+from exporter.backends.postgresql.ledger import prune_watermarks
 from exporter.backends.postgresql.texts import Texts
 from exporter.model import DeadLetter, StoreSizes, TableSize
 
@@ -51,12 +51,12 @@ def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter], texts: Texts) 
 
 
 def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
-    """Delete letters that were written earlier, and marks of writers long gone.
+    """Delete letters that were written earlier, and watermarks of writers long gone.
 
     Returns:
-        How many letters went; marks are not counted.
+        How many letters went; watermarks are not counted.
     """
-    forget_marks(cursor, time_text(time_unix_nano - MARKS_OUTLIVE_ROWS_BY_NANOSECONDS))
+    prune_watermarks(cursor, time_text(time_unix_nano - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS))
     cursor.execute(_DELETE, (time_text(time_unix_nano),))
     return cursor.rowcount
 

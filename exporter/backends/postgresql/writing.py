@@ -1,4 +1,4 @@
-"""Writes one batch inside a transaction: its mark, series, rows, costs and dead letters."""
+"""Writes one batch inside a transaction: its watermark, series, rows, costs and dead letters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Copying = Callable[[Cursor, int], AbstractContextManager[None]]
 def write_batch(
     cursor: Cursor, batch: Batch, refused: set[int], texts: Texts, *, copying: Copying
 ) -> bool:
-    """Store a batch and its mark inside the caller's transaction, unless the mark is there.
+    """Store a batch and its watermark in the caller's transaction, unless the watermark is there.
 
     Args:
         cursor: of a connection with a transaction open and nothing done in it.
@@ -56,7 +56,7 @@ def write_batch(
     Returns:
         Whether it was yet to be stored.
     """
-    if not advance(cursor, batch.mark):
+    if not advance(cursor, batch.watermark):
         return False
     register_series(cursor, batch.new_series, refused, texts)
     kept = batch.without(refused)

@@ -22,7 +22,7 @@ from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError
-from exporter.model import Batch, Mark
+from exporter.model import Batch, Watermark
 from kit.backends.samples import NOW, SECOND, batch_of, flood, histogram, point, series
 
 DAY: Final = 86_400 * SECOND
@@ -88,7 +88,7 @@ def _write_days(dsn: str, first_time: int, batches: int) -> int:
             *(point(one, NOW + index * SECOND + one % 30 * DAY, value=index) for one in ids),
             new_series=tuple(series(one, description=f"seen {index}") for one in reversed(ids)),
             histograms=(histogram(ids[0], NOW + index * SECOND - index % 30 * DAY),),
-            mark=Mark(f"writer-{first_time}", index - first_time + 1),
+            watermark=Watermark(f"writer-{first_time}", index - first_time + 1),
         )
         stored += backend.write(batch).stored
     backend.close()

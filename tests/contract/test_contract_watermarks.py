@@ -1,4 +1,4 @@
-"""Marks: a batch with one is stored once, and says how far its writer has come."""
+"""Watermarks: a batch with one is stored once, and says how far its writer has come."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kit.backends.samples import (
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError
-from exporter.model import Batch, DeadLetter, Mark, WriteResult
+from exporter.model import Batch, DeadLetter, Watermark, WriteResult
 
 Unopened = Callable[[], Backend]
 WRITER = "receiver-1"
@@ -33,7 +33,7 @@ DAY = 86_400 * SECOND
 LETTER = DeadLetter("point", "because", 1, None, NOW, "{}")
 
 
-def marked(sequence: int, writer_id: str = WRITER) -> Batch:
+def watermarked(sequence: int, writer_id: str = WRITER) -> Batch:
     at = NOW + sequence * SECOND
     return batch_of(
         point(1, at),
@@ -42,12 +42,12 @@ def marked(sequence: int, writer_id: str = WRITER) -> Batch:
         histograms=(histogram(3, at), exponential(4, at)),
         summaries=(summary(5, at),),
         exemplars=(exemplar(3, at),),
-        mark=Mark(writer_id, sequence),
+        watermark=Watermark(writer_id, sequence),
     )
 
 
 def test_written_twice_is_stored_once_whatever_it_holds(backend: Backend) -> None:
-    batch = replace(marked(1), dead=(LETTER,))
+    batch = replace(watermarked(1), dead=(LETTER,))
     assert backend.write(batch) == WriteResult(stored=5)
     before = stored(backend)
     for _ in range(2):
@@ -57,28 +57,30 @@ def test_written_twice_is_stored_once_whatever_it_holds(backend: Backend) -> Non
     assert stored(backend) == before
 
 
-def test_an_equal_batch_with_a_later_mark_is_another_batch(backend: Backend, kind: Kind) -> None:
+def test_an_equal_batch_with_a_later_watermark_is_another_batch(
+    backend: Backend, kind: Kind
+) -> None:
     for sequence in (1, 2):
-        batch = replace(marked(1), mark=Mark(WRITER, sequence))
+        batch = replace(watermarked(1), watermark=Watermark(WRITER, sequence))
         assert backend.write(batch) == WriteResult(stored=5)
     assert count(backend) == (2 if kind.replaces else 4)
 
 
-def test_a_batch_before_the_mark_is_not_stored(backend: Backend) -> None:
-    backend.write(marked(7))
-    assert backend.write(marked(3)).already_stored
+def test_a_batch_before_the_watermark_is_not_stored(backend: Backend) -> None:
+    backend.write(watermarked(7))
+    assert backend.write(watermarked(3)).already_stored
     assert backend.last_sequence(WRITER) == 7
     assert count(backend) == 2
 
 
-def test_a_batch_may_hold_no_rows_and_still_advances_the_mark(backend: Backend) -> None:
-    assert backend.write(Batch(mark=Mark(WRITER, 9))) == WriteResult(stored=0)
+def test_a_batch_may_hold_no_rows_and_still_advances_the_watermark(backend: Backend) -> None:
+    assert backend.write(Batch(watermark=Watermark(WRITER, 9))) == WriteResult(stored=0)
     assert backend.last_sequence(WRITER) == 9
 
 
 def test_writers_are_independent(backend: Backend) -> None:
-    backend.write(marked(5))
-    assert not backend.write(marked(2, "receiver-2")).already_stored
+    backend.write(watermarked(5))
+    assert not backend.write(watermarked(2, "receiver-2")).already_stored
     assert backend.last_sequence(WRITER) == 5
     assert backend.last_sequence("receiver-2") == 2
     assert backend.last_sequence("receiver-3") == 0
@@ -86,49 +88,49 @@ def test_writers_are_independent(backend: Backend) -> None:
 
 def test_what_was_asked_for_before_its_first_batch_is_stored(backend: Backend) -> None:
     assert backend.last_sequence(WRITER) == 0
-    assert backend.write(marked(1)) == WriteResult(stored=5)
+    assert backend.write(watermarked(1)) == WriteResult(stored=5)
     assert backend.last_sequence(WRITER) == 1
 
 
 def test_the_largest_sequence(backend: Backend) -> None:
-    backend.write(marked(1))
-    backend.write(Batch(mark=Mark(WRITER, 2**63 - 1)))
+    backend.write(watermarked(1))
+    backend.write(Batch(watermark=Watermark(WRITER, 2**63 - 1)))
     assert backend.last_sequence(WRITER) == 2**63 - 1
 
 
-def test_a_mark_survives_the_backend(unopened: Unopened, kind: Kind) -> None:
+def test_a_watermark_survives_the_backend(unopened: Unopened, kind: Kind) -> None:
     first = unopened()
     first.start()
-    first.write(marked(4))
+    first.write(watermarked(4))
     first.close()
     second = unopened()
     second.start()
     assert second.last_sequence(WRITER) == (4 if kind.keeps else 0)
-    assert second.write(marked(4)).already_stored is kind.keeps
+    assert second.write(watermarked(4)).already_stored is kind.keeps
 
 
-def test_a_failed_write_leaves_the_mark(backend: Backend) -> None:
-    backend.write(marked(1))
-    bad = replace(marked(2), histograms=(histogram(3, count=2**63),))
+def test_a_failed_write_leaves_the_watermark(backend: Backend) -> None:
+    backend.write(watermarked(1))
+    bad = replace(watermarked(2), histograms=(histogram(3, count=2**63),))
     with pytest.raises(ExporterError):
         backend.write(bad)
     assert backend.last_sequence(WRITER) == 1
-    assert backend.write(marked(2)) == WriteResult(stored=5)
+    assert backend.write(watermarked(2)) == WriteResult(stored=5)
     assert backend.last_sequence(WRITER) == 2
 
 
-def test_a_rehearsal_stores_nothing_and_leaves_the_mark(backend: Backend) -> None:
-    backend.write(marked(1))
+def test_a_rehearsal_stores_nothing_and_leaves_the_watermark(backend: Backend) -> None:
+    backend.write(watermarked(1))
     before = stored(backend)
-    backend.rehearse(replace(marked(2), new_series=(series(8),), dead=(LETTER,)))
+    backend.rehearse(replace(watermarked(2), new_series=(series(8),), dead=(LETTER,)))
     assert stored(backend) == before
     assert count(backend, "dead_letters") == 0
     assert backend.last_sequence(WRITER) == 1
-    assert backend.write(marked(2)) == WriteResult(stored=5)
+    assert backend.write(watermarked(2)) == WriteResult(stored=5)
 
 
-def test_marks_go_a_year_after_their_rows(backend: Backend) -> None:
-    backend.write(marked(1))
+def test_watermarks_go_a_year_after_their_rows(backend: Backend) -> None:
+    backend.write(watermarked(1))
     now = time.time_ns()
     backend.delete_before(now + 364 * DAY)
     assert backend.last_sequence(WRITER) == 1
@@ -145,7 +147,9 @@ def test_as_a_plain_ledger_says(new_store: NewStore, attempts: list[tuple[str, i
     rows = 0
     with new_store() as backend:
         for place, (writer_id, sequence, for_real) in enumerate(attempts):
-            batch = batch_of(point(1, NOW + place * SECOND), mark=Mark(writer_id, sequence))
+            batch = batch_of(
+                point(1, NOW + place * SECOND), watermark=Watermark(writer_id, sequence)
+            )
             if not for_real:
                 backend.rehearse(batch)
                 continue
