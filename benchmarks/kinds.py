@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 
 __all__ = ["POSTGRESQL", "TIMESCALEDB", "Kind"]
 
@@ -34,11 +34,11 @@ class Kind:
 
 
 def _with_rows(dsn: str) -> PostgreSQLBackend:
-    return timescaledb_backend(dsn, options=Options(enable_compression=False))
+    return timescaledb_backend(dsn, options=HypertableOptions(enable_compression=False))
 
 
 def _with_columns(dsn: str) -> PostgreSQLBackend:
-    return timescaledb_backend(dsn, options=Options(enable_compression=True))
+    return timescaledb_backend(dsn, options=HypertableOptions(enable_compression=True))
 
 
 _DIRECT_COMPRESS: Final = """

@@ -22,7 +22,7 @@ from benchmarks.servers import Databases, postgresql_databases, session, started
 from benchmarks.stored import batches
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
-from exporter.backends.postgresql.binary_rows import binary_rows
+from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.model import Batch, Points
 from exporter.transfer import copy, differences
 from exporter.transfer.copying import ALL_TIMES, PAGE_ROWS
@@ -82,7 +82,9 @@ def _bare(databases: Databases, rows: int) -> float:
                 backend.rehearse(Batch(points=batch.points.take(_FIRST)))
         with session(dsn) as cursor:
             for points in _pages(rows):
-                seconds += seconds_to_copy(cursor, [rows.read() for rows in binary_rows(points)])
+                seconds += seconds_to_copy(
+                    cursor, [rows.read() for rows in binary_copy_streams(points)]
+                )
             cursor.execute("SELECT count(*) FROM system_metrics")
             assert cursor.fetchall() == [(rows,)]
     return seconds

@@ -25,7 +25,7 @@ from benchmarks.prepared import batches_of
 from benchmarks.servers import Databases, postgresql_databases, session, started
 from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, steady_requests
-from exporter.backends.postgresql.binary_rows import binary_rows
+from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.model import Points
 
 __all__ = ["run"]
@@ -116,7 +116,7 @@ class _Work:
         with started(kind.open(dsn)) as backend:  # makes the tables, and room for the day
             for batch in batches_of(self.first, kind.batch_size):
                 backend.write(batch)
-        streams = [rows.read() for points in parts for rows in binary_rows(points)]
+        streams = [rows.read() for points in parts for rows in binary_copy_streams(points)]
         with session(dsn) as cursor:
             cursor.execute(kind.copy_settings)
             return seconds_to_copy(cursor, streams)

@@ -22,7 +22,7 @@ from benchmarks.questions import QUESTIONS, Question
 from benchmarks.servers import fresh_store
 from benchmarks.stored import END_UNIX_NANO, SERIES, batches
 from exporter.backends.base import Backend
-from exporter.backends.postgresql.binary_rows import binary_rows
+from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.query import Reader
 
 __all__ = ["run"]
@@ -75,7 +75,7 @@ def _load(backend: Backend, cursor: _Cursor, rows: int) -> None:
     for batch in batches(rows):
         stored += backend.write(batch).stored
         for table in _PLAIN:
-            for rows_of_pattern in binary_rows(batch.points):
+            for rows_of_pattern in binary_copy_streams(batch.points):
                 cursor.copy_expert(_COPY.format(table=table), rows_of_pattern)
     for table, columns in _PLAIN.items():
         cursor.execute(f"CREATE INDEX ON {table} {columns}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from exporter.backends import Options, open_backend
+from exporter.backends import HypertableOptions, open_backend
 from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
 from exporter.pipeline import Pipeline
@@ -20,7 +20,7 @@ __all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path",
 _BYTES_IN_MIB: Final = 1024 * 1024
 # In the working folder.
 _SPOOL: Final = Path("openfinops-spool.db")
-_LEFT_AS_THEY_ARE: Final = Options(rollups=False)
+_LEFT_AS_THEY_ARE: Final = HypertableOptions(rollups=False)
 
 
 def backend_for(
@@ -48,8 +48,8 @@ def backend_for(
     )
 
 
-def _hypertables(settings: ExporterSettings) -> Options:
-    return Options(
+def _hypertables(settings: ExporterSettings) -> HypertableOptions:
+    return HypertableOptions(
         chunk_interval_seconds=settings.chunk_interval_seconds,
         enable_compression=settings.enable_compression,
         compress_after_seconds=settings.compress_after_seconds,

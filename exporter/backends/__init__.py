@@ -8,12 +8,12 @@ from exporter.backends.base import Backend
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.errors import ConfigError
 
-__all__ = ["Options", "open_backend"]
+__all__ = ["HypertableOptions", "open_backend"]
 
-_DEFAULT_OPTIONS: Final = Options()
+_DEFAULT_OPTIONS: Final = HypertableOptions()
 
 
 def open_backend(
@@ -24,7 +24,7 @@ def open_backend(
     read_only: bool = False,
     pool_min_connections: int = 1,
     pool_max_connections: int = 4,
-    hypertables: Options = _DEFAULT_OPTIONS,
+    hypertables: HypertableOptions = _DEFAULT_OPTIONS,
 ) -> Backend:
     """The backend of a name, not started yet.
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from exporter.backends.postgresql.connecting import (
+from exporter.backends.postgresql.connection import (
     connect_reader,
-    location_of,
-    parameters_of,
+    describe_location,
+    parse_connection_string,
     transaction,
 )
 from exporter.backends.postgresql.errors import translating as translating_postgresql
@@ -193,8 +193,8 @@ def _is_published(path: Path) -> bool:
 
 @contextmanager
 def _published_database(connection_string: str, backend: str) -> Iterator[PublishedStore | None]:
-    parameters = parameters_of(connection_string, backend)
-    location = location_of(parameters)
+    parameters = parse_connection_string(connection_string, backend)
+    location = describe_location(parameters)
     place = f"{backend} {location}"
     with translating_postgresql("connecting", place):
         connection = connect_reader(parameters, place)

@@ -30,7 +30,7 @@ SAMPLES = "CREATE TABLE samples (at timestamptz, series bigint, value float8)"
 ROWS = 100_000
 
 
-def binary_rows(count: int) -> bytes:
+def binary_copy_streams(count: int) -> bytes:
     rows = np.zeros(count, dtype=ROW_TYPE)
     rows["fields"] = 3
     rows["at_length"] = rows["series_length"] = rows["value_length"] = 8
@@ -145,7 +145,7 @@ def test_what_a_closed_connection_did_not_commit_is_gone(
 def test_binary_copy_in_and_out_gives_the_same_bytes(connect: Callable[..., Connection]) -> None:
     connection = connect()
     ask(connection, SAMPLES)
-    data = binary_rows(ROWS)
+    data = binary_copy_streams(ROWS)
     assert copy_in(connection, "COPY samples FROM STDIN WITH (FORMAT binary)", data) == ROWS
     connection.commit()
     assert ask(connection, "SELECT count(*), max(at) FROM samples")[0][0] == ROWS

@@ -23,7 +23,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, histogr
 from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.errors import translating
-from exporter.backends.postgresql.layout import DailyPartitions
+from exporter.backends.postgresql.partitioning import DailyPartitions
 from exporter.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -420,7 +420,7 @@ def test_a_rehearsal_finds_what_a_commit_would_be_refused_for(postgresql_databas
 
 
 def test_a_database_of_the_first_version_keeps_its_marks(postgresql_database: str) -> None:
-    first = load("postgresql")[0].sql.replace("{{partitioned}}", DailyPartitions.partitioned_by)
+    first = load("postgresql")[0].sql.replace("{{partitioned}}", DailyPartitions.partition_clause)
     run(
         postgresql_database,
         "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz)",
@@ -451,7 +451,7 @@ def test_an_error_does_not_quote_rows(postgresql_database: str) -> None:
 def test_reads_wait_for_a_connection_and_are_told_when_none_is_free(
     postgresql_database: str,
 ) -> None:
-    with started(postgresql_database, pool_max_connections=2, pool_patience_seconds=0.2) as backend:
+    with started(postgresql_database, pool_max_connections=2, pool_timeout_seconds=0.2) as backend:
         with ThreadPoolExecutor(6) as threads:
             reads = [threads.submit(backend.fetch, "SELECT pg_sleep(0.01)") for _ in range(12)]
             assert [len(read.result()) for read in reads] == [1] * 12

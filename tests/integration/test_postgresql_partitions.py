@@ -31,7 +31,7 @@ from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.partitions import (
     _PARTITION_LOCK,
-    LOCK_PATIENCE_MILLISECONDS,
+    LOCK_TIMEOUT_MILLISECONDS,
     create_partitions,
 )
 from exporter.model import Batch, WriteResult
@@ -193,13 +193,13 @@ def test_writers_go_on_while_many_days_are_dropped(postgresql_database: str) -> 
                 longest = max(longest, time.monotonic() - began)
             assert cleaning.result() == 40 * 500
         assert count(writer) == batches * 100
-        assert longest < 5 * LOCK_PATIENCE_MILLISECONDS / 1_000
+        assert longest < 5 * LOCK_TIMEOUT_MILLISECONDS / 1_000
 
 
 def test_a_long_read_delays_the_cleanup_and_not_the_writers(
     postgresql_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patience = LOCK_PATIENCE_MILLISECONDS / 1_000
+    patience = LOCK_TIMEOUT_MILLISECONDS / 1_000
     with (
         started(postgresql_database) as writer,
         started(postgresql_database) as cleaner,

@@ -33,24 +33,25 @@ from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.schema import migrate
-from exporter.backends.timescaledb import Options, timescaledb_backend
-from exporter.backends.timescaledb.capabilities import Capabilities, look_up
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
+from exporter.backends.timescaledb.capabilities import Capabilities, read_capabilities
 from exporter.backends.timescaledb.extension import require_extension
+from exporter.backends.timescaledb.hypertable_setup import configure_hypertables
 from exporter.backends.timescaledb.hypertables import index_hypertable
-from exporter.backends.timescaledb.setup import set_up
 from exporter.config import load
 from exporter.errors import BackendRefusedError, NothingStoredError
 from exporter.model import Batch, CostEntry, TableSize
 from exporter.query.sql import sql
 
+DEFAULT_OPTIONS: Final = HypertableOptions()
 DAY: Final = 86_400 * SECOND
 SECONDS_A_DAY: Final = 86_400
-COMPRESSING: Final = Options(enable_compression=True, retention_days=30, rollups=False)
-SETUP_LOG: Final = "exporter.backends.timescaledb.setup"
+COMPRESSING: Final = HypertableOptions(enable_compression=True, retention_days=30, rollups=False)
+SETUP_LOG: Final = "exporter.backends.timescaledb.hypertable_setup"
 
 
 @contextmanager
-def store(dsn: str, options: Options = Options()) -> Iterator[PostgreSQLBackend]:  # noqa: B008 - frozen
+def store(dsn: str, options: HypertableOptions = DEFAULT_OPTIONS) -> Iterator[PostgreSQLBackend]:
     backend = timescaledb_backend(dsn, options=options)
     backend.start()
     try:
@@ -156,9 +157,9 @@ def indexes(connection: Connection, table: str) -> list[str]:
     return [text for (text,) in found]
 
 
-@pytest.mark.parametrize("options", [Options(), COMPRESSING], ids=["rows", "columns"])
+@pytest.mark.parametrize("options", [HypertableOptions(), COMPRESSING], ids=["rows", "columns"])
 def test_two_indexes_and_none_unique(
-    timescaledb_database: str, connection: Connection, options: Options
+    timescaledb_database: str, connection: Connection, options: HypertableOptions
 ) -> None:
     with store(timescaledb_database, options):
         for table in set(FACT_TABLES) - {"cost_entries"}:
@@ -194,7 +195,7 @@ def test_of_a_large_table_it_is_said_what_to_run(
     as_an_earlier_version_left_it(connection)
     connection.autocommit = False
     with connection.cursor() as cursor:
-        capabilities = look_up(cursor)
+        capabilities = read_capabilities(cursor)
         assert capabilities is not None
         index_hypertable(cursor, capabilities, "system_metrics", "here", large_bytes=16_383)
     connection.commit()
@@ -214,7 +215,7 @@ def test_another_chunk_interval_is_for_chunks_yet_to_come(timescaledb_database: 
     with store(timescaledb_database) as backend:
         backend.write(batch_of(point(1), point(1, NOW + 3_600 * SECOND)))
         assert points_of(backend).partitions == 1
-    with store(timescaledb_database, Options(chunk_interval_seconds=3_600)) as backend:
+    with store(timescaledb_database, HypertableOptions(chunk_interval_seconds=3_600)) as backend:
         later = NOW + 10 * DAY
         backend.write(batch_of(*(point(1, later + hours * 3_600 * SECOND) for hours in range(4))))
         assert points_of(backend).partitions == 1 + 4
@@ -249,7 +250,7 @@ def test_a_query_reads_the_chunks_of_its_days_only(timescaledb_database: str) ->
 def test_rows_of_a_large_table_are_estimated(
     timescaledb_database: str, connection: Connection
 ) -> None:
-    with store(timescaledb_database, Options(rollups=False)) as backend:
+    with store(timescaledb_database, HypertableOptions(rollups=False)) as backend:
         for index in range(7):
             backend.write(Batch(points=flood(200_000, time=NOW + index * DAY)))
         ask(connection, "ANALYZE system_metrics")
@@ -439,7 +440,7 @@ def test_policies_follow_the_configuration_and_are_not_made_twice(
                     "policy_retention": timedelta(days=retention_days),
                     **(compression if table in COMPRESSED_TABLES else {}),
                 }
-    with store(timescaledb_database, Options()):  # says nothing of either
+    with store(timescaledb_database, HypertableOptions()):  # says nothing of either
         assert jobs(connection, "system_metrics") == {
             "policy_retention": timedelta(days=90),
             "policy_compression": timedelta(days=2),
@@ -456,7 +457,7 @@ def test_roll_ups_are_right_before_and_after_their_policy_ran(
     timescaledb_database: str, connection: Connection, name: str, rows: int
 ) -> None:
     midnight = NOW // DAY * DAY
-    with store(timescaledb_database, Options()) as backend:
+    with store(timescaledb_database, HypertableOptions()) as backend:
         backend.write(
             batch_of(
                 point(1, midnight, 4.0),
@@ -482,7 +483,7 @@ def test_roll_ups_are_right_before_and_after_their_policy_ran(
 def test_rows_that_come_late_reach_the_roll_ups(
     timescaledb_database: str, connection: Connection
 ) -> None:
-    with store(timescaledb_database, Options()) as backend:
+    with store(timescaledb_database, HypertableOptions()) as backend:
         backend.write(batch_of(point(1, NOW, 1.0), point(1, NOW + 5 * DAY, 1.0)))
         run_policy(connection, "metric_rollups_daily", "policy_refresh_continuous_aggregate")
         backend.write(batch_of(point(1, NOW + SECOND, 2.0)))
@@ -507,8 +508,8 @@ def test_older_names_do_the_same(
     capabilities = replace(capabilities_of(connection), **lacking)
     with closing(psycopg2.connect(timescaledb_database)) as setting_up:
         migrate(setting_up, "here", partitioned="")
-        set_up(setting_up, capabilities, COMPRESSING, "here")
-        set_up(setting_up, capabilities, COMPRESSING, "here")
+        configure_hypertables(setting_up, capabilities, COMPRESSING, "here")
+        configure_hypertables(setting_up, capabilities, COMPRESSING, "here")
     with store(timescaledb_database, COMPRESSING) as backend:
         backend.write(Batch(points=flood(1_000)))
         run_policy(connection, "system_metrics", "policy_compression")
@@ -595,7 +596,7 @@ def test_a_reader_reads(timescaledb_database: str) -> None:
 
 def capabilities_of(connection: Connection) -> Capabilities:
     with connection.cursor() as cursor:
-        found = look_up(cursor)
+        found = read_capabilities(cursor)
     assert found is not None
     return found
 

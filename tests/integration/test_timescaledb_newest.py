@@ -11,7 +11,7 @@ import pytest
 from engines.asking import ask
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
-from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.query import Reader
 
 DAY: Final = 86_400 * SECOND
@@ -39,7 +39,9 @@ def ids_of(cluster: str) -> range:
 @contextmanager
 def reading(dsn: str, older_than: int, chunks: int) -> Iterator[Reader]:
     """All series at all times, in two chunks, of which those older than a time become columns."""
-    backend = timescaledb_backend(dsn, options=Options(enable_compression=True, rollups=False))
+    backend = timescaledb_backend(
+        dsn, options=HypertableOptions(enable_compression=True, rollups=False)
+    )
     backend.start()
     try:
         everything = [(cluster, number) for cluster in CLUSTERS for number in ids_of(cluster)]

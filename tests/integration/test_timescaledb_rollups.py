@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from kit.queries import Store
 from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
 
-from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
 from exporter.query.coverage import COST_ROLLUPS, METRIC_ROLLUPS
 
@@ -184,7 +184,7 @@ def test_what_came_since_the_last_refresh_is_read_from_the_points(
 
 
 def test_late_points_that_are_written_compressed_are_noticed(timescaledb_database: str) -> None:
-    options = Options(enable_compression=True, direct_compress="on")
+    options = HypertableOptions(enable_compression=True, direct_compress="on")
     with filled(timescaledb_database, days(3).into, options) as store:
         store.refresh(HOURLY)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": HOUR}
@@ -200,7 +200,7 @@ def test_late_points_that_are_written_compressed_are_noticed(timescaledb_databas
 def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
     timescaledb_database: str,
 ) -> None:
-    options = Options(retention_days=90)
+    options = HypertableOptions(retention_days=90)
     with filled(timescaledb_database, days(4).into, options) as store:
         store.refresh(HOURLY)
         store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)

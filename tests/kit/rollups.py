@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.timescaledb import Options, timescaledb_backend
+from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
 from exporter.query import Reader
 
@@ -110,7 +110,7 @@ class Filled:
 def filled(
     dsn: str,
     fill: Callable[[Backend], object],
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: HypertableOptions = HypertableOptions(),  # noqa: B008 - frozen
 ) -> Iterator[Filled]:
     backend = timescaledb_backend(dsn, options=options)
     with closing(backend), closing(psycopg2.connect(dsn)) as connection:

@@ -13,30 +13,35 @@ import psycopg2
 from psycopg2.errors import ReadOnlySqlTransaction
 
 from exporter.backends.dialect import POSTGRESQL, Dialect
-from exporter.backends.postgresql.connecting import (
+from exporter.backends.postgresql.batch_writer import days_by_table, write_batch
+from exporter.backends.postgresql.connection import (
     Connection,
     Cursor,
     answer,
     connect,
     connect_reader,
     connect_writer,
-    location_of,
-    parameters_of,
-    rehearsal,
+    describe_location,
+    dry_run_transaction,
+    parse_connection_string,
     transaction,
 )
-from exporter.backends.postgresql.errors import READING, STORING, is_missing_partition, translating
-from exporter.backends.postgresql.layout import DailyPartitions, Layout
+from exporter.backends.postgresql.errors import (
+    READING,
+    STORING,
+    is_missing_partition,
+    translating,
+)
 from exporter.backends.postgresql.ledger import last_sequence
 from exporter.backends.postgresql.letters import (
     delete_notes_before,
     with_letters_before,
     with_letters_size,
 )
-from exporter.backends.postgresql.readers import ReaderPool
+from exporter.backends.postgresql.partitioning import DailyPartitions, TimePartitioning
+from exporter.backends.postgresql.reader_pool import ReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
-from exporter.backends.postgresql.texts import Texts, clean_text
-from exporter.backends.postgresql.writing import days_by_table, write_batch
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer, clean_text
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
@@ -59,8 +64,8 @@ class PostgreSQLBackend:
         read_only: never create, migrate or write; `start` then needs a database of this schema.
         pool_min_connections: reading connections that are opened by `start`.
         pool_max_connections: how many reads may run at once.
-        pool_patience_seconds: how long a read waits for one of them.
-        layout: how the fact tables are cut by time; a partition a day if None.
+        pool_timeout_seconds: how long a read waits for one of them.
+        partitioning: how the fact tables are cut by time; a partition a day if None.
 
     A point of the same series and time as a stored one is stored beside it: a unique index would
     cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a
@@ -77,17 +82,19 @@ class PostgreSQLBackend:
         read_only: bool = False,
         pool_min_connections: int = 1,
         pool_max_connections: int = 4,
-        pool_patience_seconds: float = 30.0,
-        layout: Layout | None = None,
+        pool_timeout_seconds: float = 30.0,
+        partitioning: TimePartitioning | None = None,
     ) -> None:
-        self._layout: Layout = DailyPartitions() if layout is None else layout
-        self._parameters = parameters_of(connection_string, self._layout.backend)
-        self._location = location_of(self._parameters)
+        self._partitioning: TimePartitioning = (
+            DailyPartitions() if partitioning is None else partitioning
+        )
+        self._parameters = parse_connection_string(connection_string, self._partitioning.backend)
+        self._location = describe_location(self._parameters)
         self._read_only = read_only
         self._pool_min_connections = pool_min_connections
         self._pool_max_connections = pool_max_connections
-        self._pool_patience_seconds = pool_patience_seconds
-        self._place = f"{self._layout.backend} {self._location}"
+        self._pool_timeout_seconds = pool_timeout_seconds
+        self._place = f"{self._partitioning.backend} {self._location}"
         self._pool: ReaderPool | None = None
         self._process_id = 0
         # Below here only the thread that writes.
@@ -116,13 +123,13 @@ class PostgreSQLBackend:
             self._place,
             min_connections=self._pool_min_connections,
             max_connections=self._pool_max_connections,
-            patience_seconds=self._pool_patience_seconds,
+            timeout_seconds=self._pool_timeout_seconds,
         )
         with translating("connecting", self._place):
             if self._read_only:
                 with closing(connect(self._parameters, self._place)) as connection:
                     require_migrated(connection, self._place)
-                    self._layout.require_readable(connection, self._location)
+                    self._partitioning.require_readable(connection, self._location)
             else:
                 self._writer = self._connect_writer()
             try:
@@ -147,7 +154,7 @@ class PostgreSQLBackend:
 
     def rehearse(self, batch: Batch) -> None:
         """Do all that `write` does but commit; partitions that are made for it stay."""
-        self._attempt(batch, rehearsal)
+        self._attempt(batch, dry_run_transaction)
 
     def last_sequence(self, writer_id: str) -> int:
         """How far the writer has come by its watermark, when its last transaction has ended."""
@@ -179,7 +186,7 @@ class PostgreSQLBackend:
             translating("deleting old rows", self._place, worked_before=True),
             closing(connect(self._parameters, self._place)) as connection,
         ):
-            rows = self._layout.delete_before(connection, time_unix_nano)
+            rows = self._partitioning.delete_before(connection, time_unix_nano)
             with transaction(connection) as cursor:
                 return rows + delete_notes_before(cursor, time_unix_nano)
 
@@ -190,7 +197,7 @@ class PostgreSQLBackend:
             return pool.run(
                 lambda connection: with_letters_before(
                     connection,
-                    self._layout.count_before(connection, time_unix_nano),
+                    self._partitioning.count_before(connection, time_unix_nano),
                     time_unix_nano,
                 )
             )
@@ -200,7 +207,9 @@ class PostgreSQLBackend:
         pool = self._require_open()
         with translating("measuring the tables", self._place, worked_before=True):
             return pool.run(
-                lambda connection: with_letters_size(connection, self._layout.sizes(connection))
+                lambda connection: with_letters_size(
+                    connection, self._partitioning.sizes(connection)
+                )
             )
 
     def close(self) -> None:
@@ -215,9 +224,11 @@ class PostgreSQLBackend:
         # Each new connection migrates: the server may have been restored, or be another one.
         connection = connect_writer(self._parameters, self._place)
         try:
-            self._layout.before_migrations(connection, self._location)
-            applied = migrate(connection, self._place, partitioned=self._layout.partitioned_by)
-            self._layout.after_migrations(connection, self._location)
+            self._partitioning.before_migrations(connection, self._location)
+            applied = migrate(
+                connection, self._place, partitioned=self._partitioning.partition_clause
+            )
+            self._partitioning.after_migrations(connection, self._location)
         except BaseException:
             connection.close()
             raise
@@ -226,7 +237,7 @@ class PostgreSQLBackend:
         return connection
 
     def _attempt(self, batch: Batch, within: _Within) -> bool:
-        """Write within a transaction or rehearsal; whether the batch was yet to be stored."""
+        """Write within a transaction or a dry run; whether the batch was yet to be stored."""
         self._require_writable()
         with translating(STORING, self._place, worked_before=True):
             for pause_seconds in _PAUSES_SECONDS:
@@ -237,27 +248,31 @@ class PostgreSQLBackend:
                         raise
                     # Another receiver's retention has dropped it, or another has just made it and
                     # the server has not told this session yet.
-                    self._layout.forget_room()
+                    self._partitioning.invalidate()
                     time.sleep(pause_seconds)
             return self._store(batch, within)
 
     def _store(self, batch: Batch, within: _Within) -> bool:
         connection = self._writing_connection()
         with self._dropping_what_broke():
-            self._layout.make_room(connection, days_by_table(batch))
+            self._partitioning.ensure_partitions(connection, days_by_table(batch))
             with within(connection) as cursor:
-                texts = Texts()
+                sanitizer = TextSanitizer()
                 is_new = write_batch(
-                    cursor, batch, self._refused_series, texts, copying=self._layout.copying
+                    cursor,
+                    batch,
+                    self._refused_series,
+                    sanitizer,
+                    copy_mode=self._partitioning.copy_mode,
                 )
                 if is_new:
-                    self._altered = (batch.watermark, texts.altered)
+                    self._altered = (batch.watermark, sanitizer.altered)
         return is_new
 
     def _writing_connection(self) -> Connection:
         if self._writer is None:
             self._writer = self._connect_writer()
-            self._layout.forget_room()
+            self._partitioning.invalidate()
         return self._writer
 
     @contextmanager

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from psycopg2.extras import execute_values
 
-from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.copying import time_text
-from exporter.backends.postgresql.texts import Texts
+from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.text_copy import timestamp_text
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
@@ -94,7 +94,7 @@ _BETWEEN: Final = f"""
     ORDER BY 1"""  # noqa: S608 - names that are written above
 
 
-def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], texts: Texts) -> None:
+def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], sanitizer: TextSanitizer) -> None:
     """Store complete entries inside the caller's transaction; those that are there stay.
 
     Those that were made of points of series take the place of what is there.
@@ -108,13 +108,13 @@ def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], texts: Texts) -> No
         rows = complete if cost.made_of is None else of_series
         key = (_micros(cost.time_unix_nano), cost.entry_id)
         if key not in rows:
-            rows[key] = (*_row(cost, texts), *_origin(cost))
+            rows[key] = (*_row(cost, sanitizer), *_origin(cost))
     for statement, rows in ((_KEEP, complete), (_REPLACE, of_series)):
         if rows:
             execute_values(cursor, statement, [rows[key] for key in sorted(rows)], _ROW, _PAGE_ROWS)
 
 
-def settle_samples(cursor: Cursor, samples: Sequence[CostSample], texts: Texts) -> None:
+def settle_samples(cursor: Cursor, samples: Sequence[CostSample], sanitizer: TextSanitizer) -> None:
     """Store what samples come to, inside the caller's transaction, alone with their series.
 
     Raises:
@@ -124,13 +124,13 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample], texts: Texts) 
         return
 
     def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
-        bounds = {"first": time_text(first_unix_nano), "last": time_text(last_unix_nano)}
+        bounds = {"first": timestamp_text(first_unix_nano), "last": timestamp_text(last_unix_nano)}
         cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
         return [CostPoint.of_micros(*row) for row in cursor.fetchall()]
 
     known = _locked(cursor, {sample.series_id for sample in samples})
     entries, moved = settle_all(samples, known, between)
-    insert_costs(cursor, entries, texts)
+    insert_costs(cursor, entries, sanitizer)
     _move(cursor, moved)
 
 
@@ -161,21 +161,21 @@ def _locked(cursor: Cursor, series_ids: Iterable[int]) -> Mapping[int, CostCurso
     }
 
 
-def _row(cost: CostEntry, texts: Texts) -> tuple[Any, ...]:
+def _row(cost: CostEntry, sanitizer: TextSanitizer) -> tuple[Any, ...]:
     return (
-        time_text(cost.time_unix_nano),
-        texts.text(cost.entry_id),
-        texts.text(cost.resource_id),
-        texts.text(cost.category),
+        timestamp_text(cost.time_unix_nano),
+        sanitizer.text(cost.entry_id),
+        sanitizer.text(cost.resource_id),
+        sanitizer.text(cost.category),
         quantized(cost.amount),
-        texts.text(cost.currency),
-        None if cost.region is None else texts.text(cost.region),
-        texts.text(cost.cluster_id),
-        texts.text(cost.node_id),
-        None if cost.service_name is None else texts.text(cost.service_name),
-        texts.json(cost.tags),
-        texts.text(cost.description),
-        texts.text(cost.billing_period) or billing_period(cost.time_unix_nano),
+        sanitizer.text(cost.currency),
+        None if cost.region is None else sanitizer.text(cost.region),
+        sanitizer.text(cost.cluster_id),
+        sanitizer.text(cost.node_id),
+        None if cost.service_name is None else sanitizer.text(cost.service_name),
+        sanitizer.json(cost.tags),
+        sanitizer.text(cost.description),
+        sanitizer.text(cost.billing_period) or billing_period(cost.time_unix_nano),
         cost.source,
     )
 
@@ -185,16 +185,16 @@ def _origin(cost: CostEntry) -> tuple[Any, ...]:
     if point is None:
         return (None, None, None)
     start = point.start_time_unix_nano
-    return (point.series_id, time_text(start) if start else None, point.value)
+    return (point.series_id, timestamp_text(start) if start else None, point.value)
 
 
 def _cursor_row(cursor: CostCursor) -> tuple[Any, ...]:
     time, start, value = cursor.last
     return (
         cursor.series_id,
-        time_text(cursor.first_time_unix_nano),
-        time_text(time),
-        time_text(start) if start else None,
+        timestamp_text(cursor.first_time_unix_nano),
+        timestamp_text(time),
+        timestamp_text(start) if start else None,
         value,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.backends.postgresql.connecting import Cursor
+from exporter.backends.postgresql.connection import Cursor
 from exporter.model import Watermark
 
 __all__ = ["advance", "last_sequence", "prune_watermarks"]

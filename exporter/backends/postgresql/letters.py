@@ -10,10 +10,10 @@ from typing import Final
 from psycopg2.extras import execute_values
 
 from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.backends.postgresql.copying import time_text
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.ledger import prune_watermarks
-from exporter.backends.postgresql.texts import Texts
+from exporter.backends.postgresql.text_copy import timestamp_text
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.model import DeadLetter, StoreSizes, TableSize
 
 __all__ = [
@@ -44,10 +44,10 @@ _SIZE: Final = """
     FROM dead_letters"""
 
 
-def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter], texts: Texts) -> None:
+def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter], sanitizer: TextSanitizer) -> None:
     """Store letters inside the caller's transaction, after the series of the same batch."""
     if letters:
-        execute_values(cursor, _INSERT, [_row(one, texts) for one in letters], _ROW)
+        execute_values(cursor, _INSERT, [_row(one, sanitizer) for one in letters], _ROW)
 
 
 def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
@@ -56,8 +56,10 @@ def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
     Returns:
         How many letters went; watermarks are not counted.
     """
-    prune_watermarks(cursor, time_text(time_unix_nano - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS))
-    cursor.execute(_DELETE, (time_text(time_unix_nano),))
+    prune_watermarks(
+        cursor, timestamp_text(time_unix_nano - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS)
+    )
+    cursor.execute(_DELETE, (timestamp_text(time_unix_nano),))
     return cursor.rowcount
 
 
@@ -66,7 +68,7 @@ def with_letters_before(
 ) -> dict[str, int]:
     """Rows by table, and how many letters were written before the time."""
     with transaction(connection) as cursor:
-        cursor.execute(_COUNT, (time_text(time_unix_nano),))
+        cursor.execute(_COUNT, (timestamp_text(time_unix_nano),))
         [(letters,)] = cursor.fetchall()
     return {**rows, _TABLE: int(letters)}
 
@@ -89,14 +91,14 @@ def with_letters_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
     )
 
 
-def _row(letter: DeadLetter, texts: Texts) -> dict[str, object]:
+def _row(letter: DeadLetter, sanitizer: TextSanitizer) -> dict[str, object]:
     time_unix_nano = letter.time_unix_nano
     return {
         "kind": letter.kind,
-        "reason": texts.text(letter.reason),
+        "reason": sanitizer.text(letter.reason),
         "series_id": letter.series_id,
-        "metric_name": None if letter.metric_name is None else texts.text(letter.metric_name),
-        "timestamp": None if time_unix_nano is None else time_text(time_unix_nano),
+        "metric_name": None if letter.metric_name is None else sanitizer.text(letter.metric_name),
+        "timestamp": None if time_unix_nano is None else timestamp_text(time_unix_nano),
         "content": letter.content,
     }
 

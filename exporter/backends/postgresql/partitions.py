@@ -7,7 +7,7 @@ ALTER TABLE, ATTACH PARTITION).
 Dropping one cannot do without locking the parent for a moment: whoever reads or writes holds a
 lock on it, and DETACH CONCURRENTLY would leave a partition that takes no rows and bars the way to
 a new one for as long as the longest reader reads. So the drop waits for the lock, while writers
-wait behind it, for `LOCK_PATIENCE_MILLISECONDS` at most, and is left to the next cleanup then.
+wait behind it, for `LOCK_TIMEOUT_MILLISECONDS` at most, and is left to the next cleanup then.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.errors import LockNotAvailable
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import OtherBackendError
 
 __all__ = [
     "FACT_TABLES",
-    "LOCK_PATIENCE_MILLISECONDS",
+    "LOCK_TIMEOUT_MILLISECONDS",
     "create_partitions",
     "drop_partitions",
     "partitions_of",
@@ -42,7 +42,7 @@ FACT_TABLES: Final = (
     "metric_exemplars",
     "cost_entries",
 )
-LOCK_PATIENCE_MILLISECONDS: Final = 500
+LOCK_TIMEOUT_MILLISECONDS: Final = 500
 _EPOCH: Final = date(1970, 1, 1)
 # Any number that no other program's advisory locks use: "OFOP" as ASCII.
 _PARTITION_LOCK: Final = 0x4F464F50
@@ -163,7 +163,7 @@ def drop_partitions(connection: Connection, table: str, before_day: int) -> int:
                 "%s is in use by a statement that takes longer than %d ms; its partitions from %s "
                 "on are left to the next cleanup",
                 table,
-                LOCK_PATIENCE_MILLISECONDS,
+                LOCK_TIMEOUT_MILLISECONDS,
                 _date(day),
             )
             break  # each of the others would make writers wait as long
@@ -182,7 +182,7 @@ def _drop(connection: Connection, table: str, day: int, name: sql.Identifier) ->
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
         if day not in partitions_of(cursor, table):
             return 0
-        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_PATIENCE_MILLISECONDS}")
+        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
         cursor.execute(sql.SQL("DROP TABLE {}").format(name))
     return int(rows)
 

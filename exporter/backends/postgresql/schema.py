@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.backends.migrations import load, pending
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["migrate", "require_migrated", "require_rights"]

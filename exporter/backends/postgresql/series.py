@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from psycopg2.extras import execute_values
 
-from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.texts import Texts
+from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.model import Series
 
 __all__ = ["register_series"]
@@ -65,7 +65,7 @@ _COLLISIONS: Final = f"""
 
 
 def register_series(
-    cursor: Cursor, definitions: Iterable[Series], refused: set[int], texts: Texts
+    cursor: Cursor, definitions: Iterable[Series], refused: set[int], sanitizer: TextSanitizer
 ) -> None:
     """Store definitions inside the caller's transaction.
 
@@ -78,10 +78,10 @@ def register_series(
         cursor: of a connection with a transaction open.
         definitions: one id may come several times; the newest description wins.
         refused: ids that two different series share; those found now are added, and logged.
-        texts: cleans what is stored.
+        sanitizer: cleans what is stored.
     """
     latest = _one_of_each(definitions, refused)
-    rows = [_row(latest[series_id], texts) for series_id in sorted(latest)]
+    rows = [_row(latest[series_id], sanitizer) for series_id in sorted(latest)]
     if not rows:
         return
     execute_values(cursor, _INSERT, rows, _TYPED, _PAGE_ROWS)
@@ -101,14 +101,14 @@ def _one_of_each(definitions: Iterable[Series], refused: set[int]) -> dict[int, 
     return latest
 
 
-def _row(series: Series, texts: Texts) -> tuple[Any, ...]:
-    return tuple(map(partial(_cleaned, texts), _COLUMNS, _values(series)))
+def _row(series: Series, sanitizer: TextSanitizer) -> tuple[Any, ...]:
+    return tuple(map(partial(_cleaned, sanitizer), _COLUMNS, _values(series)))
 
 
-def _cleaned(texts: Texts, column: str, value: object) -> object:
+def _cleaned(sanitizer: TextSanitizer, column: str, value: object) -> object:
     if not isinstance(value, str):
         return value
-    return texts.json(value) if column in _JSON else texts.text(value)
+    return sanitizer.json(value) if column in _JSON else sanitizer.text(value)
 
 
 def _refuse(

@@ -12,7 +12,7 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitions import FACT_TABLES, partitions_of
 from exporter.model import StoreSizes, TableSize
 

@@ -2,6 +2,6 @@
 
 from exporter.backends.timescaledb.backend import timescaledb_backend
 from exporter.backends.timescaledb.columnstore import DirectCompress
-from exporter.backends.timescaledb.setup import Options
+from exporter.backends.timescaledb.hypertable_setup import HypertableOptions
 
-__all__ = ["DirectCompress", "Options", "timescaledb_backend"]
+__all__ = ["DirectCompress", "HypertableOptions", "timescaledb_backend"]

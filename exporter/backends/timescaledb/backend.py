@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.backends.timescaledb.hypertable_setup import HypertableOptions
 from exporter.backends.timescaledb.layout import Hypertables
-from exporter.backends.timescaledb.setup import Options
 
 __all__ = ["timescaledb_backend"]
 
-_DEFAULT_OPTIONS = Options()
+_DEFAULT_OPTIONS = HypertableOptions()
 
 
 def timescaledb_backend(
     connection_string: str,
     *,
-    options: Options = _DEFAULT_OPTIONS,
+    options: HypertableOptions = _DEFAULT_OPTIONS,
     read_only: bool = False,
     pool_min_connections: int = 1,
     pool_max_connections: int = 4,
-    pool_patience_seconds: float = 30.0,
+    pool_timeout_seconds: float = 30.0,
 ) -> PostgreSQLBackend:
     """The backend `timescaledb`, not started; keeps the contract of `backends.base.Backend`.
 
@@ -31,7 +31,7 @@ def timescaledb_backend(
         read_only: never create, migrate or write; `start` then needs hypertables of this schema.
         pool_min_connections: reading connections that are opened by `start`.
         pool_max_connections: how many reads may run at once.
-        pool_patience_seconds: how long a read waits for one of them.
+        pool_timeout_seconds: how long a read waits for one of them.
 
     Raises:
         ConfigError: the connection string is not libpq's.
@@ -41,6 +41,6 @@ def timescaledb_backend(
         read_only=read_only,
         pool_min_connections=pool_min_connections,
         pool_max_connections=pool_max_connections,
-        pool_patience_seconds=pool_patience_seconds,
-        layout=Hypertables(options),
+        pool_timeout_seconds=pool_timeout_seconds,
+        partitioning=Hypertables(options),
     )

@@ -12,9 +12,9 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Cursor
+from exporter.backends.postgresql.connection import Cursor
 
-__all__ = ["Capabilities", "look_up"]
+__all__ = ["Capabilities", "read_capabilities"]
 
 _LOOK_UP: Final = """
     SELECT extension.extversion,
@@ -69,7 +69,7 @@ class Capabilities:
         return sql.Identifier(self.schema, function)
 
 
-def look_up(cursor: Cursor) -> Capabilities | None:
+def read_capabilities(cursor: Cursor) -> Capabilities | None:
     """What the extension of this database can do; None if the database does not have it."""
     cursor.execute(_LOOK_UP)
     row = cursor.fetchone()

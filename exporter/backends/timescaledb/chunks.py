@@ -8,8 +8,8 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.partitions import LOCK_PATIENCE_MILLISECONDS
+from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.partitions import LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.timescaledb.capabilities import Capabilities
 
 __all__ = ["Chunk", "chunks_of", "count_rows", "drop_chunks"]
@@ -71,7 +71,7 @@ def drop_chunks(cursor: Cursor, capabilities: Capabilities, table: str, before: 
             those who come after would wait as long, if this did.
     """
     rows = count_rows(cursor, table, before)
-    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_PATIENCE_MILLISECONDS}")
+    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
     cursor.execute(
         sql.SQL("SELECT {}({}::regclass, older_than => {}::timestamptz)").format(
             capabilities.name("drop_chunks"), sql.Literal(table), sql.Literal(before)

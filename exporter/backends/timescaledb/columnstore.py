@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Cursor
+from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.timescaledb.capabilities import Capabilities
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import Final
 
 import psycopg2
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.backends.timescaledb.capabilities import Capabilities, look_up
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.timescaledb.capabilities import Capabilities, read_capabilities
 from exporter.errors import BackendRefusedError
 
 __all__ = ["require_extension"]
@@ -39,12 +39,12 @@ def require_extension(
         psycopg2.Error: the database cannot be asked.
     """
     with transaction(connection) as cursor:
-        found = look_up(cursor)
+        found = read_capabilities(cursor)
         missing = None if found else _describe_missing(cursor)
     if missing:
         _create(connection, location, missing, may_create=may_create)
         with transaction(connection) as cursor:
-            found = look_up(cursor)
+            found = read_capabilities(cursor)
     if found is None:
         raise BackendRefusedError(
             f"timescaledb {location}: CREATE EXTENSION timescaledb left no extension behind; see "

@@ -10,14 +10,18 @@ from typing import Final
 
 from psycopg2.errors import LockNotAvailable
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
-from exporter.backends.postgresql.partitions import FACT_TABLES, LOCK_PATIENCE_MILLISECONDS
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.postgresql.partitions import FACT_TABLES, LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.chunks import count_rows, drop_chunks
 from exporter.backends.timescaledb.columnstore import compresses_directly, direct_compress
 from exporter.backends.timescaledb.extension import require_extension
+from exporter.backends.timescaledb.hypertable_setup import (
+    HypertableOptions,
+    configure_hypertables,
+    warn_about_limitations,
+)
 from exporter.backends.timescaledb.hypertables import is_hypertable
-from exporter.backends.timescaledb.setup import Options, set_up, warn_of_limits
 from exporter.backends.timescaledb.sizes import read_sizes
 from exporter.errors import BackendRefusedError
 from exporter.model import StoreSizes
@@ -30,7 +34,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Hypertables:
-    """Keeps the contract of `exporter.backends.postgresql.layout.Layout`.
+    """Keeps the contract of `exporter.backends.postgresql.partitioning.TimePartitioning`.
 
     Args:
         options: what a user decides.
@@ -38,9 +42,9 @@ class Hypertables:
 
     backend: Final = "timescaledb"
     # The statement that creates a fact table ends here; what follows is `prepare`.
-    partitioned_by: Final = ""
+    partition_clause: Final = ""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: HypertableOptions) -> None:
         self._options = options
         self._capabilities: Capabilities | None = None
         self._warned = False
@@ -53,12 +57,12 @@ class Hypertables:
         """
         self._capabilities = require_extension(connection, location)
         if not self._warned:  # a new connection is no news
-            warn_of_limits(self._capabilities, self._options, location)
+            warn_about_limitations(self._capabilities, self._options, location)
             self._warned = True
 
     def after_migrations(self, connection: Connection, location: str) -> None:
         """Make hypertables of the fact tables, with policies and roll-ups as the options say."""
-        set_up(connection, self._known(), self._options, location)
+        configure_hypertables(connection, self._known(), self._options, location)
 
     def require_readable(self, connection: Connection, location: str) -> None:
         """Check, without a change, that the fact tables are hypertables.
@@ -76,13 +80,13 @@ class Hypertables:
                 "backend: postgresql"
             )
 
-    def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+    def ensure_partitions(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
         """Nothing: the extension makes a chunk when a row needs one."""
 
-    def forget_room(self) -> None:
+    def invalidate(self) -> None:
         """Nothing: there is nothing that is remembered."""
 
-    def copying(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
+    def copy_mode(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
         """Within it, a COPY of this many points may write compressed rows, if that is safe."""
         options = self._options
         if options.enable_compression and compresses_directly(
@@ -106,7 +110,7 @@ class Hypertables:
                     "old chunks of %s are in use by a statement that takes longer than %d ms; they "
                     "are left to the next cleanup",
                     table,
-                    LOCK_PATIENCE_MILLISECONDS,
+                    LOCK_TIMEOUT_MILLISECONDS,
                 )
         return deleted
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Cursor
+from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.timescaledb.capabilities import Capabilities
 
 __all__ = ["COLUMNSTORE", "RETENTION", "Policy", "remove_policy", "set_policy"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Cursor
+from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.partitions import FACT_TABLES
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.chunks import Chunk, chunks_of

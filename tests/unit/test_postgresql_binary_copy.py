@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kit.backends.samples import NOW, point, points
 
-from exporter.backends.postgresql.binary_rows import binary_rows, series_order
+from exporter.backends.postgresql.binary_copy import binary_copy_streams, series_order
 
 MOST = 2**63 - 1
 # 2000-01-01, from which PostgreSQL counts.
@@ -58,7 +58,7 @@ _times = st.one_of(st.integers(1, MOST), st.sampled_from([1, 999, 1_000, NOW, MO
 def test_the_server_reads_what_was_given_sorted_by_series_and_time(
     given_rows: list[tuple[int, int, int, float, bool]],
 ) -> None:
-    streams = [unpacked(stream.read()) for stream in binary_rows(points(given_rows))]
+    streams = [unpacked(stream.read()) for stream in binary_copy_streams(points(given_rows))]
     assert len(streams) <= 4
     for rows in streams:
         assert rows
@@ -84,20 +84,20 @@ def test_the_server_reads_what_was_given_sorted_by_series_and_time(
 
 
 def test_nan_is_a_value_and_not_null() -> None:
-    [stream] = binary_rows(points([point(1, value=math.nan)]))
+    [stream] = binary_copy_streams(points([point(1, value=math.nan)]))
     [(_, _, value, _)] = unpacked(stream.read())
     assert value is not None
     assert math.isnan(value)
 
 
 def test_no_points_are_no_stream() -> None:
-    assert binary_rows(points([])) == []
+    assert binary_copy_streams(points([])) == []
 
 
 @given(count=st.integers(1, 40), sizes=st.lists(st.integers(1, 120), min_size=1))
 def test_pieces_of_any_size_make_the_whole(count: int, sizes: list[int]) -> None:
     given_points = points([point(at % 7, NOW + at) for at in range(count)])
-    [whole], [stream] = binary_rows(given_points), binary_rows(given_points)
+    [whole], [stream] = binary_copy_streams(given_points), binary_copy_streams(given_points)
     pieces = []
     while piece := stream.read(sizes[len(pieces) % len(sizes)]):
         assert len(piece) <= sizes[len(pieces) % len(sizes)]

@@ -14,7 +14,7 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError
 
 __all__ = ["is_partitioned", "move_partitions", "replace_partitioned"]

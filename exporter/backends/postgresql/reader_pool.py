@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import psycopg2
 
-from exporter.backends.postgresql.connecting import Connection
+from exporter.backends.postgresql.connection import Connection
 from exporter.errors import BackendUnavailableError
 
 __all__ = ["ReaderPool"]
@@ -20,7 +20,7 @@ __all__ = ["ReaderPool"]
 _T = TypeVar("_T")
 
 _CANCEL_AGAIN_SECONDS: Final = 0.05
-_CANCEL_PATIENCE_SECONDS: Final = 5.0
+_CANCEL_TIMEOUT_SECONDS: Final = 5.0
 
 
 class ReaderPool:
@@ -31,7 +31,7 @@ class ReaderPool:
         place: the backend and where its database is, for messages.
         min_connections: opened by `start` and kept.
         max_connections: how many reads run at once; others wait.
-        patience_seconds: how long they wait.
+        timeout_seconds: how long they wait.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class ReaderPool:
         *,
         min_connections: int,
         max_connections: int,
-        patience_seconds: float,
+        timeout_seconds: float,
     ) -> None:
         self._connect = connect
         self._place = place
         self._min_connections = min_connections
         self._max_connections = max_connections
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self._changed = threading.Condition()  # guards everything below
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
@@ -92,7 +92,7 @@ class ReaderPool:
 
     def close(self) -> None:
         """Cancel the reads that are under way, wait for them, close every connection."""
-        deadline = time.monotonic() + _CANCEL_PATIENCE_SECONDS
+        deadline = time.monotonic() + _CANCEL_TIMEOUT_SECONDS
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -106,12 +106,12 @@ class ReaderPool:
 
     def _take(self) -> tuple[Connection, bool]:
         """A connection, and whether it is a new one."""
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + self._timeout_seconds
         with self._changed:
             while not self._idle and not self._may_open() and not self._closed:
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise BackendUnavailableError(
-                        f"{self._place}: reading waited {self._patience_seconds:g} s "
+                        f"{self._place}: reading waited {self._timeout_seconds:g} s "
                         f"for one of {self._max_connections} connections, all of which are busy; "
                         "ask for less at once, or allow more connections"
                     )

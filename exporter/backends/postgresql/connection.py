@@ -31,9 +31,9 @@ __all__ = [
     "connect",
     "connect_reader",
     "connect_writer",
-    "location_of",
-    "parameters_of",
-    "rehearsal",
+    "describe_location",
+    "dry_run_transaction",
+    "parse_connection_string",
     "transaction",
 ]
 
@@ -63,7 +63,7 @@ _ROLE_OF_THE_SERVER: Final = """
     SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"""
 
 
-def parameters_of(connection_string: str, backend: str) -> dict[str, str]:
+def parse_connection_string(connection_string: str, backend: str) -> dict[str, str]:
     """The parameters in a connection string, a URL or key=value pairs as libpq takes them.
 
     Args:
@@ -84,7 +84,7 @@ def parameters_of(connection_string: str, backend: str) -> dict[str, str]:
         ) from None
 
 
-def location_of(parameters: Mapping[str, str]) -> str:
+def describe_location(parameters: Mapping[str, str]) -> str:
     """Where the database is, for people: host, port and name, nothing secret."""
     if "service" in parameters and "host" not in parameters:
         return f"service {parameters['service']}"
@@ -214,7 +214,7 @@ def answer(connection: Connection, question: Callable[[Cursor], bytes]) -> list[
 
 
 @contextmanager
-def rehearsal(connection: Connection) -> Iterator[Cursor]:
+def dry_run_transaction(connection: Connection) -> Iterator[Cursor]:
     """A cursor whose statements are taken back, after the checks that wait for a commit."""
     try:
         with connection.cursor() as cursor:

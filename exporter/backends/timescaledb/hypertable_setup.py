@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.backends.postgresql.connecting import Connection, Cursor, transaction
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitions import FACT_TABLES
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.columnstore import (
@@ -14,16 +14,16 @@ from exporter.backends.timescaledb.columnstore import (
     DirectCompress,
     enable_columnstore,
 )
-from exporter.backends.timescaledb.conversion import (
-    is_partitioned,
-    move_partitions,
-    replace_partitioned,
-)
 from exporter.backends.timescaledb.hypertables import (
     create_hypertable,
     index_hypertable,
     is_hypertable,
     set_chunk_interval,
+)
+from exporter.backends.timescaledb.partition_conversion import (
+    is_partitioned,
+    move_partitions,
+    replace_partitioned,
 )
 from exporter.backends.timescaledb.policies import (
     COLUMNSTORE,
@@ -33,7 +33,7 @@ from exporter.backends.timescaledb.policies import (
 )
 from exporter.backends.timescaledb.rollups import create_rollups
 
-__all__ = ["Options", "set_up", "warn_of_limits"]
+__all__ = ["HypertableOptions", "configure_hypertables", "warn_about_limitations"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _SETUP_LOCK: Final = 0x4F464F48
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class HypertableOptions:
     """What a user decides about hypertables.
 
     Attributes:
@@ -70,8 +70,8 @@ class Options:
     rollups: bool = True
 
 
-def set_up(
-    connection: Connection, capabilities: Capabilities, options: Options, location: str
+def configure_hypertables(
+    connection: Connection, capabilities: Capabilities, options: HypertableOptions, location: str
 ) -> None:
     """Make hypertables of the fact tables, with their policies and roll-ups.
 
@@ -102,7 +102,9 @@ def set_up(
             create_rollups(cursor, capabilities)
 
 
-def warn_of_limits(capabilities: Capabilities, options: Options, location: str) -> None:
+def warn_about_limitations(
+    capabilities: Capabilities, options: HypertableOptions, location: str
+) -> None:
     """Say once what the options ask for and this installation cannot do, or not safely."""
     if not capabilities.is_community:
         _log.warning(
@@ -128,7 +130,11 @@ def warn_of_limits(capabilities: Capabilities, options: Options, location: str) 
 
 
 def _make_hypertable(
-    cursor: Cursor, capabilities: Capabilities, options: Options, table: str, location: str
+    cursor: Cursor,
+    capabilities: Capabilities,
+    options: HypertableOptions,
+    table: str,
+    location: str,
 ) -> None:
     interval_seconds = options.chunk_interval_seconds
 
@@ -151,7 +157,9 @@ def _make_hypertable(
     index_hypertable(cursor, capabilities, table, location)
 
 
-def _compress(cursor: Cursor, capabilities: Capabilities, options: Options, table: str) -> None:
+def _compress(
+    cursor: Cursor, capabilities: Capabilities, options: HypertableOptions, table: str
+) -> None:
     if options.enable_compression:
         enable_columnstore(cursor, capabilities, table)
         set_policy(cursor, capabilities, COLUMNSTORE, table, options.compress_after_seconds)
@@ -165,7 +173,9 @@ def _compress(cursor: Cursor, capabilities: Capabilities, options: Options, tabl
         )
 
 
-def _retain(cursor: Cursor, capabilities: Capabilities, options: Options, table: str) -> None:
+def _retain(
+    cursor: Cursor, capabilities: Capabilities, options: HypertableOptions, table: str
+) -> None:
     if options.retention_days is not None:
         after_seconds = options.retention_days * _SECONDS_PER_DAY
         set_policy(cursor, capabilities, RETENTION, table, after_seconds)

@@ -1,6 +1,6 @@
 """Histograms, summaries and exemplars in PostgreSQL's text format of COPY. Pure.
 
-Number points are binary, in `exporter.backends.postgresql.binary_rows`.
+Number points are binary, in `exporter.backends.postgresql.binary_copy`.
 """
 
 from __future__ import annotations
@@ -11,33 +11,35 @@ from typing import Any, Final
 
 import numpy as np
 
-from exporter.backends.postgresql.texts import Texts
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.model import Exemplar, HistogramPoint, Int64Array, SummaryPoint
 
-__all__ = ["days_of", "text_rows", "time_text"]
+__all__ = ["days_of", "text_copy_stream", "timestamp_text"]
 
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
-def text_rows(
-    items: Iterable[HistogramPoint | SummaryPoint | Exemplar], texts: Texts
+def text_copy_stream(
+    items: Iterable[HistogramPoint | SummaryPoint | Exemplar], sanitizer: TextSanitizer
 ) -> io.BytesIO:
     """Histograms, summaries or exemplars as one text COPY stream, in the order of the columns."""
-    lines = ("\t".join(map(_text, _columns(item, texts))) + "\n" for item in items)
+    lines = ("\t".join(map(_text, _columns(item, sanitizer))) + "\n" for item in items)
     return io.BytesIO("".join(lines).encode())
 
 
-def _columns(item: HistogramPoint | SummaryPoint | Exemplar, texts: Texts) -> Iterator[object]:
-    yield time_text(item.time_unix_nano)
+def _columns(
+    item: HistogramPoint | SummaryPoint | Exemplar, sanitizer: TextSanitizer
+) -> Iterator[object]:
+    yield timestamp_text(item.time_unix_nano)
     yield item.series_id
     if isinstance(item, Exemplar):
         yield item.value
-        yield from (texts.text(item.trace_id), texts.text(item.span_id))
-        yield texts.json(item.attributes)
+        yield from (sanitizer.text(item.trace_id), sanitizer.text(item.span_id))
+        yield sanitizer.json(item.attributes)
         return
-    yield time_text(item.start_time_unix_nano) if item.start_time_unix_nano else None
+    yield timestamp_text(item.start_time_unix_nano) if item.start_time_unix_nano else None
     yield from (item.count, item.sum)
     if isinstance(item, SummaryPoint):
         yield from (item.quantiles, item.values)
@@ -52,7 +54,7 @@ def _columns(item: HistogramPoint | SummaryPoint | Exemplar, texts: Texts) -> It
     yield from (exponential.negative_offset, exponential.negative_counts)
 
 
-def time_text(unix_nano: int) -> str:
+def timestamp_text(unix_nano: int) -> str:
     """A time as PostgreSQL reads it, in microseconds."""
     return f"{np.datetime64(unix_nano // _NANOSECONDS_PER_MICROSECOND, 'us')}Z"
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from exporter.model import Int64Array, Points
 
-__all__ = ["BinaryRows", "binary_rows", "series_order"]
+__all__ = ["BinaryCopyStream", "binary_copy_streams", "series_order"]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -30,7 +30,7 @@ _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _NULL_SIZE: Final = -1
 
 
-def binary_rows(points: Points) -> list[BinaryRows]:
+def binary_copy_streams(points: Points) -> list[BinaryCopyStream]:
     """Points as streams for COPY of (timestamp, series_id, value, start_timestamp).
 
     Returns:
@@ -50,8 +50,10 @@ def binary_rows(points: Points) -> list[BinaryRows]:
     ]
 
 
-def _rows_of(points: Points, positions: npt.NDArray[np.intp], pattern: int) -> BinaryRows:
-    return BinaryRows(points, positions, recorded=bool(pattern & 1), started=bool(pattern & 2))
+def _rows_of(points: Points, positions: npt.NDArray[np.intp], pattern: int) -> BinaryCopyStream:
+    return BinaryCopyStream(
+        points, positions, recorded=bool(pattern & 1), started=bool(pattern & 2)
+    )
 
 
 def series_order(series_id: Int64Array, time_unix_nano: Int64Array) -> npt.NDArray[np.intp]:
@@ -73,7 +75,7 @@ def series_order(series_id: Int64Array, time_unix_nano: Int64Array) -> npt.NDArr
     return order if in_order.all() else np.lexsort((time_unix_nano, series_id))
 
 
-class BinaryRows(BufferedIOBase):
+class BinaryCopyStream(BufferedIOBase):
     """One complete stream, as a file that is read once.
 
     Args:

@@ -1,4 +1,4 @@
-"""Texts as PostgreSQL can hold them, and how many had to be altered for that. Pure.
+"""TextSanitizer as PostgreSQL can hold them, and how many had to be altered for that. Pure.
 
 PostgreSQL's text and jsonb have no NUL; U+FFFD, the replacement character, takes its place.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Texts", "clean_json", "clean_text"]
+__all__ = ["TextSanitizer", "clean_json", "clean_text"]
 
 _REPLACEMENT: Final = "\ufffd"
 
 
-class Texts:
+class TextSanitizer:
     """Cleans the texts of one attempt at a batch, and counts those that it altered.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
-from exporter.backends.postgresql.connecting import Connection, Cursor
+from exporter.backends.postgresql.connection import Connection, Cursor
 from exporter.backends.postgresql.partitions import (
     FACT_TABLES,
     create_partitions,
@@ -17,16 +17,17 @@ from exporter.backends.postgresql.schema import require_rights
 from exporter.backends.postgresql.sizes import count_rows_before, read_sizes
 from exporter.model import StoreSizes
 
-__all__ = ["DailyPartitions", "Layout"]
+__all__ = ["DailyPartitions", "TimePartitioning"]
 
 _NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
 
 
-class Layout(Protocol):
+class TimePartitioning(Protocol):
     """Cuts the fact tables by time, for one backend.
 
-    Those around migrations, `make_room`, `forget_room` and `copying` are called by the thread that
-    writes, the others by any. Connections come with no transaction open, and go back so.
+    The methods around migrations, `ensure_partitions`, `invalidate` and `copy_mode` are called by
+    the writer thread, the others by any thread. Connections have no
+    transaction open, before and after.
     """
 
     @property
@@ -34,7 +35,7 @@ class Layout(Protocol):
         """The name of the backend, for messages."""
 
     @property
-    def partitioned_by(self) -> str:
+    def partition_clause(self) -> str:
         """The clause that ends the statement which creates a fact table, or ""."""
 
     def before_migrations(self, connection: Connection, location: str) -> None:
@@ -46,13 +47,13 @@ class Layout(Protocol):
     def require_readable(self, connection: Connection, location: str) -> None:
         """Check, without a change, that the fact tables have their form."""
 
-    def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+    def ensure_partitions(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
         """See to it that rows of these days, counted from 1970, can go into each table."""
 
-    def forget_room(self) -> None:
-        """What `make_room` has seen may have changed: another program or database."""
+    def invalidate(self) -> None:
+        """What `ensure_partitions` has seen may have changed: another program or database."""
 
-    def copying(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
+    def copy_mode(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
         """Around one COPY of so many number points, sorted by series and time."""
 
     def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
@@ -69,7 +70,7 @@ class DailyPartitions:
     """The layout of the backend `postgresql`: a partition a day, made when a row needs one."""
 
     backend: Final = "postgresql"
-    partitioned_by: Final = 'PARTITION BY RANGE ("timestamp")'
+    partition_clause: Final = 'PARTITION BY RANGE ("timestamp")'
 
     def __init__(self) -> None:
         self._known_days: dict[str, set[int]] = {}
@@ -86,17 +87,17 @@ class DailyPartitions:
         """Check that the tables are not hypertables."""
         require_partitioned(connection, location)
 
-    def make_room(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+    def ensure_partitions(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
         """Make the partitions that are missing."""
         for table, needed in days.items():
             if not needed <= self._known_days.get(table, set()):
                 self._known_days[table] = create_partitions(connection, table, needed)
 
-    def forget_room(self) -> None:
+    def invalidate(self) -> None:
         """Look for the partitions again."""
         self._known_days.clear()
 
-    def copying(self, _cursor: Cursor, _rows: int, /) -> AbstractContextManager[None]:
+    def copy_mode(self, _cursor: Cursor, _rows: int, /) -> AbstractContextManager[None]:
         """Nothing."""
         return nullcontext()
 

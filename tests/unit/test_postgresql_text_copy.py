@@ -16,8 +16,8 @@ from kit.backends.samples import (
     summary,
 )
 
-from exporter.backends.postgresql.copying import days_of, text_rows
-from exporter.backends.postgresql.texts import Texts, clean_json, clean_text
+from exporter.backends.postgresql.text_copy import days_of, text_copy_stream
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer, clean_json, clean_text
 
 MOST = 2**63 - 1
 
@@ -25,7 +25,11 @@ MOST = 2**63 - 1
 def test_rarer_rows_are_text_with_arrays_and_nulls() -> None:
     time, start = "2023-11-14T22:13:20.123456Z", "2023-11-14T22:13:10.123456Z"
     minute_ago = "2023-11-14T22:12:20.123456Z"
-    lines = text_rows([histogram(1), exponential(-2), summary(3)], Texts()).read().decode()
+    lines = (
+        text_copy_stream([histogram(1), exponential(-2), summary(3)], TextSanitizer())
+        .read()
+        .decode()
+    )
     assert lines.splitlines() == [
         f"{time}\t1\t{start}\t6\t12.5\t0.25\t7.5\t{{0.5,5.0}}\t{{1,3,2}}" + "\t\\N" * 7,
         f"{time}\t-2\t{start}\t6\t12.5\t0.25\t7.5\t\\N\t\\N\t3\t2\t1e-06\t-4\t{{1,0,3}}\t7\t{{}}",
@@ -37,13 +41,13 @@ def test_odd_numbers_and_times_are_spelled_as_postgresql_reads_them() -> None:
     odd = summary(
         1, MOST, start_time_unix_nano=0, sum=math.nan, quantiles=(), values=(math.inf, -math.inf)
     )
-    [line] = text_rows([odd], Texts()).read().decode().splitlines()
+    [line] = text_copy_stream([odd], TextSanitizer()).read().decode().splitlines()
     assert line == "2262-04-11T23:47:16.854775Z\t1\t\\N\t10\tnan\t{}\t{inf,-inf}"
 
 
 def test_text_is_escaped() -> None:
     [line] = (
-        text_rows([exemplar(1, span_id="a\tb\nc\rd\\e\\N")], Texts())
+        text_copy_stream([exemplar(1, span_id="a\tb\nc\rd\\e\\N")], TextSanitizer())
         .read()
         .decode()
         .split("\n")[:-1]
@@ -71,7 +75,7 @@ def test_only_nul_is_changed(text: str) -> None:
     assert clean_text(text) == expected
     assert json.loads(clean_json(json.dumps(text))) == expected
     assert json.loads(clean_json(json.dumps(text, ensure_ascii=False))) == expected
-    texts = Texts()
+    texts = TextSanitizer()
     assert (texts.text(text), texts.altered) == (expected, int(text != expected))
     texts.json(json.dumps(text))
     assert texts.altered == 2 * int(text != expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.backends import open_backend
-from exporter.backends.postgresql.connecting import location_of, parameters_of
+from exporter.backends.postgresql.connection import describe_location, parse_connection_string
 from exporter.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ from exporter.errors import ConfigError
 def test_the_location_has_host_port_and_database_and_no_secret(
     connection_string: str, location: str
 ) -> None:
-    assert location_of(parameters_of(connection_string, "postgresql")) == location
+    assert describe_location(parse_connection_string(connection_string, "postgresql")) == location
     backend = open_backend("postgresql", connection_string, max_memory_entries=1)
     assert backend.location == location
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from exporter.backends.postgresql.binary_rows import binary_rows
-from exporter.backends.postgresql.connecting import Cursor
-from exporter.backends.postgresql.copying import days_of, text_rows
+from exporter.backends.postgresql.binary_copy import binary_copy_streams
+from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import insert_costs, join_cursors, settle_samples
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
-from exporter.backends.postgresql.texts import Texts
+from exporter.backends.postgresql.text_copy import days_of, text_copy_stream
+from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.model import Batch
 
 __all__ = ["days_by_table", "write_batch"]
@@ -38,11 +38,16 @@ _COPY_EXEMPLARS: Final = """
     FROM STDIN"""
 
 
-Copying = Callable[[Cursor, int], AbstractContextManager[None]]
+CopyMode = Callable[[Cursor, int], AbstractContextManager[None]]
 
 
 def write_batch(
-    cursor: Cursor, batch: Batch, refused: set[int], texts: Texts, *, copying: Copying
+    cursor: Cursor,
+    batch: Batch,
+    refused: set[int],
+    sanitizer: TextSanitizer,
+    *,
+    copy_mode: CopyMode,
 ) -> bool:
     """Store a batch and its watermark in the caller's transaction, unless the watermark is there.
 
@@ -50,28 +55,28 @@ def write_batch(
         cursor: of a connection with a transaction open and nothing done in it.
         batch: what to store; there are partitions for all of its times.
         refused: ids that two different series share; those found now are added.
-        texts: cleans what is stored; new for each attempt.
-        copying: entered around each COPY of number points, with how many they are.
+        sanitizer: cleans what is stored; new for each attempt.
+        copy_mode: entered around each COPY of number points, with how many they are.
 
     Returns:
         Whether it was yet to be stored.
     """
     if not advance(cursor, batch.watermark):
         return False
-    register_series(cursor, batch.new_series, refused, texts)
+    register_series(cursor, batch.new_series, refused, sanitizer)
     kept = batch.without(refused)
-    _copy(cursor, kept, texts, copying)
-    insert_costs(cursor, kept.costs, texts)
+    _copy(cursor, kept, sanitizer, copy_mode)
+    insert_costs(cursor, kept.costs, sanitizer)
     join_cursors(cursor, kept.cost_cursors)
-    settle_samples(cursor, kept.cost_samples, texts)
-    insert_letters(cursor, batch.dead, texts)
+    settle_samples(cursor, kept.cost_samples, sanitizer)
+    insert_letters(cursor, batch.dead, sanitizer)
     return True
 
 
-def _copy(cursor: Cursor, batch: Batch, texts: Texts, copying: Copying) -> None:
+def _copy(cursor: Cursor, batch: Batch, sanitizer: TextSanitizer, copy_mode: CopyMode) -> None:
     if len(batch.points):
-        with copying(cursor, len(batch.points)):
-            for rows in binary_rows(batch.points):
+        with copy_mode(cursor, len(batch.points)):
+            for rows in binary_copy_streams(batch.points):
                 cursor.copy_expert(_COPY_POINTS, rows, _COPY_BUFFER_BYTES)
     rarer: tuple[tuple[str, Sequence[Any]], ...] = (
         (_COPY_HISTOGRAMS, batch.histograms),
@@ -80,7 +85,7 @@ def _copy(cursor: Cursor, batch: Batch, texts: Texts, copying: Copying) -> None:
     )
     for statement, items in rarer:
         if items:
-            cursor.copy_expert(statement, text_rows(items, texts), _COPY_BUFFER_BYTES)
+            cursor.copy_expert(statement, text_copy_stream(items, sanitizer), _COPY_BUFFER_BYTES)
 
 
 def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
