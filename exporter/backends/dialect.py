@@ -46,8 +46,8 @@ class Dialect:
             arrays of three integers, or out of `{series_ids}`, `{groups}` and `{cumulatives}`,
             the same as three lists such as `{1,2}`. series_id must have the column's own type
             there, or the join with the points cannot use an index.
-        series_among: whether a point `m` is of one of `{series_ids}`, a list such as `{1,2}`, in a
-            form that the planner sees the ids of; None where a join serves as well.
+        series_id_in_list: the condition that a point `m` is of one of `{series_ids}`, a list such
+            as `{1,2}`, whose ids the planner sees; None where a join is as fast.
         array_items: a row source in FROM that has the 0-based `key` and the numeric `value` of
             each element of the JSON array `{array}`; NULL is an empty array.
         number_array: the type of a column that holds an array of measurements.
@@ -58,7 +58,7 @@ class Dialect:
         member_text: the member `{key}` of the JSON object `{document}` as text, NULL if there is
             none.
         may_have_rollups: whether it is worth asking the catalogue for roll-ups (TimescaleDB's).
-        look_up_join: the join that keeps the points as the outer loop, so that their order by
+        ordered_join: the join that keeps the points as the outer loop, so that their order by
             time is kept and the small side is looked up.
     """
 
@@ -77,11 +77,11 @@ class Dialect:
     glob_pattern: Callable[[str], str]
     attribute_equals: str
     members: str
-    series_among: str | None
+    series_id_in_list: str | None
     array_items: str
     number_array: str
     count_array: str
-    look_up_join: str
+    ordered_join: str
     cost_amount: str
     cost_total: str
     member_text: str
@@ -128,11 +128,11 @@ SQLITE = Dialect(
             json_extract(value, '$[1]') AS grp,
             json_extract(value, '$[2]') AS cumulative
         FROM json_each({members})""",
-    series_among=None,
+    series_id_in_list=None,
     array_items="json_each({array})",
     number_array="TEXT",
     count_array="TEXT",
-    look_up_join="CROSS JOIN",
+    ordered_join="CROSS JOIN",
     cost_amount="m.amount_units || ' ' || m.amount_nanos",
     cost_total="sum(m.amount_units) || ' ' || sum(m.amount_nanos)",
     member_text="""(
@@ -203,14 +203,14 @@ POSTGRESQL = Dialect(
             CAST({groups} AS INTEGER[]),
             CAST({cumulatives} AS INTEGER[])
         ) AS member (series_id, grp, cumulative)""",
-    series_among="m.series_id = ANY(CAST({series_ids} AS BIGINT[]))",
+    series_id_in_list="m.series_id = ANY(CAST({series_ids} AS BIGINT[]))",
     array_items="""LATERAL (
         SELECT place - 1 AS key, CAST(element AS DOUBLE PRECISION) AS value
         FROM unnest({array}) WITH ORDINALITY AS items (element, place)
     )""",
     number_array="DOUBLE PRECISION[]",
     count_array="NUMERIC(20, 0)[]",
-    look_up_join="JOIN",
+    ordered_join="JOIN",
     cost_amount="CAST(m.amount AS TEXT)",
     cost_total="CAST(sum(m.amount) AS TEXT)",
     member_text="({document} ->> {key})",

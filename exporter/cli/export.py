@@ -20,8 +20,8 @@ from exporter.cli.query import (
 )
 from exporter.columns import FileFormat, writing
 from exporter.focus import VERSIONS, Issuer, columns_of, focus_row
+from exporter.query.filters import Filters
 from exporter.query.pages import cost_pages, point_pages
-from exporter.query.selection import Filters
 from exporter.render import number
 from exporter.render.points import POINT_COLUMNS, point_row
 

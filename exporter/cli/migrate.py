@@ -30,7 +30,7 @@ from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.published_store import PublishedStore, published_store
 from exporter.openfinops.taking_over import shortfalls, take_over
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.render import number
 from exporter.transfer import Difference, copy, differences
 from exporter.transfer import Progress as Copied

@@ -13,7 +13,7 @@ import typer
 from exporter.cli import output
 from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
 from exporter.query import Reader, parse_duration, parse_time
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.render import render_csv, render_json, render_table
 
 __all__ = [

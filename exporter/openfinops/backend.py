@@ -18,8 +18,8 @@ from exporter.errors import RecordRefusedError
 from exporter.openfinops.encoding import Kind, cost_request, metric_of, record_in, record_request
 from exporter.openfinops.settings import PersistenceConfig, settings_for
 from exporter.query import Reader
-from exporter.query.exemplars import newest_exemplars
-from exporter.query.selection import Filters, TimeRange
+from exporter.query.exemplars import latest_exemplars
+from exporter.query.filters import Filters, TimeRange
 from exporter.query.times import Time, time_micros
 from exporter.wire import Rejections
 
@@ -190,7 +190,7 @@ class PersistenceBackend:
         if time_range.end_micros is not None:
             time_range = replace(time_range, end_micros=time_range.end_micros + 1)
         with self._pipeline.reading(_FLUSH_SECONDS) as store:
-            found = newest_exemplars(store, filters, time_range, limit)
+            found = latest_exemplars(store, filters, time_range, limit)
         return [record_in(attributes) for attributes in found]
 
 

@@ -25,7 +25,7 @@ from exporter.backends.sqlite_file import APPLICATION_ID, looking_into, path_of
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.encoding import LAST_MICRO
 from exporter.openfinops.published import TABLES, PublishedTable, Values
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
 from exporter.transfer.pages import Page, paged
 

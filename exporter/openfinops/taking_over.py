@@ -20,8 +20,8 @@ from exporter.intern import SeriesCache
 from exporter.model import Batch, Points, Watermark
 from exporter.openfinops.published import PublishedTable
 from exporter.openfinops.published_store import PublishedStore, Row
-from exporter.query.history import of_series
-from exporter.query.selection import Filters, TimeRange, series_condition
+from exporter.query.filters import Filters, TimeRange, series_condition
+from exporter.query.point_sql import series_id_in_subquery
 from exporter.query.sql import Sql, sql
 from exporter.transfer.checking import Difference, add, compared, days
 from exporter.transfer.copying import ALL_TIMES, Progress, copy_writer_id, store
@@ -158,7 +158,7 @@ def _of_metrics(table: PublishedTable, target: Backend) -> Sql:
     condition = series_condition(Filters(f"{table.metrics}*"), target.dialect)
     if condition is None:
         raise AssertionError("a name chooses series")
-    return of_series(condition)
+    return series_id_in_subquery(condition)
 
 
 def _of_points(points: Points) -> Iterator[tuple[int, float]]:

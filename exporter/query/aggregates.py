@@ -26,9 +26,11 @@ from operator import itemgetter
 from typing import Any, Final
 
 from exporter.errors import QueryError
-from exporter.query.changes import COUNTS_OF_HISTOGRAMS, COUNTS_OF_SUMMARIES, VALUES, growth
-from exporter.query.coverage import METRIC_ROLLUPS, coverage_of
-from exporter.query.distributions import (
+from exporter.query.aggregate_query import Scope
+from exporter.query.aggregate_sql import extreme, last, oldest, statistic
+from exporter.query.counter_deltas import COUNTS_OF_HISTOGRAMS, COUNTS_OF_SUMMARIES, VALUES, growth
+from exporter.query.point_sql import TABLE_OF_TYPE
+from exporter.query.quantile_sql import (
     explicit_buckets,
     explicit_quantiles,
     exponential_buckets,
@@ -36,11 +38,9 @@ from exporter.query.distributions import (
     summary_quantiles,
     summary_values,
 )
-from exporter.query.grouping import Group, Member
-from exporter.query.history import TABLE_OF_TYPE
-from exporter.query.levels import extreme, last, oldest, statistic
+from exporter.query.rollup_planner import METRIC_ROLLUPS, coverage_of
 from exporter.query.rollups import COVERED_AGGREGATIONS, last_of_rollup, statistic_of_rollup
-from exporter.query.scope import Scope
+from exporter.query.series_selection import Group, Member
 from exporter.query.sql import Sql
 
 __all__ = ["Aggregation", "aggregate_rows", "require_answerable"]

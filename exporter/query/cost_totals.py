@@ -11,9 +11,9 @@ from typing import Any
 
 from exporter.backends.dialect import Dialect
 from exporter.query.buckets import cut_of, start_of
-from exporter.query.costs import COST_GROUPS, CostFilters, exact_amount, group_column
-from exporter.query.coverage import COST_ROLLUPS, Coverage, Rollup
-from exporter.query.selection import TimeRange
+from exporter.query.costs import COST_GROUPS, CostFilters, group_column, parse_amount
+from exporter.query.filters import TimeRange
+from exporter.query.rollup_planner import COST_ROLLUPS, Coverage, Rollup
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = ["TotalsQuestion", "rollups_of", "total_rows", "totals_statement"]
@@ -128,6 +128,6 @@ def total_rows(question: TotalsQuestion, rows: Iterable[_Row]) -> list[dict[str,
             row["timestamp"] = bucket / 1_000_000
         row |= zip(question.groups, groups, strict=True)
         answer.append(
-            row | {"currency": currency, "amount": exact_amount(total), "entries": entries}
+            row | {"currency": currency, "amount": parse_amount(total), "entries": entries}
         )
     return answer

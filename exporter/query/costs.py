@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
 from exporter.errors import QueryError
-from exporter.query.selection import Filters, TimeRange, tag_condition, within
+from exporter.query.filters import Filters, TimeRange, tag_condition, time_condition
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "cost_rows",
     "costs_statement",
     "entry_time",
-    "exact_amount",
     "group_column",
+    "parse_amount",
 ]
 
 _Row = tuple[Any, ...]
@@ -67,7 +67,7 @@ class CostFilters:
 
     def condition(self, time_range: TimeRange, dialect: Dialect) -> Sql:
         """On `cost_entries AS m` or, without tags, a roll-up of them."""
-        conditions = [within(time_range, dialect)]
+        conditions = [time_condition(time_range, dialect)]
         for name, value in self.texts.items():
             if value is not None:
                 conditions.append(sql("{column} = {value}", column=_TEXTS[name], value=value))
@@ -93,7 +93,7 @@ def cost_groups(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def cost_columns(dialect: Dialect) -> Sql:
-    """All of an entry `m`, in the order of `CostEntry`; `exact_amount` reads the amount."""
+    """All of an entry `m`, in the order of `CostEntry`; `parse_amount` reads the amount."""
     return sql(
         """
         m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
@@ -130,7 +130,7 @@ def cost_rows(rows: Iterable[_Row]) -> list[dict[str, Any]]:
             "timestamp": micros / 1_000_000,
             "resource_id": resource_id,
             "category": category,
-            "amount": float(exact_amount(amount)),
+            "amount": float(parse_amount(amount)),
             "currency": currency,
             "region": region,
             "cluster_id": cluster_id,
@@ -160,7 +160,7 @@ def cost_rows(rows: Iterable[_Row]) -> list[dict[str, Any]]:
     ]
 
 
-def exact_amount(text: str) -> Decimal:
+def parse_amount(text: str) -> Decimal:
     """The amount that `Dialect.cost_amount` or `cost_total` wrote.
 
     From what a dialect writes: a number, or units and nanos.

@@ -7,14 +7,20 @@ from typing import Any
 
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
-from exporter.query.history import of_series
-from exporter.query.selection import Filters, TimeRange, row_limit, series_condition, within
-from exporter.query.sql import Sql, fetched, sql
+from exporter.query.filters import (
+    Filters,
+    TimeRange,
+    checked_limit,
+    series_condition,
+    time_condition,
+)
+from exporter.query.point_sql import series_id_in_subquery
+from exporter.query.sql import Sql, fetch_all, sql
 
-__all__ = ["newest_exemplars"]
+__all__ = ["latest_exemplars"]
 
 
-def newest_exemplars(
+def latest_exemplars(
     backend: Backend, filters: Filters, time_range: TimeRange, limit: int
 ) -> list[dict[str, Any]]:
     """The attributes of exemplars, newest first.
@@ -32,8 +38,8 @@ def newest_exemplars(
     series = series_condition(filters, backend.dialect)
     if series is None:
         raise AssertionError("exemplars are asked for by series")
-    statement = _statement(series, time_range, row_limit(limit), backend.dialect)
-    return [json.loads(row) for (row,) in fetched(backend, statement)]
+    statement = _statement(series, time_range, checked_limit(limit), backend.dialect)
+    return [json.loads(row) for (row,) in fetch_all(backend, statement)]
 
 
 def _statement(series: Sql, time_range: TimeRange, limit: int, dialect: Dialect) -> Sql:
@@ -43,7 +49,7 @@ def _statement(series: Sql, time_range: TimeRange, limit: int, dialect: Dialect)
         WHERE {series} AND {time}
         ORDER BY m.timestamp DESC, m.series_id DESC LIMIT {limit}
         """,
-        series=of_series(series),
-        time=within(time_range, dialect),
+        series=series_id_in_subquery(series),
+        time=time_condition(time_range, dialect),
         limit=limit,
     )

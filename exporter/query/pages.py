@@ -13,18 +13,18 @@ from typing import Any, Final
 
 from exporter.backends.base import Backend
 from exporter.model import CostEntry
-from exporter.query.costs import CostFilters, cost_columns, exact_amount
-from exporter.query.history import (
+from exporter.query.costs import CostFilters, cost_columns, parse_amount
+from exporter.query.filters import Filters, TimeRange, series_condition
+from exporter.query.point_rows import history_rows
+from exporter.query.point_sql import (
     TABLE_OF_TYPE,
     definitions_statement,
     history_statement,
-    of_series,
     point_columns,
+    series_id_in_subquery,
     types_statement,
 )
-from exporter.query.history_rows import history_rows
-from exporter.query.selection import Filters, TimeRange, series_condition
-from exporter.query.sql import Sql, fetched, joined, sql
+from exporter.query.sql import Sql, fetch_all, joined, sql
 
 __all__ = ["cost_pages", "point_pages"]
 
@@ -55,7 +55,7 @@ def cost_pages(
             after=after,
             page_rows=page_rows,
         )
-        page = [_entry(row) for row in fetched(backend, statement)]
+        page = [_entry(row) for row in fetch_all(backend, statement)]
         if page:
             yield page
         if len(page) < page_rows:
@@ -83,12 +83,12 @@ def point_pages(
         page_rows: most points of a page.
     """
     condition = series_condition(filters, backend.dialect)
-    types = fetched(backend, types_statement(condition))
-    chosen = None if condition is None else of_series(condition)
+    types = fetch_all(backend, types_statement(condition))
+    chosen = None if condition is None else series_id_in_subquery(condition)
     for table in sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types}):
         for points in _table_pages(backend, table, chosen, time_range, page_rows):
             series_ids = dict.fromkeys(point[1] for point in points)
-            definitions = fetched(backend, definitions_statement(series_ids, backend.dialect))
+            definitions = fetch_all(backend, definitions_statement(series_ids, backend.dialect))
             yield history_rows(points, point_columns([table]), definitions)
 
 
@@ -100,7 +100,7 @@ def _table_pages(
     while True:
         series = joined(" AND ", conditions) if conditions else None
         statement = history_statement([table], series, time_range, page_rows, dialect)
-        points = fetched(backend, statement)
+        points = fetch_all(backend, statement)
         if points:
             yield [next(same) for _, same in groupby(points, key=_KEY_OF_POINT)]
         if len(points) < page_rows:
@@ -118,4 +118,4 @@ def _table_pages(
 
 def _entry(row: _Row) -> CostEntry:
     entry_id, micros, resource_id, category, amount, *others = row
-    return CostEntry(entry_id, micros * 1_000, resource_id, category, exact_amount(amount), *others)
+    return CostEntry(entry_id, micros * 1_000, resource_id, category, parse_amount(amount), *others)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from exporter.backends.base import Backend
+from exporter.query.aggregate_query import Scope
 from exporter.query.aggregates import Aggregation, aggregate_rows, require_answerable
 from exporter.query.catalog import (
     metric_names_statement,
@@ -27,12 +28,11 @@ from exporter.query.costs import (
     cost_rows,
     costs_statement,
 )
-from exporter.query.coverage import coverage_of
-from exporter.query.grouping import choose, group_names, members_statement
-from exporter.query.newest import NewestPoints
-from exporter.query.scope import Scope
-from exporter.query.selection import Filters, TimeRange, row_limit, series_condition
-from exporter.query.sql import Sql, fetched
+from exporter.query.filters import Filters, TimeRange, checked_limit, series_condition
+from exporter.query.latest_points import NewestPoints
+from exporter.query.rollup_planner import coverage_of
+from exporter.query.series_selection import choose, group_names, members_statement
+from exporter.query.sql import Sql, fetch_all
 from exporter.query.storage import sizes_as_dict
 from exporter.query.times import Time, duration_micros
 
@@ -84,7 +84,7 @@ class Reader:
             summaries have count, sum and quantiles (dicts of quantile and value). Empty if no
             series fits.
         """
-        time_range, most = TimeRange.of(start_time, end_time), row_limit(limit)
+        time_range, most = TimeRange.of(start_time, end_time), checked_limit(limit)
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
@@ -107,8 +107,9 @@ class Reader:
     ) -> list[dict[str, Any]]:
         """One number for each bucket of time and group, newest bucket first.
 
-        `exporter.query.aggregates` says what each aggregation means, `exporter.query.changes` how
-        rate and increase handle resets. Buckets without points are left out.
+        `exporter.query.aggregates` says what each aggregation means, and
+        `exporter.query.counter_deltas` how rate and increase handle resets.
+        Buckets without points are left out.
 
         Args:
             metric_name: a name, or a pattern; metrics of different name, type or unit are never
@@ -141,7 +142,7 @@ class Reader:
             None if bucket_seconds is None else duration_micros(bucket_seconds, "bucket_seconds")
         )
         time_range = TimeRange.of(start_time, end_time)
-        most = None if limit is None else row_limit(limit)
+        most = None if limit is None else checked_limit(limit)
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
@@ -182,7 +183,7 @@ class Reader:
             currency, region, cluster_id, node_id, service_name, tags, description,
             billing_period and source.
         """
-        time_range, most = TimeRange.of(start_time, end_time), row_limit(limit)
+        time_range, most = TimeRange.of(start_time, end_time), checked_limit(limit)
         texts = {"category": category, "resource_id": resource_id, **columns}
         filters = CostFilters(texts, tags or {})
         self._settle()
@@ -224,7 +225,7 @@ class Reader:
             TimeRange.of(start_time, end_time),
             cost_groups(group_by),
             width,
-            None if limit is None else row_limit(limit),
+            None if limit is None else checked_limit(limit),
         )
         self._settle()
         dialect, rollups = self._backend.dialect, rollups_of(question)
@@ -264,7 +265,7 @@ class Reader:
             Dicts with series_id, metric_name, metric_type, unit, description, temporality,
             is_monotonic, cluster_id, node_id, service_name, attributes, resource and scope.
         """
-        most = row_limit(limit)
+        most = checked_limit(limit)
         filters = Filters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._settle()
@@ -287,7 +288,7 @@ class Reader:
             self._flush()
 
     def _fetch(self, statement: Sql) -> list[tuple[Any, ...]]:
-        return fetched(self._backend, statement)
+        return fetch_all(self._backend, statement)
 
     def _require_known(self, metric_name: str) -> None:
         dialect = self._backend.dialect

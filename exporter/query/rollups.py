@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.query.coverage import Coverage
-from exporter.query.scope import Scope
-from exporter.query.selection import TimeRange
+from exporter.query.aggregate_query import Scope
+from exporter.query.filters import TimeRange
+from exporter.query.rollup_planner import Coverage
 from exporter.query.sql import Sql, sql
 
 __all__ = ["COVERED_AGGREGATIONS", "last_of_rollup", "statistic_of_rollup"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.backends.base import Backend
 
-__all__ = ["Sql", "fetched", "joined", "sql"]
+__all__ = ["Sql", "fetch_all", "joined", "sql"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,6 @@ def joined(separator: str, pieces: Iterable[Sql]) -> Sql:
     return result
 
 
-def fetched(backend: Backend, statement: Sql) -> list[tuple[Any, ...]]:
+def fetch_all(backend: Backend, statement: Sql) -> list[tuple[Any, ...]]:
     """All rows that a started backend answers the statement with."""
     return backend.fetch(statement.render(backend.dialect.placeholder), statement.parameters)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.query.selection import TimeRange, within
-from exporter.query.sql import Sql, fetched, sql
+from exporter.query.filters import TimeRange, time_condition
+from exporter.query.sql import Sql, fetch_all, sql
 from exporter.transfer.cursors import CURSORS, cursor_pages, cursors_of
 from exporter.transfer.tables import TABLES, Table
 from exporter.transfer.totals import DAY_MICROSECONDS, TOLERANCE, sum_of, unlike
@@ -113,9 +113,9 @@ def days(backend: Backend, table: Table, wanted: TimeRange, chosen: Sql = _ALL) 
         day=Sql((str(DAY_MICROSECONDS),)),
         number=sql(dialect.number, value=number),
         table=Sql((table.name,)),
-        wanted=within(wanted, dialect),
+        wanted=time_condition(wanted, dialect),
         chosen=chosen,
         more=Sql(("".join(f", m.{name}" for name in table.more_key),)),
     )
-    found = fetched(backend, statement)
+    found = fetch_all(backend, statement)
     return {int(day) * DAY_MICROSECONDS: (int(count), sum_of(total)) for day, count, total in found}

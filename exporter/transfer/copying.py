@@ -16,7 +16,7 @@ from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Series, Watermark
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.transfer.ahead import read_ahead
 from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids

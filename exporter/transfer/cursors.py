@@ -11,8 +11,8 @@ from typing import Final
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.model import CostCursor, CostPoint
-from exporter.query.selection import TimeRange
-from exporter.query.sql import Sql, fetched, sql
+from exporter.query.filters import TimeRange
+from exporter.query.sql import Sql, fetch_all, sql
 from exporter.transfer.pages import named_ids
 
 __all__ = ["CURSORS", "cursor_pages", "cursors_of"]
@@ -68,7 +68,7 @@ def cursors_of(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCurs
 def _read(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:
     return tuple(
         CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
-        for series_id, first, last, start, value in fetched(backend, statement)
+        for series_id, first, last, start, value in fetch_all(backend, statement)
     )
 
 

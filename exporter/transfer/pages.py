@@ -9,8 +9,8 @@ from typing import Final, Generic, TypeVar
 
 from exporter.backends.base import Backend
 from exporter.model import Series
-from exporter.query.selection import TimeRange, within
-from exporter.query.sql import Sql, fetched, joined, sql
+from exporter.query.filters import TimeRange, time_condition
+from exporter.query.sql import Sql, fetch_all, joined, sql
 from exporter.transfer.tables import SERIES_COLUMNS, Column, Row, Table, series_of
 
 __all__ = ["Page", "named_ids", "paged", "pages", "series_with_ids"]
@@ -89,10 +89,10 @@ def _read(backend: Backend, table: Table, wanted: TimeRange, rows: int | None) -
         "SELECT {columns} FROM {table} AS m WHERE {wanted} ORDER BY m.timestamp {limit}",
         columns=_columns(backend, (*key, *table.columns)),
         table=Sql((table.name,)),
-        wanted=within(wanted, backend.dialect),
+        wanted=time_condition(wanted, backend.dialect),
         limit=sql("") if rows is None else sql("LIMIT {rows}", rows=rows),
     )
-    return list(fetched(backend, statement))
+    return list(fetch_all(backend, statement))
 
 
 def _columns(backend: Backend, columns: Iterable[Column]) -> Sql:
@@ -118,7 +118,7 @@ def series_with_ids(backend: Backend, series_ids: Iterable[int]) -> Iterator[Ser
             columns=_columns(backend, SERIES_COLUMNS),
             chosen=chosen,
         )
-        for row in fetched(backend, statement):
+        for row in fetch_all(backend, statement):
             yield series_of(row)
 
 

@@ -24,14 +24,14 @@ from exporter.model import (
     SeriesPoint,
     SummaryPoint,
 )
-from exporter.query.costs import exact_amount
+from exporter.query.costs import parse_amount
 from exporter.wire.attributes import canonical_json
 
 __all__ = ["SERIES_COLUMNS", "TABLES", "Column", "Row", "Table", "series_of"]
 
 Row = Sequence[Any]
 # What a column must be turned into by the database: "time" into microseconds, "start" likewise and
-# NULL into 0, "json" into text, "amount" into what `exact_amount` reads.
+# NULL into 0, "json" into text, "amount" into what `parse_amount` reads.
 Kind = Literal["plain", "time", "start", "json", "amount"]
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
@@ -169,7 +169,7 @@ def _cost(row: Row) -> CostEntry:
     if series_id is not None:
         start_unix_nano = start * _NANOSECONDS_PER_MICROSECOND
         named["made_of"] = SeriesPoint(series_id, start_unix_nano, float(value))
-    named["amount"] = exact_amount(named["amount"])
+    named["amount"] = parse_amount(named["amount"])
     named["tags"] = _canonical(named["tags"])
     return CostEntry(time_unix_nano=time * _NANOSECONDS_PER_MICROSECOND, **named)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.query.selection import TimeRange, within
-from exporter.query.sql import Sql, fetched, sql
+from exporter.query.filters import TimeRange, time_condition
+from exporter.query.sql import Sql, fetch_all, sql
 from exporter.transfer.tables import Table
 
 __all__ = ["DAY_MICROSECONDS", "TOLERANCE", "Total", "sum_of", "totals", "unlike"]
@@ -81,11 +81,11 @@ def totals(backend: Backend, table: Table, wanted: TimeRange) -> Mapping[int, To
         number=sql(dialect.number, value=Sql((f"m.{table.number}",))),
         print=sql(_PRINT, micros=micros, bits=sql(str(_LOW_BITS))),
         table=Sql((table.name,)),
-        wanted=within(wanted, dialect),
+        wanted=time_condition(wanted, dialect),
     )
     return {
         int(day) * DAY_MICROSECONDS: Total(int(rows), sum_of(total), int(print_))
-        for day, rows, total, print_ in fetched(backend, statement)
+        for day, rows, total, print_ in fetch_all(backend, statement)
     }
 
 

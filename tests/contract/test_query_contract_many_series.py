@@ -7,10 +7,10 @@ from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.query import Reader
-from exporter.query.selection import FEW_SERIES
+from exporter.query.filters import MAX_LISTED_SERIES
 
 
-@pytest.mark.parametrize("series", [1, FEW_SERIES, FEW_SERIES + 1])
+@pytest.mark.parametrize("series", [1, MAX_LISTED_SERIES, MAX_LISTED_SERIES + 1])
 def test_points_of_few_and_many_series(backend: Backend, series: int) -> None:
     store = Store().gauge("other", [(2, -1.0)])
     for number in range(series):

@@ -12,8 +12,8 @@ from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample
+from exporter.query.filters import Filters, TimeRange
 from exporter.query.pages import cost_pages, point_pages
-from exporter.query.selection import Filters, TimeRange
 
 START = 1_793_491_200  # 2026-11-01
 ALWAYS = TimeRange(None, None)

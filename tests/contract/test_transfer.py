@@ -26,7 +26,7 @@ from kit.backends.samples import (
 from exporter.backends.base import Backend
 from exporter.errors import BackendUnavailableError
 from exporter.model import CostEntry
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.transfer import copy, differences
 from exporter.transfer.pages import pages, series_with_ids
 from exporter.transfer.tables import TABLES, Row, Table

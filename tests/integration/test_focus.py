@@ -24,8 +24,8 @@ from exporter.columns import ColumnFileError, read_rows
 from exporter.errors import ConfigError
 from exporter.focus import Issuer, RowIds, cost_entry, focus_row
 from exporter.model import Batch, CostEntry
+from exporter.query.filters import TimeRange
 from exporter.query.pages import cost_pages
-from exporter.query.selection import TimeRange
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "corpus" / "focus" / "focus_1.0_sample.csv"
 HEADER = (

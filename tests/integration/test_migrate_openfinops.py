@@ -29,7 +29,7 @@ from exporter.openfinops.encoding import LAST_MICRO
 from exporter.openfinops.published import TABLES
 from exporter.openfinops.published_store import PublishedStore, published_store
 from exporter.openfinops.taking_over import shortfalls, take_over
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
 
 ALL = TimeRange(None, None)

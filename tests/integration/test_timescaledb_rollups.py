@@ -23,7 +23,7 @@ from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, com
 
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
-from exporter.query.coverage import COST_ROLLUPS, METRIC_ROLLUPS
+from exporter.query.rollup_planner import COST_ROLLUPS, METRIC_ROLLUPS
 
 HOURLY, DAILY = "metric_rollups_hourly", "metric_rollups_daily"
 AGGREGATIONS: Final = ("min", "max", "avg", "sum", "count", "last")

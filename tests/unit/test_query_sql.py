@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backends.dialect import SQLITE
-from exporter.query.selection import Filters, TimeRange, series_condition, within
+from exporter.query.filters import Filters, TimeRange, series_condition, time_condition
 from exporter.query.sql import Sql, joined, sql
 
 
@@ -48,7 +48,7 @@ def test_whatever_is_asked_for_the_statement_is_valid_and_holds_nothing_of_it(
 ) -> None:
     condition = series_condition(Filters(name, cluster, attributes=attributes), SQLITE)
     assert condition is not None
-    times = within(TimeRange(start, start + 1), SQLITE)
+    times = time_condition(TimeRange(start, start + 1), SQLITE)
     text = sql(
         "SELECT 1 FROM metric_series AS s, system_metrics AS m WHERE {condition} AND {times}",
         condition=condition,
@@ -83,6 +83,6 @@ def test_another_database_is_other_data() -> None:
     assert condition is not None
     assert condition.render(dialect.placeholder) == "s.metric_name LIKE %s AND s.service_name = %s"
     assert condition.parameters == ("cpu.%", "shop")
-    since = within(TimeRange(5, None), dialect)
+    since = time_condition(TimeRange(5, None), dialect)
     assert since.render("%s") == "m.timestamp >= %s"
     assert since.parameters == ("5 us",)

@@ -2,7 +2,7 @@
 
 Each covers all times: what is materialized, and what came since, read from the rows. They are for
 SQL and dashboards, and `exporter.query` reads what is materialized and up to date
-(`exporter.query.coverage`). Community Edition only.
+(`exporter.query.rollup_planner`). Community Edition only.
 
 They have no retention of their own. Chunks of rows that are dropped leave an entry in the
 invalidation log, and the next refresh takes them out; chunks of a roll-up that are dropped leave

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from exporter.backends.dialect import Dialect
-from exporter.query.selection import FEW_SERIES, TimeRange, within
+from exporter.query.filters import MAX_LISTED_SERIES, TimeRange, time_condition
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "definitions_statement",
     "few_definitions_statement",
     "history_statement",
-    "of_series",
     "point_columns",
+    "series_id_in_subquery",
     "types_statement",
 ]
 
@@ -96,11 +96,11 @@ def few_definitions_statement(series: Sql) -> Sql:
         "SELECT {columns} FROM metric_series AS s WHERE {series} LIMIT {most}",
         columns=_DEFINITION,
         series=series,
-        most=FEW_SERIES + 1,
+        most=MAX_LISTED_SERIES + 1,
     )
 
 
-def of_series(series: Sql) -> Sql:
+def series_id_in_subquery(series: Sql) -> Sql:
     """The condition that a point `m` is of a chosen series, of which there may be any number."""
     return sql(
         "m.series_id IN (SELECT s.series_id FROM metric_series AS s WHERE {series})", series=series
@@ -139,7 +139,7 @@ def history_statement(
         dialect: of the database.
     """
     columns = point_columns(tables)
-    condition = within(time_range, dialect)
+    condition = time_condition(time_range, dialect)
     if series is not None:
         condition = sql("{time} AND {series}", time=condition, series=series)
     newest = [_points(table, columns, condition, limit, dialect) for table in tables]

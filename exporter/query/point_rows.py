@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
-from exporter.query.history import DEFINITION_COLUMNS
+from exporter.query.point_sql import DEFINITION_COLUMNS
 
 __all__ = ["history_rows"]
 

@@ -7,19 +7,19 @@ from functools import partial
 from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
-from exporter.query.history import (
+from exporter.query.chunk_windows import MANY_SERIES, NewestChunk, read_windows
+from exporter.query.filters import TimeRange, among
+from exporter.query.point_rows import history_rows
+from exporter.query.point_sql import (
     DEFINITION_COLUMNS,
     TABLE_OF_TYPE,
     definitions_statement,
     few_definitions_statement,
     history_statement,
-    of_series,
     point_columns,
+    series_id_in_subquery,
     types_statement,
 )
-from exporter.query.history_rows import history_rows
-from exporter.query.recent import MANY_SERIES, NewestChunk, read_windows
-from exporter.query.selection import TimeRange, among
 from exporter.query.sql import Sql
 
 __all__ = ["NewestPoints"]
@@ -58,7 +58,7 @@ class NewestPoints:
             return []
         points = self._points(
             tables,
-            (series, None if condition is None else of_series(condition)),
+            (series, None if condition is None else series_id_in_subquery(condition)),
             time_range,
             most,
             may_have_windows=definitions is None or len(definitions) > MANY_SERIES,
@@ -70,14 +70,14 @@ class NewestPoints:
 
     def _tables_of(self, condition: Sql | None) -> tuple[list[str], Sql | None, _Rows | None]:
         """Tables with points of some series, what picks those, and the definitions if few."""
-        if condition is not None and self._dialect.series_among is not None:
+        if condition is not None and self._dialect.series_id_in_list is not None:
             few = self._fetch(few_definitions_statement(condition))
             named = among([row[_ID_AT] for row in few], self._dialect)
             if named is not None:
                 return sorted({TABLE_OF_TYPE[row[_TYPE_AT]] for row in few}), named, few
         types = self._fetch(types_statement(condition))
         tables = sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types})
-        return tables, None if condition is None else of_series(condition), None
+        return tables, None if condition is None else series_id_in_subquery(condition), None
 
     def _points(
         self,

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.backends.dialect import POSTGRESQL
-from exporter.query.recent import FIRST_WINDOW_MICROS, NewestChunk, read_windows
-from exporter.query.selection import TimeRange
+from exporter.query.chunk_windows import FIRST_WINDOW_MICROS, NewestChunk, read_windows
+from exporter.query.filters import TimeRange
 from exporter.query.sql import Sql
 
 MINUTE = 60_000_000

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exporter.backends.dialect import Dialect
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
 from exporter.query.sql import Sql, sql
 
 __all__ = ["MANY_SERIES", "NewestChunk", "Stretch", "read_windows"]

@@ -7,8 +7,8 @@ from typing import Final
 
 from exporter.backends.dialect import Dialect
 from exporter.query.buckets import cut_of, start_of
-from exporter.query.grouping import Chosen
-from exporter.query.selection import TimeRange, among, within
+from exporter.query.filters import TimeRange, among, time_condition
+from exporter.query.series_selection import Chosen
 from exporter.query.sql import Sql, sql
 
 __all__ = ["LOOK_BACK_MICROS", "Scope"]
@@ -65,7 +65,7 @@ class Scope:
             SEARCH m USING PRIMARY KEY (timestamp>? AND timestamp<?)
             SEARCH c USING AUTOMATIC COVERING INDEX (series_id=?)
         """
-        condition = within(time_range, self.dialect)
+        condition = time_condition(time_range, self.dialect)
         named = among([member.series_id for member in self.chosen.members], self.dialect)
         if named is not None:
             condition = sql("{time} AND {named}", time=condition, named=named)
@@ -76,7 +76,7 @@ class Scope:
             WHERE {condition}
             """,
             table=Sql((table,)),
-            look_up=Sql((self.dialect.look_up_join,)),
+            look_up=Sql((self.dialect.ordered_join,)),
             condition=condition,
         )
 

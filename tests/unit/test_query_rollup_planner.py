@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.query.coverage import METRIC_ROLLUPS, Rollup, whole_buckets
-from exporter.query.selection import TimeRange
+from exporter.query.filters import TimeRange
+from exporter.query.rollup_planner import METRIC_ROLLUPS, Rollup, whole_buckets
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

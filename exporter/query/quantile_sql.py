@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import Any, Final
 
 from exporter.errors import QueryError
-from exporter.query.changes import COUNTS_OF_HISTOGRAMS, changes
-from exporter.query.grouping import Group
-from exporter.query.levels import last
+from exporter.query.aggregate_query import Scope
+from exporter.query.aggregate_sql import last
+from exporter.query.counter_deltas import COUNTS_OF_HISTOGRAMS, changes
+from exporter.query.filters import time_condition
 from exporter.query.quantiles import ExponentialCounts, explicit_quantile, exponential_quantile
-from exporter.query.scope import Scope
-from exporter.query.selection import within
+from exporter.query.series_selection import Group
 from exporter.query.sql import Sql, sql
 
 __all__ = [
@@ -64,9 +64,9 @@ def _ends(scope: Scope) -> Sql:
     return sql(
         _ENDS,
         changes=changes(scope, COUNTS_OF_HISTOGRAMS),
-        look_up=Sql((scope.dialect.look_up_join,)),
+        look_up=Sql((scope.dialect.ordered_join,)),
         time=sql(scope.dialect.instant, micros=sql("ends.time")),
-        condition=within(scope.look_back_range, scope.dialect),
+        condition=time_condition(scope.look_back_range, scope.dialect),
         low=scope.number(sql("points.min")),
         high=scope.number(sql("points.max")),
     )

@@ -3,9 +3,9 @@
 import pytest
 
 from exporter.backends.dialect import POSTGRESQL, SQLITE, Dialect
-from exporter.query.history import DEFINITION_COLUMNS, point_columns
-from exporter.query.history_rows import history_rows
-from exporter.query.selection import FEW_SERIES, among
+from exporter.query.filters import MAX_LISTED_SERIES, among
+from exporter.query.point_rows import history_rows
+from exporter.query.point_sql import DEFINITION_COLUMNS, point_columns
 
 
 def definition(series_id: int, attributes: str = "{}") -> tuple[object, ...]:
@@ -53,7 +53,9 @@ def test_few_series_are_named_where_the_planner_gains_by_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "series"), [(SQLITE, 1), (POSTGRESQL, FEW_SERIES + 1)], ids=["sqlite", "many"]
+    ("dialect", "series"),
+    [(SQLITE, 1), (POSTGRESQL, MAX_LISTED_SERIES + 1)],
+    ids=["sqlite", "many"],
 )
 def test_elsewhere_and_of_many_none_is(dialect: Dialect, series: int) -> None:
     assert among(range(series), dialect) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from exporter.query.scope import Scope
+from exporter.query.aggregate_query import Scope
 from exporter.query.sql import Sql, joined, sql
 
 __all__ = ["extreme", "last", "oldest", "statistic"]

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.query.scope import Scope
+from exporter.query.aggregate_query import Scope
 from exporter.query.sql import Sql, sql
 
 __all__ = ["COUNTS_OF_HISTOGRAMS", "COUNTS_OF_SUMMARIES", "VALUES", "Source", "changes", "growth"]

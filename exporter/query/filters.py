@@ -15,18 +15,18 @@ from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import time_micros
 
 __all__ = [
-    "FEW_SERIES",
+    "MAX_LISTED_SERIES",
     "Filters",
     "TimeRange",
     "among",
-    "row_limit",
+    "checked_limit",
     "series_condition",
     "tag_condition",
-    "within",
+    "time_condition",
 ]
 
 # So many ids are named in a statement: 20 KB of text.
-FEW_SERIES: Final = 1_000
+MAX_LISTED_SERIES: Final = 1_000
 
 _JSON_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _COLUMNS: Final = {
@@ -164,7 +164,7 @@ class TimeRange:
         return cls(start, end)
 
 
-def within(time_range: TimeRange, dialect: Dialect) -> Sql:
+def time_condition(time_range: TimeRange, dialect: Dialect) -> Sql:
     """The condition on a point table `m`, on the bare column so that its key is used."""
     conditions = [
         sql("m.timestamp {compare} {moment}", compare=compare, moment=dialect.moment(micros))
@@ -183,12 +183,12 @@ def among(series_ids: Collection[int], dialect: Dialect) -> Sql | None:
     A columnstore skips what is of other series only if the statement names the ids, and a btree
     is entered with them; a join shows the planner none. Of very many it makes long statements.
     """
-    if dialect.series_among is None or len(series_ids) > FEW_SERIES:
+    if dialect.series_id_in_list is None or len(series_ids) > MAX_LISTED_SERIES:
         return None
-    return sql(dialect.series_among, series_ids=f"{{{','.join(map(str, series_ids))}}}")
+    return sql(dialect.series_id_in_list, series_ids=f"{{{','.join(map(str, series_ids))}}}")
 
 
-def row_limit(limit: object) -> int:
+def checked_limit(limit: object) -> int:
     """How many rows are asked for.
 
     Raises:
