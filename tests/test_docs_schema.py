@@ -16,6 +16,7 @@ from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite_file import APPLICATION_ID
 from exporter.model import CostEntry
+from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
@@ -109,6 +110,26 @@ def test_every_column_is_documented_and_every_documented_one_is_there(
     }
     tables = {column for column in columns if column[0] != "metric_samples"}
     assert documented() == tables | view
+
+
+@pytest.mark.parametrize("table", [*FACT_TABLES, SERIES, COST_CURSORS], ids=lambda one: one.name)
+def test_the_tables_are_those_that_the_code_describes(
+    store: sqlite3.Connection, table: Table
+) -> None:
+    columns = [
+        (f"{column.name}{part}", SQL_TYPES["sqlite"][column.kind], column.nullable)
+        for column in table.columns
+        for part in (("_units", "_nanos") if column.kind == "amount" else ("",))
+    ]
+    filled_by_sqlite = {("metric_series", "first_seen"), ("cost_entries", "amount")}
+    stored = [
+        (name, declared, not (not_null or key))
+        for _, name, declared, not_null, _, key, _ in store.execute(
+            "SELECT * FROM pragma_table_xinfo(?)", (table.name,)
+        )
+        if (table.name, name) not in filled_by_sqlite
+    ]
+    assert columns == stored
 
 
 def test_columns_are_documented_in_their_order(store: sqlite3.Connection) -> None:

@@ -19,6 +19,7 @@ from kit.backends.samples import SECOND, batch_of, exemplar, histogram, point, s
 from exporter.backends.letters import letter_of_series, letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.model import CostEntry
+from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "schema-postgresql.md").read_text(encoding="utf-8")
@@ -115,6 +116,22 @@ def test_every_column_is_documented_in_its_order_with_its_type(
         }
         columns = [(name, kind, name in may_be_null) for name, kind, _ in columns]
     assert documented(table) == columns
+
+
+@pytest.mark.parametrize("table", [*FACT_TABLES, SERIES, COST_CURSORS], ids=lambda one: one.name)
+def test_the_tables_are_those_that_the_code_describes(store: Connection, table: Table) -> None:
+    columns = [
+        (column.name, SQL_TYPES["postgresql"][column.kind], column.nullable)
+        for column in table.columns
+    ]
+    stored = [column for column in columns_of(store, table.name) if column[0] != "first_seen"]
+    if table is COST_CURSORS:
+        # The row of a new cursor is inserted to lock it before its values are known.
+        stored = [
+            (name, kind, nullable and name.startswith("last_start"))
+            for name, kind, nullable in stored
+        ]
+    assert columns == stored
 
 
 @pytest.mark.parametrize("table", sorted(SECTIONS))

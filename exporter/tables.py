@@ -1,0 +1,236 @@
+"""The tables of a store: their columns, kinds of value and keys, once for every backend. Pure.
+
+Writing, reading, copying between stores and exporting to files all take names, order and types from
+here. The SQL migrations create the tables; a test compares them with this description.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = [
+    "COST_CURSORS",
+    "COST_ENTRIES",
+    "EXEMPLARS",
+    "FACT_TABLES",
+    "HISTOGRAMS",
+    "POINTS",
+    "SERIES",
+    "SQL_TYPES",
+    "SUMMARIES",
+    "Column",
+    "Kind",
+    "Table",
+]
+
+Kind = Literal[
+    "time",
+    "id",
+    "number",
+    "count",
+    "integer",
+    "boolean",
+    "text",
+    "json",
+    "numbers",
+    "counts",
+    "amount",
+]
+
+SQL_TYPES: Final[Mapping[str, Mapping[Kind, str]]] = {
+    "sqlite": {
+        "time": "INTEGER",  # microseconds since 1970 UTC
+        "id": "INTEGER",
+        "number": "REAL",
+        "count": "INTEGER",
+        "integer": "INTEGER",
+        "boolean": "INTEGER",
+        "text": "TEXT",
+        "json": "TEXT",
+        "numbers": "TEXT",  # JSON arrays
+        "counts": "TEXT",
+        # The columns <name>_units and <name>_nanos: sums of integers are exact.
+        "amount": "INTEGER",
+    },
+    "postgresql": {
+        "time": "timestamp with time zone",
+        "id": "bigint",
+        "number": "double precision",
+        "count": "bigint",
+        "integer": "integer",
+        "boolean": "boolean",
+        "text": "text",
+        "json": "jsonb",
+        "numbers": "double precision[]",
+        "counts": "numeric(20,0)[]",  # OTLP's bucket counts are unsigned 64-bit integers
+        "amount": "numeric",
+    },
+}
+"""The type of each kind of column, by `Dialect.name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: as in docs/schema.md.
+        kind: what its values are.
+        nullable: whether it may be NULL.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: as in docs/schema.md.
+        columns: those that the exporter writes, in the order of the table.
+        key: names of the columns that identify a row.
+        replaces: whether a row with the key of a stored row replaces it; otherwise it is left out.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ("timestamp", "series_id")
+    replaces: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its columns, in their order."""
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """The column with this name.
+
+        Raises:
+            KeyError: the table has no such column.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"{self.name} has no column {name}")
+
+
+def _texts(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "text") for name in names)
+
+
+_TIMESTAMP: Final = Column("timestamp", "time")
+_SERIES_ID: Final = Column("series_id", "id")
+_START_TIMESTAMP: Final = Column("start_timestamp", "time", nullable=True)
+
+SERIES: Final = Table(
+    "metric_series",
+    (
+        _SERIES_ID,
+        *_texts("metric_name", "metric_type", "unit", "description"),
+        Column("temporality", "text", nullable=True),
+        Column("is_monotonic", "boolean", nullable=True),
+        *_texts("cluster_id", "node_id"),
+        Column("service_name", "text", nullable=True),
+        Column("resource", "json"),
+        Column("resource_schema_url", "text"),
+        Column("scope", "json"),
+        Column("scope_schema_url", "text"),
+        Column("attributes", "json"),
+    ),
+    key=("series_id",),
+)
+"""One row a series. The database fills one more column, first_seen."""
+
+POINTS: Final = Table(
+    "system_metrics",
+    (_TIMESTAMP, _SERIES_ID, Column("value", "number", nullable=True), _START_TIMESTAMP),
+)
+
+HISTOGRAMS: Final = Table(
+    "metric_histograms",
+    (
+        _TIMESTAMP,
+        _SERIES_ID,
+        _START_TIMESTAMP,
+        Column("count", "count", nullable=True),
+        Column("sum", "number", nullable=True),
+        Column("min", "number", nullable=True),
+        Column("max", "number", nullable=True),
+        # Explicit histograms have the next two, exponential ones the seven after them.
+        Column("bounds", "numbers", nullable=True),
+        Column("bucket_counts", "counts", nullable=True),
+        Column("scale", "integer", nullable=True),
+        Column("zero_count", "count", nullable=True),
+        Column("zero_threshold", "number", nullable=True),
+        Column("positive_offset", "integer", nullable=True),
+        Column("positive_counts", "counts", nullable=True),
+        Column("negative_offset", "integer", nullable=True),
+        Column("negative_counts", "counts", nullable=True),
+    ),
+)
+
+SUMMARIES: Final = Table(
+    "metric_summaries",
+    (
+        _TIMESTAMP,
+        _SERIES_ID,
+        _START_TIMESTAMP,
+        Column("count", "count", nullable=True),
+        Column("sum", "number", nullable=True),
+        Column("quantiles", "numbers"),
+        Column("quantile_values", "numbers"),
+    ),
+)
+
+EXEMPLARS: Final = Table(
+    "metric_exemplars",
+    (
+        _TIMESTAMP,
+        _SERIES_ID,
+        Column("value", "number"),
+        *_texts("trace_id", "span_id"),
+        Column("attributes", "json"),
+    ),
+    key=("timestamp", "series_id", "trace_id", "span_id", "attributes", "value"),
+)
+
+COST_ENTRIES: Final = Table(
+    "cost_entries",
+    (
+        _TIMESTAMP,
+        *_texts("entry_id", "resource_id", "category"),
+        Column("amount", "amount"),
+        Column("currency", "text"),
+        Column("region", "text", nullable=True),
+        *_texts("cluster_id", "node_id"),
+        Column("service_name", "text", nullable=True),
+        Column("tags", "json"),
+        *_texts("description", "billing_period", "source"),
+        # The point of a series that the entry was derived from.
+        Column("series_id", "id", nullable=True),
+        _START_TIMESTAMP,
+        Column("value", "number", nullable=True),
+    ),
+    key=("timestamp", "entry_id"),
+    replaces=False,
+)
+
+COST_CURSORS: Final = Table(
+    "cost_cursors",
+    (
+        _SERIES_ID,
+        Column("first_timestamp", "time"),
+        Column("last_timestamp", "time"),
+        Column("last_start_timestamp", "time", nullable=True),
+        Column("last_value", "number"),
+    ),
+    key=("series_id",),
+)
+
+FACT_TABLES: Final = (POINTS, HISTOGRAMS, SUMMARIES, EXEMPLARS, COST_ENTRIES)
+"""The tables that grow with time, in the order of docs/schema.md."""
