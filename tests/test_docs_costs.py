@@ -9,8 +9,15 @@ import pytest
 
 from exporter.config import load
 from exporter.config.exporter_keys import LlmPrice, Rule
-from exporter.costs.defaults import OPENCOST_RULES
-from exporter.costs.fields import CATEGORY, CREDITS, CURRENCY, DESCRIPTION, REGION, RESOURCE_ID
+from exporter.costs.default_rules import OPENCOST_RULES
+from exporter.costs.fields import (
+    CATEGORY_ATTRIBUTES,
+    CREDIT_CATEGORIES,
+    CURRENCY_ATTRIBUTES,
+    DESCRIPTION_ATTRIBUTES,
+    REGION_ATTRIBUTES,
+    RESOURCE_ID_ATTRIBUTES,
+)
 
 PAGE = (Path(__file__).parent.parent / "docs" / "costs.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -31,6 +38,13 @@ def test_every_key_is_in_an_example() -> None:
 
 
 def test_every_attribute_and_metric_is_named() -> None:
-    names = [*CATEGORY, *RESOURCE_ID, *REGION, *CURRENCY, *DESCRIPTION, *CREDITS]
+    names = [
+        *CATEGORY_ATTRIBUTES,
+        *RESOURCE_ID_ATTRIBUTES,
+        *REGION_ATTRIBUTES,
+        *CURRENCY_ATTRIBUTES,
+        *DESCRIPTION_ATTRIBUTES,
+        *CREDIT_CATEGORIES,
+    ]
     for name in [*names, *(rule.metric for rule in OPENCOST_RULES)]:
         assert f"`{name}`" in PAGE, name

@@ -11,7 +11,7 @@ from typing import Final
 from exporter.backends.sqlite_insert import insert_rows
 from exporter.backends.sqlite_rows import COST_ENTRIES, Rows, Table
 from exporter.backends.statements import load_statements
-from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
+from exporter.costs.amounts import billing_period, compute_entries, merge_cursors, quantize_amount
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
 __all__ = ["entry_rows", "join_cursors", "settle_samples"]
@@ -40,7 +40,7 @@ def entry_rows(costs: Iterable[CostEntry]) -> list[Rows]:
     complete: dict[tuple[int, str], tuple[object, ...]] = {}
     of_series: dict[tuple[int, str], tuple[object, ...]] = {}
     for cost in costs:
-        rows = complete if cost.made_of is None else of_series
+        rows = complete if cost.derived_from is None else of_series
         key = (_micros(cost.time_unix_nano), cost.entry_id)
         rows.setdefault(key, (*_row(cost), *_origin(cost)))
     return [
@@ -68,7 +68,7 @@ def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]
         return [CostPoint.of_micros(*row) for row in found.fetchall()]
 
     cursors = _stored_cursors(connection, {sample.series_id for sample in samples})
-    entries, moved = settle_all(samples, cursors, between)
+    entries, moved = compute_entries(samples, cursors, between)
     _store_cursors(connection, moved)
     return sum(insert_rows(connection, rows) for rows in entry_rows(entries))
 
@@ -81,7 +81,7 @@ def join_cursors(connection: sqlite3.Connection, cursors: Sequence[CostCursor]) 
     if not cursors:
         return
     stored = _stored_cursors(connection, {one.series_id for one in cursors})
-    _store_cursors(connection, joined_cursors(cursors, stored))
+    _store_cursors(connection, merge_cursors(cursors, stored))
 
 
 def _stored_cursors(
@@ -101,7 +101,7 @@ def _store_cursors(connection: sqlite3.Connection, cursors: Iterable[CostCursor]
 
 
 def _row(cost: CostEntry) -> tuple[object, ...]:
-    units, nanos = _units_and_nanos(quantized(cost.amount))
+    units, nanos = _units_and_nanos(quantize_amount(cost.amount))
     return (
         _micros(cost.time_unix_nano),
         cost.entry_id,
@@ -122,7 +122,7 @@ def _row(cost: CostEntry) -> tuple[object, ...]:
 
 
 def _origin(cost: CostEntry) -> tuple[object, ...]:
-    point = cost.made_of
+    point = cost.derived_from
     if point is None:
         return (None, None, None)
     start = point.start_time_unix_nano

@@ -22,7 +22,7 @@ from exporter.cli.options import (
 )
 from exporter.config import ExporterSettings
 from exporter.query import Reader, parse_duration
-from exporter.render import human, number, render_counts
+from exporter.render import format_number, format_quantity, render_counts
 
 __all__ = ["cleanup"]
 
@@ -74,7 +74,7 @@ def cleanup(
         deleted = _delete(settings, before_unix_nano)
         with opened_for_reading(settings) as store:
             after = Reader(store).store_sizes()
-        said = f"{number(deleted)} rows deleted. {_disk_space(sizes, after)}"
+        said = f"{format_number(deleted)} rows deleted. {_disk_space(sizes, after)}"
     output.print_rich(render_counts(counts, "WOULD GO" if dry_run else "DELETED"), Text())
     output.print_rich(Text(said))
 
@@ -113,12 +113,14 @@ def _delete(settings: ExporterSettings, before_unix_nano: int) -> int:
 def _disk_space(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What became of the disk space, and what the reader should know of how it is used."""
     was, now, free = before["total_bytes"], after["total_bytes"], after["free_bytes"]
-    said = [f"The store takes {human(now, 'By')} now, {human(was, 'By')} before."]
+    said = [
+        f"The store takes {format_quantity(now, 'By')} now, {format_quantity(was, 'By')} before."
+    ]
     if any(table["partitions"] is not None for table in after["tables"]):
         said.append("Whole partitions go at once: old rows stay while younger ones share theirs.")
     if free:
         said.append(
-            f"{human(free, 'By')} of it is free for new rows; the file shrinks when more than a "
-            "quarter of it is free."
+            f"{format_quantity(free, 'By')} of it is free for new rows; the file shrinks when more "
+            "than a quarter of it is free."
         )
     return " ".join(said)

@@ -18,7 +18,7 @@ from exporter.cli import output
 from exporter.cli.options import connection_string, load_settings
 from exporter.demo import Line
 from exporter.errors import ConfigError, ExporterError
-from exporter.render.quantities import human
+from exporter.render.quantities import format_quantity
 from exporter.stats import Snapshot
 
 __all__ = ["DEFAULT_FILE", "Report", "next_commands", "show", "sparkline"]
@@ -173,7 +173,7 @@ def _shown(value: float, line: Line) -> str:
     # What is counted, such as {process}, stands in the metric's name. Of the demo's metrics those
     # with the unit 1, and no others, are shares of a whole.
     unit = "" if line.unit.startswith("{") else line.unit
-    return human(value, unit, is_ratio=unit == "1")
+    return format_quantity(value, unit, is_ratio=unit == "1")
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -18,12 +18,12 @@ from exporter.cli.query import (
     ServiceOption,
     period,
 )
-from exporter.columns import FileFormat, writing
-from exporter.focus import VERSIONS, Issuer, columns_of, focus_row
+from exporter.column_files import FileFormat, open_writer
+from exporter.focus import VERSIONS, Issuer, columns_of, entry_to_row
 from exporter.query.filters import Filters
 from exporter.query.pages import cost_pages, point_pages
-from exporter.render import number
-from exporter.render.points import POINT_COLUMNS, point_row
+from exporter.render import format_number
+from exporter.render.points import POINT_COLUMNS, export_row
 
 __all__ = ["app"]
 
@@ -115,12 +115,12 @@ def costs(
     written = 0
     with (
         opened_for_reading(store_settings(config, db=db)) as backend,
-        writing(to, file_format, columns) as write,
+        open_writer(to, file_format, columns) as write,
     ):
         for page in cost_pages(backend, time_range):
-            write([focus_row(entry, issuer) for entry in page])
+            write([entry_to_row(entry, issuer) for entry in page])
             written += len(page)
-    output.print_note(f"{number(written)} cost entries written to {to}")
+    output.print_note(f"{format_number(written)} cost entries written to {to}")
 
 
 @app.command()
@@ -154,9 +154,9 @@ def metrics(
     written = 0
     with (
         opened_for_reading(store_settings(config, db=db)) as backend,
-        writing(to, file_format, POINT_COLUMNS) as write,
+        open_writer(to, file_format, POINT_COLUMNS) as write,
     ):
         for page in point_pages(backend, filters, time_range):
-            write([point_row(point) for point in page])
+            write([export_row(point) for point in page])
             written += len(page)
-    output.print_note(f"{number(written)} points written to {to}")
+    output.print_note(f"{format_number(written)} points written to {to}")

@@ -20,12 +20,12 @@ from exporter.backends.base import Backend
 from exporter.backends.isolate import isolate
 from exporter.cli import output
 from exporter.cli.options import BackendOption, ConfigOption, DbOption, store_settings
-from exporter.columns import ColumnFileError, read_rows
+from exporter.column_files import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
-from exporter.focus import CostColumn, FocusRowError, RowIds, cost_entry
+from exporter.focus import CostColumn, FocusRowError, RowIdGenerator, row_to_entry
 from exporter.model import Batch, CostEntry
-from exporter.render import number
+from exporter.render import format_number
 
 __all__ = ["app"]
 
@@ -108,7 +108,7 @@ def focus(
     if settings.backend == "memory":
         raise ConfigError("import: the backend memory ends with this command; give --db a database")
     tally = _Tally()
-    with _opened(settings) as store, RowIds() as ids:
+    with _opened(settings) as store, RowIdGenerator() as ids:
         batch: list[_Placed] = []
         for placed in _entries(files, cost.value, ids, tally):
             batch.append(placed)
@@ -130,7 +130,7 @@ def _opened(settings: ExporterSettings) -> Iterator[Backend]:
 
 
 def _entries(
-    files: Sequence[Path], cost: CostColumn, ids: RowIds, tally: _Tally
+    files: Sequence[Path], cost: CostColumn, ids: RowIdGenerator, tally: _Tally
 ) -> Iterator[_Placed]:
     """The rows of all files as entries; those that cannot be one are told and left out."""
     for path in files:
@@ -142,7 +142,7 @@ def _entries(
             tally.read += 1
             place = f"{path}:{line}"
             try:
-                yield place, cost_entry(row, partial(ids.id_of, row), cost)
+                yield place, row_to_entry(row, partial(ids.id_of, row), cost)
             except FocusRowError as error:
                 tally.refuse(place, str(error))
 
@@ -174,8 +174,8 @@ def _store(store: Backend, placed: Sequence[_Placed], tally: _Tally) -> None:
 def _tell(tally: _Tally, settings: ExporterSettings) -> None:
     """The summary; exits with 1 where rows were refused."""
     output.print_note(
-        f"{number(tally.read)} rows read: {number(tally.stored)} are stored, "
-        f"{number(tally.refused)} were refused"
+        f"{format_number(tally.read)} rows read: {format_number(tally.stored)} are stored, "
+        f"{format_number(tally.refused)} were refused"
     )
     for currency, total in sorted(tally.totals.items()):
         output.print_note(f"{currency} {total:f}")

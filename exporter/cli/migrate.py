@@ -31,7 +31,7 @@ from exporter.errors import BackendRefusedError
 from exporter.openfinops.published_store import PublishedStore, published_store
 from exporter.openfinops.taking_over import shortfalls, take_over
 from exporter.query.filters import TimeRange
-from exporter.render import number
+from exporter.render import format_number
 from exporter.transfer import Difference, copy, differences
 from exporter.transfer import Progress as Copied
 
@@ -151,8 +151,8 @@ def _take_over(source: PublishedStore, target: Backend, wanted: TimeRange) -> No
     _conclude(found)
     if refused:
         raise BackendRefusedError(
-            f"migrate: {number(refused.total())} rows of {source.location} were left out "
-            f"({', '.join(f'{table}: {number(rows)}' for table, rows in refused.items())}); "
+            f"migrate: {format_number(refused.total())} rows of {source.location} were left out "
+            f"({', '.join(f'{table}: {format_number(rows)}' for table, rows in refused.items())}); "
             "everything else is there. Correct them at the source and copy their days again with "
             "--since and --until"
         )
@@ -181,15 +181,15 @@ def _bars(rows: Mapping[str, int], doing: str = "") -> Iterator[Callable[[Copied
                 bars[copied.table] = (task, began)
             bar, since = bars[copied.table]
             rate = copied.rows / max(now - since, 1e-3)
-            shown.update(bar, completed=copied.rows, rate=f"{number(round(rate))} rows/s")
+            shown.update(bar, completed=copied.rows, rate=f"{format_number(round(rate))} rows/s")
             began = now
 
         yield report
 
 
 def _tell(copied: Copied, noun: str) -> None:
-    dead = f", {number(copied.dead)} of them among its dead letters" if copied.dead else ""
-    output.print_note(f"{copied.table}: {number(copied.rows)} {noun} copied{dead}")
+    dead = f", {format_number(copied.dead)} of them among its dead letters" if copied.dead else ""
+    output.print_note(f"{copied.table}: {format_number(copied.rows)} {noun} copied{dead}")
 
 
 def _conclude(found: list[Difference]) -> None:
@@ -202,10 +202,10 @@ def _conclude(found: list[Difference]) -> None:
         shown.add_row(
             one.table,
             f"{day:%Y-%m-%d}",
-            number(one.source_rows),
-            number(one.target_rows),
-            number(one.source_sum),
-            number(one.target_sum),
+            format_number(one.source_rows),
+            format_number(one.target_rows),
+            format_number(one.source_sum),
+            format_number(one.target_sum),
         )
     output.print_rich(shown)
     raise BackendRefusedError(

@@ -14,7 +14,7 @@ from exporter.config.exporter_keys import LlmPrice, Rule
 from exporter.config.layers import Layer
 from exporter.config.receiver_keys import BearerTokenAuth, Grpc, Tls
 from exporter.costs.gen_ai import TokenPrice
-from exporter.costs.rules import CostRule, Source
+from exporter.costs.rules import CostRule, FieldSource
 
 __all__ = [
     "ExporterSettings",
@@ -209,13 +209,13 @@ def _cost_rule(rule: Rule) -> CostRule:
         region=_sources(rule.region),
         tags=None
         if rule.tags is None
-        else MappingProxyType({name: Source.parse(text) for name, text in rule.tags.items()}),
+        else MappingProxyType({name: FieldSource.parse(text) for name, text in rule.tags.items()}),
         staleness_seconds=rule.staleness,
     )
 
 
-def _sources(texts: list[str]) -> tuple[Source, ...]:
-    return tuple(Source.parse(text) for text in texts)
+def _sources(texts: list[str]) -> tuple[FieldSource, ...]:
+    return tuple(FieldSource.parse(text) for text in texts)
 
 
 def _token_price(price: LlmPrice) -> TokenPrice:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, Self
 
 from exporter.config.connection import mistake_in
-from exporter.costs.currencies import currency_of
+from exporter.costs.currencies import parse_currency
 
 __all__ = [
     "FLOAT",
@@ -201,7 +201,7 @@ def read_price(value: object) -> object:
 def read_currency(value: object) -> object:
     """An ISO 4217 code, in any case."""
     if isinstance(value, str):
-        code = currency_of(value)
+        code = parse_currency(value)
         if code is None:
             raise ValueError("it is no ISO 4217 code")
         return code

@@ -24,10 +24,10 @@ from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSamp
 __all__ = [
     "QUANTUM",
     "billing_period",
-    "joined_cursors",
-    "quantized",
-    "settle",
-    "settle_all",
+    "compute_entries",
+    "compute_series_entries",
+    "merge_cursors",
+    "quantize_amount",
 ]
 
 QUANTUM: Final = Decimal("1e-9")
@@ -47,7 +47,7 @@ _NOTHING: Final = Decimal(0)
 Between = Callable[[int, int, int], Sequence[CostPoint]]
 
 
-def settle_all(
+def compute_entries(
     samples: Iterable[CostSample], cursors: Mapping[int, CostCursor], between: Between
 ) -> tuple[list[CostEntry], list[CostCursor]]:
     """The entries that samples of any series make or change, and their cursors after that.
@@ -75,7 +75,7 @@ def settle_all(
         stored: Sequence[CostPoint] = ()
         if cursor is not None and min(times) <= cursor.last.time_unix_nano:
             stored = between(series_id, min(times), max(times))
-        made, cursor_after = settle(by_series[series_id], cursor, stored)
+        made, cursor_after = compute_series_entries(by_series[series_id], cursor, stored)
         entries += made
         if cursor_after != cursor:
             moved.append(cursor_after)
@@ -83,7 +83,7 @@ def settle_all(
     return entries, moved
 
 
-def settle(
+def compute_series_entries(
     samples: Sequence[CostSample], cursor: CostCursor | None, stored: Sequence[CostPoint]
 ) -> tuple[list[CostEntry], CostCursor]:
     """The entries that samples of one series make or change, and its cursor after that.
@@ -123,7 +123,7 @@ def settle(
     return entries, CostCursor(series_id, first, chain[-1])
 
 
-def joined_cursors(
+def merge_cursors(
     cursors: Iterable[CostCursor], known: Mapping[int, CostCursor]
 ) -> list[CostCursor]:
     """How far series have come here and elsewhere, taken together, by series id.
@@ -135,11 +135,11 @@ def joined_cursors(
     joined = dict(known)
     for cursor in cursors:
         here = joined.get(cursor.series_id)
-        joined[cursor.series_id] = cursor if here is None else here.joined(cursor)
+        joined[cursor.series_id] = cursor if here is None else here.merge(cursor)
     return [joined[series_id] for series_id in sorted(joined)]
 
 
-def quantized(amount: Decimal) -> Decimal:
+def quantize_amount(amount: Decimal) -> Decimal:
     """An amount as stores keep it.
 
     Raises:
@@ -194,11 +194,11 @@ def _charge(basis: CostBasis, before: CostPoint, point: CostPoint) -> Decimal:
     paid_nanoseconds = min(point.time_unix_nano - before.time_unix_nano, longest)
     rate = _EXACT.multiply(_decimal(point.value), basis.factor)
     charge = _EXACT.multiply(rate, Decimal(paid_nanoseconds))
-    return quantized(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR))
+    return quantize_amount(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR))
 
 
 def _scaled(basis: CostBasis, value: float) -> Decimal:
-    return quantized(_EXACT.multiply(_decimal(value), basis.factor))
+    return quantize_amount(_EXACT.multiply(_decimal(value), basis.factor))
 
 
 def _decimal(value: float) -> Decimal:
@@ -235,5 +235,5 @@ def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) 
         description=basis.description,
         billing_period=billing_period(point.time_unix_nano),
         source=basis.source,
-        made_of=SeriesPoint(series_id, point.start_time_unix_nano, point.value),
+        derived_from=SeriesPoint(series_id, point.start_time_unix_nano, point.value),
     )

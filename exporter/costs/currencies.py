@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CURRENCIES", "currency_of"]
+__all__ = ["CURRENCIES", "parse_currency"]
 
 _CODES: Final = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD
@@ -24,7 +24,7 @@ CURRENCIES: Final = frozenset(_CODES.split())
 """The codes. Retired ones are not taken: a price in them would be a mistake today."""
 
 
-def currency_of(text: str) -> str | None:
+def parse_currency(text: str) -> str | None:
     """The code that is meant, whatever its case; None where there is no such currency."""
     code = text.strip().upper()
     return code if code in CURRENCIES else None

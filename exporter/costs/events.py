@@ -18,14 +18,14 @@ from typing import Any, Final
 
 import xxhash
 
-from exporter.costs.currencies import currency_of
+from exporter.costs.currencies import parse_currency
 from exporter.costs.fields import (
-    CATEGORY,
-    CURRENCY,
-    DESCRIPTION,
-    NO_CATEGORY,
-    REGION,
-    RESOURCE_ID,
+    CATEGORY_ATTRIBUTES,
+    CURRENCY_ATTRIBUTES,
+    DEFAULT_CATEGORY,
+    DESCRIPTION_ATTRIBUTES,
+    REGION_ATTRIBUTES,
+    RESOURCE_ID_ATTRIBUTES,
     Attributes,
     CostRefusedError,
     check_amount,
@@ -132,21 +132,21 @@ def _entry(
 ) -> CostEntry:
     found = _Fields(event)
     time_unix_nano = _time(event, window)
-    category = found.any(CATEGORY) or NO_CATEGORY
+    category = found.any(CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY
     texts = _texts(found.point), _texts(found.resource)
     node_id = locate(tuple(node_id_attributes), *texts)
     return CostEntry(
         entry_id=_entry_id(event, found.own(_ENTRY_ID)),
         time_unix_nano=time_unix_nano,
-        resource_id=found.any(RESOURCE_ID) or node_id,
+        resource_id=found.any(RESOURCE_ID_ATTRIBUTES) or node_id,
         category=category,
         amount=_amount(found.raw(_AMOUNT), category),
-        currency=_currency(found.any(CURRENCY)),
-        region=found.any(REGION) or None,
+        currency=_currency(found.any(CURRENCY_ATTRIBUTES)),
+        region=found.any(REGION_ATTRIBUTES) or None,
         cluster_id=locate(tuple(cluster_id_attributes), *texts),
         node_id=node_id,
         service_name=found.any(_SERVICE) or None,
-        description=found.own(DESCRIPTION),
+        description=found.own(DESCRIPTION_ATTRIBUTES),
         billing_period=found.own(_BILLING_PERIOD) or _month(time_unix_nano),
         tags=found.tags(),
         source="log",
@@ -180,7 +180,7 @@ def _amount(value: Any, category: str) -> Decimal:
 def _currency(text: str) -> str:
     if not text:
         raise CostRefusedError("it has no currency")
-    currency = currency_of(text)
+    currency = parse_currency(text)
     if currency is None:
         raise CostRefusedError(f"its currency {text[:20]!r} is none of ISO 4217")
     return currency

@@ -9,13 +9,13 @@ from typing import Any, Final
 from exporter.wire.attributes import canonical_json
 
 __all__ = [
-    "CATEGORY",
-    "CREDITS",
-    "CURRENCY",
-    "DESCRIPTION",
-    "NO_CATEGORY",
-    "REGION",
-    "RESOURCE_ID",
+    "CATEGORY_ATTRIBUTES",
+    "CREDIT_CATEGORIES",
+    "CURRENCY_ATTRIBUTES",
+    "DEFAULT_CATEGORY",
+    "DESCRIPTION_ATTRIBUTES",
+    "REGION_ATTRIBUTES",
+    "RESOURCE_ID_ATTRIBUTES",
     "Attributes",
     "CostRefusedError",
     "check_amount",
@@ -26,15 +26,15 @@ __all__ = [
 
 Attributes = Mapping[str, Any]
 
-CATEGORY: Final = ("cost.category", "category")
-RESOURCE_ID: Final = ("cost.resource_id", "resource_id", "cloud.resource_id")
-REGION: Final = ("cloud.region", "region")
-CURRENCY: Final = ("currency", "cost.currency")
-DESCRIPTION: Final = ("cost.description", "description")
+CATEGORY_ATTRIBUTES: Final = ("cost.category", "category")
+RESOURCE_ID_ATTRIBUTES: Final = ("cost.resource_id", "resource_id", "cloud.resource_id")
+REGION_ATTRIBUTES: Final = ("cloud.region", "region")
+CURRENCY_ATTRIBUTES: Final = ("currency", "cost.currency")
+DESCRIPTION_ATTRIBUTES: Final = ("cost.description", "description")
 
-NO_CATEGORY: Final = "other"
+DEFAULT_CATEGORY: Final = "other"
 # What a provider gives back; under any other category a negative amount is a mistake.
-CREDITS: Final = frozenset({"credit", "refund", "discount", "adjustment"})
+CREDIT_CATEGORIES: Final = frozenset({"credit", "refund", "discount", "adjustment"})
 
 # No invoice has it, and sums of billions of such amounts can still be kept.
 _LARGEST_AMOUNT: Final = 1e15
@@ -73,9 +73,9 @@ def check_amount(amount: float, category: str) -> None:
     """
     if not math.isfinite(amount):
         raise CostRefusedError("it is not a finite number")
-    if amount < 0 and category.lower() not in CREDITS:
+    if amount < 0 and category.lower() not in CREDIT_CATEGORIES:
         raise CostRefusedError(
-            f"it is negative, and its category is none of {', '.join(sorted(CREDITS))}"
+            f"it is negative, and its category is none of {', '.join(sorted(CREDIT_CATEGORIES))}"
         )
     if abs(amount) > _LARGEST_AMOUNT:
         raise CostRefusedError(f"it is larger than {_LARGEST_AMOUNT:.0f}")

@@ -19,22 +19,22 @@ from types import ModuleType
 from typing import Any, Final
 
 from exporter.costs.fields import Attributes, CostRefusedError, text_of
-from exporter.costs.rules import CostRule, Source, basis_of
+from exporter.costs.rules import CostRule, FieldSource, cost_basis
 from exporter.model import CostBasis, Series
 
-__all__ = ["TOKEN_USAGE", "TokenPrice", "TokenPrices"]
+__all__ = ["TOKEN_USAGE_METRIC", "TokenPrice", "TokenPrices"]
 
-TOKEN_USAGE: Final = "gen_ai.client.token.usage"  # noqa: S105 - the name of a metric
+TOKEN_USAGE_METRIC: Final = "gen_ai.client.token.usage"  # noqa: S105 - the name of a metric
 _HISTOGRAMS: Final = frozenset({"histogram", "exponential_histogram"})
 _PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
 _MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
 _TOKENS_A_PRICE: Final = 1_000_000
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000
 _RULE: Final = CostRule(
-    metric=TOKEN_USAGE,
+    metric=TOKEN_USAGE_METRIC,
     kind=None,
-    category=(Source(constant="ai"),),
-    resource_id=tuple(Source(attribute=name) for name in _MODEL),
+    category=(FieldSource(constant="ai"),),
+    resource_id=tuple(FieldSource(attribute=name) for name in _MODEL),
 )
 
 
@@ -79,16 +79,16 @@ class TokenPrices:
         Raises:
             CostRefusedError: its model has no price, or is not named.
         """
-        if series.metric_name != TOKEN_USAGE or series.metric_type not in _HISTOGRAMS:
+        if series.metric_name != TOKEN_USAGE_METRIC or series.metric_type not in _HISTOGRAMS:
             return None
         attributes: dict[str, Any] = json.loads(series.attributes)
         price, currency = self._price(attributes, time_unix_nano)
         rule = replace(
             _RULE,
             kind="amount" if series.temporality == "delta" else "cumulative",
-            currency=(Source(constant=currency),),
+            currency=(FieldSource(constant=currency),),
         )
-        return basis_of(rule, series, factor=price / _TOKENS_A_PRICE, source="gen_ai")
+        return cost_basis(rule, series, factor=price / _TOKENS_A_PRICE, source="gen_ai")
 
     def _price(self, attributes: Attributes, time_unix_nano: int) -> tuple[Decimal, str]:
         kind = text_of(attributes.get("gen_ai.token.type"))

@@ -15,14 +15,14 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from exporter.costs.currencies import currency_of
+from exporter.costs.currencies import parse_currency
 from exporter.costs.fields import (
-    CATEGORY,
-    CURRENCY,
-    DESCRIPTION,
-    NO_CATEGORY,
-    REGION,
-    RESOURCE_ID,
+    CATEGORY_ATTRIBUTES,
+    CURRENCY_ATTRIBUTES,
+    DEFAULT_CATEGORY,
+    DESCRIPTION_ATTRIBUTES,
+    REGION_ATTRIBUTES,
+    RESOURCE_ID_ATTRIBUTES,
     Attributes,
     CostRefusedError,
     first_text,
@@ -34,31 +34,31 @@ from exporter.model import CostBasis, CostKind, CostSource, Series
 __all__ = [
     "DEFAULT_STALENESS_SECONDS",
     "CostRule",
-    "Quantity",
-    "Source",
+    "FieldSource",
+    "QuantityMetric",
     "attribute_of",
-    "basis_of",
+    "cost_basis",
 ]
 
 DEFAULT_STALENESS_SECONDS: Final = 600.0
 _ATTRIBUTE: Final = "attribute:"
 
 
-class Source(NamedTuple):
+class FieldSource(NamedTuple):
     """Where a field comes from: an attribute of point or resource, or a constant."""
 
     attribute: str = ""
     constant: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> FieldSource:
         """What `attribute:NAME`, or any other text as itself, stands for."""
         if text.startswith(_ATTRIBUTE):
             return cls(attribute=text.removeprefix(_ATTRIBUTE).strip())
         return cls(constant=text)
 
 
-class Quantity(NamedTuple):
+class QuantityMetric(NamedTuple):
     """What a price is for, as the latest value of another metric.
 
     Attributes:
@@ -80,7 +80,7 @@ class CostRule:
     """One rule.
 
     It is about metrics of every type: the value of a histogram or summary is its sum. One of a
-    type that a kind makes no sense for is matched as well, and refused by `basis_of`.
+    type that a kind makes no sense for is matched as well, and refused by `cost_basis`.
 
     Attributes:
         metric: name of the metric, with `*`, `?` and `[...]` as in file names.
@@ -98,13 +98,13 @@ class CostRule:
     metric: str
     kind: CostKind | None
     attributes: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    category: tuple[Source, ...] = ()
-    resource_id: tuple[Source, ...] = ()
-    currency: tuple[Source, ...] = ()
-    region: tuple[Source, ...] = ()
-    tags: Mapping[str, Source] | None = None
+    category: tuple[FieldSource, ...] = ()
+    resource_id: tuple[FieldSource, ...] = ()
+    currency: tuple[FieldSource, ...] = ()
+    region: tuple[FieldSource, ...] = ()
+    tags: Mapping[str, FieldSource] | None = None
     staleness_seconds: float = DEFAULT_STALENESS_SECONDS
-    quantity: Quantity | None = None
+    quantity: QuantityMetric | None = None
 
     def matches(self, series: Series) -> bool:
         """Whether it is about this series."""
@@ -126,7 +126,7 @@ class _Fields:
         self.point, self.resource = _attributes(series)
         self.used = {"cluster_id", "node_id"}
 
-    def find(self, sources: Iterable[Source], names: Iterable[str]) -> str:
+    def find(self, sources: Iterable[FieldSource], names: Iterable[str]) -> str:
         """From the first source that gives something, or from the first of these attributes."""
         for source in sources:
             found = source.constant or self._attribute((source.attribute,))
@@ -143,7 +143,7 @@ class _Fields:
         on_resource = first_text(self.resource, names)
         return "" if on_resource is None else on_resource[1]
 
-    def tags(self, sources: Mapping[str, Source] | None) -> str:
+    def tags(self, sources: Mapping[str, FieldSource] | None) -> str:
         """The tags, as a canonical JSON object."""
         if sources is None:
             return tags_of(self.point, self.used)
@@ -151,7 +151,7 @@ class _Fields:
         return tags_of({name: text for name, text in found.items() if text}, ())
 
 
-def basis_of(
+def cost_basis(
     rule: CostRule,
     series: Series,
     *,
@@ -180,14 +180,14 @@ def basis_of(
         kind=rule.kind,
         factor=factor,
         staleness_seconds=rule.staleness_seconds,
-        category=found.find(rule.category, CATEGORY) or NO_CATEGORY,
-        resource_id=found.find(rule.resource_id, RESOURCE_ID) or series.node_id,
+        category=found.find(rule.category, CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY,
+        resource_id=found.find(rule.resource_id, RESOURCE_ID_ATTRIBUTES) or series.node_id,
         currency=currency,
-        region=found.find(rule.region, REGION) or None,
+        region=found.find(rule.region, REGION_ATTRIBUTES) or None,
         cluster_id=series.cluster_id,
         node_id=series.node_id,
         service_name=series.service_name,
-        description=found.find((), DESCRIPTION) or series.description,
+        description=found.find((), DESCRIPTION_ATTRIBUTES) or series.description,
         tags=found.tags(rule.tags),
         source=source,
         is_monotonic=series.is_monotonic is not False,
@@ -221,10 +221,10 @@ def _check_level(series: Series) -> None:
 
 
 def _currency(rule: CostRule, found: _Fields, unit_currency: str) -> str:
-    written = found.find(rule.currency, CURRENCY)
+    written = found.find(rule.currency, CURRENCY_ATTRIBUTES)
     if not written and not unit_currency:
         raise CostRefusedError("no currency is given, neither as unit nor as attribute currency")
-    currency = currency_of(written or unit_currency)
+    currency = parse_currency(written or unit_currency)
     if currency is None:
         raise CostRefusedError(f"{(written or unit_currency)[:20]!r} is no ISO 4217 currency")
     if unit_currency and currency != unit_currency:

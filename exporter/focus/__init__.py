@@ -1,9 +1,9 @@
 """FOCUS, the FinOps Open Cost and Usage Specification: cost entries to its rows and back; pure."""
 
 from exporter.focus.columns import VERSIONS, FocusVersion, columns_of
-from exporter.focus.exporting import Issuer, focus_row
-from exporter.focus.importing import CostColumn, FocusRowError, cost_entry
-from exporter.focus.numbering import RowIds
+from exporter.focus.exporting import Issuer, entry_to_row
+from exporter.focus.importing import CostColumn, FocusRowError, row_to_entry
+from exporter.focus.numbering import RowIdGenerator
 
 __all__ = [
     "VERSIONS",
@@ -11,8 +11,8 @@ __all__ = [
     "FocusRowError",
     "FocusVersion",
     "Issuer",
-    "RowIds",
+    "RowIdGenerator",
     "columns_of",
-    "cost_entry",
-    "focus_row",
+    "entry_to_row",
+    "row_to_entry",
 ]

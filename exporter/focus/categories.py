@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.costs.fields import CREDITS
+from exporter.costs.fields import CREDIT_CATEGORIES
 
 __all__ = ["category_of", "charge_category", "service_category", "unknown_subcategory"]
 
@@ -69,4 +69,4 @@ def charge_category(category: str, *, is_negative: bool) -> str:
     category = category.lower()
     if category in _CHARGES:
         return _CHARGES[category]
-    return "Credit" if is_negative or category in CREDITS else "Usage"
+    return "Credit" if is_negative or category in CREDIT_CATEGORIES else "Usage"

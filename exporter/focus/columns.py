@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from exporter.columns import Column, Kind
+from exporter.column_files import Column, Kind
 
 __all__ = ["DECIMALS", "KEPT", "TIMES", "VERSIONS", "FocusVersion", "columns_of"]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from exporter.columns import Row
+from exporter.column_files import Row
 from exporter.focus.categories import charge_category, service_category, unknown_subcategory
 from exporter.focus.cells import CellError, canonical, decimal_of, plain, text_of, time_of
 from exporter.focus.columns import DECIMALS, KEPT, TIMES
@@ -21,7 +21,7 @@ from exporter.focus.importing import TAG_PREFIX
 from exporter.focus.months import is_month, month_bounds, month_of
 from exporter.model import CostEntry
 
-__all__ = ["Issuer", "focus_row"]
+__all__ = ["Issuer", "entry_to_row"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = timedelta(hours=1)
@@ -40,7 +40,7 @@ class Issuer:
     billing_account_id: str | None = None
 
 
-def focus_row(entry: CostEntry, issuer: Issuer) -> Row:
+def entry_to_row(entry: CostEntry, issuer: Issuer) -> Row:
     """The entry under the names of FOCUS 1.2 and the custom columns; what is not there is null.
 
     Args:

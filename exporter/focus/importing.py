@@ -12,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from exporter.costs.amounts import quantized
-from exporter.costs.currencies import currency_of
+from exporter.costs.amounts import quantize_amount
+from exporter.costs.currencies import parse_currency
 from exporter.focus.categories import category_of, unknown_subcategory
 from exporter.focus.cells import CellError, canonical, decimal_of, plain, tags_of, text_of, time_of
 from exporter.focus.columns import DECIMALS, KEPT, TIMES
 from exporter.focus.months import month_bounds, month_of
 from exporter.model import CostEntry, CostSource
 
-__all__ = ["TAG_PREFIX", "CostColumn", "FocusRowError", "cost_entry"]
+__all__ = ["TAG_PREFIX", "CostColumn", "FocusRowError", "row_to_entry"]
 
 CostColumn = Literal["BilledCost", "EffectiveCost"]
 TAG_PREFIX: Final = "focus."
@@ -38,7 +38,7 @@ class FocusRowError(Exception):
     """A row cannot be a cost entry; the message says which column and why."""
 
 
-def cost_entry(row: _Row, entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
+def row_to_entry(row: _Row, entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
     """The cost entry that a row stands for.
 
     Args:
@@ -106,12 +106,12 @@ def _amount(row: _Row, cost_column: CostColumn) -> Decimal:
         raise FocusRowError(f"{column} is missing")
     if abs(amount) >= _LARGEST:
         raise FocusRowError(f"{column} is {str(amount)[:40]}, which is larger than 10^15")
-    return quantized(amount)
+    return quantize_amount(amount)
 
 
 def _currency(row: _Row) -> str:
     text = _text(row, "BillingCurrency")
-    currency = currency_of(text)
+    currency = parse_currency(text)
     if currency is None:
         raise FocusRowError(f"BillingCurrency {text[:40]!r} is none of ISO 4217")
     return currency

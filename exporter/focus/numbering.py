@@ -17,7 +17,7 @@ import xxhash
 
 from exporter.focus.cells import canonical, text_of
 
-__all__ = ["RowIds"]
+__all__ = ["RowIdGenerator"]
 
 _COUNT: Final = """
     INSERT INTO rows (digest) VALUES (?)
@@ -26,7 +26,7 @@ _COUNT: Final = """
 """
 
 
-class RowIds:
+class RowIdGenerator:
     """Gives ids to the rows of one bill, in their order; use it in a `with` statement."""
 
     def __enter__(self) -> Self:

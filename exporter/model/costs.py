@@ -57,8 +57,8 @@ class CostEntry:
         description: "" where there is none.
         billing_period: month such as "2026-11"; "" stands for the month of the time, in UTC.
         source: where the entry came from.
-        made_of: the point of a series that it was made of, from which later points are counted;
-            the entry takes the place of one with its id and time. None for all others.
+        derived_from: the point of a series that the amount was computed from. The entry replaces
+            a stored one with its id and time. None for entries that were sent complete.
     """
 
     entry_id: str
@@ -75,7 +75,7 @@ class CostEntry:
     description: str = ""
     billing_period: str = ""
     source: CostSource = "api"
-    made_of: SeriesPoint | None = None
+    derived_from: SeriesPoint | None = None
 
 
 class CostPoint(NamedTuple):
@@ -111,7 +111,7 @@ class CostCursor:
         """From what a store keeps: microseconds."""
         return cls(series_id, first_timestamp * _NANOSECONDS_PER_MICROSECOND, last)
 
-    def joined(self, other: CostCursor) -> CostCursor:
+    def merge(self, other: CostCursor) -> CostCursor:
         """Of the points of both; of two last ones of one time, this cursor's."""
         first = min(self.first_time_unix_nano, other.first_time_unix_nano)
         last = max(self.last, other.last, key=lambda point: point.time_unix_nano)

@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.batch import Batcher
-from exporter.costs.deriving import Costing
+from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
 from exporter.costs.rules import CostRule
 from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, SeriesCache
@@ -116,11 +116,11 @@ class Pipeline:
         )
         reading = Reading(
             self._series,
-            Costing(
+            CostDeriver(
                 cost_rules,
                 use_defaults=use_default_cost_rules,
                 prices=TokenPrices(token_prices),
-                is_known=self._series.knows,
+                is_cached=self._series.knows,
             ),
             cluster_id_attributes=cluster_id_attributes,
             node_id_attributes=node_id_attributes,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from exporter.costs.deriving import Costing
+from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.events import decode_cost_events
 from exporter.intern import SeriesCache
 from exporter.spool import Signal
@@ -22,7 +22,7 @@ class Reading:
 
     Args:
         series: the cache that they are decoded with.
-        costing: finds costs among points.
+        cost_deriver: finds costs among points.
         cluster_id_attributes: for cost events, as for series.
         node_id_attributes: likewise.
     """
@@ -30,13 +30,13 @@ class Reading:
     def __init__(
         self,
         series: SeriesCache,
-        costing: Costing,
+        cost_deriver: CostDeriver,
         *,
         cluster_id_attributes: Sequence[str],
         node_id_attributes: Sequence[str],
     ) -> None:
         self._series = series
-        self._costing = costing
+        self._cost_deriver = cost_deriver
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
 
@@ -54,7 +54,7 @@ class Reading:
                 node_id_attributes=self._node_id_attributes,
             )
         decoded = decode(data, self._series, window)
-        batch, refused = self._costing.derive(decoded.batch)
+        batch, refused = self._cost_deriver.derive(decoded.batch)
         if not refused:
             return Decoded(batch, decoded.rejections)
         return Decoded(batch, Rejections(Counter(decoded.rejections.counts) + Counter(refused)))

@@ -2,8 +2,8 @@
 
 from exporter.render.cost_report import CostReport, CurrencyReport, Share, render_report
 from exporter.render.cost_report_html import render_report_html
-from exporter.render.money import money
-from exporter.render.quantities import human, number
+from exporter.render.money import format_amount
+from exporter.render.quantities import format_number, format_quantity
 from exporter.render.sizes import (
     render_counts,
     render_receiver,
@@ -17,9 +17,9 @@ __all__ = [
     "CostReport",
     "CurrencyReport",
     "Share",
-    "human",
-    "money",
-    "number",
+    "format_amount",
+    "format_number",
+    "format_quantity",
     "render_counts",
     "render_csv",
     "render_json",

@@ -12,8 +12,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from exporter.render.money import change, money
-from exporter.render.table import printable
+from exporter.render.money import format_amount, format_change
+from exporter.render.table import escape_controls
 
 __all__ = ["CostReport", "CurrencyReport", "Share", "bucket_name", "period", "render_report"]
 
@@ -79,12 +79,12 @@ def render_report(report: CostReport) -> Iterator[RenderableType]:
     if not report.currencies:
         yield Text("There is no cost entry in this period.")
     for one in report.currencies:
-        trend = change(one.total, one.before)
+        trend = format_change(one.total, one.before)
         compared = "" if trend is None else f", {trend}"
         yield Text("")
         yield Text.assemble(
-            (f"{one.currency} {money(one.total)}", "bold green"),
-            f"  (the same time before: {money(one.before)}{compared})",
+            (f"{one.currency} {format_amount(one.total)}", "bold green"),
+            f"  (the same time before: {format_amount(one.before)}{compared})",
         )
         over_time = [Share(bucket_name(report, start), amount) for start, amount in one.buckets]
         yield from _chart("OVER TIME", over_time, one, with_share=False)
@@ -103,8 +103,8 @@ def _chart(
     largest = max((share.amount for share in shares), default=Decimal(0))
     for share in shares:
         part = f"{share.amount / one.total:.1%}" if with_share and one.total > 0 else ""
-        name = Text(printable(share.name) or "-")
-        table.add_row(name, money(share.amount), part, _bar(share.amount, largest))
+        name = Text(escape_controls(share.name) or "-")
+        table.add_row(name, format_amount(share.amount), part, _bar(share.amount, largest))
     yield Text("")
     yield table
 

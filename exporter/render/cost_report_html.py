@@ -14,7 +14,7 @@ from exporter.render.cost_report import (
     bucket_name,
     period,
 )
-from exporter.render.money import change, money
+from exporter.render.money import format_amount, format_change
 
 __all__ = ["render_report_html"]
 
@@ -54,11 +54,11 @@ def render_report_html(report: CostReport) -> Iterator[str]:
 
 
 def _currency(report: CostReport, one: CurrencyReport) -> Iterator[str]:
-    trend = change(one.total, one.before)
+    trend = format_change(one.total, one.before)
     compared = "" if trend is None else f", {trend}"
     currency = escape(one.currency)
-    yield f'<h2>{currency}</h2>\n<div class="total">{money(one.total)} {currency}</div>\n'
-    yield f'<div class="muted">the same time before: {money(one.before)}{compared}</div>\n'
+    yield f'<h2>{currency}</h2>\n<div class="total">{format_amount(one.total)} {currency}</div>\n'
+    yield f'<div class="muted">the same time before: {format_amount(one.before)}{compared}</div>\n'
     yield "<h3>Over time</h3>\n"
     yield from _plot(report, one)
     yield from _table("Category", one.categories, one)
@@ -81,7 +81,7 @@ def _plot(report: CostReport, one: CurrencyReport) -> Iterator[str]:
         yield (
             f'<rect{kind} x="{place * step + step * 0.1:.2f}" y="{top:.2f}" '
             f'width="{step * 0.8:.2f}" height="{tall:.2f}">'
-            f"<title>{bucket_name(report, start)}: {money(amount)}</title></rect>\n"
+            f"<title>{bucket_name(report, start)}: {format_amount(amount)}</title></rect>\n"
         )
     yield f'<line x1="0" y1="{zero:.2f}" x2="{_PLOT_WIDTH}" y2="{zero:.2f}"/>\n'
     if one.buckets:
@@ -102,7 +102,7 @@ def _table(header: str, shares: Sequence[Share], one: CurrencyReport) -> Iterato
         length = 100 * share.amount / largest if share.amount > 0 else Decimal(0)
         yield (
             f"<tr><td>{escape(share.name) or '-'}</td>"
-            f'<td class="number">{money(share.amount)}</td><td class="number">{part}</td>'
+            f'<td class="number">{format_amount(share.amount)}</td><td class="number">{part}</td>'
             '<td class="bar"><svg viewBox="0 0 100 6" preserveAspectRatio="none" height="12">'
             f'<rect width="{length:.2f}" height="6"/></svg></td></tr>\n'
         )

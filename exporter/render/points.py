@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from exporter.columns import Column, Row
+from exporter.column_files import Column, Row
 
-__all__ = ["POINT_COLUMNS", "point_row"]
+__all__ = ["POINT_COLUMNS", "export_row"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = {"time": "timestamp", "start_time": "start_timestamp"}
@@ -46,7 +46,7 @@ POINT_COLUMNS: Final = (
 """As the query module names them, but for the times; lists and objects are JSON."""
 
 
-def point_row(point: Mapping[str, Any]) -> Row:
+def export_row(point: Mapping[str, Any]) -> Row:
     """A point of the query module under the names of `POINT_COLUMNS`."""
     row = {name: _cell(value) for name, value in point.items()}
     for name, source in _TIMES.items():

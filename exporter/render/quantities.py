@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["human", "number"]
+__all__ = ["format_number", "format_quantity"]
 
 _SIGNIFICANT_DIGITS: Final = 4
 _BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -46,7 +46,7 @@ _TIME_STEPS: Final = (
 )
 
 
-def human(value: float, unit: str, *, is_ratio: bool = False) -> str:
+def format_quantity(value: float, unit: str, *, is_ratio: bool = False) -> str:
     """A value in the unit that suits its size.
 
     Args:
@@ -54,14 +54,16 @@ def human(value: float, unit: str, *, is_ratio: bool = False) -> str:
         unit: UCUM, "" for none; "/s" at the end makes it a rate.
         is_ratio: whether a value of the unit "1" is a share of a whole.
 
-    >>> human(1_300_000_000, "By"), human(0.00042, "s"), human(12, "{request}/s")
-    ('1.211 GiB', '420 µs', '12 request/s')
+    >>> format_quantity(1_300_000_000, "By"), format_quantity(12, "{request}/s")
+    ('1.211 GiB', '12 request/s')
+    >>> format_quantity(0.00042, "s")
+    '420 µs'
     """
     if unit.endswith("/s") and unit != "/s":
-        return f"{human(value, unit.removesuffix('/s'))}/s"
+        return f"{format_quantity(value, unit.removesuffix('/s'))}/s"
     base = value * (_UNIT_BYTES.get(unit) or _UNIT_SECONDS.get(unit) or 1)
     if unit in {"", "1"} or not math.isfinite(base):
-        return f"{number(value * 100)} %" if is_ratio else number(value)
+        return f"{format_number(value * 100)} %" if is_ratio else format_number(value)
     if unit in _UNIT_BYTES:
         text = _of_bytes(base)
     elif unit in _UNIT_SECONDS:
@@ -70,15 +72,15 @@ def human(value: float, unit: str, *, is_ratio: bool = False) -> str:
         text = _prefixed(base, unit)
     else:
         # {request} is UCUM's way to say what is counted.
-        text = f"{number(base)} {_SIGNS.get(unit, unit.removeprefix('{').removesuffix('}'))}"
+        text = f"{format_number(base)} {_SIGNS.get(unit, unit.removeprefix('{').removesuffix('}'))}"
     return text
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A bare number: whole ones in full, others with four significant digits.
 
-    >>> number(1234567), number(0.123456), number(1234.5678), number(1e-7)
-    ('1,234,567', '0.1235', '1,235', '1e-07')
+    >>> [format_number(value) for value in (1234567, 0.123456, 1234.5678, 1e-7)]
+    ['1,234,567', '0.1235', '1,235', '1e-07']
     """
     if math.isnan(value):
         return "NaN"
@@ -97,14 +99,14 @@ def number(value: float) -> str:
 
 def _of_bytes(count: float) -> str:
     power = min(int(math.log2(max(abs(count), 1)) // 10), len(_BYTES) - 1)
-    return f"{number(count / 1024**power)} {_BYTES[power]}"
+    return f"{format_number(count / 1024**power)} {_BYTES[power]}"
 
 
 def _of_seconds(seconds: float) -> str:
     if seconds == 0:
         return "0 s"
     _, name, length = next(step for step in _TIME_STEPS if abs(seconds) < step[0])
-    return f"{number(seconds / length)} {name}"
+    return f"{format_number(seconds / length)} {name}"
 
 
 def _prefixed(value: float, unit: str) -> str:
@@ -112,4 +114,4 @@ def _prefixed(value: float, unit: str) -> str:
         return f"0 {unit}"
     power = math.floor(math.log10(abs(value)) / 3) * 3
     power = min(max(power, min(_DECIMAL)), max(_DECIMAL))
-    return f"{number(value / 10.0**power)} {_DECIMAL[power]}{unit}"
+    return f"{format_number(value / 10.0**power)} {_DECIMAL[power]}{unit}"

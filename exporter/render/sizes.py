@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from exporter.render.quantities import human, number
-from exporter.render.streams import with_times
+from exporter.render.quantities import format_number, format_quantity
+from exporter.render.streams import with_iso_times
 
 __all__ = ["render_counts", "render_receiver", "render_sizes", "render_sizes_json"]
 
@@ -33,7 +33,7 @@ def render_sizes(sizes: Mapping[str, Any]) -> Table:
     """
     tables = sizes["tables"]
     columns: dict[str, _Cell] = {
-        "ROWS": lambda table: _about(number(table["rows"]), exact=table["rows_are_exact"]),
+        "ROWS": lambda table: _about(format_number(table["rows"]), exact=table["rows_are_exact"]),
         "SIZE": lambda table: _bytes(table["size_bytes"]),
         "BYTES/ROW": _bytes_per_row,
         "OLDEST (UTC)": lambda table: _time(table["oldest_timestamp"], table),
@@ -60,7 +60,7 @@ def render_receiver(status: Mapping[str, Any]) -> Table:
     shown = _table("RECEIVER", "COUNT")
     for name, value in status["counters"].items():
         if value:
-            shown.add_row(name, number(value))
+            shown.add_row(name, format_number(value))
     at = datetime.fromtimestamp(status["timestamp"], UTC)
     shown.caption = Text(f"process {status['pid']}, as of {at:%Y-%m-%d %H:%M:%S} UTC")
     return shown
@@ -70,7 +70,7 @@ def render_counts(counts: Mapping[str, int], header: str) -> Table:
     """Rows by table, such as those that a cleanup deletes."""
     shown = _table("TABLE", header)
     for table, rows in counts.items():
-        shown.add_row(table, number(rows))
+        shown.add_row(table, format_number(rows))
     return shown
 
 
@@ -80,7 +80,7 @@ def render_sizes_json(answer: Mapping[str, Any]) -> Iterator[str]:
     Args:
         answer: as `Reader.store_sizes` gives it, and whatever stands beside it.
     """
-    tables = [with_times(table) for table in answer["tables"]]
+    tables = [with_iso_times(table) for table in answer["tables"]]
     yield json.dumps({**answer, "tables": tables}, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -103,8 +103,8 @@ def _whole(sizes: Mapping[str, Any]) -> str:
     rows = sum(table["rows"] for table in tables)
     exact = all(table["rows_are_exact"] for table in tables)
     said = [
-        f"{_about(number(rows), exact=exact)} rows",
-        f"{number(sizes['series'])} series",
+        f"{_about(format_number(rows), exact=exact)} rows",
+        f"{format_number(sizes['series'])} series",
         f"{_bytes(sizes['total_bytes'])} in all",
     ]
     if sizes["free_bytes"] is not None:
@@ -117,13 +117,13 @@ def _about(text: str, *, exact: bool) -> str:
 
 
 def _bytes(count: int | None) -> str:
-    return _NOTHING if count is None else human(count, "By")
+    return _NOTHING if count is None else format_quantity(count, "By")
 
 
 def _bytes_per_row(table: _Row) -> str:
     if table["size_bytes"] is None or not table["rows"]:
         return _NOTHING
-    share = number(round(table["size_bytes"] / table["rows"], 1))
+    share = format_number(round(table["size_bytes"] / table["rows"], 1))
     return _about(share, exact=table["rows_are_exact"])
 
 
@@ -135,8 +135,8 @@ def _time(epoch_seconds: float | None, table: _Row) -> str:
 
 
 def _count(count: int | None) -> str:
-    return _NOTHING if count is None else number(count)
+    return _NOTHING if count is None else format_number(count)
 
 
 def _ratio(ratio: float | None) -> str:
-    return _NOTHING if ratio is None else f"{number(ratio)}x"
+    return _NOTHING if ratio is None else f"{format_number(ratio)}x"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-__all__ = ["iso_time", "render_csv", "render_json", "with_times"]
+__all__ = ["iso_time", "render_csv", "render_json", "with_iso_times"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ def render_json(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     line = None
     for row in rows:
         yield "[\n" if line is None else f"{line},\n"
-        line = json.dumps(_finite(with_times(row)), ensure_ascii=False, allow_nan=False)
+        line = json.dumps(_finite(with_iso_times(row)), ensure_ascii=False, allow_nan=False)
     yield "[]\n" if line is None else f"{line}\n]\n"
 
 
@@ -63,7 +63,7 @@ def render_csv(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     Yields:
         Lines with their ends (CR LF); nothing for no rows.
     """
-    rows = [with_times(row) for row in rows]
+    rows = [with_iso_times(row) for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if not columns:
         return
@@ -72,7 +72,7 @@ def render_csv(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield _csv_line([_csv_value(row.get(column)) for column in columns])
 
 
-def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
+def with_iso_times(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with a text beside each time."""
     result: dict[str, Any] = {}
     for key, value in row.items():

@@ -12,10 +12,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from exporter.render.money import money
-from exporter.render.quantities import human, number
+from exporter.render.money import format_amount
+from exporter.render.quantities import format_number, format_quantity
 
-__all__ = ["printable", "render_table"]
+__all__ = ["escape_controls", "render_table"]
 
 _Row = Mapping[str, Any]
 
@@ -78,7 +78,7 @@ def render_table(
         title: what to write above.
     """
     rows = list(rows)
-    heading = None if title is None else Text(printable(title), style="bold")
+    heading = None if title is None else Text(escape_controls(title), style="bold")
     if not rows:
         table = Table(title=heading, box=None, show_header=False)
         table.add_row(Text(_EMPTY))
@@ -95,7 +95,7 @@ def render_table(
     shown = [_column(key) for key in (_keys_to_show(rows) if columns is None else columns)]
     _fill(table, shown, rows)
     if columns is None and (common := _common(rows)):
-        said = [f"{_SAID_ONCE[key]} {printable(str(value))}" for key, value in common.items()]
+        said = [f"{_SAID_ONCE[key]} {escape_controls(str(value))}" for key, value in common.items()]
         table.caption = Text(" · ".join(said))
     return table
 
@@ -138,7 +138,7 @@ def _column(key: str) -> _Column:
     if key == "value":
         return _Column("VALUE", _value, justify="right", no_wrap=False)
     if key == "amount":
-        return _Column("AMOUNT", lambda row: money(row["amount"]), justify="right")
+        return _Column("AMOUNT", lambda row: format_amount(row["amount"]), justify="right")
     if key == "timestamp" or key.endswith("_timestamp"):
         header = key.removesuffix("timestamp").removesuffix("_") or "time"
         # Lists have two of them; on two lines they leave room for the name.
@@ -174,20 +174,20 @@ def _distribution(row: _Row) -> str:
     count, total = row.get("count"), row.get("sum")
     if count is None:
         return _NOTHING
-    words = [f"n={number(count)}"]
+    words = [f"n={format_number(count)}"]
     if count and total is not None:
         words.append(f"avg={_quantity(total / count, row)}")
     if row.get("max") is not None:
         words.append(f"max={_quantity(row['max'], row)}")
     words += [
-        f"p{number(item['quantile'] * 100)}={_quantity(item['value'], row)}"
+        f"p{format_number(item['quantile'] * 100)}={_quantity(item['value'], row)}"
         for item in row.get("quantiles", ())
     ]
     return " ".join(words)
 
 
 def _quantity(value: float, row: _Row) -> str:
-    return human(value, row.get("unit") or "", is_ratio=_is_ratio(value, row))
+    return format_quantity(value, row.get("unit") or "", is_ratio=_is_ratio(value, row))
 
 
 def _is_ratio(value: float, row: _Row) -> bool:
@@ -204,20 +204,20 @@ def _plain(value: object) -> str:
     if value == "exponential_histogram":
         return "exp. histogram"
     if isinstance(value, Mapping):
-        return " ".join(f"{printable(str(key))}={_text(item)}" for key, item in value.items())
+        return " ".join(f"{escape_controls(str(key))}={_text(item)}" for key, item in value.items())
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    return printable(str(value))
+        return format_number(value)
+    return escape_controls(str(value))
 
 
 def _text(value: object) -> str:
     """A value as it would be typed; in quotes where a space would end it."""
     if isinstance(value, str) and value and not any(letter.isspace() for letter in value):
-        return printable(value)
-    return printable(json.dumps(value, ensure_ascii=False))
+        return escape_controls(value)
+    return escape_controls(json.dumps(value, ensure_ascii=False))
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     """A text without control characters: senders decide what is in it, no terminal obeys it."""
     if text.isprintable():
         return text

@@ -7,13 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["read_ahead"]
+__all__ = ["prefetch"]
 
 Item = TypeVar("Item")
 
 
 @contextmanager
-def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+def prefetch(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
     """The same items in the same order, one ahead of whoever takes them, by a thread.
 
     An error that `items` raises is raised where its item would have been. The thread has ended,

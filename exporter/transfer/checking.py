@@ -68,7 +68,7 @@ def _cursor_days(source: Backend, target: Backend, wanted: TimeRange) -> tuple[D
         for cursor in page:
             add(left, cursor.last.time_unix_nano, cursor.last.value)
             here = found.get(cursor.series_id)
-            if here is not None and here.joined(cursor) == here:
+            if here is not None and here.merge(cursor) == here:
                 add(right, cursor.last.time_unix_nano, cursor.last.value)
     return left, right
 

@@ -17,7 +17,7 @@ from exporter.backends.isolate import isolate
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Series, Watermark
 from exporter.query.filters import TimeRange
-from exporter.transfer.ahead import read_ahead
+from exporter.transfer.ahead import prefetch
 from exporter.transfer.cursors import CURSORS, cursor_pages
 from exporter.transfer.pages import Page, pages, series_with_ids
 from exporter.transfer.tables import TABLES, Row, Table
@@ -88,7 +88,7 @@ def _copy_table(
     read = _batches(source, table, wanted, after=progress.last_micro, sent=sent)
     # Reading a SQLite file takes 1.3 us a row and PostgreSQL's COPY 1.6, on another core and
     # without the interpreter's lock: one after the other had half of a bare COPY's speed.
-    with read_ahead(read) as batches:
+    with prefetch(read) as batches:
         for batch, rows, last_micro in batches:
             dead = store(target, replace(batch, watermark=Watermark(writer_id, last_micro)))
             progress = Progress(table.name, progress.rows + rows, progress.dead + dead, last_micro)

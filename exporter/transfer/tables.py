@@ -168,7 +168,7 @@ def _cost(row: Row) -> CostEntry:
     named = {column.name: value for column, value in zip(_ENTRY_COLUMNS, values, strict=True)}
     if series_id is not None:
         start_unix_nano = start * _NANOSECONDS_PER_MICROSECOND
-        named["made_of"] = SeriesPoint(series_id, start_unix_nano, float(value))
+        named["derived_from"] = SeriesPoint(series_id, start_unix_nano, float(value))
     named["amount"] = parse_amount(named["amount"])
     named["tags"] = _canonical(named["tags"])
     return CostEntry(time_unix_nano=time * _NANOSECONDS_PER_MICROSECOND, **named)

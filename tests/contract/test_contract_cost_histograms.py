@@ -19,9 +19,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality as Wire
 
 from exporter.backends.base import Backend
-from exporter.costs.deriving import Costing
+from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
-from exporter.costs.rules import CostRule, Source
+from exporter.costs.rules import CostRule, FieldSource
 from exporter.intern import SeriesCache
 from exporter.model import Batch
 from exporter.query import Reader
@@ -31,7 +31,7 @@ SECOND = 1_000_000_000
 START = 1_750_000_000 * SECOND
 TOKENS = "gen_ai.client.token.usage"
 JOBS = "job.cost"
-RULE = CostRule(JOBS, "cumulative", currency=(Source(constant="EUR"),))
+RULE = CostRule(JOBS, "cumulative", currency=(FieldSource(constant="EUR"),))
 PRICES = [TokenPrice("house-*", Decimal("2.50"), Decimal(10), currency="EUR")]
 # Of one of what the points count.
 UNIT_PRICE = {"input": Decimal("2.50") / 10**6, "output": Decimal(10) / 10**6, "": Decimal(1)}
@@ -142,12 +142,14 @@ class Receiver:
 
     def __init__(self) -> None:
         self.series = SeriesCache()
-        self.costing = Costing([RULE], prices=TokenPrices(PRICES), is_known=self.series.knows)
+        self.cost_deriver = CostDeriver(
+            [RULE], prices=TokenPrices(PRICES), is_cached=self.series.knows
+        )
 
     def take(self, data: bytes, repeated: int) -> Batch:
         decoded = decode(data, self.series)
         assert decoded.rejections.total == repeated  # of one series and time in the request
-        batch, refused = self.costing.derive(decoded.batch)
+        batch, refused = self.cost_deriver.derive(decoded.batch)
         assert not refused
         return batch
 

@@ -37,7 +37,7 @@ from opentelemetry.sdk.resources import Resource
 from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.config import load
 from exporter.costs.gen_ai import TokenPrice
-from exporter.costs.rules import CostRule, Source
+from exporter.costs.rules import CostRule, FieldSource
 from exporter.pipeline import Pipeline
 from exporter.query import Reader
 from exporter.receiver import Receiver
@@ -394,22 +394,22 @@ def test_what_waits_in_the_spool_alone_costs_the_same(
 def test_gpu_scrapes_cost_what_rules_of_ones_own_say(
     new_store: NewStore, corpus: Path, order: tuple[int, ...]
 ) -> None:
-    where = (Source.parse("attribute:UUID"),)
+    where = (FieldSource.parse("attribute:UUID"),)
     store = new_store(
         cost_rules=[
             CostRule(
                 "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION*",
                 "cumulative",
-                category=(Source.parse("energy"),),
+                category=(FieldSource.parse("energy"),),
                 resource_id=where,
-                currency=(Source.parse("USD"),),
+                currency=(FieldSource.parse("USD"),),
             ),
             CostRule(
                 "DCGM_FI_DEV_POWER_USAGE",
                 "hourly_rate",
-                category=(Source.parse("gpu"),),
+                category=(FieldSource.parse("gpu"),),
                 resource_id=where,
-                currency=(Source.parse("EUR"),),
+                currency=(FieldSource.parse("EUR"),),
             ),
         ]
     )

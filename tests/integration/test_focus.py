@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from exporter.backends.base import Backend
 from exporter.cli.app import app
-from exporter.columns import ColumnFileError, read_rows
+from exporter.column_files import ColumnFileError, read_rows
 from exporter.errors import ConfigError
-from exporter.focus import Issuer, RowIds, cost_entry, focus_row
+from exporter.focus import Issuer, RowIdGenerator, entry_to_row, row_to_entry
 from exporter.model import Batch, CostEntry
 from exporter.query.filters import TimeRange
 from exporter.query.pages import cost_pages
@@ -218,15 +218,15 @@ def test_memory_and_unknown_versions_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
 def test_a_real_bill_goes_into_memory_and_out_of_it() -> None:
     """As a program of one's own would do it, for no command ends with a memory that is filled."""
-    with closing(KINDS["memory"].make("")) as backend, RowIds() as ids:
+    with closing(KINDS["memory"].make("")) as backend, RowIdGenerator() as ids:
         backend.start()
         entries = [
-            cost_entry(row, partial(ids.id_of, row), "BilledCost") for _, row in read_rows(SAMPLE)
+            row_to_entry(row, partial(ids.id_of, row), "BilledCost") for _, row in read_rows(SAMPLE)
         ]
         for _ in range(2):
             backend.write(Batch(costs=tuple(entries)))
         found = [one for page in cost_pages(backend, TimeRange(None, None)) for one in page]
-    rows = [focus_row(one, Issuer("OpenFinOps", None)) for one in found]
+    rows = [entry_to_row(one, Issuer("OpenFinOps", None)) for one in found]
     assert len(rows) == 1_000
     assert sum(row["BilledCost"] for row in rows) == Decimal("20.52022672899")
     assert sum(row["EffectiveCost"] for row in rows) == Decimal("14.97651418586")

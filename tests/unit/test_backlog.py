@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.batch import Batcher
-from exporter.costs.deriving import Costing
+from exporter.costs.cost_deriver import CostDeriver
 from exporter.intern import SeriesCache
 from exporter.pipeline.backlog import Backlog
 from exporter.pipeline.queue import Queue
@@ -38,7 +38,10 @@ def test_a_request_that_is_not_in_the_queue_yet_is_not_read_back(tmp_path: Path)
     )
     series = SeriesCache()
     reading = Reading(
-        series, Costing((), is_known=series.knows), cluster_id_attributes=(), node_id_attributes=()
+        series,
+        CostDeriver((), is_cached=series.knows),
+        cluster_id_attributes=(),
+        node_id_attributes=(),
     )
     backlog = Backlog(spool, queue, reading, Counters(), AgeLimits(None, None))
     spool.append([entry(1), entry(2)])

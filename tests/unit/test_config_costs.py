@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.config import Settings, as_table, load
 from exporter.costs.gen_ai import TokenPrice
-from exporter.costs.rules import CostRule, Source
+from exporter.costs.rules import CostRule, FieldSource
 
 FILE = """
 exporters:
@@ -44,11 +44,11 @@ def test_rules_and_prices_as_they_are_written(tmp_path: Path) -> None:
             metric="acme.*",
             kind="hourly_rate",
             attributes={"env": "prod"},
-            category=(Source(attribute="sku"), Source(constant="misc")),
-            resource_id=(Source(attribute="vm"),),
-            currency=(Source(constant="CHF"),),
-            region=(Source(attribute="zone"),),
-            tags={"team": Source(attribute="team")},
+            category=(FieldSource(attribute="sku"), FieldSource(constant="misc")),
+            resource_id=(FieldSource(attribute="vm"),),
+            currency=(FieldSource(constant="CHF"),),
+            region=(FieldSource(attribute="zone"),),
+            tags={"team": FieldSource(attribute="team")},
             staleness_seconds=120.0,
         ),
         CostRule(metric="budget", kind=None),

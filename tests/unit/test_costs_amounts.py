@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from exporter.costs.amounts import (
     QUANTUM,
     billing_period,
-    quantized,
-    settle,
-    settle_all,
+    compute_entries,
+    compute_series_entries,
+    quantize_amount,
 )
 from exporter.errors import RowRefusedError
 from exporter.model import CostBasis, CostCursor, CostEntry, CostKind, CostPoint, CostSample
@@ -47,15 +47,15 @@ def sample(
 
 
 def series_of(entry: CostEntry) -> int:
-    assert entry.made_of is not None
-    return entry.made_of.series_id
+    assert entry.derived_from is not None
+    return entry.derived_from.series_id
 
 
 def point_of(entry: CostEntry) -> CostPoint:
     """The point that an entry was made of."""
-    made_of = entry.made_of
-    assert made_of is not None
-    return CostPoint(entry.time_unix_nano, made_of.start_time_unix_nano, made_of.value)
+    derived_from = entry.derived_from
+    assert derived_from is not None
+    return CostPoint(entry.time_unix_nano, derived_from.start_time_unix_nano, derived_from.value)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Kept:
     looked_up: int = 0
 
     def write(self, samples: Iterable[CostSample]) -> list[CostEntry]:
-        made, moved = settle_all(samples, self.cursors, self.between)
+        made, moved = compute_entries(samples, self.cursors, self.between)
         self.entries |= {one.entry_id: one for one in made}
         self.cursors |= {one.series_id: one for one in moved}
         return made
@@ -165,7 +165,7 @@ def test_increases_add_up_to_the_total_exactly(values: list[float]) -> None:
     kept = Kept()
     about = basis(factor=Decimal("0.000123"))
     kept.write(sample(at, value, start=-1, of=about) for at, value in enumerate(values))
-    total = quantized(Decimal(repr(values[-1])) * about.factor)
+    total = quantize_amount(Decimal(repr(values[-1])) * about.factor)
     assert sum(kept.amounts()) == total
 
 
@@ -265,7 +265,7 @@ def test_times_have_the_resolution_of_a_store() -> None:
 
 def test_an_entry_says_what_its_basis_says() -> None:
     about = basis("amount", region="eu-1", tags='{"team":"a"}', description="d", source="gen_ai")
-    [made], cursor = settle([sample(1, 0.1, of=about)], None, ())
+    [made], cursor = compute_series_entries([sample(1, 0.1, of=about)], None, ())
     assert made.amount == Decimal("0.1")
     assert (made.region, made.tags) == ("eu-1", '{"team":"a"}')
     assert (made.source, made.billing_period) == ("gen_ai", "2023-11")
@@ -275,18 +275,18 @@ def test_an_entry_says_what_its_basis_says() -> None:
 @pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e18", "-1e18", "1e999999"])
 def test_an_amount_that_cannot_be_kept_is_refused(amount: str) -> None:
     with pytest.raises(RowRefusedError, match="amount of a cost"):
-        quantized(Decimal(amount))
+        quantize_amount(Decimal(amount))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308])
 def test_a_value_that_is_no_cost_is_refused(value: float) -> None:
     with pytest.raises(RowRefusedError):
-        settle([sample(1, value, of=basis("amount"))], None, ())
+        compute_series_entries([sample(1, value, of=basis("amount"))], None, ())
 
 
 def test_amounts_have_nine_places() -> None:
-    assert quantized(Decimal("0.0000000015")) == Decimal("0.000000002")
-    assert quantized(Decimal("-999999999999999999.999999999")) == Decimal(
+    assert quantize_amount(Decimal("0.0000000015")) == Decimal("0.000000002")
+    assert quantize_amount(Decimal("-999999999999999999.999999999")) == Decimal(
         "-999999999999999999.999999999"
     )
 

@@ -13,8 +13,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from exporter.costs.amounts import settle_all
-from exporter.costs.deriving import Costing
+from exporter.costs.amounts import compute_entries
+from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
 from exporter.intern import SeriesCache
 from exporter.model import CostEntry, CostSample
@@ -34,7 +34,7 @@ class Sender:
     def __init__(self, *table: TokenPrice, use_library: bool = False) -> None:
         self.series = SeriesCache()
         prices = TokenPrices(table, use_library=use_library)
-        self.costing = Costing(prices=prices, is_known=self.series.knows)
+        self.cost_deriver = CostDeriver(prices=prices, is_cached=self.series.knows)
         self.samples: list[CostSample] = []
         self.refused: dict[tuple[str, str], int] = {}
 
@@ -73,12 +73,12 @@ class Sender:
         )
         decoded = decode(message.SerializeToString(), self.series)
         assert not decoded.rejections.counts
-        batch, refused = self.costing.derive(decoded.batch)
+        batch, refused = self.cost_deriver.derive(decoded.batch)
         self.samples += batch.cost_samples
         self.refused.update(refused)
 
     def entries(self) -> list[CostEntry]:
-        return settle_all(self.samples, {}, lambda *_: ())[0]
+        return compute_entries(self.samples, {}, lambda *_: ())[0]
 
     def total(self) -> Decimal:
         return sum((entry.amount for entry in self.entries()), Decimal(0))

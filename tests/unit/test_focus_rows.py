@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.columns import Column, Row
-from exporter.costs.amounts import billing_period, quantized
+from exporter.column_files import Column, Row
+from exporter.costs.amounts import billing_period, quantize_amount
 from exporter.focus import (
     VERSIONS,
     FocusRowError,
     FocusVersion,
     Issuer,
-    RowIds,
+    RowIdGenerator,
     columns_of,
-    cost_entry,
-    focus_row,
+    entry_to_row,
+    row_to_entry,
 )
 from exporter.focus.categories import category_of, service_category
 from exporter.model import CostEntry, CostSource
@@ -122,7 +122,7 @@ def as_csv(row: Row, columns: tuple[Column, ...]) -> dict[str, str]:
 
 
 def bill(**different: Any) -> CostEntry:
-    return cost_entry(BILL | different, lambda: "id", "BilledCost")
+    return row_to_entry(BILL | different, lambda: "id", "BilledCost")
 
 
 @pytest.mark.parametrize(("version", "columns"), [("1.0", 43), ("1.1", 50), ("1.2", 57)])
@@ -138,7 +138,7 @@ def test_each_version_has_its_columns_in_order_and_custom_ones_behind(
 
 @given(entries)
 def test_a_row_keeps_the_rules_of_the_specification(entry: CostEntry) -> None:
-    row = focus_row(entry, Issuer())
+    row = entry_to_row(entry, Issuer())
     assert [name for name in NEVER_NULL if row[name] in {None, ""}] == []
     assert row.keys() <= {column.name for column in columns_of("1.2")}
     for column in columns_of("1.2"):
@@ -160,22 +160,22 @@ def test_a_row_keeps_the_rules_of_the_specification(entry: CostEntry) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @given(entries)
 def test_an_exported_entry_comes_back_as_it_was(version: FocusVersion, entry: CostEntry) -> None:
-    row = focus_row(entry, Issuer())
+    row = entry_to_row(entry, Issuer())
     columns = columns_of(version)
-    from_csv = cost_entry(as_csv(row, columns), no_id, "BilledCost")
+    from_csv = row_to_entry(as_csv(row, columns), no_id, "BilledCost")
     typed = {column.name: row.get(column.name) for column in columns}
-    assert cost_entry(typed, no_id, "BilledCost") == from_csv
+    assert row_to_entry(typed, no_id, "BilledCost") == from_csv
     # What was asked of a bill is kept beside what came from it, and from then on stays.
     if entry.source == "focus":
-        again = focus_row(from_csv, Issuer("other", "other"))
-        assert cost_entry(as_csv(again, columns), no_id, "BilledCost") == from_csv
+        again = entry_to_row(from_csv, Issuer("other", "other"))
+        assert row_to_entry(as_csv(again, columns), no_id, "BilledCost") == from_csv
         assert {column.name: again.get(column.name) for column in columns} == typed
     else:
         assert from_csv == entry
 
 
 def test_an_entry_under_the_names_of_focus() -> None:
-    row = focus_row(ENTRY, Issuer("Acme Cloud", "account-1"))
+    row = entry_to_row(ENTRY, Issuer("Acme Cloud", "account-1"))
     assert as_csv(row, tuple(column for column in columns_of("1.2") if column.name in row)) == {
         "BilledCost": "1.25",
         "BillingAccountId": "account-1",
@@ -227,7 +227,7 @@ def test_an_entry_under_the_names_of_focus() -> None:
     ],
 )
 def test_the_category_of_a_charge(category: str, amount: str, charge: str) -> None:
-    row = focus_row(replace(ENTRY, category=category, amount=Decimal(amount)), Issuer())
+    row = entry_to_row(replace(ENTRY, category=category, amount=Decimal(amount)), Issuer())
     assert row["ChargeCategory"] == charge
     assert ("PricingUnit" in row) == (charge == "Usage")
 
@@ -239,7 +239,7 @@ def test_categories_map_both_ways(name: str) -> None:
 
 
 def test_nested_tags_are_text_in_focus() -> None:
-    row = focus_row(replace(ENTRY, tags='{"a":{"b":[1]}}'), Issuer())
+    row = entry_to_row(replace(ENTRY, tags='{"a":{"b":[1]}}'), Issuer())
     assert json.loads(row["Tags"]) == {"a": '{"b":[1]}'}
 
 
@@ -263,7 +263,7 @@ def test_a_row_of_a_bill_is_an_entry_and_what_has_no_field_is_a_tag() -> None:
 
 
 def test_an_export_says_what_the_bill_said() -> None:
-    row = as_csv(focus_row(bill(), Issuer()), columns_of("1.2"))
+    row = as_csv(entry_to_row(bill(), Issuer()), columns_of("1.2"))
     same = {name: text for name, text in BILL.items() if name not in {"ChargeDescription", "Tags"}}
     assert {name: row[name] for name in same} == same
     assert json.loads(row["Tags"]) == json.loads(BILL["Tags"])
@@ -271,9 +271,9 @@ def test_an_export_says_what_the_bill_said() -> None:
 
 
 def test_the_amount_may_be_the_effective_cost() -> None:
-    entry = cost_entry(BILL, lambda: "id", "EffectiveCost")
+    entry = row_to_entry(BILL, lambda: "id", "EffectiveCost")
     assert entry.amount == Decimal("0.5")
-    assert focus_row(entry, Issuer())["BilledCost"] == Decimal("0.00000012011")
+    assert entry_to_row(entry, Issuer())["BilledCost"] == Decimal("0.00000012011")
 
 
 def test_tags_may_be_a_map_of_parquet_and_times_and_numbers_values() -> None:
@@ -313,7 +313,7 @@ def test_a_row_that_does_not_conform_is_refused_by_name(
     different: dict[Any, Any], reason: str
 ) -> None:
     with pytest.raises(FocusRowError, match=reason):
-        cost_entry(BILL | different, lambda: "id", "BilledCost")
+        row_to_entry(BILL | different, lambda: "id", "BilledCost")
 
 
 @given(st.dictionaries(st.sampled_from(sorted(BILL)), st.text(max_size=12) | st.none()))
@@ -322,9 +322,9 @@ def test_whatever_the_cells_hold_it_is_an_entry_or_refused(different: dict[str, 
         entry = bill(**different)
     except FocusRowError:
         return
-    assert entry.amount == quantized(entry.amount)
+    assert entry.amount == quantize_amount(entry.amount)
     entry.tags.encode()
-    assert focus_row(entry, Issuer())["ChargePeriodStart"].tzinfo is UTC
+    assert entry_to_row(entry, Issuer())["ChargePeriodStart"].tzinfo is UTC
 
 
 def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> None:
@@ -332,7 +332,7 @@ def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> No
     without = {name: cell for name, cell in BILL.items() if cell not in {"", "NULL"}}
 
     def given_ids() -> list[str]:
-        with RowIds() as row_ids:
+        with RowIdGenerator() as row_ids:
             return [
                 row_ids.id_of(row) for row in (BILL, other, dict(reversed(BILL.items())), without)
             ]
@@ -344,6 +344,6 @@ def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> No
 
 
 def test_the_month_is_that_of_the_time_where_the_billing_period_is_none() -> None:
-    row = focus_row(replace(ENTRY, billing_period="FY27"), Issuer())
+    row = entry_to_row(replace(ENTRY, billing_period="FY27"), Issuer())
     assert f"{row['BillingPeriodStart']:%Y-%m}" == billing_period(NOW)
     assert row["x_BillingPeriod"] == "FY27"

@@ -13,14 +13,14 @@ from exporter.render import (
     CostReport,
     CurrencyReport,
     Share,
-    money,
+    format_amount,
     render_csv,
     render_json,
     render_report,
     render_report_html,
     render_table,
 )
-from exporter.render.money import change
+from exporter.render.money import format_change
 
 DAY = 86_400.0
 START = 1_793_491_200.0  # 2026-11-01
@@ -41,13 +41,13 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m"
     ],
 )
 def test_money_shows_cents_and_what_is_less(amount: str, expected: str) -> None:
-    assert money(Decimal(amount)) == expected
+    assert format_amount(Decimal(amount)) == expected
 
 
 def test_a_change_needs_something_to_change_from() -> None:
-    assert change(Decimal(90), Decimal(100)) == "-10.0 %"
-    assert change(Decimal(90), Decimal(0)) is None
-    assert change(Decimal(90), Decimal(-1)) is None
+    assert format_change(Decimal(90), Decimal(100)) == "-10.0 %"
+    assert format_change(Decimal(90), Decimal(0)) is None
+    assert format_change(Decimal(90), Decimal(-1)) is None
 
 
 def report(**different: Decimal) -> CostReport:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.render.quantities import human, number
+from exporter.render.quantities import format_number, format_quantity
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from exporter.render.quantities import human, number
     ],
 )
 def test_numbers_have_the_digits_that_matter(value: float, expected: str) -> None:
-    assert number(value) == expected
+    assert format_number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_numbers_have_the_digits_that_matter(value: float, expected: str) -> Non
     ],
 )
 def test_units_suit_the_size(value: float, unit: str, expected: str) -> None:
-    assert human(value, unit) == expected
+    assert format_quantity(value, unit) == expected
 
 
 def test_a_share_is_a_percentage() -> None:
-    assert human(0.0123, "1", is_ratio=True) == "1.23 %"
+    assert format_quantity(0.0123, "1", is_ratio=True) == "1.23 %"
 
 
 UNITS = st.sampled_from(["By", "s", "ms", "h", "Hz", "1", "", "/s", "By/s", "{x}", "%", "GBy"])
@@ -88,4 +88,4 @@ UNITS = st.sampled_from(["By", "s", "ms", "h", "Hz", "1", "", "/s", "By/s", "{x}
 
 @given(st.floats() | st.integers(-(2**63), 2**63), UNITS | st.text())
 def test_every_number_has_a_form(value: float, unit: str) -> None:
-    assert human(value, unit)
+    assert format_quantity(value, unit)

@@ -14,7 +14,7 @@ from psycopg2.extras import execute_values
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.text_copy import timestamp_text
 from exporter.backends.postgresql.text_sanitizer import TextSanitizer
-from exporter.costs.amounts import billing_period, joined_cursors, quantized, settle_all
+from exporter.costs.amounts import billing_period, compute_entries, merge_cursors, quantize_amount
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 
 __all__ = ["insert_costs", "join_cursors", "settle_samples"]
@@ -105,7 +105,7 @@ def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], sanitizer: TextSani
     complete: dict[tuple[int, str], tuple[Any, ...]] = {}
     of_series: dict[tuple[int, str], tuple[Any, ...]] = {}
     for cost in costs:
-        rows = complete if cost.made_of is None else of_series
+        rows = complete if cost.derived_from is None else of_series
         key = (_micros(cost.time_unix_nano), cost.entry_id)
         if key not in rows:
             rows[key] = (*_row(cost, sanitizer), *_origin(cost))
@@ -129,7 +129,7 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample], sanitizer: Tex
         return [CostPoint.of_micros(*row) for row in cursor.fetchall()]
 
     known = _locked(cursor, {sample.series_id for sample in samples})
-    entries, moved = settle_all(samples, known, between)
+    entries, moved = compute_entries(samples, known, between)
     insert_costs(cursor, entries, sanitizer)
     _move(cursor, moved)
 
@@ -142,7 +142,7 @@ def join_cursors(cursor: Cursor, cursors: Sequence[CostCursor]) -> None:
     if not cursors:
         return
     known = _locked(cursor, {one.series_id for one in cursors})
-    _move(cursor, joined_cursors(cursors, known))
+    _move(cursor, merge_cursors(cursors, known))
 
 
 def _move(cursor: Cursor, cursors: Iterable[CostCursor]) -> None:
@@ -167,7 +167,7 @@ def _row(cost: CostEntry, sanitizer: TextSanitizer) -> tuple[Any, ...]:
         sanitizer.text(cost.entry_id),
         sanitizer.text(cost.resource_id),
         sanitizer.text(cost.category),
-        quantized(cost.amount),
+        quantize_amount(cost.amount),
         sanitizer.text(cost.currency),
         None if cost.region is None else sanitizer.text(cost.region),
         sanitizer.text(cost.cluster_id),
@@ -181,7 +181,7 @@ def _row(cost: CostEntry, sanitizer: TextSanitizer) -> tuple[Any, ...]:
 
 
 def _origin(cost: CostEntry) -> tuple[Any, ...]:
-    point = cost.made_of
+    point = cost.derived_from
     if point is None:
         return (None, None, None)
     start = point.start_time_unix_nano

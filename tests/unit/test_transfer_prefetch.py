@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.transfer.ahead import read_ahead
+from exporter.transfer.ahead import prefetch
 
 
 def test_items_come_in_order_and_from_another_thread() -> None:
@@ -18,7 +18,7 @@ def test_items_come_in_order_and_from_another_thread() -> None:
             makers.add(threading.current_thread().name)
             yield one
 
-    with read_ahead(items()) as ahead:
+    with prefetch(items()) as ahead:
         assert list(ahead) == [0, 1, 2, 3, 4]
     assert makers == {"read-ahead_0"}
 
@@ -31,7 +31,7 @@ def test_the_next_is_made_while_one_is_used() -> None:
             event.set()
             yield one
 
-    with read_ahead(items()) as ahead:
+    with prefetch(items()) as ahead:
         assert next(ahead) == 0
         assert begun[1].wait(timeout=10)
         assert not begun[2].is_set()
@@ -42,7 +42,7 @@ def test_an_error_comes_in_the_place_of_its_item() -> None:
         yield 1
         raise ValueError("damaged")
 
-    with read_ahead(items()) as ahead:
+    with prefetch(items()) as ahead:
         assert next(ahead) == 1
         with pytest.raises(ValueError, match="damaged"):
             next(ahead)
@@ -53,7 +53,7 @@ def test_who_leaves_early_leaves_nothing_running() -> None:
         yield from range(1_000)
 
     def leave() -> None:
-        with read_ahead(items()) as ahead:
+        with prefetch(items()) as ahead:
             next(ahead)
             raise KeyboardInterrupt
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from exporter.costs.currencies import CURRENCIES
 from exporter.costs.fields import CostRefusedError
-from exporter.costs.rules import CostRule, Quantity, Source
+from exporter.costs.rules import CostRule, FieldSource, QuantityMetric
 from exporter.model import Series
 
 __all__ = ["OPENCOST_RULES", "unit_currency", "unit_rule"]
@@ -23,20 +23,20 @@ __all__ = ["OPENCOST_RULES", "unit_currency", "unit_rule"]
 _INSTRUMENT: Final = "openfinops.cost"
 _UNIT: Final = re.compile(r"(?:([A-Z]{3})|\{([A-Z]{3})\})(?P<per_hour>/(?:h|hr|hour))?")
 _NO_UNIT: Final = frozenset({"", "1"})
-_USD: Final = (Source(constant="USD"),)
+_USD: Final = (FieldSource(constant="USD"),)
 _NODE: Final = ("provider_id", "node", "instance")
 # OpenCost's "GB" is 2^30 bytes.
 _GIB: Final = Decimal(1) / (1 << 30)
 
 
 def _opencost(
-    metric: str, category: str, resource: tuple[str, ...], quantity: Quantity | None = None
+    metric: str, category: str, resource: tuple[str, ...], quantity: QuantityMetric | None = None
 ) -> CostRule:
     return CostRule(
         metric=metric,
         kind="hourly_rate",
-        category=(Source(constant=category),),
-        resource_id=tuple(Source(attribute=name) for name in resource),
+        category=(FieldSource(constant=category),),
+        resource_id=tuple(FieldSource(attribute=name) for name in resource),
         currency=_USD,
         quantity=quantity,
     )
@@ -48,7 +48,7 @@ OPENCOST_RULES: Final = (
         "pv_hourly_cost",
         "storage",
         ("persistentvolume", "volumename"),
-        Quantity("pod_pvc_allocation", "persistentvolume", _GIB),
+        QuantityMetric("pod_pvc_allocation", "persistentvolume", _GIB),
     ),
     _opencost("kubecost_load_balancer_cost", "network", ("ingress_ip", "service_name")),
     _opencost("kubecost_cluster_management_cost", "management", ("provisioner_name",)),

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from exporter.errors import PermanentError
 
-__all__ = ["Column", "ColumnFileError", "FileFormat", "Kind", "Row", "read_rows", "writing"]
+__all__ = ["Column", "ColumnFileError", "FileFormat", "Kind", "Row", "open_writer", "read_rows"]
 
 Kind = Literal["text", "decimal", "time", "float", "integer", "boolean"]
 FileFormat = Literal["csv", "parquet"]
@@ -56,7 +56,7 @@ class Column:
 
 
 @contextmanager
-def writing(
+def open_writer(
     path: Path, file_format: FileFormat, columns: Sequence[Column]
 ) -> Iterator[Callable[[Sequence[Row]], None]]:
     """Write a file, which takes the place of an older one when all went well.

@@ -15,11 +15,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-from exporter.costs.amounts import settle_all
-from exporter.costs.currencies import CURRENCIES, currency_of
-from exporter.costs.defaults import unit_currency
-from exporter.costs.deriving import Costing
-from exporter.costs.rules import CostRule, Source
+from exporter.costs.amounts import compute_entries
+from exporter.costs.cost_deriver import CostDeriver
+from exporter.costs.currencies import CURRENCIES, parse_currency
+from exporter.costs.default_rules import unit_currency
+from exporter.costs.rules import CostRule, FieldSource
 from exporter.intern import SeriesCache
 from exporter.model import Batch, CostEntry, CostKind, CostSample
 from exporter.wire import decode
@@ -47,7 +47,9 @@ class Sender:
 
     def __init__(self, *rules: CostRule, use_defaults: bool = True, **resource: Any) -> None:
         self.series = SeriesCache()
-        self.costing = Costing(rules, use_defaults=use_defaults, is_known=self.series.knows)
+        self.cost_deriver = CostDeriver(
+            rules, use_defaults=use_defaults, is_cached=self.series.knows
+        )
         self.resource = {name.replace("__", "."): value for name, value in resource.items()}
         self.refused: dict[tuple[str, str], int] = {}
         self.samples: list[CostSample] = []
@@ -62,14 +64,14 @@ class Sender:
     def take(self, data: bytes) -> Sequence[CostSample]:
         decoded = decode(data, self.series)
         assert not decoded.rejections.counts
-        batch, refused = self.costing.derive(decoded.batch)
+        batch, refused = self.cost_deriver.derive(decoded.batch)
         assert batch.points is decoded.batch.points  # costs take nothing away
         self.refused.update(refused)
         self.samples += batch.cost_samples
         return batch.cost_samples
 
     def entries(self) -> list[CostEntry]:
-        settled, _ = settle_all(self.samples, {}, lambda *_: ())
+        settled, _ = compute_entries(self.samples, {}, lambda *_: ())
         return settled
 
     def total(self) -> Decimal:
@@ -270,11 +272,11 @@ def test_a_rule_says_what_is_a_cost_and_what_is_in_it() -> None:
         metric="acme.*.spend",
         kind="amount",
         attributes={"env": "pro*", "cloud.provider": "acme"},
-        category=(Source.parse("attribute:sku"), Source.parse("misc")),
-        resource_id=(Source.parse("attribute:nothing"), Source.parse("attribute:vm")),
-        currency=(Source.parse("CHF"),),
-        region=(Source.parse("attribute:zone"),),
-        tags={"team": Source.parse("attribute:team"), "from": Source.parse("acme")},
+        category=(FieldSource.parse("attribute:sku"), FieldSource.parse("misc")),
+        resource_id=(FieldSource.parse("attribute:nothing"), FieldSource.parse("attribute:vm")),
+        currency=(FieldSource.parse("CHF"),),
+        region=(FieldSource.parse("attribute:zone"),),
+        tags={"team": FieldSource.parse("attribute:team"), "from": FieldSource.parse("acme")},
     )
     sender = Sender(rule, cloud__provider="acme")
     sender.send(
@@ -292,8 +294,8 @@ def test_a_rule_says_what_is_a_cost_and_what_is_in_it() -> None:
 
 def test_a_rule_that_contradicts_the_series_is_refused_by_name() -> None:
     sender = Sender(
-        CostRule("a", "amount", currency=(Source.parse("USD"),)),
-        CostRule("b", "cumulative", currency=(Source.parse("USD"),)),
+        CostRule("a", "amount", currency=(FieldSource.parse("USD"),)),
+        CostRule("b", "cumulative", currency=(FieldSource.parse("USD"),)),
     )
     sender.send(total("a", 1.0, temporality=CUMULATIVE), total("b", 1.0, temporality=DELTA))
     assert "a: its cost" in sender.reasons
@@ -303,7 +305,7 @@ def test_a_rule_that_contradicts_the_series_is_refused_by_name() -> None:
 
 
 def in_usd(kind: CostKind | None) -> CostRule:
-    return CostRule("job.cost", kind, currency=(Source.parse("USD"),))
+    return CostRule("job.cost", kind, currency=(FieldSource.parse("USD"),))
 
 
 @pytest.mark.parametrize("exponential", [False, True])
@@ -402,7 +404,7 @@ def test_a_series_that_was_forgotten_is_matched_again() -> None:
 
 def test_memory_follows_the_series_cache() -> None:
     cache = SeriesCache(max_entries=300)
-    costing = Costing(is_known=cache.knows)
+    cost_deriver = CostDeriver(is_cached=cache.knows)
     for at in range(30):
         message = ExportMetricsServiceRequest()
         group = message.resource_metrics.add()
@@ -412,9 +414,9 @@ def test_memory_follows_the_series_cache() -> None:
         for vm in range(1_000):
             point = metric.sum.data_points.add(time_unix_nano=START, as_double=1.0)
             point.attributes.extend(pairs({"vm": vm}))
-        batch, _ = costing.derive(decode(message.SerializeToString(), cache).batch)
+        batch, _ = cost_deriver.derive(decode(message.SerializeToString(), cache).batch)
         assert len(batch.cost_samples) == 1_000
-    assert costing.remembered <= 11_000
+    assert cost_deriver.series_count <= 11_000
 
 
 def test_the_same_requests_give_the_same_samples_to_a_fresh_cache() -> None:
@@ -431,7 +433,7 @@ def test_the_same_requests_give_the_same_samples_to_a_fresh_cache() -> None:
 def test_nothing_is_done_where_no_series_carries_cost() -> None:
     cache = SeriesCache()
     batch = decode(b"", cache).batch
-    derived, refused = Costing(is_known=cache.knows).derive(batch)
+    derived, refused = CostDeriver(is_cached=cache.knows).derive(batch)
     assert derived is batch
     assert refused == {}
     assert Batch().cost_samples == ()
@@ -505,9 +507,9 @@ def test_gpu_metrics_are_no_cost_until_a_rule_says_so(corpus: Path) -> None:
         CostRule(
             "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION*",
             "cumulative",
-            category=(Source.parse("energy"),),
-            resource_id=(Source.parse("attribute:UUID"),),
-            currency=(Source.parse("USD"),),
+            category=(FieldSource.parse("energy"),),
+            resource_id=(FieldSource.parse("attribute:UUID"),),
+            currency=(FieldSource.parse("USD"),),
         )
     )
     for file in files:
@@ -529,7 +531,7 @@ def test_currencies() -> None:
     assert all(len(code) == 3 and code.isalpha() and code.isupper() for code in CURRENCIES)
     assert {"USD", "EUR", "JPY", "XOF"} <= CURRENCIES
     assert CURRENCIES.isdisjoint({"XAU", "XXX", "XTS", "XDR", "DEM"})
-    assert currency_of(" usd ") == "USD"
-    assert currency_of("dollars") is None
+    assert parse_currency(" usd ") == "USD"
+    assert parse_currency("dollars") is None
     assert unit_currency("{EUR}/h") == "EUR"
     assert [unit_currency(unit) for unit in ("", "1", "{USD", "USD}", "USD/s", "usd")] == [""] * 6

@@ -19,10 +19,10 @@ from typing import Final
 
 import numpy as np
 
-from exporter.costs.defaults import OPENCOST_RULES, unit_currency, unit_rule
+from exporter.costs.default_rules import OPENCOST_RULES, unit_currency, unit_rule
 from exporter.costs.fields import CostRefusedError, check_amount
-from exporter.costs.gen_ai import TOKEN_USAGE, TokenPrices
-from exporter.costs.rules import CostRule, Quantity, attribute_of, basis_of
+from exporter.costs.gen_ai import TOKEN_USAGE_METRIC, TokenPrices
+from exporter.costs.rules import CostRule, QuantityMetric, attribute_of, cost_basis
 from exporter.model import (
     Batch,
     CostBasis,
@@ -33,7 +33,7 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["Costing"]
+__all__ = ["CostDeriver"]
 
 _KEPT: Final = "its cost cannot be counted, although the point itself is stored: "
 # Below this many series it is not worth looking which of them are forgotten.
@@ -56,19 +56,19 @@ class _Carrier:
     name: str
     basis: CostBasis | None = None
     refusal: str = ""
-    quantity: Quantity | None = None
+    quantity: QuantityMetric | None = None
     quantity_key: _QuantityKey | None = None
     scaled: tuple[float, CostBasis] | None = None
 
 
-class Costing:
+class CostDeriver:
     """Turns points into cost samples.
 
     Args:
         rules: of the configuration; the first that matches a series counts.
         use_defaults: whether the shipped rules follow them.
         prices: of tokens; None does not price them.
-        is_known: whether a series still has its definition handed out. What is forgotten there is
+        is_cached: whether a series still has its definition handed out. What is forgotten there is
             matched again when it comes back, so it can be forgotten here.
     """
 
@@ -78,12 +78,12 @@ class Costing:
         *,
         use_defaults: bool = True,
         prices: TokenPrices | None = None,
-        is_known: Callable[[int], bool],
+        is_cached: Callable[[int], bool],
     ) -> None:
         self._rules = (*rules, *(OPENCOST_RULES if use_defaults else ()))
         self._use_defaults = use_defaults
         self._prices = prices
-        self._is_known = is_known
+        self._is_known = is_cached
         self._carriers: dict[int, _Carrier] = {}
         # Those of histograms and summaries. While there are none, no row of these is looked at:
         # a batch makes its rows when they are first read.
@@ -97,7 +97,7 @@ class Costing:
         self._look_through_at = _LOOKED_THROUGH_AT
 
     @property
-    def remembered(self) -> int:
+    def series_count(self) -> int:
         """How many series are remembered."""
         return len(self._carriers) + len(self._measuring)
 
@@ -118,7 +118,7 @@ class Costing:
             self._measure(series_id, time_unix_nano, value)
         samples = tuple(self._samples(points, refused))
         # Not earlier: the cache may have forgotten series of this very batch.
-        if self.remembered > self._look_through_at:
+        if self.series_count > self._look_through_at:
             self._forget()
         return (replace(batch, cost_samples=samples) if samples else batch), refused
 
@@ -133,7 +133,7 @@ class Costing:
                 self._carriers[series.series_id] = carrier
                 if series.metric_type not in _NUMBERS:
                     self._summed.add(series.series_id)
-        if self.remembered != len(self._series_ids):
+        if self.series_count != len(self._series_ids):
             self._index()
 
     def _index(self) -> None:
@@ -149,14 +149,14 @@ class Costing:
                 return self._match_tokens(series, batch)
             if rule.kind is None:
                 return None
-            basis = basis_of(rule, series, unit_currency=unit_currency(series.unit))
+            basis = cost_basis(rule, series, unit_currency=unit_currency(series.unit))
         except CostRefusedError as error:
             return _Carrier(series.metric_name, refusal=str(error))
         key = rule.quantity and _quantity_key(rule.quantity, series)
         return _Carrier(series.metric_name, basis, quantity=rule.quantity, quantity_key=key)
 
     def _match_tokens(self, series: Series, batch: Batch) -> _Carrier | None:
-        if self._prices is None or series.metric_name != TOKEN_USAGE:
+        if self._prices is None or series.metric_name != TOKEN_USAGE_METRIC:
             return None
         # Not the present moment: read again from the spool it must have the same price.
         seen = (one.time_unix_nano for one in batch.histograms if one.series_id == series.series_id)
@@ -172,7 +172,7 @@ class Costing:
         wanted = set(self._measuring.values())
         self._measured = {key: found for key, found in self._measured.items() if key in wanted}
         self._index()
-        self._look_through_at = max(_LOOKED_THROUGH_AT, 2 * self.remembered)
+        self._look_through_at = max(_LOOKED_THROUGH_AT, 2 * self.series_count)
 
     def _points(self, batch: Batch) -> Iterator[_Point]:
         """Points of the batch whose series mean something here, in its order."""
@@ -235,7 +235,7 @@ class Costing:
         return carrier.scaled[1]
 
 
-def _quantity_key(quantity: Quantity, series: Series) -> _QuantityKey:
+def _quantity_key(quantity: QuantityMetric, series: Series) -> _QuantityKey:
     return quantity.metric, series.cluster_id, attribute_of(series, quantity.attribute)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.columns import Column, ColumnFileError, FileFormat, read_rows, writing
+from exporter.column_files import Column, ColumnFileError, FileFormat, open_writer, read_rows
 
 COLUMNS = (
     Column("text"),
@@ -32,7 +32,7 @@ EMPTY: dict[str, object] = dict.fromkeys(FULL)
 
 
 def write_file(path: Path, file_format: FileFormat, rows: list[dict[str, object]]) -> None:
-    with writing(path, file_format, COLUMNS) as write:
+    with open_writer(path, file_format, COLUMNS) as write:
         for row in rows:
             write([row])
 
