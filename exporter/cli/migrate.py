@@ -28,8 +28,8 @@ from exporter.cli import output
 from exporter.cli.options import load_settings, store_settings
 from exporter.cli.query import period
 from exporter.errors import BackendRefusedError
-from exporter.openfinops.published_store import PublishedStore, published_store
-from exporter.openfinops.taking_over import shortfalls, take_over
+from exporter.openfinops.v030_import import import_records, verify
+from exporter.openfinops.v030_store import V030Store, open_v030_store
 from exporter.query.filters import TimeRange
 from exporter.render import format_number
 from exporter.transfer import Difference, copy, differences
@@ -93,7 +93,7 @@ def migrate(
     """
     wanted = period(since, until)
     there = load_settings(None, db=source, backend=from_backend).exporter
-    with published_store(there.backend, there.connection_string) as published:
+    with open_v030_store(there.backend, there.connection_string) as published:
         if published is not None:
             with _opened(target, to_backend, read_only=False) as right:
                 _take_over(published, right, wanted)
@@ -133,7 +133,7 @@ def _copy(source: Backend, target: Backend, wanted: TimeRange) -> None:
             _tell(copied, "rows")
 
 
-def _take_over(source: PublishedStore, target: Backend, wanted: TimeRange) -> None:
+def _take_over(source: V030Store, target: Backend, wanted: TimeRange) -> None:
     refused: Counter[str] = Counter()
 
     def refuse(table: str, row_id: int, reason: str) -> None:
@@ -144,10 +144,10 @@ def _take_over(source: PublishedStore, target: Backend, wanted: TimeRange) -> No
     output.print_note(f"{source.location} has the tables of openfinops itself")
     rows = {table.name: source.count(table) for table in source.tables}
     with _bars(rows) as report:
-        for copied in take_over(source, target, wanted, report=report, refuse=refuse):
+        for copied in import_records(source, target, wanted, report=report, refuse=refuse):
             _tell(copied, "records")
     with _bars(rows, "checking ") as report:
-        found = list(shortfalls(source, target, wanted, report=report))
+        found = list(verify(source, target, wanted, report=report))
     _conclude(found)
     if refused:
         raise BackendRefusedError(

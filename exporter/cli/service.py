@@ -9,7 +9,7 @@ from typing import Final
 from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.cli.options import certificates_for, tokens_for
 from exporter.config import ReceiverSettings, Settings
-from exporter.embedded import Adopter
+from exporter.embedded import OrphanReplayer
 from exporter.pipeline.memory import IDLE_BYTES
 from exporter.receiver import Receiver, workers_for
 from exporter.stats import Snapshot
@@ -38,7 +38,7 @@ class Service:
         self.backend = backend_for(settings.exporter, serving=True)
         self.spool = spool_for(settings.exporter, self.backend)
         self.pipeline = pipeline_for(settings.exporter, self.backend, self.spool)
-        self._adopter = Adopter(settings.exporter)
+        self._orphan_replayer = OrphanReplayer(settings.exporter)
         self._receiver: Receiver | None = None
 
     @property
@@ -57,7 +57,7 @@ class Service:
 
     def start_adopting(self) -> None:
         """Store what exporters in process have left in their spools, now and from time to time."""
-        self._adopter.start()
+        self._orphan_replayer.start()
 
     def listen(self, endpoint: str | None = None) -> str:
         """Take requests.
@@ -109,12 +109,12 @@ class Service:
             Whether all that was accepted was off our hands in time.
         """
         until = time.monotonic() + timeout_seconds
-        self._adopter.ask_to_stop()
+        self._orphan_replayer.ask_to_stop()
         if self._receiver is not None:
             # Requests under way are short; the writer needs the time more.
             self._receiver.shutdown(timeout_seconds / 4)
         all_stored = self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
-        self._adopter.shutdown(max(until - time.monotonic(), 0.0))
+        self._orphan_replayer.shutdown(max(until - time.monotonic(), 0.0))
         return all_stored
 
 

@@ -9,10 +9,10 @@ too, so what was acknowledged is stored by whoever comes after.
 slots     these files: where they are, and taking one
 opening   what runs, opened and stopped
 pipeline  `EmbeddedPipeline`
-adopting  `Adopter`, a receiver's care for what was left in them
+adopting  `OrphanReplayer`, a receiver's care for what was left in them
 """
 
-from exporter.embedded.adopting import Adopter
+from exporter.embedded.orphan_replayer import OrphanReplayer
 from exporter.embedded.pipeline import EmbeddedPipeline
 
-__all__ = ["Adopter", "EmbeddedPipeline"]
+__all__ = ["EmbeddedPipeline", "OrphanReplayer"]

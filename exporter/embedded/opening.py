@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from exporter.assembly import backend_for, pipeline_for, wants_spool
 from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
-from exporter.embedded.slots import slots_place, take_slot
+from exporter.embedded.spool_slots import acquire_slot, slot_prefix
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
@@ -33,7 +33,9 @@ def open_pipeline(settings: ExporterSettings) -> Running:
         ExporterError: one of them cannot be opened; with a spool a database that is away is none.
     """
     backend = backend_for(settings, serving=True)
-    spool = take_slot(settings, slots_place(settings, backend)) if wants_spool(settings) else None
+    spool = (
+        acquire_slot(settings, slot_prefix(settings, backend)) if wants_spool(settings) else None
+    )
     pipeline = pipeline_for(settings, backend, spool, memory_limited=False)
     try:
         pipeline.start()

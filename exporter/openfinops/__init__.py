@@ -13,8 +13,8 @@ health          what a hub finds from recent measurements
 hub             `ObservabilityHub`
 observatory     `CostObservatory`
 published       the tables that openfinops 0.3.0 itself keeps: their rows as the values handed to it
-published_store where these are, read in pages
-taking_over     these, copied into a backend of ours and proven
+open_v030_store where these are, read in pages
+v030_import     these, copied into a backend of ours and proven
 """
 
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend

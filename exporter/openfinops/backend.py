@@ -15,7 +15,13 @@ from typing import Any, Final, Self
 
 from exporter.embedded import EmbeddedPipeline
 from exporter.errors import RecordRefusedError
-from exporter.openfinops.encoding import Kind, cost_request, metric_of, record_in, record_request
+from exporter.openfinops.otlp_requests import (
+    Kind,
+    cost_request,
+    metric_of,
+    record_in,
+    record_request,
+)
 from exporter.openfinops.settings import PersistenceConfig, settings_for
 from exporter.query import Reader
 from exporter.query.exemplars import latest_exemplars

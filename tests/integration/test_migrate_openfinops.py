@@ -24,11 +24,11 @@ from exporter import PersistenceConfig, StorageBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, WriteResult
-from exporter.openfinops import PersistenceBackend, taking_over
-from exporter.openfinops.encoding import LAST_MICRO
-from exporter.openfinops.published import TABLES
-from exporter.openfinops.published_store import PublishedStore, published_store
-from exporter.openfinops.taking_over import shortfalls, take_over
+from exporter.openfinops import PersistenceBackend, v030_import
+from exporter.openfinops.otlp_requests import LAST_MICRO
+from exporter.openfinops.v030_import import import_records, verify
+from exporter.openfinops.v030_store import V030Store, open_v030_store
+from exporter.openfinops.v030_tables import TABLES
 from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
 
@@ -360,7 +360,7 @@ class Failing(SQLiteBackend):
 def test_an_interrupted_copy_goes_on_where_it_was(
     published: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taking_over, "_PAGE_ROWS", 3)
+    monkeypatch.setattr(v030_import, "_PAGE_ROWS", 3)
     target = Failing(f"sqlite:///{tmp_path}/ours.db")
     attempts = 0
     with opened(published) as source, closing(target):
@@ -369,11 +369,11 @@ def test_an_interrupted_copy_goes_on_where_it_was(
             attempts += 1
             target.breaks = iter(["stored", "stored", how])
             try:
-                list(take_over(source, target))
+                list(import_records(source, target))
                 break
             except BackendUnavailableError:
                 continue
-        assert list(shortfalls(source, target)) == []
+        assert list(verify(source, target)) == []
         rows = target.fetch("SELECT COUNT(*) FROM metric_exemplars")
     assert attempts > 3
     assert rows == [(len(NODES) + len(SERVICES) + len(ALERTS),)]
@@ -381,7 +381,7 @@ def test_an_interrupted_copy_goes_on_where_it_was(
 
 
 def opened(path: Path) -> AbstractContextManager[Any]:
-    return published_store("sqlite", f"sqlite:///{path}")
+    return open_v030_store("sqlite", f"sqlite:///{path}")
 
 
 NEAR = st.integers(1, 40).map(lambda quarter: START + quarter * 2.0**-22)
@@ -411,7 +411,7 @@ def test_pages_hold_every_row_once_and_part_no_microsecond(
         def answer(statement: str, values: Any) -> list[tuple[Any, ...]]:
             return connection.execute(statement, tuple(values)).fetchall()
 
-        source = PublishedStore("here", answer, placeholder="?", find="")
+        source = V030Store("here", answer, placeholder="?", find="")
         (table,) = (table for table in TABLES if table.name == "service_metrics")
         pages = list(source.pages(table, ALL, rows=rows))
         found = [row.id for page in pages for row in page.rows]

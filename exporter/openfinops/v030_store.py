@@ -23,13 +23,13 @@ from exporter.backends.postgresql.errors import translating as translating_postg
 from exporter.backends.sqlite_errors import READING, translating
 from exporter.backends.sqlite_file import APPLICATION_ID, looking_into, path_of
 from exporter.errors import BackendRefusedError
-from exporter.openfinops.encoding import LAST_MICRO
-from exporter.openfinops.published import TABLES, PublishedTable, Values
+from exporter.openfinops.otlp_requests import LAST_MICRO
+from exporter.openfinops.v030_tables import TABLES, V030Table, Values
 from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
 from exporter.transfer.pages import Page, paged
 
-__all__ = ["PublishedStore", "Row", "published_store"]
+__all__ = ["Row", "V030Store", "open_v030_store"]
 
 _Answer = Callable[[str, Sequence[object]], list[Values]]
 
@@ -43,7 +43,7 @@ class Row:
     values: Values
 
 
-class PublishedStore:
+class V030Store:
     """A database of openfinops', open for reading.
 
     Args:
@@ -60,16 +60,16 @@ class PublishedStore:
         self._find = find
 
     @property
-    def tables(self) -> list[PublishedTable]:
+    def tables(self) -> list[V030Table]:
         """Those that are there."""
         return [table for table in TABLES if self._ask(self._find, table.name)]
 
-    def count(self, table: PublishedTable) -> int:
+    def count(self, table: V030Table) -> int:
         """How many rows it has."""
         ((rows,),) = self._ask(f"SELECT COUNT(*) FROM {table.name}")  # noqa: S608
         return int(rows)
 
-    def without_time(self, table: PublishedTable) -> list[Values]:
+    def without_time(self, table: V030Table) -> list[Values]:
         """Id and timestamp of rows whose timestamp is not in the years that can be stored."""
         return self._ask(
             f"SELECT id, timestamp FROM {table.name} "  # noqa: S608
@@ -78,7 +78,7 @@ class PublishedStore:
         )
 
     def pages(
-        self, table: PublishedTable, wanted: TimeRange, *, after: int = 0, rows: int
+        self, table: V030Table, wanted: TimeRange, *, after: int = 0, rows: int
     ) -> Iterator[Page[Row]]:
         """Pages of about so many rows, in bounded memory.
 
@@ -94,7 +94,7 @@ class PublishedStore:
 
         return paged(read, lambda row: row.micro, wanted, after=after, rows=rows)
 
-    def _read(self, table: PublishedTable, wanted: TimeRange, rows: int | None) -> list[Row]:
+    def _read(self, table: V030Table, wanted: TimeRange, rows: int | None) -> list[Row]:
         columns = ", ".join(("id", *table.columns, table.others))
         statement = (
             f"SELECT {columns} FROM {table.name} "  # noqa: S608
@@ -131,7 +131,7 @@ def _first_seconds(micro: int) -> float:
 
 
 @contextmanager
-def published_store(backend: str, connection_string: str | None) -> Iterator[PublishedStore | None]:
+def open_v030_store(backend: str, connection_string: str | None) -> Iterator[V030Store | None]:
     """A database of openfinops', opened for reading; None if there is something else, or nothing.
 
     Args:
@@ -155,7 +155,7 @@ def published_store(backend: str, connection_string: str | None) -> Iterator[Pub
 
 
 @contextmanager
-def _published_file(path: Path) -> Iterator[PublishedStore | None]:
+def _published_file(path: Path) -> Iterator[V030Store | None]:
     if not path.is_file() or not _is_published(path):
         yield None
         return
@@ -171,7 +171,7 @@ def _published_file(path: Path) -> Iterator[PublishedStore | None]:
             with translating(READING, location):
                 return connection.execute(statement, tuple(values)).fetchall()
 
-        yield PublishedStore(
+        yield V030Store(
             location,
             answer,
             placeholder="?",
@@ -192,7 +192,7 @@ def _is_published(path: Path) -> bool:
 
 
 @contextmanager
-def _published_database(connection_string: str, backend: str) -> Iterator[PublishedStore | None]:
+def _published_database(connection_string: str, backend: str) -> Iterator[V030Store | None]:
     parameters = parse_connection_string(connection_string, backend)
     location = describe_location(parameters)
     place = f"{backend} {location}"
@@ -211,5 +211,5 @@ def _published_database(connection_string: str, backend: str) -> Iterator[Publis
             (),
         )
         find = "SELECT 1 WHERE to_regclass(%s) IS NOT NULL"
-        store = PublishedStore(location, answer, placeholder="%s", find=find)
+        store = V030Store(location, answer, placeholder="%s", find=find)
         yield store if is_published else None

@@ -18,12 +18,12 @@ from typing import Final
 
 from exporter.assembly import backend_for, pipeline_for, spool_at
 from exporter.config import ExporterSettings
-from exporter.embedded.slots import slots_at, slots_place
+from exporter.embedded.spool_slots import existing_slots, slot_prefix
 from exporter.errors import ExporterError
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool, SpoolLockedError
 
-__all__ = ["Adopter"]
+__all__ = ["OrphanReplayer"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _SHARE_OF_MEMORY: Final = 4
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
-class Adopter:
+class OrphanReplayer:
     """Looks at the spools beside the receiver's, one after the other, in a thread of its own.
 
     It never uses the receiver's backend, to which only the receiver's writer may write, but opens
@@ -91,9 +91,9 @@ class Adopter:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        place = slots_place(self._settings, backend_for(self._settings))
+        place = slot_prefix(self._settings, backend_for(self._settings))
         while not self._stopping.is_set():
-            for path in slots_at(place):
+            for path in existing_slots(place):
                 if self._stopping.is_set():
                     return
                 self._look_into(path)

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter import config
-from exporter.embedded import Adopter, EmbeddedPipeline
+from exporter.embedded import EmbeddedPipeline, OrphanReplayer
 from exporter.spool import Spool
 
 TESTS = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ WAITING = {"OPENFINOPS_BATCH_INTERVAL_SECONDS": "3600", "OPENFINOPS_BATCH_SIZE":
 LEAVING = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
-from test_adopting import one_request, pipeline_in_process
+from test_replaying import one_request, pipeline_in_process
 pipeline = pipeline_in_process()
 for number in range({first}, {first} + {requests}):
     assert not pipeline.submit(one_request(number, {points})).counts
@@ -202,23 +202,25 @@ def file(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def adopter(file: Store) -> Iterator[Adopter]:
+def replayer(file: Store) -> Iterator[OrphanReplayer]:
     settings = config.load(None, file.settings).exporter
-    one = Adopter(settings, look_every_seconds=0.05)
+    one = OrphanReplayer(settings, look_every_seconds=0.05)
     yield one
     assert one.shutdown(DEADLINE_SECONDS)
 
 
-def test_what_is_left_later_is_found_as_well(file: Store, tmp_path: Path, adopter: Adopter) -> None:
+def test_what_is_left_later_is_found_as_well(
+    file: Store, tmp_path: Path, replayer: OrphanReplayer
+) -> None:
     first = leave(file, tmp_path)
-    adopter.start()
+    replayer.start()
     until(lambda: stored(file) == once(first))
     second = leave(file, tmp_path, first=10)
     until(lambda: stored(file) == once(first | second))
 
 
 def test_a_failure_is_told_once_and_tried_again(
-    file: Store, tmp_path: Path, adopter: Adopter, caplog: pytest.LogCaptureFixture
+    file: Store, tmp_path: Path, replayer: OrphanReplayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     times = leave(file, tmp_path)
     database, away = tmp_path / "store.db", tmp_path / "away"
@@ -227,7 +229,7 @@ def test_a_failure_is_told_once_and_tried_again(
             path.rename(str(path).replace(str(database), str(away)))
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    adopter.start()
+    replayer.start()
     until(lambda: "could not be stored, trying again" in caplog.text)
     time.sleep(0.5)
     assert caplog.text.count("could not be stored, trying again") == 1
@@ -238,20 +240,20 @@ def test_a_failure_is_told_once_and_tried_again(
 
 
 def test_stopping_lets_go_of_what_cannot_be_stored_now(
-    file: Store, tmp_path: Path, adopter: Adopter, caplog: pytest.LogCaptureFixture
+    file: Store, tmp_path: Path, replayer: OrphanReplayer, caplog: pytest.LogCaptureFixture
 ) -> None:
     times = leave(file, tmp_path)
     (slot,) = slots(tmp_path)
     database = tmp_path / "store.db"
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE system_metrics RENAME TO away")
-    adopter.start()
+    replayer.start()
     until(lambda: "write failed, trying again" in caplog.text)
-    assert adopter.shutdown(DEADLINE_SECONDS)
+    assert replayer.shutdown(DEADLINE_SECONDS)
     assert waiting_in(slot) == 3
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("ALTER TABLE away RENAME TO system_metrics")
-    again = Adopter(config.load(None, file.settings).exporter)
+    again = OrphanReplayer(config.load(None, file.settings).exporter)
     again.start()
     until(lambda: waiting_in(slot) == 0)
     assert again.shutdown(DEADLINE_SECONDS)
@@ -259,7 +261,7 @@ def test_stopping_lets_go_of_what_cannot_be_stored_now(
 
 
 def test_an_empty_spool_is_not_opened_again(
-    file: Store, tmp_path: Path, adopter: Adopter, monkeypatch: pytest.MonkeyPatch
+    file: Store, tmp_path: Path, replayer: OrphanReplayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(file, tmp_path)
     (slot,) = slots(tmp_path)
@@ -271,7 +273,7 @@ def test_an_empty_spool_is_not_opened_again(
         start(spool)
 
     monkeypatch.setattr(Spool, "start", counted)
-    adopter.start()
+    replayer.start()
     until(lambda: waiting_in(slot) == 0)
     time.sleep(1)
     assert len(opened) <= 5  # to store, by its pipeline again, and to find that it is empty
@@ -279,7 +281,7 @@ def test_an_empty_spool_is_not_opened_again(
 
 def test_the_backend_memory_has_nothing_to_look_for(tmp_path: Path) -> None:
     settings = config.load(None, {"OPENFINOPS_BACKEND": "memory"}).exporter
-    one = Adopter(settings)
+    one = OrphanReplayer(settings)
     one.start()
     assert one.shutdown(DEADLINE_SECONDS)
     assert list(tmp_path.iterdir()) == []

@@ -13,10 +13,10 @@ from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
 from exporter.spool import Spool, SpoolLockedError
 
-__all__ = ["slots_at", "slots_place", "take_slot"]
+__all__ = ["acquire_slot", "existing_slots", "slot_prefix"]
 
 
-def slots_place(settings: ExporterSettings, backend: Backend) -> Path:
+def slot_prefix(settings: ExporterSettings, backend: Backend) -> Path:
     """What a number is appended to."""
     receivers = spool_path(settings, backend)
     if settings.backend == "sqlite" and settings.spool_path is None:
@@ -26,14 +26,14 @@ def slots_place(settings: ExporterSettings, backend: Backend) -> Path:
     return receivers.with_name(f"{receivers.name}.{database}")
 
 
-def slots_at(place: Path) -> list[Path]:
+def existing_slots(place: Path) -> list[Path]:
     """Those that are there, in the order of their numbers; there may be gaps."""
     found = place.parent.glob(f"{glob.escape(place.name)}.*")
     numbered = [path for path in found if path.suffix[1:].isdecimal() and path.stem == place.name]
     return sorted(numbered, key=lambda path: int(path.suffix[1:]))
 
 
-def take_slot(settings: ExporterSettings, place: Path) -> Spool:
+def acquire_slot(settings: ExporterSettings, place: Path) -> Spool:
     """A started spool that no other process has: one with requests in it, else the first.
 
     Raises:

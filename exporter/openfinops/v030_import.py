@@ -18,8 +18,8 @@ from exporter.costs.events import decode_cost_events
 from exporter.errors import RecordRefusedError
 from exporter.intern import SeriesCache
 from exporter.model import Batch, Points, Watermark
-from exporter.openfinops.published import PublishedTable
-from exporter.openfinops.published_store import PublishedStore, Row
+from exporter.openfinops.v030_store import Row, V030Store
+from exporter.openfinops.v030_tables import V030Table
 from exporter.query.filters import Filters, TimeRange, series_condition
 from exporter.query.point_sql import series_id_in_subquery
 from exporter.query.sql import Sql, sql
@@ -29,7 +29,7 @@ from exporter.transfer.pages import Page
 from exporter.transfer.tables import TABLES
 from exporter.wire import Decoded, decode
 
-__all__ = ["Refuse", "shortfalls", "take_over"]
+__all__ = ["Refuse", "import_records", "verify"]
 
 Refuse = Callable[[str, int, str], None]
 """Told of a row that cannot be taken: its table, its id, and why."""
@@ -39,8 +39,8 @@ _PAGE_ROWS: Final = 5_000
 _OURS: Final = {table.name: table for table in TABLES}
 
 
-def take_over(
-    source: PublishedStore,
+def import_records(
+    source: V030Store,
     target: Backend,
     wanted: TimeRange = ALL_TIMES,
     *,
@@ -80,7 +80,7 @@ def take_over(
 
 
 def _batch(
-    table: PublishedTable, page: Page[Row], series: SeriesCache, refuse: Refuse
+    table: V030Table, page: Page[Row], series: SeriesCache, refuse: Refuse
 ) -> tuple[Batch, int]:
     """What a page becomes, and how many of its rows are in that."""
     requests: list[tuple[Row, bytes]] = []
@@ -101,7 +101,7 @@ def _batch(
 
 
 def _acceptable(
-    table: PublishedTable, requests: list[tuple[Row, bytes]], refuse: Refuse
+    table: V030Table, requests: list[tuple[Row, bytes]], refuse: Refuse
 ) -> Iterator[tuple[Row, bytes]]:
     for row, request in requests:
         rejections = _decoded(table, request, SeriesCache()).rejections
@@ -111,14 +111,14 @@ def _acceptable(
             yield row, request
 
 
-def _decoded(table: PublishedTable, request: bytes, series: SeriesCache) -> Decoded:
+def _decoded(table: V030Table, request: bytes, series: SeriesCache) -> Decoded:
     if table.metrics:
         return decode(request, series)
     return decode_cost_events(request)
 
 
-def shortfalls(
-    source: PublishedStore,
+def verify(
+    source: V030Store,
     target: Backend,
     wanted: TimeRange = ALL_TIMES,
     *,
@@ -126,7 +126,7 @@ def shortfalls(
 ) -> Iterator[Difference]:
     """The days on which the target has not what the source's records become, table by table.
 
-    The source is read once more; what `take_over` refuses is left out.
+    The source is read once more; what `import_records` refuses is left out.
     """
     for table in source.tables:
         series = SeriesCache()
@@ -154,7 +154,7 @@ def shortfalls(
             yield from compared(table.name, records, found)
 
 
-def _of_metrics(table: PublishedTable, target: Backend) -> Sql:
+def _of_metrics(table: V030Table, target: Backend) -> Sql:
     condition = series_condition(Filters(f"{table.metrics}*"), target.dialect)
     if condition is None:
         raise AssertionError("a name chooses series")

@@ -14,15 +14,15 @@ from functools import partial
 from typing import Any, Final
 
 from exporter.errors import RecordRefusedError
-from exporter.openfinops.encoding import cost_request, record_request
+from exporter.openfinops.otlp_requests import cost_request, record_request
 
-__all__ = ["TABLES", "PublishedTable", "Values"]
+__all__ = ["TABLES", "V030Table", "Values"]
 
 Values = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedTable:
+class V030Table:
     """One of its tables.
 
     Attributes:
@@ -77,7 +77,7 @@ def _json(column: str, text: str | None) -> Mapping[str, Any] | None:
 
 
 TABLES: Final = (
-    PublishedTable(
+    V030Table(
         "system_metrics",
         "openfinops.system",
         (
@@ -88,7 +88,7 @@ TABLES: Final = (
         partial(record_request, "system"),
         json=frozenset({"network_io"}),
     ),
-    PublishedTable(
+    V030Table(
         "service_metrics",
         "openfinops.service",
         (
@@ -97,7 +97,7 @@ TABLES: Final = (
         ),
         partial(record_request, "service"),
     ),
-    PublishedTable(
+    V030Table(
         "alerts",
         "openfinops.alert",
         (
@@ -108,7 +108,7 @@ TABLES: Final = (
         flags=frozenset({"acknowledged", "resolved"}),
         fields={"alert_type": "type"},
     ),
-    PublishedTable(
+    V030Table(
         "cost_entries",
         "",
         (
