@@ -79,7 +79,7 @@ def _bare(databases: Databases, rows: int) -> float:
             for batch in batches(rows):
                 if batch.new_series:
                     backend.write(Batch(new_series=batch.new_series))
-                backend.rehearse(Batch(points=batch.points.take(_FIRST)))
+                backend.dry_run(Batch(points=batch.points.take(_FIRST)))
         with session(dsn) as cursor:
             for points in _pages(rows):
                 seconds += seconds_to_copy(

@@ -94,7 +94,7 @@ def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
 
 
 def _load(backend: Backend, cursor: _Cursor, entries: int) -> None:
-    backend.rehearse(Batch(costs=tuple(_a_day())))  # makes room for the days
+    backend.dry_run(Batch(costs=tuple(_a_day())))  # makes room for the days
     values = {"end": _END, "length": _DAYS * _DAY, "rows": entries, "resources": _RESOURCES}
     cursor.execute(_FILL, values)
     cursor.execute(_PLAIN)

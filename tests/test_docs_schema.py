@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
 
-from exporter.backends.letters import letter_of_series, letters_of_rows
+from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite_file import APPLICATION_ID
+from exporter.backends.sqlite.file import APPLICATION_ID
 from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
@@ -61,8 +61,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
                 CostEntry("e-2", NOW, "vm-1", "compute", Decimal("-0.5"), "USD"),
             ),
             dead=(
-                letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
-                *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
+                dead_letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
+                *dead_letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
             ),
         )
     )

@@ -16,7 +16,7 @@ from engines.asking import Connection, ask
 from engines.databases import Databases
 from kit.backends.samples import SECOND, batch_of, exemplar, histogram, point, series
 
-from exporter.backends.letters import letter_of_series, letters_of_rows
+from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
@@ -69,8 +69,8 @@ def store(postgresql_server: Databases) -> Iterator[Connection]:
                     CostEntry("e-2", now, "vm-1", "compute", Decimal("-0.5"), "USD"),
                 ),
                 dead=(
-                    letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
-                    *letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
+                    dead_letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
+                    *dead_letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
                 ),
             )
         )

@@ -61,11 +61,11 @@ class Backend(Protocol):
 
         Raises:
             RowRefusedError: the content of a row is refused, and the batch could be stored
-                without that row; `exporter.backends.isolate` finds it.
+                without that row; `exporter.backends.refused_rows` finds it.
             BackendRefusedError: something else is wrong, and fewer rows would not help.
         """
 
-    def rehearse(self, batch: Batch) -> None:
+    def dry_run(self, batch: Batch) -> None:
         """Do all that `write` does, with the same errors, and take it back.
 
         By the thread that writes. Nothing is said about what only a commit can find, such as a

@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.migrations import load
-from exporter.backends.sqlite_bound import (
+from exporter.backends.sqlite.connection import (
+    connect_memory,
+    dry_run_transaction,
+    reading_only,
+    require_version,
+)
+from exporter.backends.sqlite.dead_letters import keep_newest_dead_letters
+from exporter.backends.sqlite.errors import MEMORY, READING, STORING, translating
+from exporter.backends.sqlite.eviction import (
     create_leaving,
     delete_older,
     evict_oldest,
@@ -21,19 +29,11 @@ from exporter.backends.sqlite_bound import (
     mark_series,
     still_there,
 )
-from exporter.backends.sqlite_connection import (
-    connect_memory,
-    reading_only,
-    rehearsal,
-    require_version,
-)
-from exporter.backends.sqlite_delete import delete_notes_before
-from exporter.backends.sqlite_errors import MEMORY, READING, STORING, translating
-from exporter.backends.sqlite_ledger import last_sequence
-from exporter.backends.sqlite_letters import keep_newest_letters
-from exporter.backends.sqlite_schema import migrate
-from exporter.backends.sqlite_sizes import count_rows_before, has_dbstat, read_sizes
-from exporter.backends.sqlite_write import Written, write_batch
+from exporter.backends.sqlite.ledger import last_sequence
+from exporter.backends.sqlite.retention import prune_bookkeeping
+from exporter.backends.sqlite.schema import migrate
+from exporter.backends.sqlite.sizes import count_rows_before, has_dbstat, read_sizes
+from exporter.backends.sqlite.write import Written, write_batch
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlitefiles import transaction
@@ -104,7 +104,7 @@ class MemoryBackend:
                 stored, evicted = self._evict(connection, written)
                 series, forgotten = self._forget(connection, batch, written, evicted)
                 if batch.dead:
-                    letters = keep_newest_letters(connection, self._most_rows)
+                    letters = keep_newest_dead_letters(connection, self._most_rows)
             self._rows += written.rows_added - evicted
             self._series = series
             self._any_marked = bool(forgotten)
@@ -116,12 +116,12 @@ class MemoryBackend:
             already_stored=written.already_stored,
         )
 
-    def rehearse(self, batch: Batch) -> None:
+    def dry_run(self, batch: Batch) -> None:
         """Do all that `write` does but commit; nothing is let go for it."""
         with (
             translating(STORING, MEMORY),
             self._using() as connection,
-            rehearsal(connection),
+            dry_run_transaction(connection),
         ):
             write_batch(connection, batch, self._refused_series)
 
@@ -145,7 +145,7 @@ class MemoryBackend:
         with translating("deleting old rows", MEMORY), self._using() as connection:
             with transaction(connection):
                 deleted = delete_older(connection, timestamp)
-                letters = delete_notes_before(connection, timestamp)
+                letters = prune_bookkeeping(connection, timestamp)
             self._rows -= deleted
         return deleted + letters
 

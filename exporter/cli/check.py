@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.assembly import backend_for
-from exporter.backends.sqlite_file import path_of
+from exporter.backends.sqlite.file import path_of
 from exporter.cli import output
 from exporter.cli.options import (
     BackendOption,

@@ -17,7 +17,7 @@ import typer
 
 from exporter.assembly import backend_for
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.cli import output
 from exporter.cli.options import BackendOption, ConfigOption, DbOption, store_settings
 from exporter.column_files import ColumnFileError, read_rows
@@ -161,7 +161,7 @@ def _store(store: Backend, placed: Sequence[_Placed], tally: _Tally) -> None:
     try:
         store.write(Batch(costs=tuple(entries)))
     except RowRefusedError:
-        kept, letters = isolate(Batch(costs=tuple(entries)), store.rehearse)
+        kept, letters = isolate_refused_rows(Batch(costs=tuple(entries)), store.dry_run)
         store.write(kept)
         left = {id(entry) for entry in kept.costs}
         refused = [place for place, entry in placed if id(entry) not in left]

@@ -20,8 +20,8 @@ from exporter.backends.postgresql.connection import (
     transaction,
 )
 from exporter.backends.postgresql.errors import translating as translating_postgresql
-from exporter.backends.sqlite_errors import READING, translating
-from exporter.backends.sqlite_file import APPLICATION_ID, looking_into, path_of
+from exporter.backends.sqlite.errors import READING, translating
+from exporter.backends.sqlite.file import APPLICATION_ID, open_immutable, path_of
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.otlp_requests import LAST_MICRO
 from exporter.openfinops.v030_tables import TABLES, V030Table, Values
@@ -181,7 +181,7 @@ def _published_file(path: Path) -> Iterator[V030Store | None]:
 
 def _is_published(path: Path) -> bool:
     try:
-        with looking_into(path) as connection:
+        with open_immutable(path) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             if application_id == APPLICATION_ID:
                 return False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, DeadLetter, WriteResult
 from exporter.stats import Counters
@@ -65,7 +65,7 @@ class Delivery:
 
     def _take_out_what_is_refused(self, exc: RowRefusedError) -> None:
         _log.warning("looking for what is refused among %d rows: %s", self._batch.rows, exc)
-        good, dead = isolate(self._batch, self._backend.rehearse)
+        good, dead = isolate_refused_rows(self._batch, self._backend.dry_run)
         self._batch = replace(good, dead=(*good.dead, *dead))
         self._refused += dead
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Series, Watermark
 from exporter.query.filters import TimeRange
@@ -148,7 +148,7 @@ def store(target: Backend, batch: Batch) -> int:
     try:
         target.write(batch)
     except RowRefusedError:
-        good, dead = isolate(batch, target.rehearse)
+        good, dead = isolate_refused_rows(batch, target.dry_run)
         target.write(replace(good, dead=tuple(dead)))
         return len(dead)
     return 0

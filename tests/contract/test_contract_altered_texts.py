@@ -51,10 +51,10 @@ def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) 
     assert backend.write(HARMLESS) == WriteResult(stored=1)
 
 
-def test_rehearsals_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
+def test_dry_runs_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
     backend: Backend, kind: Kind
 ) -> None:
-    backend.rehearse(WITH_WATERMARK)
+    backend.dry_run(WITH_WATERMARK)
     assert backend.write(HARMLESS).altered_texts == 0
     first = backend.write(WITH_WATERMARK)
     assert first == WriteResult(stored=2, altered_texts=altered(kind, 2))

@@ -17,7 +17,7 @@ from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, point
 
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, CostBasis, CostEntry, CostSample, Watermark, WriteResult
 from exporter.query import Reader
@@ -154,9 +154,9 @@ def test_a_batch_with_a_watermark_costs_once(backend: Backend) -> None:
     assert total(backend) == Decimal("5.25")
 
 
-def test_a_rehearsal_costs_nothing(backend: Backend) -> None:
+def test_a_dry_run_costs_nothing(backend: Backend) -> None:
     backend.write(batch([sample(10, 4)]))
-    backend.rehearse(batch([sample(20, 6)], costs=(cost(),)))
+    backend.dry_run(batch([sample(20, 6)], costs=(cost(),)))
     assert total(backend) == 4
     backend.write(batch([sample(20, 6)]))
     assert total(backend) == 6
@@ -166,10 +166,10 @@ def test_an_amount_that_cannot_be_kept_becomes_a_dead_letter(backend: Backend) -
     bad = cost("bad", "NaN")
     worse = sample(20, float("inf"))
     whole = Batch(costs=(cost(), bad), cost_samples=(sample(10, 4), worse))
-    for call in (backend.rehearse, backend.write):
+    for call in (backend.dry_run, backend.write):
         with pytest.raises(RowRefusedError):
             call(whole)
-    good, dead = isolate(whole, backend.rehearse)
+    good, dead = isolate_refused_rows(whole, backend.dry_run)
     assert [one.kind for one in dead] == ["cost", "cost"]
     assert [one.series_id for one in dead] == [0, 7]
     assert '"amount": "NaN"' in dead[0].content
@@ -180,7 +180,7 @@ def test_an_amount_that_cannot_be_kept_becomes_a_dead_letter(backend: Backend) -
 
 def test_text_that_no_database_takes_is_refused(backend: Backend) -> None:
     with pytest.raises(RowRefusedError):
-        backend.rehearse(Batch(costs=(cost(description="\ud800"),)))
+        backend.dry_run(Batch(costs=(cost(description="\ud800"),)))
 
 
 def test_nul_in_text_is_kept_or_replaced(backend: Backend, kind: Kind) -> None:

@@ -1,4 +1,4 @@
-"""A row that the database refuses: found by rehearsals, kept as a dead letter, the rest stored."""
+"""A row that the database refuses: found by dry runs, kept as a dead letter, the rest stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kit.backends.samples import (
 )
 
 from exporter.backends.base import Backend
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import BackendRefusedError, RowRefusedError
 from exporter.model import Batch, DeadLetter, Watermark, WriteResult
 
@@ -72,9 +72,9 @@ def letters(backend: Backend) -> list[tuple[Any, ...]]:
 
 
 def assert_refused(backend: Backend, batch: Batch) -> None:
-    """By a rehearsal and by a write alike, and nothing of it stays."""
+    """By a dry run and by a write alike, and nothing of it stays."""
     before = stored(backend)
-    for call in (backend.rehearse, backend.write, backend.rehearse):
+    for call in (backend.dry_run, backend.write, backend.dry_run):
         with pytest.raises(RowRefusedError, match="storing a batch failed"):
             call(batch)
     assert stored(backend) == before
@@ -84,7 +84,7 @@ def assert_refused(backend: Backend, batch: Batch) -> None:
 
 def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLetter]]:
     """As the pipeline does, and once more, because an answer may get lost."""
-    good, dead = isolate(batch, backend.rehearse)
+    good, dead = isolate_refused_rows(batch, backend.dry_run)
     repaired = replace(good, dead=tuple(dead))
     assert backend.write(repaired) == WriteResult(stored=good.entries)
     assert backend.write(repaired) == WriteResult(stored=good.entries, already_stored=True)
@@ -190,7 +190,7 @@ def test_a_name_that_an_index_does_not_take(backend: Backend, kind: Kind) -> Non
 
 def test_what_is_wrong_with_the_store_is_no_row_s_fault(changed: Changed) -> None:
     with changed("DROP TABLE metric_exemplars") as backend:
-        for call in (backend.rehearse, backend.write):
+        for call in (backend.dry_run, backend.write):
             with pytest.raises(BackendRefusedError, match="metric_exemplars") as caught:
                 call(Batch(new_series=(series(1),), exemplars=(exemplar(1),)))
             assert not isinstance(caught.value, RowRefusedError)
@@ -216,7 +216,7 @@ def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backe
 
 def test_text_with_a_nul_is_kept_as_far_as_the_store_can(backend: Backend, kind: Kind) -> None:
     batch = Batch(exemplars=(exemplar(1, attributes='{"a":"\\u0000"}', trace_id=NO_TEXT),))
-    _, dead = isolate(batch, backend.rehearse)
+    _, dead = isolate_refused_rows(batch, backend.dry_run)
     backend.write(Batch(dead=(replace(dead[0], reason="a\0b", metric_name="c\0d"),)))
     [row] = letters(backend)
     nul = "\0" if kind.keeps_nul else "\ufffd"

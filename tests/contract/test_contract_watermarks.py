@@ -119,10 +119,10 @@ def test_a_failed_write_leaves_the_watermark(backend: Backend) -> None:
     assert backend.last_sequence(WRITER) == 2
 
 
-def test_a_rehearsal_stores_nothing_and_leaves_the_watermark(backend: Backend) -> None:
+def test_a_dry_run_stores_nothing_and_leaves_the_watermark(backend: Backend) -> None:
     backend.write(watermarked(1))
     before = stored(backend)
-    backend.rehearse(replace(watermarked(2), new_series=(series(8),), dead=(LETTER,)))
+    backend.dry_run(replace(watermarked(2), new_series=(series(8),), dead=(LETTER,)))
     assert stored(backend) == before
     assert count(backend, "dead_letters") == 0
     assert backend.last_sequence(WRITER) == 1
@@ -151,7 +151,7 @@ def test_as_a_plain_ledger_says(new_store: NewStore, attempts: list[tuple[str, i
                 point(1, NOW + place * SECOND), watermark=Watermark(writer_id, sequence)
             )
             if not for_real:
-                backend.rehearse(batch)
+                backend.dry_run(batch)
                 continue
             is_new = sequence > reached.get(writer_id, 0)
             assert backend.write(batch).already_stored is not is_new

@@ -148,10 +148,10 @@ def test_dead_letters_have_a_bound_of_their_own_and_the_newest_stay(
     assert count(backend) == 3
 
 
-def test_a_rehearsal_makes_no_room(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_dry_run_makes_no_room(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
-    backend.rehearse(Batch(points=flood(10, time=NOW + SECOND, ids=1)))
+    backend.dry_run(Batch(points=flood(10, time=NOW + SECOND, ids=1)))
     assert count(backend) == 10
     later = Batch(points=flood(4, time=NOW + SECOND, ids=1))
     assert backend.write(later) == WriteResult(stored=4, evicted=4)

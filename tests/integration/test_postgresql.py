@@ -406,15 +406,15 @@ def test_what_is_about_the_content_of_a_row_is_told_from_the_rest(
     assert type(caught.value) is kind
 
 
-def test_a_rehearsal_finds_what_a_commit_would_be_refused_for(postgresql_database: str) -> None:
+def test_a_dry_run_finds_what_a_commit_would_be_refused_for(postgresql_database: str) -> None:
     good, bad = batch_of(point(1)), batch_of(point(1), point(1, NOW + SECOND, value=13.0))
     with started(postgresql_database) as backend:
-        backend.rehearse(bad)
+        backend.dry_run(bad)
         run(postgresql_database, AT_COMMIT)
-        for call in (backend.rehearse, backend.write):
+        for call in (backend.dry_run, backend.write):
             with pytest.raises(RowRefusedError, match="thirteen, at last"):
                 call(bad)
-        backend.rehearse(good)
+        backend.dry_run(good)
         assert count(backend) == 0
         assert backend.write(good) == WriteResult(stored=1)
 

@@ -90,7 +90,7 @@ def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
             backend.write(watermarked(3))
         calls: tuple[Callable[[], object], ...] = (
             lambda: backend.write(watermarked(3)),
-            lambda: backend.rehearse(watermarked(3)),
+            lambda: backend.dry_run(watermarked(3)),
             lambda: backend.last_sequence("receiver-1"),
         )
         for call in calls:
@@ -132,7 +132,7 @@ def test_a_server_that_is_fenced_under_an_open_connection(
 def wait_for_refusal(backend: PostgreSQLBackend) -> None:
     # A session takes the new setting with its next statement or the one after.
     for _ in range(1_000):
-        backend.rehearse(watermarked(2))
+        backend.dry_run(watermarked(2))
 
 
 def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> WriteResult:

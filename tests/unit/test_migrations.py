@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.backends.migrations import Migration, in_order, load, pending
-from exporter.backends.sqlite_schema import applied_versions, migrate, statements_in
+from exporter.backends.sqlite.schema import applied_versions, migrate, statements_in
 from exporter.errors import BackendRefusedError
 
 KNOWN = load("sqlite")

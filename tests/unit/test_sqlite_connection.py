@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backends.sqlite_connection import (
+from exporter.backends.sqlite.connection import (
     connect_memory,
     connect_reader,
     connect_writer,

@@ -12,7 +12,7 @@ from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, flood
 
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite_delete import delete_rows_before
+from exporter.backends.sqlite.retention import delete_rows_before
 from exporter.model import Batch
 
 

@@ -11,7 +11,7 @@ import pytest
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, point
 
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite_errors import STORING, translating
+from exporter.backends.sqlite.errors import STORING, translating
 from exporter.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -70,12 +70,12 @@ def test_a_parameter_of_a_question_is_no_row(backend: SQLiteBackend, value: obje
     assert not isinstance(caught.value, RowRefusedError)
 
 
-def test_a_lock_stays_retryable_in_a_rehearsal(backend: SQLiteBackend, path: Path) -> None:
+def test_a_lock_stays_retryable_in_a_dry_run(backend: SQLiteBackend, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(BackendUnavailableError, match="holds the lock"):
-            backend.rehearse(batch_of(point(1)))
-    backend.rehearse(batch_of(point(1)))
+            backend.dry_run(batch_of(point(1)))
+    backend.dry_run(batch_of(point(1)))
 
 
 def test_a_refused_row_leaves_the_connection_as_it_was(backend: SQLiteBackend, path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_refused_row_leaves_the_connection_as_it_was(backend: SQLiteBackend, p
             "BEGIN SELECT RAISE(ROLLBACK, 'no'); END"
         )
     for batch in (bad, batch_of(point(1, value=13.0))):
-        for call in (backend.write, backend.rehearse):
+        for call in (backend.write, backend.dry_run):
             with pytest.raises(RowRefusedError):
                 call(batch)
     backend.write(batch_of(point(1, NOW + SECOND)))

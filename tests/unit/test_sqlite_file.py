@@ -16,8 +16,8 @@ from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.migrations import load
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite_file import APPLICATION_ID, is_ours, path_of
-from exporter.backends.sqlite_schema import mark_as_ours
+from exporter.backends.sqlite.file import APPLICATION_ID, is_ours, path_of
+from exporter.backends.sqlite.schema import mark_as_ours
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 from exporter.model import Batch
 
@@ -338,7 +338,7 @@ def test_a_file_that_vanishes_during_a_write_is_noticed(path: Path) -> None:
     backend.start()
     backend.write(Batch(new_series=(series(1),)))
     remover = Remover(logging.ERROR)
-    logger = logging.getLogger("exporter.backends.sqlite_series")
+    logger = logging.getLogger("exporter.backends.sqlite.series")
     logger.addHandler(remover)
     try:
         with pytest.raises(BackendUnavailableError, match="the file was removed"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backends.sqlite_insert import insert_rows, statement_rows
-from exporter.backends.sqlite_rows import Rows, Table
+from exporter.backends.sqlite.insert import insert_rows, statement_rows
+from exporter.backends.sqlite.rows import Rows, Table
 
 TABLE = Table("pairs", ("timestamp", "series_id", "text"))
 

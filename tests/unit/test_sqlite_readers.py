@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backends.sqlite_readers import ReaderPool
+from exporter.backends.sqlite.readers import ReaderPool
 from exporter.errors import BackendUnavailableError
 
 ENDLESS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"

@@ -12,7 +12,7 @@ from kit.backends.samples import NOW, flood, point, points
 
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite_sizes import bytes_of_files, has_dbstat, read_sizes
+from exporter.backends.sqlite.sizes import bytes_of_files, has_dbstat, read_sizes
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch
 

@@ -26,6 +26,11 @@ from exporter.backends.postgresql.connection import (
     parse_connection_string,
     transaction,
 )
+from exporter.backends.postgresql.dead_letters import (
+    prune_bookkeeping,
+    with_dead_letters_before,
+    with_dead_letters_size,
+)
 from exporter.backends.postgresql.errors import (
     READING,
     STORING,
@@ -33,11 +38,6 @@ from exporter.backends.postgresql.errors import (
     translating,
 )
 from exporter.backends.postgresql.ledger import last_sequence
-from exporter.backends.postgresql.letters import (
-    delete_notes_before,
-    with_letters_before,
-    with_letters_size,
-)
 from exporter.backends.postgresql.partitioning import DailyPartitions, TimePartitioning
 from exporter.backends.postgresql.reader_pool import ReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
@@ -152,7 +152,7 @@ class PostgreSQLBackend:
             already_stored=not is_new,
         )
 
-    def rehearse(self, batch: Batch) -> None:
+    def dry_run(self, batch: Batch) -> None:
         """Do all that `write` does but commit; partitions that are made for it stay."""
         self._attempt(batch, dry_run_transaction)
 
@@ -188,14 +188,14 @@ class PostgreSQLBackend:
         ):
             rows = self._partitioning.delete_before(connection, time_unix_nano)
             with transaction(connection) as cursor:
-                return rows + delete_notes_before(cursor, time_unix_nano)
+                return rows + prune_bookkeeping(cursor, time_unix_nano)
 
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
         """How many rows of each table `delete_before` would drop now; counted."""
         pool = self._require_open()
         with translating("counting old rows", self._place, worked_before=True):
             return pool.run(
-                lambda connection: with_letters_before(
+                lambda connection: with_dead_letters_before(
                     connection,
                     self._partitioning.count_before(connection, time_unix_nano),
                     time_unix_nano,
@@ -207,7 +207,7 @@ class PostgreSQLBackend:
         pool = self._require_open()
         with translating("measuring the tables", self._place, worked_before=True):
             return pool.run(
-                lambda connection: with_letters_size(
+                lambda connection: with_dead_letters_size(
                     connection, self._partitioning.sizes(connection)
                 )
             )

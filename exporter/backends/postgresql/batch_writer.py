@@ -9,8 +9,8 @@ from typing import Any, Final
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import insert_costs, join_cursors, settle_samples
+from exporter.backends.postgresql.dead_letters import insert_dead_letters
 from exporter.backends.postgresql.ledger import advance
-from exporter.backends.postgresql.letters import insert_letters
 from exporter.backends.postgresql.series import register_series
 from exporter.backends.postgresql.text_copy import days_of, text_copy_stream
 from exporter.backends.postgresql.text_sanitizer import TextSanitizer
@@ -69,7 +69,7 @@ def write_batch(
     insert_costs(cursor, kept.costs, sanitizer)
     join_cursors(cursor, kept.cost_cursors)
     settle_samples(cursor, kept.cost_samples, sanitizer)
-    insert_letters(cursor, batch.dead, sanitizer)
+    insert_dead_letters(cursor, batch.dead, sanitizer)
     return True
 
 

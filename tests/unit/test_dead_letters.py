@@ -11,12 +11,12 @@ from hypothesis import given
 from kit.backends.samples import NOW, batch_of, exemplar, exponential, point, series, summary
 from kit.backends.strategies import batches
 
-from exporter.backends.letters import letter_of_series, letters_of_rows
+from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.model import Batch
 
 
 def test_a_point_is_told_under_the_names_of_the_model() -> None:
-    [letter] = letters_of_rows(batch_of(point(3, value=0.5, start=9)), "too low", {3: "cpu"})
+    [letter] = dead_letters_of_rows(batch_of(point(3, value=0.5, start=9)), "too low", {3: "cpu"})
     assert (letter.kind, letter.series_id, letter.metric_name) == ("point", 3, "cpu")
     assert (letter.reason, letter.time_unix_nano) == ("too low", NOW)
     assert json.loads(letter.content) == {
@@ -33,28 +33,28 @@ def test_a_point_is_told_under_the_names_of_the_model() -> None:
 )
 def test_numbers_that_json_does_not_have_are_named(value: float, name: str) -> None:
     batch = batch_of(point(1, value=value), summaries=(summary(1, values=(value, 1.0)),))
-    first, second = (json.loads(one.content) for one in letters_of_rows(batch, "", {}))
+    first, second = (json.loads(one.content) for one in dead_letters_of_rows(batch, "", {}))
     assert first["value"] == name
     assert second["values"] == [name, 1.0]
 
 
 def test_parts_of_a_histogram_are_told_as_well() -> None:
-    [letter] = letters_of_rows(Batch(histograms=(exponential(1, scale=5),)), "", {})
+    [letter] = dead_letters_of_rows(Batch(histograms=(exponential(1, scale=5),)), "", {})
     assert json.loads(letter.content)["exponential"]["scale"] == 5
 
 
 def test_a_series_is_told_whole_and_its_name_shortened_in_the_column() -> None:
     one = series(7, metric_name="n" * 10_000)
-    letter = letter_of_series(one, "too long")
+    letter = dead_letter_of_series(one, "too long")
     assert (letter.kind, letter.series_id, letter.time_unix_nano) == ("series", 7, None)
     assert letter.metric_name == "n" * 500
     assert json.loads(letter.content) == asdict(one)
-    [row] = letters_of_rows(batch_of(point(7)), "", {7: one.metric_name})
+    [row] = dead_letters_of_rows(batch_of(point(7)), "", {7: one.metric_name})
     assert row.metric_name == "n" * 500
 
 
 def test_text_that_is_no_text_can_be_kept_and_read_back() -> None:
-    [letter] = letters_of_rows(
+    [letter] = dead_letters_of_rows(
         Batch(exemplars=(exemplar(1, attributes='{"a":"\ud800"}'),)), "found \ud800", {1: "\ud800"}
     )
     for text in (letter.reason, letter.metric_name, letter.content):
@@ -63,13 +63,13 @@ def test_text_that_is_no_text_can_be_kept_and_read_back() -> None:
 
 
 def test_other_letters_stay_readable() -> None:
-    letter = letter_of_series(series(1, description="Größe"), "")
+    letter = dead_letter_of_series(series(1, description="Größe"), "")
     assert "Größe" in letter.content
 
 
 @given(batches)
 def test_there_is_one_letter_a_row_and_it_is_json(batch: Batch) -> None:
-    letters = list(letters_of_rows(batch, "why", {}))
+    letters = list(dead_letters_of_rows(batch, "why", {}))
     assert len(letters) == batch.rows
     for letter in letters:
         fields = json.loads(letter.content, parse_constant=pytest.fail)

@@ -10,8 +10,8 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from exporter.backends.sqlite_insert import insert_rows
-from exporter.backends.sqlite_rows import Rows, Table
+from exporter.backends.sqlite.insert import insert_rows
+from exporter.backends.sqlite.rows import Rows, Table
 from exporter.backends.statements import load_statements
 from exporter.model import Series
 

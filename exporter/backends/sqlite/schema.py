@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from exporter.backends.migrations import Migration, pending
-from exporter.backends.sqlite_file import APPLICATION_ID
+from exporter.backends.sqlite.file import APPLICATION_ID
 from exporter.errors import BackendRefusedError
 from exporter.sqlitefiles import transaction
 

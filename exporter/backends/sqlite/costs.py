@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
-from exporter.backends.sqlite_insert import insert_rows
-from exporter.backends.sqlite_rows import COST_ENTRIES, Rows, Table
+from exporter.backends.sqlite.insert import insert_rows
+from exporter.backends.sqlite.rows import COST_ENTRIES, Rows, Table
 from exporter.backends.statements import load_statements
 from exporter.costs.amounts import billing_period, compute_entries, merge_cursors, quantize_amount
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample

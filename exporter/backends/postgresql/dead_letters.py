@@ -17,10 +17,10 @@ from exporter.backends.postgresql.text_sanitizer import TextSanitizer
 from exporter.model import DeadLetter, StoreSizes, TableSize
 
 __all__ = [
-    "delete_notes_before",
-    "insert_letters",
-    "with_letters_before",
-    "with_letters_size",
+    "insert_dead_letters",
+    "prune_bookkeeping",
+    "with_dead_letters_before",
+    "with_dead_letters_size",
 ]
 
 _TABLE: Final = "dead_letters"
@@ -44,13 +44,15 @@ _SIZE: Final = """
     FROM dead_letters"""
 
 
-def insert_letters(cursor: Cursor, letters: Sequence[DeadLetter], sanitizer: TextSanitizer) -> None:
+def insert_dead_letters(
+    cursor: Cursor, letters: Sequence[DeadLetter], sanitizer: TextSanitizer
+) -> None:
     """Store letters inside the caller's transaction, after the series of the same batch."""
     if letters:
         execute_values(cursor, _INSERT, [_row(one, sanitizer) for one in letters], _ROW)
 
 
-def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
+def prune_bookkeeping(cursor: Cursor, time_unix_nano: int) -> int:
     """Delete letters that were written earlier, and watermarks of writers long gone.
 
     Returns:
@@ -63,7 +65,7 @@ def delete_notes_before(cursor: Cursor, time_unix_nano: int) -> int:
     return cursor.rowcount
 
 
-def with_letters_before(
+def with_dead_letters_before(
     connection: Connection, rows: Mapping[str, int], time_unix_nano: int
 ) -> dict[str, int]:
     """Rows by table, and how many letters were written before the time."""
@@ -73,7 +75,7 @@ def with_letters_before(
     return {**rows, _TABLE: int(letters)}
 
 
-def with_letters_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
+def with_dead_letters_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
     """The sizes of the fact tables, and of this one; letters are counted, there should be few."""
     with transaction(connection) as cursor:
         cursor.execute(_SIZE)

@@ -1,4 +1,4 @@
-"""isolate: what is refused is found and nothing else, with few rehearsals.
+"""isolate_refused_rows: what is refused is found and nothing else, with few dry runs.
 
 The stores here are functions over values: what a database would refuse is said by a rule.
 """
@@ -29,7 +29,7 @@ from kit.backends.samples import (
     summary,
 )
 
-from exporter.backends.isolate import isolate
+from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import BackendRefusedError, BackendUnavailableError, RowRefusedError
 from exporter.model import Batch, DeadLetter, Watermark
 
@@ -40,14 +40,14 @@ EARLIER = DeadLetter("point", "refused before", 1, "x", NOW, "{}")
 
 @dataclass
 class Store:
-    """Refuses rows of the value 13 and series of the unit "bad"; counts rehearsals and rows."""
+    """Refuses rows of the value 13 and series of the unit "bad"; counts dry runs and rows."""
 
-    rehearsals: int = 0
+    dry_runs: int = 0
     rows: int = 0
     watermarks: set[Watermark | None] = field(default_factory=set)
 
-    def rehearse(self, batch: Batch) -> None:
-        self.rehearsals += 1
+    def dry_run(self, batch: Batch) -> None:
+        self.dry_runs += 1
         self.rows += batch.rows
         self.watermarks.add(batch.watermark)
         assert batch.dead == ()
@@ -87,18 +87,18 @@ def test_a_batch_that_is_accepted_comes_back_as_it_is() -> None:
         watermark=WATERMARK,
         dead=(EARLIER,),
     )
-    good, dead = isolate(batch, store.rehearse)
+    good, dead = isolate_refused_rows(batch, store.dry_run)
     assert dead == []
     assert contents(good) == contents(batch)
     assert (good.watermark, good.dead) == (WATERMARK, (EARLIER,))
-    assert store.rehearsals == 2  # the definitions, then all
+    assert store.dry_runs == 2  # the definitions, then all
     assert store.watermarks == {WATERMARK}
 
 
-def test_an_empty_batch_needs_no_rehearsal() -> None:
+def test_an_empty_batch_needs_no_dry_run() -> None:
     store = Store()
-    assert isolate(Batch(watermark=WATERMARK), store.rehearse)[0].watermark == WATERMARK
-    assert store.rehearsals == 0
+    assert isolate_refused_rows(Batch(watermark=WATERMARK), store.dry_run)[0].watermark == WATERMARK
+    assert store.dry_runs == 0
 
 
 def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
@@ -110,7 +110,7 @@ def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
         exemplars=(exemplar(5), exemplar(5, value=2.0), exemplar(5, value=BAD)),
         watermark=WATERMARK,
     )
-    good, dead = isolate(batch, Store().rehearse)
+    good, dead = isolate_refused_rows(batch, Store().dry_run)
     assert kinds(dead) == [("point", 1), ("histogram", 2), ("summary", 4), ("exemplar", 5)]
     assert {letter.reason for letter in dead} == {"thirteen"}
     assert {letter.metric_name for letter in dead} == {"system.cpu.utilization"}
@@ -131,7 +131,7 @@ def test_a_refused_series_takes_its_rows_with_it_at_one_go() -> None:
         histograms=(histogram(1), histogram(2)),
         exemplars=(exemplar(1),),
     )
-    good, dead = isolate(batch, store.rehearse)
+    good, dead = isolate_refused_rows(batch, store.dry_run)
     assert Counter(kinds(dead)) == {
         ("series", 1): 1,
         ("point", 1): 1_000,
@@ -144,24 +144,24 @@ def test_a_refused_series_takes_its_rows_with_it_at_one_go() -> None:
     assert all("letter of kind series" in letter.reason for letter in dead[1:])
     assert good.entries == 3_001
     assert [one.series_id for one in good.new_series] == [0, 2, 3]
-    assert store.rehearsals <= 10
+    assert store.dry_runs <= 10
 
 
 @pytest.mark.parametrize("place", [0, 1, 4_999, 8_191, 9_999])
-def test_one_bad_row_of_ten_thousand_takes_few_rehearsals(place: int) -> None:
+def test_one_bad_row_of_ten_thousand_takes_few_dry_runs(place: int) -> None:
     points = replace(flood(10_000), value=np.zeros(10_000))
     points.value[place] = BAD
     store = Store()
-    good, dead = isolate(Batch(points=points), store.rehearse)
+    good, dead = isolate_refused_rows(Batch(points=points), store.dry_run)
     assert [json.loads(letter.content)["value"] for letter in dead] == [BAD]
     assert good.entries == 9_999
-    assert store.rehearsals <= 2 * math.ceil(math.log2(10_000)) + 2
+    assert store.dry_runs <= 2 * math.ceil(math.log2(10_000)) + 2
     assert store.rows <= 4.1 * 10_000
 
 
 def test_rows_that_are_all_bad() -> None:
     batch = batch_of(*(point(1, NOW + n, value=BAD) for n in range(50)), watermark=WATERMARK)
-    good, dead = isolate(batch, Store().rehearse)
+    good, dead = isolate_refused_rows(batch, Store().dry_run)
     assert len(dead) == 50
     assert (good.rows, good.watermark) == (0, WATERMARK)
 
@@ -173,28 +173,28 @@ def test_what_is_refused_only_beside_others_is_found_as_well() -> None:
 
     values = [1.0, 2.0, 1.0, 3.0, 2.0, 1.0, 4.0]
     batch = batch_of(*(point(1, NOW + n, value=value) for n, value in enumerate(values)))
-    good, dead = isolate(batch, unique_values)
+    good, dead = isolate_refused_rows(batch, unique_values)
     assert good.points.value.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert [letter.time_unix_nano for letter in dead] == [NOW + n for n in (2, 4, 5)]
     assert {letter.reason for letter in dead} == {"twice"}
 
 
-def test_a_row_is_rehearsed_with_the_definition_of_its_series_alone() -> None:
+def test_a_row_is_dry_run_with_the_definition_of_its_series_alone() -> None:
     seen: list[tuple[set[int], set[int]]] = []
 
-    def rehearse(batch: Batch) -> None:
+    def dry_run(batch: Batch) -> None:
         if batch.rows:
             defined = {one.series_id for one in batch.new_series}
             seen.append((defined, set(batch.points.series_id.tolist())))
             if BAD in values_of(batch):
                 raise RowRefusedError("thirteen")
 
-    isolate(
+    isolate_refused_rows(
         batch_of(
             *(point(n, value=n) for n in range(16)),
             new_series=tuple(series(n) for n in range(16)),
         ),
-        rehearse,
+        dry_run,
     )
     assert all(defined == needed for defined, needed in seen)
     assert len(seen) > 5
@@ -202,13 +202,13 @@ def test_a_row_is_rehearsed_with_the_definition_of_its_series_alone() -> None:
 
 @pytest.mark.parametrize("error", [BackendRefusedError("rights"), BackendUnavailableError("gone")])
 def test_other_errors_come_through(error: Exception) -> None:
-    def rehearse(batch: Batch) -> None:
+    def dry_run(batch: Batch) -> None:
         if batch.rows < 4:
             raise error
         raise RowRefusedError("thirteen")
 
     with pytest.raises(type(error)) as caught:
-        isolate(Batch(points=flood(8)), rehearse)
+        isolate_refused_rows(Batch(points=flood(8)), dry_run)
     assert caught.value is error
 
 
@@ -240,8 +240,8 @@ _batches = st.builds(
 @given(_batches)
 def test_good_and_dead_together_are_the_batch_and_nothing_good_is_dead(batch: Batch) -> None:
     store = Store()
-    good, dead = isolate(batch, store.rehearse)
-    Store().rehearse(good)
+    good, dead = isolate_refused_rows(batch, store.dry_run)
+    Store().dry_run(good)
     lost = {one.series_id for one in batch.new_series if one.unit == "bad"}
     expected = [("series", one.series_id) for one in batch.new_series if one.series_id in lost]
     for kind, ids, values in (

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
-from exporter.backends.sqlite_ledger import prune_watermarks
-from exporter.backends.sqlite_letters import delete_letters_before
-from exporter.backends.sqlite_rows import FACT_TABLES, Table
+from exporter.backends.sqlite.dead_letters import delete_dead_letters_before
+from exporter.backends.sqlite.ledger import prune_watermarks
+from exporter.backends.sqlite.rows import FACT_TABLES, Table
 from exporter.sqlitefiles import transaction
 
-__all__ = ["delete_notes_before", "delete_rows_before", "give_back_space"]
+__all__ = ["delete_rows_before", "prune_bookkeeping", "vacuum"]
 
 # One step takes some 10 ms, and that is how long a batch may have to wait for its turn.
 _ROWS_PER_STEP: Final = 20_000
@@ -40,7 +40,7 @@ def delete_rows_before(reader: _Use, writer: _Use, timestamp: int) -> int:
     return sum(_delete_from(table, reader, writer, timestamp) for table in FACT_TABLES)
 
 
-def delete_notes_before(connection: sqlite3.Connection, timestamp: int) -> int:
+def prune_bookkeeping(connection: sqlite3.Connection, timestamp: int) -> int:
     """Delete dead letters that were written earlier, and watermarks of writers long gone.
 
     Args:
@@ -51,10 +51,10 @@ def delete_notes_before(connection: sqlite3.Connection, timestamp: int) -> int:
         How many letters went; watermarks are not counted.
     """
     prune_watermarks(connection, timestamp - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS // 1_000)
-    return delete_letters_before(connection, timestamp)
+    return delete_dead_letters_before(connection, timestamp)
 
 
-def give_back_space(writer: _Use) -> None:
+def vacuum(writer: _Use) -> None:
     """Cut free pages off the file if they are more than a quarter of it.
 
     Some free space is worth keeping: with a steady flow the next rows take the place of those

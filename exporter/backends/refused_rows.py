@@ -1,8 +1,8 @@
 """Finds the rows that a backend refuses, so that the rest of their batch can be stored.
 
-Pure, but for the rehearsals that it is given. Series come first: one whose definition alone is
+Pure, but for the dry runs that it is given. Series come first: one whose definition alone is
 refused takes all its rows with it at one go. Then the rows that are left are halved until each bad
-one is alone. One bad row of n takes about 2 log2(n) rehearsals, which together take as long as
+one is alone. One bad row of n takes about 2 log2(n) dry runs, which together take as long as
 four of all rows.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from exporter.backends.letters import letter_of_series, letters_of_rows
+from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.errors import RowRefusedError
 from exporter.model import (
     Batch,
@@ -27,7 +27,7 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["isolate"]
+__all__ = ["isolate_refused_rows"]
 
 _Positions = npt.NDArray[np.intp]
 # Why what is at these positions is refused, or None if it is not.
@@ -39,12 +39,14 @@ _WITH_ITS_SERIES: Final = (
 )
 
 
-def isolate(batch: Batch, rehearse: Callable[[Batch], None]) -> tuple[Batch, list[DeadLetter]]:
+def isolate_refused_rows(
+    batch: Batch, dry_run: Callable[[Batch], None]
+) -> tuple[Batch, list[DeadLetter]]:
     """Tell what would be stored of a batch from what would not.
 
     Args:
-        batch: what was refused. Every rehearsal has its watermark, none its dead letters.
-        rehearse: `Backend.rehearse`: raises RowRefusedError if the content of a row is at fault.
+        batch: what was refused. Every dry run has its watermark, none its dead letters.
+        dry_run: `Backend.dry_run`: raises RowRefusedError if the content of a row is at fault.
             Whatever else it raises comes through.
 
     Returns:
@@ -53,43 +55,43 @@ def isolate(batch: Batch, rehearse: Callable[[Batch], None]) -> tuple[Batch, lis
         letter for each definition and row that is not in it.
     """
     names = {one.series_id: one.metric_name for one in batch.new_series}
-    bad_series = _refused_series(batch, rehearse)
+    bad_series = _refused_series(batch, dry_run)
     dead = [
-        letter_of_series(one, bad_series[one.series_id])
+        dead_letter_of_series(one, bad_series[one.series_id])
         for one in batch.new_series
         if one.series_id in bad_series
     ]
     goes_with_series = np.isin(_series_ids(batch), np.fromiter(bad_series, np.int64))
     lost = batch.take(np.flatnonzero(goes_with_series))
-    dead += letters_of_rows(lost, _WITH_ITS_SERIES, names)
+    dead += dead_letters_of_rows(lost, _WITH_ITS_SERIES, names)
     kept = _less_definitions(batch.take(np.flatnonzero(~goes_with_series)), bad_series)
-    bad_rows = _refused_rows(kept, rehearse)
+    bad_rows = _refused_rows(kept, dry_run)
     for place, reason in sorted(bad_rows.items()):
-        dead += letters_of_rows(kept.take(np.array([place], np.intp)), reason, names)
+        dead += dead_letters_of_rows(kept.take(np.array([place], np.intp)), reason, names)
     good = np.setdiff1d(np.arange(kept.rows), np.fromiter(bad_rows, np.intp))
     return kept.take(good), dead
 
 
-def _refused_series(batch: Batch, rehearse: Callable[[Batch], None]) -> dict[int, str]:
+def _refused_series(batch: Batch, dry_run: Callable[[Batch], None]) -> dict[int, str]:
     """Ids of series whose definition alone is refused, and why."""
     ids = np.unique(np.array([one.series_id for one in batch.new_series], np.int64))
 
     def attempt(positions: _Positions) -> str | None:
         chosen = set(ids[positions].tolist())
         defined = tuple(one for one in batch.new_series if one.series_id in chosen)
-        return _reason(Batch(new_series=defined, watermark=batch.watermark), rehearse)
+        return _reason(Batch(new_series=defined, watermark=batch.watermark), dry_run)
 
     return {int(ids[place]): reason for place, reason in _refused(len(ids), attempt).items()}
 
 
-def _refused_rows(batch: Batch, rehearse: Callable[[Batch], None]) -> dict[int, str]:
+def _refused_rows(batch: Batch, dry_run: Callable[[Batch], None]) -> dict[int, str]:
     """Positions of rows that are refused although their series is not, and why."""
 
     def attempt(positions: _Positions) -> str | None:
-        # With the definitions of their series only: of thousands, each rehearsal would take long.
+        # With the definitions of their series only: of thousands, each dry run would take long.
         part = replace(batch.take(positions), dead=())
         others = {one.series_id for one in batch.new_series} - set(_series_ids(part).tolist())
-        return _reason(_less_definitions(part, others), rehearse)
+        return _reason(_less_definitions(part, others), dry_run)
 
     return _refused(batch.rows, attempt)
 
@@ -144,9 +146,9 @@ def _refused_beside_others(left: _Positions, attempt: _Attempt) -> dict[int, str
     return refused
 
 
-def _reason(batch: Batch, rehearse: Callable[[Batch], None]) -> str | None:
+def _reason(batch: Batch, dry_run: Callable[[Batch], None]) -> str | None:
     try:
-        rehearse(batch)
+        dry_run(batch)
     except RowRefusedError as error:
         return str(error)
     return None

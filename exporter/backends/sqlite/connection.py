@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite_errors import is_lock
+from exporter.backends.sqlite.errors import is_lock
 from exporter.errors import BackendRefusedError
 
 __all__ = [
     "connect_memory",
     "connect_reader",
     "connect_writer",
+    "dry_run_transaction",
     "reading_only",
-    "rehearsal",
     "require_version",
     "use_wal",
 ]
@@ -94,7 +94,7 @@ def use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
 
 
 @contextmanager
-def rehearsal(connection: sqlite3.Connection) -> Iterator[None]:
+def dry_run_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """A transaction of which nothing stays."""
     connection.execute("BEGIN IMMEDIATE")
     try:

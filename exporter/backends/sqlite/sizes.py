@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite_letters import DEAD_LETTERS
-from exporter.backends.sqlite_rows import FACT_TABLES
+from exporter.backends.sqlite.dead_letters import DEAD_LETTERS
+from exporter.backends.sqlite.rows import FACT_TABLES
 from exporter.model import StoreSizes, TableSize
 
 __all__ = ["bytes_of_files", "count_rows_before", "has_dbstat", "read_sizes"]

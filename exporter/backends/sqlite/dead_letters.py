@@ -9,14 +9,19 @@ from typing import Final
 from exporter.backends.statements import load_statements
 from exporter.model import DeadLetter
 
-__all__ = ["DEAD_LETTERS", "delete_letters_before", "insert_letters", "keep_newest_letters"]
+__all__ = [
+    "DEAD_LETTERS",
+    "delete_dead_letters_before",
+    "insert_dead_letters",
+    "keep_newest_dead_letters",
+]
 
 DEAD_LETTERS: Final = "dead_letters"
-_FILE: Final = "sqlite/letters.sql"
+_FILE: Final = "sqlite/dead_letters.sql"
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 
 
-def insert_letters(connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
+def insert_dead_letters(connection: sqlite3.Connection, letters: Sequence[DeadLetter]) -> None:
     """Store letters inside the caller's transaction, after the series of the same batch."""
     if not letters:
         return
@@ -25,12 +30,12 @@ def insert_letters(connection: sqlite3.Connection, letters: Sequence[DeadLetter]
     connection.executemany(sql["insert"], (_row(letter, written_at) for letter in letters))
 
 
-def keep_newest_letters(connection: sqlite3.Connection, most: int) -> int:
+def keep_newest_dead_letters(connection: sqlite3.Connection, most: int) -> int:
     """Delete all letters but the last ones; returns how many went."""
     return connection.execute(load_statements(_FILE)["keep_newest"], (most,)).rowcount
 
 
-def delete_letters_before(connection: sqlite3.Connection, timestamp: int) -> int:
+def delete_dead_letters_before(connection: sqlite3.Connection, timestamp: int) -> int:
     """Delete letters that were written earlier, in microseconds since 1970; how many went."""
     return connection.execute(load_statements(_FILE)["delete_before"], (timestamp,)).rowcount
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from exporter.backends.sqlite_rows import FACT_TABLES, Rows, Table
+from exporter.backends.sqlite.rows import FACT_TABLES, Rows, Table
 from exporter.backends.statements import load_statements
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "still_there",
 ]
 
-_FILE: Final = "sqlite/bound.sql"
+_FILE: Final = "sqlite/eviction.sql"
 
 
 def evict_oldest(connection: sqlite3.Connection, count: int) -> int:

@@ -18,30 +18,30 @@ from typing import Any
 
 from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.migrations import load, pending
-from exporter.backends.sqlite_connection import (
+from exporter.backends.sqlite.connection import (
     connect_reader,
     connect_writer,
-    rehearsal,
+    dry_run_transaction,
     require_version,
     use_wal,
 )
-from exporter.backends.sqlite_delete import (
-    delete_notes_before,
+from exporter.backends.sqlite.errors import READING, STORING, is_sound_after, translating
+from exporter.backends.sqlite.file import create_private, is_ours, path_of
+from exporter.backends.sqlite.ledger import last_sequence
+from exporter.backends.sqlite.readers import ReaderPool
+from exporter.backends.sqlite.retention import (
     delete_rows_before,
-    give_back_space,
+    prune_bookkeeping,
+    vacuum,
 )
-from exporter.backends.sqlite_errors import READING, STORING, is_sound_after, translating
-from exporter.backends.sqlite_file import create_private, is_ours, path_of
-from exporter.backends.sqlite_ledger import last_sequence
-from exporter.backends.sqlite_readers import ReaderPool
-from exporter.backends.sqlite_schema import applied_versions, mark_as_ours, migrate
-from exporter.backends.sqlite_sizes import (
+from exporter.backends.sqlite.schema import applied_versions, mark_as_ours, migrate
+from exporter.backends.sqlite.sizes import (
     bytes_of_files,
     count_rows_before,
     has_dbstat,
     read_sizes,
 )
-from exporter.backends.sqlite_write import write_batch
+from exporter.backends.sqlite.write import write_batch
 from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlitefiles import FileIdentity, transaction
@@ -125,12 +125,12 @@ class SQLiteBackend:
             already_stored=written.already_stored,
         )
 
-    def rehearse(self, batch: Batch) -> None:
+    def dry_run(self, batch: Batch) -> None:
         """Do all that `write` does but commit."""
         with (
             translating(STORING, self.location),
             self._writing() as connection,
-            rehearsal(connection),
+            dry_run_transaction(connection),
         ):
             write_batch(connection, batch, self._refused_series)
 
@@ -155,9 +155,9 @@ class SQLiteBackend:
             timestamp = time_unix_nano // 1_000
             deleted = delete_rows_before(self._reading, self._writing, timestamp)
             with self._writing() as connection, transaction(connection):
-                deleted += delete_notes_before(connection, timestamp)
+                deleted += prune_bookkeeping(connection, timestamp)
             if deleted:
-                give_back_space(self._writing)
+                vacuum(self._writing)
         return deleted
 
     def count_before(self, time_unix_nano: int) -> dict[str, int]:

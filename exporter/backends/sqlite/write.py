@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.backends.sqlite_costs import entry_rows, join_cursors, settle_samples
-from exporter.backends.sqlite_insert import insert_rows
-from exporter.backends.sqlite_ledger import advance
-from exporter.backends.sqlite_letters import insert_letters
-from exporter.backends.sqlite_rows import Rows, rows_of
-from exporter.backends.sqlite_series import register_series
+from exporter.backends.sqlite.costs import entry_rows, join_cursors, settle_samples
+from exporter.backends.sqlite.dead_letters import insert_dead_letters
+from exporter.backends.sqlite.insert import insert_rows
+from exporter.backends.sqlite.ledger import advance
+from exporter.backends.sqlite.rows import Rows, rows_of
+from exporter.backends.sqlite.series import register_series
 from exporter.model import Batch
 
 __all__ = ["Written", "write_batch"]
@@ -66,5 +66,5 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
     rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
     join_cursors(connection, batch.cost_cursors)
     rows_added += settle_samples(connection, batch.without(refused).cost_samples)
-    insert_letters(connection, batch.dead)
+    insert_dead_letters(connection, batch.dead)
     return Written(data, left_out, rows_added, series_added)

@@ -12,7 +12,7 @@ import sqlite3
 from functools import lru_cache
 from typing import Final, Literal
 
-from exporter.backends.sqlite_rows import Rows, Table
+from exporter.backends.sqlite.rows import Rows, Table
 
 __all__ = ["insert_rows", "statement_rows"]
 

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 from exporter.model import Batch, DeadLetter, DeadLetterKind, Points, Series
 
-__all__ = ["letter_of_series", "letters_of_rows"]
+__all__ = ["dead_letter_of_series", "dead_letters_of_rows"]
 
 # A name may be refused because it is too long, and comes with each row of its series.
 _NAME_CHARACTERS: Final = 500
 
 
-def letters_of_rows(batch: Batch, reason: str, names: Mapping[int, str]) -> Iterator[DeadLetter]:
+def dead_letters_of_rows(
+    batch: Batch, reason: str, names: Mapping[int, str]
+) -> Iterator[DeadLetter]:
     """One letter for each row of a batch, in their order.
 
     Args:
@@ -50,7 +52,7 @@ def letters_of_rows(batch: Batch, reason: str, names: Mapping[int, str]) -> Iter
             )
 
 
-def letter_of_series(series: Series, reason: str) -> DeadLetter:
+def dead_letter_of_series(series: Series, reason: str) -> DeadLetter:
     """The letter for a definition that is refused."""
     return DeadLetter(
         kind="series",

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite_errors import this_user, translating
+from exporter.backends.sqlite.errors import this_user, translating
 from exporter.errors import BackendRefusedError, ConfigError
 
-__all__ = ["APPLICATION_ID", "create_private", "is_ours", "looking_into", "path_of"]
+__all__ = ["APPLICATION_ID", "create_private", "is_ours", "open_immutable", "path_of"]
 
 # "OFOE" in the database header (offset 68) tells our files from everybody else's.
 APPLICATION_ID: Final = 0x4F464F45
@@ -99,7 +99,7 @@ def is_ours(path: Path) -> bool:
         )
     if status.st_size == 0:
         return False
-    with looking_into(path) as connection:
+    with open_immutable(path) as connection:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         if application_id == APPLICATION_ID:
             return True  # of its tables, the pages that describe them may be in the -wal only
@@ -127,7 +127,7 @@ def _is_vacant(path: Path, size_bytes: int, application_id: int, tables: list[st
 
 
 @contextlib.contextmanager
-def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
+def open_immutable(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to what the main file holds, without its -wal, that touches nothing."""
     # immutable: no locks, no -wal or -shm beside it, no recovery, so a stranger's file stays as
     # it is. Our id is in the main file before there are tables, so the -wal cannot hide it.
