@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.measure import Result, side_by_side
 from benchmarks.workload import SHAPES, requests
-from exporter.batch import Batcher
 from exporter.intern import SeriesCache
+from exporter.pipeline.batcher import Batcher
 from exporter.wire import decode
 
 __all__ = ["run"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from exporter.batch import Batcher
 from exporter.intern import SeriesCache
 from exporter.model import Batch
+from exporter.pipeline.batcher import Batcher
 from exporter.wire import decode
 
 __all__ = ["batches_of"]

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporter.deferred import joined
 from exporter.model.costs import CostCursor, CostEntry, CostSample
 from exporter.model.histograms import Exemplar, HistogramPoint, SummaryPoint
+from exporter.model.lazy_sequence import concatenate
 from exporter.model.points import NO_POINTS, Points
 from exporter.model.series import Series
 
@@ -148,9 +148,9 @@ class Batch:
         return cls(
             new_series=all_of("new_series"),
             points=Points.concatenate(part.points for part in parts),
-            histograms=joined([part.histograms for part in parts]),
+            histograms=concatenate([part.histograms for part in parts]),
             summaries=all_of("summaries"),
-            exemplars=joined([part.exemplars for part in parts]),
+            exemplars=concatenate([part.exemplars for part in parts]),
             watermark=next(
                 (part.watermark for part in reversed(parts) if part.watermark is not None), None
             ),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-from exporter.pipeline.under_way import UnderWay
+from exporter.pipeline.in_flight import InFlightCounter
 
 __all__ = ["GroupCommit", "Member"]
 
@@ -56,7 +56,7 @@ class GroupCommit(Generic[_Ticket]):
         self._joined: list[_Ticket] = []
         # Taken before the lock, never while holding it.
         self._leading = threading.Lock()
-        self.coming = UnderWay()
+        self.coming = InFlightCounter()
 
     def join(self, ticket: _Ticket) -> None:
         """Be in the next group; with the lock held."""

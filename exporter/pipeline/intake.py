@@ -28,7 +28,7 @@ from exporter.pipeline.durability import Durability
 from exporter.pipeline.group_commit import GroupCommit, Member
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
-from exporter.pipeline.reading import Reading
+from exporter.pipeline.request_decoder import RequestDecoder
 from exporter.spool import Entry, Signal
 from exporter.stats import Counters
 from exporter.wire import AgeLimits, Rejections
@@ -60,7 +60,7 @@ class Intake:
 
     Args:
         queue: where batches go; its lock guards the series and everything here.
-        reading: decodes requests.
+        decoder: decodes requests.
         durability: keeps requests until they are stored.
         counters: of the pipeline.
         age_limits: which times points may have.
@@ -71,7 +71,7 @@ class Intake:
     def __init__(
         self,
         queue: Queue,
-        reading: Reading,
+        decoder: RequestDecoder,
         durability: Durability,
         counters: Counters,
         *,
@@ -80,7 +80,7 @@ class Intake:
         clock: SteadyClock,
     ) -> None:
         self._queue = queue
-        self._reading = reading
+        self._decoder = decoder
         self._durability = durability
         self._counters = counters
         self._age_limits = age_limits
@@ -183,7 +183,7 @@ class Intake:
                 "at once",
                 self._memory.limit_bytes >> 20,
             )
-            self._reading.forget_series()
+            self._decoder.forget_series()
             self._memory.give_back(now)
 
     def _is_idle(self, *, is_here: bool) -> bool:
@@ -193,7 +193,7 @@ class Intake:
 
     def _accept(self, data: bytes, signal: Signal, digest: bytes, kept: bytes) -> _Ticket:
         window = self._age_limits.window(time.time_ns())
-        decoded = self._reading.read(signal, data, window)
+        decoded = self._decoder.read(signal, data, window)
         self._note(decoded.rejections)
         sequence = self._durability.next_sequence()
         entry = Entry(

@@ -17,7 +17,7 @@ from typing import Final
 
 import psutil
 
-from exporter.pipeline.under_way import UnderWay
+from exporter.pipeline.in_flight import InFlightCounter
 
 __all__ = ["IDLE_BYTES", "MemoryLimit"]
 
@@ -66,7 +66,7 @@ class MemoryLimit:
         self._ask_at = 0.0
         self._trim_at = 0.0
         self._resident_bytes = 0
-        self.receiving = UnderWay()
+        self.receiving = InFlightCounter()
         self._counting = threading.Lock()
         self._expected_bytes = float(_EXPECTED_BYTES)
 

@@ -8,20 +8,20 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from exporter.backends.base import Backend
-from exporter.batch import Batcher
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
 from exporter.costs.rules import CostRule
 from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, SeriesCache
-from exporter.pipeline.backlog import Backlog
+from exporter.pipeline.batcher import Batcher
 from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.durability import Durability, MemoryDurability, SpoolDurability
-from exporter.pipeline.housekeeping import Housekeeping
 from exporter.pipeline.intake import Intake
+from exporter.pipeline.maintenance import Maintenance
 from exporter.pipeline.memory import IDLE_BYTES, MemoryLimit
-from exporter.pipeline.opening import Opening
 from exporter.pipeline.queue import Queue
-from exporter.pipeline.reading import Reading
+from exporter.pipeline.replay import Replay
+from exporter.pipeline.request_decoder import RequestDecoder
+from exporter.pipeline.startup import Startup
 from exporter.pipeline.writer import Writer
 from exporter.spool import Spool
 from exporter.stats import Counters, Snapshot
@@ -114,7 +114,7 @@ class Pipeline:
             cluster_id_attributes=cluster_id_attributes,
             node_id_attributes=node_id_attributes,
         )
-        reading = Reading(
+        decoder = RequestDecoder(
             self._series,
             CostDeriver(
                 cost_rules,
@@ -147,19 +147,19 @@ class Pipeline:
         backlog = (
             None
             if spool is None
-            else Backlog(spool, self._queue, reading, self._counters, age_limits)
+            else Replay(spool, self._queue, decoder, self._counters, age_limits)
         )
         self._intake = Intake(
             self._queue,
-            reading,
+            decoder,
             durability,
             self._counters,
             age_limits=age_limits,
             memory=MemoryLimit(memory_limit_bytes),
             clock=self._clock,
         )
-        self._opening = Opening(backend, spool, backlog)
-        self._housekeeping = Housekeeping(
+        self._opening = Startup(backend, spool, backlog)
+        self._housekeeping = Maintenance(
             backend,
             self._counters,
             tidy=durability.tidy,

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import threading
 
-from exporter.batch import Batcher
 from exporter.model import Batch
+from exporter.pipeline.batcher import Batcher
 
 __all__ = ["Queue"]
 

@@ -21,9 +21,9 @@ from exporter.backends.base import Backend
 from exporter.errors import ExporterError, RetryableError
 from exporter.intern import SeriesCache
 from exporter.model import Batch
-from exporter.pipeline.delivery import Delivery
+from exporter.pipeline.backoff import delay_seconds
+from exporter.pipeline.batch_write import BatchWrite
 from exporter.pipeline.queue import Queue
-from exporter.retry import delay_seconds
 from exporter.stats import Counters
 
 __all__ = ["Writer"]
@@ -188,7 +188,7 @@ class Writer:
 
     def _settle(self, batch: Batch) -> bool:
         # Whether the batch is off our hands; it is not when time is up.
-        delivery = Delivery(batch, self._backend, self._counters, self._forget)
+        delivery = BatchWrite(batch, self._backend, self._counters, self._forget)
         attempt = 0
         while True:
             try:

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.errors import ExporterError, PermanentError
-from exporter.receiver.arrivals import Arrivals
+from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.replies import Refusal, abort, refusal
 from exporter.wire import Rejections
 
@@ -54,14 +54,18 @@ _TRACE_SERVICE: Final = f"{_COLLECTOR}.trace.v1.TraceService"
 _ADD_A_PIPELINE: Final = "add a pipeline for metrics to its configuration"
 
 
-def metrics_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
+def metrics_method(
+    submit: Submit, admit: Admit, deadlines: MessageDeadlines
+) -> Mapping[str, Behaviour]:
     """The method that takes metrics, by its path."""
-    return {f"/{METRICS_SERVICE}/Export": _export(submit, admit, arrivals, _metrics_success)}
+    return {f"/{METRICS_SERVICE}/Export": _export(submit, admit, deadlines, _metrics_success)}
 
 
-def logs_method(submit: Submit, admit: Admit, arrivals: Arrivals) -> Mapping[str, Behaviour]:
+def logs_method(
+    submit: Submit, admit: Admit, deadlines: MessageDeadlines
+) -> Mapping[str, Behaviour]:
     """The method that takes logs, by its path."""
-    return {f"/{LOGS_SERVICE}/Export": _export(submit, admit, arrivals, _logs_success)}
+    return {f"/{LOGS_SERVICE}/Export": _export(submit, admit, deadlines, _logs_success)}
 
 
 def other_methods(*, takes_metrics: bool = True, takes_logs: bool) -> Mapping[str, Refusal]:
@@ -82,14 +86,17 @@ def other_methods(*, takes_metrics: bool = True, takes_logs: bool) -> Mapping[st
 
 
 def _export(
-    submit: Submit, admit: Admit, arrivals: Arrivals, success: Callable[[Rejections], bytes]
+    submit: Submit,
+    admit: Admit,
+    deadlines: MessageDeadlines,
+    success: Callable[[Rejections], bytes],
 ) -> Behaviour:
     def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         admitted = _attempt(admit, 0)
         if isinstance(admitted, Refusal):
             abort(context, admitted)
         with admitted:
-            message = arrivals.message(messages, context)
+            message = deadlines.message(messages, context)
             outcome = _attempt(partial(submit, message), len(message))
         if isinstance(outcome, Refusal):
             abort(context, outcome)

@@ -15,8 +15,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from exporter.receiver.arrivals import Arrivals
-from exporter.receiver.gate import OnPool
+from exporter.receiver.admission import PoolHandler
+from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.replies import Refusal, abort
 
 __all__ = ["HEALTH_SERVICE", "Health"]
@@ -40,8 +40,8 @@ class Health(grpc.GenericRpcHandler):
     Args:
         services: names that can be asked for, besides "" for the whole receiver.
         accepting: whether a request would be taken; called on many threads at once.
-        arrivals: waits for the message of a request.
-        aside: threads to answer on; each watching client takes one.
+        deadlines: waits for the message of a request.
+        control_pool: threads to answer on; each watching client takes one.
         on_arrival: called for every request.
         max_watching: clients that may watch at the same time.
         look_interval_seconds: how often a watching client is told of a change.
@@ -52,21 +52,25 @@ class Health(grpc.GenericRpcHandler):
         services: Collection[str],
         accepting: Callable[[], bool],
         *,
-        arrivals: Arrivals,
-        aside: ThreadPoolExecutor,
+        deadlines: MessageDeadlines,
+        control_pool: ThreadPoolExecutor,
         on_arrival: Callable[[], None],
         max_watching: int,
         look_interval_seconds: float = 1.0,
     ) -> None:
         self._services = frozenset({"", *services})
         self._accepting = accepting
-        self._arrivals = arrivals
+        self._deadlines = deadlines
         self._on_arrival = on_arrival
         self._seats = threading.BoundedSemaphore(max_watching)
         self._look_interval_seconds = look_interval_seconds
         self._draining = threading.Event()
-        check: _Handler = grpc.stream_unary_rpc_method_handler(OnPool(self._check, aside))
-        watch: _Handler = grpc.stream_stream_rpc_method_handler(OnPool(self._watch, aside))
+        check: _Handler = grpc.stream_unary_rpc_method_handler(
+            PoolHandler(self._check, control_pool)
+        )
+        watch: _Handler = grpc.stream_stream_rpc_method_handler(
+            PoolHandler(self._watch, control_pool)
+        )
         self._handlers: dict[str, _Handler] = {
             f"/{HEALTH_SERVICE}/Check": check,
             f"/{HEALTH_SERVICE}/Watch": watch,
@@ -114,7 +118,7 @@ class Health(grpc.GenericRpcHandler):
 
     def _asked_for(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> str:
         try:
-            return HealthCheckRequest.FromString(self._arrivals.message(messages, context)).service
+            return HealthCheckRequest.FromString(self._deadlines.message(messages, context)).service
         except DecodeError:
             abort(context, _UNREADABLE)
 

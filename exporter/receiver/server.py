@@ -14,8 +14,8 @@ from typing import Final
 import grpc
 
 from exporter.receiver.addresses import cannot_listen, check_free
-from exporter.receiver.arrivals import Arrivals
-from exporter.receiver.counts import ReceiverCounts, Turnstile
+from exporter.receiver.admission import AdmissionHandler
+from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.export import (
     LOGS_SERVICE,
     METRICS_SERVICE,
@@ -26,8 +26,8 @@ from exporter.receiver.export import (
     metrics_method,
     other_methods,
 )
-from exporter.receiver.gate import Gate
 from exporter.receiver.health import Health
+from exporter.receiver.limiter import ConcurrencyLimiter, ReceiverCounts
 from exporter.receiver.tls import Certificates
 from exporter.receiver.tokens import BearerTokens
 
@@ -35,7 +35,7 @@ __all__ = ["Receiver"]
 
 _HEALTH_MESSAGE_SECONDS: Final = 5.0
 # Threads for refusals and health checks, which end at once, and for clients that watch.
-_ASIDE_WORKERS: Final = 4
+_CONTROL_WORKERS: Final = 4
 _MAX_WATCHING: Final = 16
 
 _DEFAULT_OPTIONS: Final = {
@@ -107,9 +107,9 @@ class Receiver:
         self._tls = tls
         self._tokens = tokens
         self._accepting = accepting
-        self._turnstile = Turnstile(max_concurrent_requests)
-        self._exports = Arrivals(message_timeout_seconds, time.monotonic)
-        self._checks = Arrivals(_HEALTH_MESSAGE_SECONDS, time.monotonic)
+        self._limiter = ConcurrencyLimiter(max_concurrent_requests)
+        self._exports = MessageDeadlines(message_timeout_seconds, time.monotonic)
+        self._checks = MessageDeadlines(_HEALTH_MESSAGE_SECONDS, time.monotonic)
         self._options = {
             **_DEFAULT_OPTIONS,
             "grpc.max_receive_message_length": max_message_bytes,
@@ -118,7 +118,7 @@ class Receiver:
         }
         self._server: grpc.Server | None = None
         self._health: Health | None = None
-        self._aside: ThreadPoolExecutor | None = None
+        self._control_pool: ThreadPoolExecutor | None = None
         self._address = ""
 
     def start(self) -> str:
@@ -137,17 +137,19 @@ class Receiver:
             self._tokens.load()
         credentials = None if self._tls is None else self._tls.credentials()
         check_free(self._endpoint)
-        aside = ThreadPoolExecutor(_ASIDE_WORKERS + _MAX_WATCHING, thread_name_prefix="grpc-aside")
-        health = self._health_on(aside)
+        control_pool = ThreadPoolExecutor(
+            _CONTROL_WORKERS + _MAX_WATCHING, thread_name_prefix="grpc-control"
+        )
+        health = self._health_on(control_pool)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc")
         options = list(self._options.items())
-        server = grpc.server(pool, handlers=[self._gate(aside), health], options=options)
+        server = grpc.server(pool, handlers=[self._gate(control_pool), health], options=options)
         port = self._listen(server, credentials)
         server.start()
         host = self._endpoint.rpartition(":")[0]
         is_path = self._endpoint.startswith("unix:")
         self._address = self._endpoint if is_path else f"{host or '0.0.0.0'}:{port}"  # noqa: S104
-        self._server, self._health, self._aside = server, health, aside
+        self._server, self._health, self._control_pool = server, health, control_pool
         return self._address
 
     def drain(self) -> None:
@@ -161,12 +163,12 @@ class Receiver:
         server, self._server = self._server, None
         if server is not None:
             server.stop(timeout_seconds).wait()
-        if self._aside is not None:
-            self._aside.shutdown(wait=False)
+        if self._control_pool is not None:
+            self._control_pool.shutdown(wait=False)
 
     def counts(self) -> ReceiverCounts:
         """What was turned away, by reason; none of it reached `submit`."""
-        return self._turnstile.counts()
+        return self._limiter.counts()
 
     def _listen(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
         try:
@@ -177,30 +179,30 @@ class Receiver:
             server.stop(None)
             raise cannot_listen(self._endpoint, str(exc)) from exc
 
-    def _gate(self, aside: ThreadPoolExecutor) -> Gate:
+    def _gate(self, control_pool: ThreadPoolExecutor) -> AdmissionHandler:
         methods: dict[str, Behaviour] = {}
         if self._submit is not None:
             methods |= metrics_method(self._submit, self._admit, self._exports)
         if self._submit_logs is not None:
             methods |= logs_method(self._submit_logs, self._admit, self._exports)
-        return Gate(
+        return AdmissionHandler(
             methods,
             other_methods(
                 takes_metrics=self._submit is not None, takes_logs=self._submit_logs is not None
             ),
             tokens=self._tokens,
-            turnstile=self._turnstile,
-            aside=aside,
+            limiter=self._limiter,
+            control_pool=control_pool,
             on_arrival=self._cut_off_late,
         )
 
-    def _health_on(self, aside: ThreadPoolExecutor) -> Health:
+    def _health_on(self, control_pool: ThreadPoolExecutor) -> Health:
         services = {METRICS_SERVICE: self._submit, LOGS_SERVICE: self._submit_logs}
         return Health(
             [service for service, submit in services.items() if submit is not None],
             self._accepting,
-            arrivals=self._checks,
-            aside=aside,
+            deadlines=self._checks,
+            control_pool=control_pool,
             on_arrival=self._cut_off_late,
             max_watching=_MAX_WATCHING,
         )
@@ -208,4 +210,4 @@ class Receiver:
     def _cut_off_late(self) -> None:
         late = self._exports.cut_off_late() + self._checks.cut_off_late()
         if late:
-            self._turnstile.count(requests_stalled=late)
+            self._limiter.count(requests_stalled=late)

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from exporter.deferred import Deferred
 from exporter.intern import MetricEntry
 from exporter.model import Exemplar, HistogramPoint, Int64Array, Points
+from exporter.model.lazy_sequence import LazySequence
 from exporter.wire.ages import TimeWindow
 from exporter.wire.buffer import PADDING, Bits, Buffer
 from exporter.wire.exemplars import ExemplarColumns, read_exemplars
@@ -228,11 +228,11 @@ class _Reading:
         contents, exemplars = self._contents, self._exemplars
         if isinstance(contents, HistogramColumns):
             rows = partial(contents.rows, series_ids, times, starts)
-            taken.histograms.append(Deferred(len(times), rows))
+            taken.histograms.append(LazySequence(len(times), rows))
             taken.histogram_keys.append((series_ids, times))
         else:
             recorded = np.ones(len(times), np.bool_)
             taken.points.append(Points(series_ids, times, starts, contents, recorded))
         if exemplars is not None:
             illustrations = partial(exemplars.rows, series_ids)
-            taken.exemplars.append(Deferred(len(exemplars.point), illustrations))
+            taken.exemplars.append(LazySequence(len(exemplars.point), illustrations))

@@ -22,7 +22,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
-from exporter.deferred import joined
 from exporter.intern import MetricEntry, SeriesCache
 from exporter.model import (
     NO_POINTS,
@@ -35,6 +34,7 @@ from exporter.model import (
     Series,
     SummaryPoint,
 )
+from exporter.model.lazy_sequence import concatenate
 from exporter.wire.ages import ANY_TIME, TimeWindow
 from exporter.wire.attributes import (
     InvalidAttributesError,
@@ -188,9 +188,9 @@ class Rows:
         batch = Batch(
             new_series=tuple(new_series),
             points=Points.concatenate([*taken.points, numbers]),
-            histograms=joined([*taken.histograms, tuple(histograms)]),
+            histograms=concatenate([*taken.histograms, tuple(histograms)]),
             summaries=tuple(summaries),
-            exemplars=joined([*taken.exemplars, tuple(exemplars)]),
+            exemplars=concatenate([*taken.exemplars, tuple(exemplars)]),
         )
         return Decoded(batch, Rejections(self._rejected))
 

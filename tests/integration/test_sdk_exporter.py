@@ -174,7 +174,10 @@ def test_reading_says_that_the_database_is_away(tmp_path: Path) -> None:
         holder.execute("PRAGMA locking_mode = EXCLUSIVE")
         holder.execute("BEGIN IMMEDIATE")
         holder.execute("CREATE TABLE held (a)")
-        with pytest.raises(BackendUnavailableError, match="holds the lock"), pipeline.reading():
+        with (
+            pytest.raises(BackendUnavailableError, match="holds the lock"),
+            pipeline.reading(),
+        ):
             pass
         holder.execute("ROLLBACK")
     assert pipeline.shutdown(DEADLINE_SECONDS)

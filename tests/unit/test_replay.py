@@ -8,12 +8,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.batch import Batcher
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.intern import SeriesCache
-from exporter.pipeline.backlog import Backlog
+from exporter.pipeline.batcher import Batcher
 from exporter.pipeline.queue import Queue
-from exporter.pipeline.reading import Reading
+from exporter.pipeline.replay import Replay
+from exporter.pipeline.request_decoder import RequestDecoder
 from exporter.spool import Entry, Spool, compress
 from exporter.stats import Counters
 from exporter.wire import AgeLimits
@@ -37,17 +37,17 @@ def test_a_request_that_is_not_in_the_queue_yet_is_not_read_back(tmp_path: Path)
         Batcher(batch_size=100, batch_interval_seconds=60.0), max_entries=100, spooled=True
     )
     series = SeriesCache()
-    reading = Reading(
+    decoder = RequestDecoder(
         series,
         CostDeriver((), is_cached=series.knows),
         cluster_id_attributes=(),
         node_id_attributes=(),
     )
-    backlog = Backlog(spool, queue, reading, Counters(), AgeLimits(None, None))
+    replay = Replay(spool, queue, decoder, Counters(), AgeLimits(None, None))
     spool.append([entry(1), entry(2)])
-    backlog.open(0)
+    replay.open(0)
     spool.append([entry(3)])  # acknowledged, and its thread has yet to come to the queue
-    backlog.refill()
+    replay.refill()
     assert queue.behind is None
     batch = queue.drain()
     assert batch is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.deferred import Deferred, joined
+from exporter.model.lazy_sequence import LazySequence, concatenate
 
 
 class Maker:
@@ -17,7 +17,7 @@ class Maker:
 
 def test_items_are_made_at_the_first_use_and_kept() -> None:
     make = Maker(1, 2, 3)
-    deferred = Deferred(3, make)
+    deferred = LazySequence(3, make)
     assert len(deferred) == 3
     assert make.calls == 0
     assert list(deferred) == [1, 2, 3]
@@ -26,17 +26,17 @@ def test_items_are_made_at_the_first_use_and_kept() -> None:
 
 
 def test_it_equals_sequences_with_the_same_items() -> None:
-    deferred = Deferred(2, Maker(1, 2))
+    deferred = LazySequence(2, Maker(1, 2))
     assert deferred == (1, 2)
     assert (1, 2) == deferred  # noqa: SIM300 - a tuple on the left is what is tested
-    assert deferred == Deferred(2, Maker(1, 2))
+    assert deferred == LazySequence(2, Maker(1, 2))
     assert deferred != (1, 3)
     assert deferred != 1
 
 
 def test_joining_makes_nothing() -> None:
     makers = [Maker(1), Maker(), Maker(2, 3)]
-    whole = joined([Deferred(len(make.items), make) for make in makers])
+    whole = concatenate([LazySequence(len(make.items), make) for make in makers])
     assert len(whole) == 3
     assert [make.calls for make in makers] == [0, 0, 0]
     assert whole == (1, 2, 3)
@@ -44,6 +44,6 @@ def test_joining_makes_nothing() -> None:
 
 
 def test_joining_one_part_or_none() -> None:
-    part = Deferred(1, Maker(1))
-    assert joined([(), part]) is part
-    assert joined([(), ()]) == ()
+    part = LazySequence(1, Maker(1))
+    assert concatenate([(), part]) is part
+    assert concatenate([(), ()]) == ()

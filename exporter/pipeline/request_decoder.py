@@ -14,10 +14,10 @@ from exporter.intern import SeriesCache
 from exporter.spool import Signal
 from exporter.wire import Decoded, Rejections, TimeWindow, decode
 
-__all__ = ["Reading"]
+__all__ = ["RequestDecoder"]
 
 
-class Reading:
+class RequestDecoder:
     """Decodes requests and finds what they cost.
 
     Args:

@@ -4,7 +4,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.retry import INITIAL_SECONDS, MAX_SECONDS, delay_seconds
+from exporter.pipeline.backoff import INITIAL_SECONDS, MAX_SECONDS, delay_seconds
 
 
 @given(st.integers(1, 10_000), st.integers())

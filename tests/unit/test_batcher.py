@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.batch import Batcher
 from exporter.model import Batch, Points
+from exporter.pipeline.batcher import Batcher
 
 
 def batch_of(entries: int, first_id: int = 0) -> Batch:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import grpc
 
-from exporter.receiver.counts import Turnstile
 from exporter.receiver.export import Behaviour
+from exporter.receiver.limiter import ConcurrencyLimiter
 from exporter.receiver.replies import Refusal, abort
 from exporter.receiver.tokens import BearerTokens, Metadata
 
-__all__ = ["Gate", "OnPool"]
+__all__ = ["AdmissionHandler", "PoolHandler"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _CROWDED: Final = Refusal(
 )
 
 
-class OnPool:
+class PoolHandler:
     """A handler that runs in a pool of its own, so that busy workers do not hold it up.
 
     gRPC looks for the attribute by this name. A gRPC without it would use the workers.
@@ -43,15 +43,15 @@ class OnPool:
         return self._behaviour(*arguments)
 
 
-class Gate(grpc.GenericRpcHandler):
+class AdmissionHandler(grpc.GenericRpcHandler):
     """Finds the handler of a request, or one that refuses it.
 
     Args:
         methods: what takes a message, by the path of the method.
         refused: what is refused in any case, by path.
         tokens: None lets in everybody.
-        turnstile: counts, and bounds how many are inside.
-        aside: threads for refusals, which must not wait for a worker.
+        limiter: counts, and bounds how many are inside.
+        control_pool: threads for refusals, which must not wait for a worker.
         on_arrival: called for every request; must be quick, and must not raise.
     """
 
@@ -61,13 +61,13 @@ class Gate(grpc.GenericRpcHandler):
         refused: Mapping[str, Refusal],
         *,
         tokens: BearerTokens | None,
-        turnstile: Turnstile,
-        aside: ThreadPoolExecutor,
+        limiter: ConcurrencyLimiter,
+        control_pool: ThreadPoolExecutor,
         on_arrival: Callable[[], None],
     ) -> None:
         self._tokens = tokens
-        self._turnstile = turnstile
-        self._aside = aside
+        self._limiter = limiter
+        self._control_pool = control_pool
         self._on_arrival = on_arrival
         self._bounded = frozenset(methods)
         # Made once, because making them takes as long as all the rest that is done here.
@@ -88,9 +88,9 @@ class Gate(grpc.GenericRpcHandler):
         return found if refused is None else self._refusing(refused)
 
     def _crowded(self) -> Refusal | None:
-        if self._turnstile.enter():
+        if self._limiter.enter():
             return None
-        self._turnstile.count(requests_overloaded=1)
+        self._limiter.count(requests_overloaded=1)
         return _CROWDED
 
     def _unauthenticated(self, metadata: Metadata) -> Refusal | None:
@@ -98,8 +98,8 @@ class Gate(grpc.GenericRpcHandler):
         if refused is None:
             return None
         if refused.code is not grpc.StatusCode.UNAUTHENTICATED:
-            self._turnstile.count(requests_overloaded=1)
-        elif self._turnstile.count(requests_unauthenticated=1).requests_unauthenticated == 1:
+            self._limiter.count(requests_overloaded=1)
+        elif self._limiter.count(requests_unauthenticated=1).requests_unauthenticated == 1:
             # Once: a client that keeps trying must not fill the log. The rest is counted.
             _log.warning("a request was refused: %s", refused.details)
         return refused
@@ -109,7 +109,7 @@ class Gate(grpc.GenericRpcHandler):
             try:
                 return behaviour(messages, context)
             finally:
-                self._turnstile.leave()
+                self._limiter.leave()
 
         return grpc.stream_unary_rpc_method_handler(inside)
 
@@ -117,4 +117,4 @@ class Gate(grpc.GenericRpcHandler):
         def refuse(_messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             abort(context, refused)
 
-        return grpc.stream_unary_rpc_method_handler(OnPool(refuse, self._aside))
+        return grpc.stream_unary_rpc_method_handler(PoolHandler(refuse, self._control_pool))

@@ -10,15 +10,15 @@ import logging
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError, RetryableError
-from exporter.pipeline.backlog import Backlog
+from exporter.pipeline.replay import Replay
 from exporter.spool import Spool
 
-__all__ = ["Opening"]
+__all__ = ["Startup"]
 
 _log = logging.getLogger(__name__)
 
 
-class Opening:
+class Startup:
     """Opens what a pipeline needs.
 
     Args:
@@ -27,7 +27,7 @@ class Opening:
         backlog: reads that spool; None without one.
     """
 
-    def __init__(self, backend: Backend, spool: Spool | None, backlog: Backlog | None) -> None:
+    def __init__(self, backend: Backend, spool: Spool | None, backlog: Replay | None) -> None:
         self._backend = backend
         self._spool = spool
         self._backlog = backlog
@@ -77,7 +77,7 @@ class Opening:
         if error is not None:
             raise type(error)(str(error)) from error
 
-    def _asked(self, spool: Spool, backlog: Backlog) -> bool:
+    def _asked(self, spool: Spool, backlog: Replay) -> bool:
         if self._error is not None:
             return False
         try:
@@ -88,7 +88,7 @@ class Opening:
         backlog.open(stored_sequence)
         return True
 
-    def _held(self, spool: Spool, backlog: Backlog) -> bool:
+    def _held(self, spool: Spool, backlog: Replay) -> bool:
         backlog.hold()
         _log.warning(
             "the database at %s cannot be reached; data gathers in the spool %s and is stored when "

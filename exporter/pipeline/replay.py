@@ -14,12 +14,12 @@ from typing import Final
 from exporter.errors import DecodeError
 from exporter.model import Batch, Watermark
 from exporter.pipeline.queue import Queue
-from exporter.pipeline.reading import Reading
+from exporter.pipeline.request_decoder import RequestDecoder
 from exporter.spool import Entry, Spool
 from exporter.stats import Counters
 from exporter.wire import AgeLimits, TimeWindow
 
-__all__ = ["Backlog"]
+__all__ = ["Replay"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ _log = logging.getLogger(__name__)
 _READ_BYTES: Final = 8 * 1024 * 1024
 
 
-class Backlog:
+class Replay:
     """Reads the spool where the queue is behind.
 
     Args:
         spool: where requests are kept.
         queue: what they are put back into.
-        reading: decodes them; guarded by the queue's lock.
+        decoder: decodes them; guarded by the queue's lock.
         counters: of the pipeline.
         age_limits: only for the texts of rejections.
     """
@@ -42,13 +42,13 @@ class Backlog:
         self,
         spool: Spool,
         queue: Queue,
-        reading: Reading,
+        decoder: RequestDecoder,
         counters: Counters,
         age_limits: AgeLimits,
     ) -> None:
         self._spool = spool
         self._queue = queue
-        self._reading = reading
+        self._decoder = decoder
         self._counters = counters
         self._age_limits = age_limits
 
@@ -128,7 +128,7 @@ class Backlog:
             self._age_limits,
         )
         try:
-            batch = self._reading.read_again(entry.signal, entry.data, window).batch
+            batch = self._decoder.read_again(entry.signal, entry.data, window).batch
         except DecodeError as exc:
             batch = Batch()
             _log.error("request %d of %s: %s", entry.sequence, self._spool.path, exc)

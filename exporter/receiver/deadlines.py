@@ -15,14 +15,14 @@ import grpc
 
 from exporter.receiver.replies import Refusal, abort
 
-__all__ = ["Arrivals"]
+__all__ = ["MessageDeadlines"]
 
 _NO_MESSAGE = Refusal(
     grpc.StatusCode.INVALID_ARGUMENT, "the request has no message; a unary call has exactly one"
 )
 
 
-class Arrivals:
+class MessageDeadlines:
     """Requests whose message is on its way; safe to use from any thread.
 
     Args:

@@ -18,12 +18,12 @@ from exporter.errors import RowRefusedError
 from exporter.model import Batch, DeadLetter, WriteResult
 from exporter.stats import Counters
 
-__all__ = ["Delivery"]
+__all__ = ["BatchWrite"]
 
 _log = logging.getLogger(__name__)
 
 
-class Delivery:
+class BatchWrite:
     """Hands one batch to the backend.
 
     Args:

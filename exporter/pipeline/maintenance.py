@@ -11,7 +11,7 @@ from exporter.backends.base import Backend
 from exporter.errors import ExporterError
 from exporter.stats import Counters
 
-__all__ = ["Housekeeping"]
+__all__ = ["Maintenance"]
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _TIDY_EVERY_SECONDS: Final = 2.0
 _NANOSECONDS_PER_DAY: Final = 86_400 * 1_000_000_000
 
 
-class Housekeeping:
+class Maintenance:
     """Runs each chore when its time has come.
 
     Args:

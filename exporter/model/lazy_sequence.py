@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Final, TypeVar, overload
 
-__all__ = ["Deferred", "joined"]
+__all__ = ["LazySequence", "concatenate"]
 
 Item = TypeVar("Item")
 
 
-class Deferred(Sequence[Item]):
+class LazySequence(Sequence[Item]):
     """A sequence of known length whose items are made all at once, at first use, and kept.
 
     Args:
@@ -51,7 +51,7 @@ class Deferred(Sequence[Item]):
     __hash__ = None  # type: ignore[assignment]  # as of a list, items may have no hash
 
     def __repr__(self) -> str:
-        return f"Deferred({self._length} items)"
+        return f"LazySequence({self._length} items)"
 
     def _made(self) -> Sequence[Item]:
         make = self._make
@@ -61,9 +61,9 @@ class Deferred(Sequence[Item]):
         return self._items
 
 
-def joined(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
+def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
     """The items of all parts in their order, made no earlier than they are read."""
     filled = [part for part in parts if len(part)]
     if len(filled) < 2:
         return filled[0] if filled else ()
-    return Deferred(sum(map(len, filled)), lambda: tuple(chain.from_iterable(filled)))
+    return LazySequence(sum(map(len, filled)), lambda: tuple(chain.from_iterable(filled)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 
-__all__ = ["ReceiverCounts", "Turnstile"]
+__all__ = ["ConcurrencyLimiter", "ReceiverCounts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ReceiverCounts:
     requests_stalled: int = 0
 
 
-class Turnstile:
+class ConcurrencyLimiter:
     """Counts requests that were turned away, and bounds those that are inside.
 
     Safe to use from any thread.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["UnderWay"]
+__all__ = ["InFlightCounter"]
 
 
-class UnderWay:
+class InFlightCounter:
     """Enter it with `with`, from any thread, as often as one likes.
 
     A class and not a generator with `contextmanager`: two of those took 2 % of the interpreter's
