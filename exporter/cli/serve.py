@@ -90,7 +90,7 @@ def _run(service: Service, stop: StopRequest, *, config_given: bool) -> int | No
         gc.freeze()
         if not stop.requested:
             _listen(service)
-            service.start_adopting()
+            service.start_orphan_replayer()
             publish = publisher_for(service)
             report_changes(stop.wait, service.stats, _REPORT_INTERVAL_SECONDS, publish)
     except ExporterError:

@@ -23,8 +23,8 @@ _MOST_TIMES: Final = 60
 class Service:
     """A receiver and all that is behind it.
 
-    `start_storing`, then `listen`, and `start_adopting` if wanted; `stop` is safe after any of
-    them, after none, and twice.
+    `start_storing`, then `listen`, then optionally `start_orphan_replayer`; `stop` is safe after
+    any of them, before all of them, and twice.
 
     Args:
         settings: what to run with.
@@ -55,8 +55,8 @@ class Service:
         """
         self.pipeline.start()
 
-    def start_adopting(self) -> None:
-        """Store what exporters in process have left in their spools, now and from time to time."""
+    def start_orphan_replayer(self) -> None:
+        """Store the orphaned spools of embedded pipelines, now and every minute."""
         self._orphan_replayer.start()
 
     def listen(self, endpoint: str | None = None) -> str:
@@ -109,7 +109,7 @@ class Service:
             Whether all that was accepted was off our hands in time.
         """
         until = time.monotonic() + timeout_seconds
-        self._orphan_replayer.ask_to_stop()
+        self._orphan_replayer.request_stop()
         if self._receiver is not None:
             # Requests under way are short; the writer needs the time more.
             self._receiver.shutdown(timeout_seconds / 4)

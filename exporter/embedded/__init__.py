@@ -1,15 +1,12 @@
-"""A pipeline inside a program of the user's own, for many processes side by side.
+"""A pipeline inside a program of the user, side by side with other processes that do the same.
 
-It never shares a spool with another process: each takes a file of its own, `<spool>.1`,
-`<spool>.2` and so on, where `<spool>` is the receiver's (and for all but SQLite's default place a
-hash of the database follows). A file that a process left with requests in it, because it was killed
-or its database was away, is what the next process takes first, and a receiver looks for such files
-too, so what was acknowledged is stored by whoever comes after.
+Every process has a spool file of its own: `<spool>.1`, `<spool>.2` and so on, where `<spool>` is
+the spool of the receiver. A process that is killed, or that ends while its database is down, leaves
+its acknowledged requests in its file. The next process, or a receiver, stores them.
 
-slots     these files: where they are, and taking one
-opening   what runs, opened and stopped
-pipeline  `EmbeddedPipeline`
-adopting  `OrphanReplayer`, a receiver's care for what was left in them
+spool_slots      the spool files: their names, and how a process acquires one
+pipeline         `EmbeddedPipeline`: opened on first use, closed before a fork
+orphan_replayer  `OrphanReplayer`: the thread of a receiver that stores orphaned spool files
 """
 
 from exporter.embedded.orphan_replayer import OrphanReplayer

@@ -1,10 +1,9 @@
-"""A receiver's care for exporters in process: what they left in their spools is stored.
+"""Stores the spool files that embedded pipelines left behind.
 
-An exporter that was killed leaves requests that it has acknowledged, and the next one in process
-takes them up; where none ever starts, this does. Each spool is stored under its own name and
-watermark in the ledger, by a pipeline of its own, so that each request is stored once whatever is
-killed in between. The lock of a spool keeps two processes from it, and this from one that is in
-use.
+A process that was killed leaves requests in its spool that it has acknowledged. The next embedded
+pipeline stores them, and so does the receiver, through this module. Each orphaned spool is stored
+by a pipeline of its own under the spool's own receiver id and watermark, so every request is stored
+once, whatever is killed in between. The lock of a spool excludes a second process.
 """
 
 from __future__ import annotations
@@ -27,108 +26,114 @@ __all__ = ["OrphanReplayer"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_EVERY_SECONDS: Final = 60.0
+_SCAN_EVERY_SECONDS: Final = 60.0
 _FLUSH_SECONDS: Final = 0.5
-_PAUSE_SECONDS: Final = 0.1
-_END_SECONDS: Final = 1.0
-# The rest is the receiver's own. Known series and batches follow it.
-_SHARE_OF_MEMORY: Final = 4
+_POLL_SECONDS: Final = 0.1
+_SHUTDOWN_SECONDS: Final = 1.0
+# The receiver itself keeps three quarters. Series cache and batches are sized by this limit.
+_MEMORY_DIVISOR: Final = 4
 
-# Time of change, size and inode, of the file and of its -wal.
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+# (mtime in nanoseconds, size, inode) of the spool file and of its -wal, None where one is missing.
+_FileState = tuple[tuple[int, int, int] | None, ...]
 
 
 class OrphanReplayer:
-    """Looks at the spools beside the receiver's, one after the other, in a thread of its own.
+    """Scans the spool files beside the receiver's spool, one after the other, in its own thread.
 
-    It never uses the receiver's backend, to which only the receiver's writer may write, but opens
-    another one of the same settings for as long as there is something to store.
+    The receiver's backend belongs to the receiver's writer thread. This class therefore opens a
+    second backend with the same settings for as long as there is something to store.
 
     Args:
-        settings: those of the receiver; the backend memory has nothing to look for.
-        look_every_seconds: how often. What did not change since it was found empty costs a stat,
-            what is in use the attempt at a lock.
+        settings: those of the receiver. The backend memory has no spool files to scan.
+        scan_every_seconds: pause between two scans. An empty file that did not change costs one
+            stat, a file in use one attempt at its lock.
     """
 
     def __init__(
-        self, settings: ExporterSettings, *, look_every_seconds: float = _LOOK_EVERY_SECONDS
+        self, settings: ExporterSettings, *, scan_every_seconds: float = _SCAN_EVERY_SECONDS
     ) -> None:
         self._settings = replace(
-            settings, memory_limit_mib=max(settings.memory_limit_mib // _SHARE_OF_MEMORY, 1)
+            settings, memory_limit_mib=max(settings.memory_limit_mib // _MEMORY_DIVISOR, 1)
         )
-        self._look_every_seconds = look_every_seconds
+        self._scan_every_seconds = scan_every_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        # Below here only its thread.
-        self._empty: dict[Path, _Stamp] = {}
-        self._complaints: dict[Path, str] = {}
+        # The next two are used by the thread alone.
+        self._known_empty: dict[Path, _FileState] = {}
+        self._last_error: dict[Path, str] = {}
 
     def start(self) -> None:
-        """Begin to look; safe twice."""
+        """Start to scan; safe twice."""
         if self._thread is None and self._settings.backend != "memory":
-            self._thread = threading.Thread(target=self._run, name="exporter-adopting", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, name="exporter-orphan-replayer", daemon=True
+            )
             self._thread.start()
 
-    def ask_to_stop(self) -> None:
-        """Begin nothing new, and let go of what is under way; does not wait."""
+    def request_stop(self) -> None:
+        """Start no further spool and interrupt the current one; does not wait."""
         self._stopping.set()
 
     def shutdown(self, timeout_seconds: float) -> bool:
-        """Stop, and wait for the end; whether it came in time. Safe twice, and before the start.
+        """Stop and wait for the thread; safe twice, and before the start.
 
-        What is not stored by then stays in its spool, for the next time.
+        Requests that are not stored by then stay in their spool for the next scan.
+
+        Returns:
+            Whether the thread ended in time.
         """
-        self.ask_to_stop()
+        self.request_stop()
         if self._thread is None:
             return True
         self._thread.join(timeout_seconds)
         if self._thread.is_alive():
             _log.warning(
-                "a spool of an exporter in process was being stored and did not let go within "
-                "%.1f s; what is not stored stays in it",
+                "an orphaned spool was still being stored after %.1f s; requests that are not "
+                "stored stay in it",
                 timeout_seconds,
             )
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        place = slot_prefix(self._settings, backend_for(self._settings))
+        prefix = slot_prefix(self._settings, backend_for(self._settings))
         while not self._stopping.is_set():
-            for path in existing_slots(place):
+            for path in existing_slots(prefix):
                 if self._stopping.is_set():
                     return
-                self._look_into(path)
-            self._stopping.wait(self._look_every_seconds)
+                self._scan(path)
+            self._stopping.wait(self._scan_every_seconds)
 
-    def _look_into(self, path: Path) -> None:
-        # Taken before the file is opened: what another process adds meanwhile makes it differ.
-        stamp = _stamp(path)
-        if stamp == self._empty.get(path):
+    def _scan(self, path: Path) -> None:
+        # Read before the file is opened: a request that another process adds meanwhile then makes
+        # the file differ from the recorded state.
+        state = _file_state(path)
+        if state == self._known_empty.get(path):
             return
         try:
-            is_empty = self._adopt(path)
+            was_empty = self._replay(path)
         except SpoolLockedError:
-            return  # a living process has it
-        except Exception as exc:  # noqa: BLE001 - the receiver goes on, and so does this
-            self._complain(path, exc)
+            return  # a living process uses it
+        except Exception as exc:  # noqa: BLE001 - the thread must outlive a spool it cannot store
+            self._log_once(path, exc)
             return
-        self._complaints.pop(path, None)
-        if is_empty:
-            self._empty[path] = stamp
+        self._last_error.pop(path, None)
+        if was_empty:
+            self._known_empty[path] = state
 
-    def _complain(self, path: Path, exc: Exception) -> None:
-        # Once, and not every minute for as long as the reason lasts.
-        if self._complaints.get(path) == str(exc):
+    def _log_once(self, path: Path, exc: Exception) -> None:
+        # The same error would otherwise be logged at every scan.
+        if self._last_error.get(path) == str(exc):
             return
-        self._complaints[path] = str(exc)
+        self._last_error[path] = str(exc)
         _log.warning(
-            "what an exporter in process left in %s could not be stored, trying again: %s",
+            "the orphaned spool %s could not be stored and is tried again: %s",
             path,
             exc,
             exc_info=None if isinstance(exc, ExporterError) else exc,
         )
 
-    def _adopt(self, path: Path) -> bool:
-        """Store what waits in one spool; whether there was nothing."""
+    def _replay(self, path: Path) -> bool:
+        """Store the pending requests of one spool; whether there were none."""
         spool = spool_at(path, self._settings)
         spool.start()
         if not spool.waiting_requests:
@@ -145,32 +150,33 @@ class OrphanReplayer:
         return False
 
     def _store(self, pipeline: Pipeline, spool: Spool) -> None:
-        # From here on the pipeline closes the spool: its lock must not be given back while a
-        # write is under way, which the next to take it could write once more.
+        # From here on only the pipeline closes the spool. Its lock must be held while a write is in
+        # flight: the next process to take it would otherwise write the same requests again.
         try:
             self._wait_until_stored(pipeline, spool)
-            # Else they would be read at the next look again, and found in the ledger.
+            # Deletes the stored requests; the next scan would otherwise replay them and find every
+            # one in the ledger.
             spool.tidy(time.time_ns())
         finally:
-            pipeline.shutdown(_END_SECONDS)
+            pipeline.shutdown(_SHUTDOWN_SECONDS)
         left = spool.waiting_requests
         _log.info(
-            "took over %s, which an exporter in process had left: %s%s",
+            "stored the orphaned spool %s: %s%s",
             spool.path,
             pipeline.stats(),
-            f"; {left} requests stay there for the next time" if left else "",
+            f"; {left} requests stay in it for the next scan" if left else "",
         )
 
     def _wait_until_stored(self, pipeline: Pipeline, spool: Spool) -> None:
-        # The spool itself is asked: it releases a request once the ledger has its watermark. While
-        # the database is away the pipeline tries again by itself.
+        # The spool is the authority: it releases a request once its watermark is committed. While
+        # the database is down the pipeline retries by itself.
         while spool.waiting_requests and not self._stopping.is_set():
             if pipeline.flush(_FLUSH_SECONDS) and not spool.waiting_requests:
                 return
-            self._stopping.wait(_PAUSE_SECONDS)
+            self._stopping.wait(_POLL_SECONDS)
 
 
-def _stamp(path: Path) -> _Stamp:
+def _file_state(path: Path) -> _FileState:
     return tuple(_stat(path.with_name(path.name + suffix)) for suffix in ("", "-wal"))
 
 

@@ -1,4 +1,4 @@
-"""The spools of exporters in process: files `<spool>.1`, `<spool>.2` and so on, one a process."""
+"""The spool files of embedded pipelines: `<spool>.1`, `<spool>.2` ..., one for each process."""
 
 from __future__ import annotations
 
@@ -17,49 +17,50 @@ __all__ = ["acquire_slot", "existing_slots", "slot_prefix"]
 
 
 def slot_prefix(settings: ExporterSettings, backend: Backend) -> Path:
-    """What a number is appended to."""
-    receivers = spool_path(settings, backend)
+    """The path of every slot without its number."""
+    receiver_spool = spool_path(settings, backend)
     if settings.backend == "sqlite" and settings.spool_path is None:
-        return receivers  # beside its database
-    # What was meant for another database must not be taken up for this one.
+        return receiver_spool  # the default spool lies beside its own database
+    # A spool path is shared by every database that is configured with it. The hash of the database
+    # keeps a process from storing requests that were meant for another one.
     database = xxhash.xxh3_64_hexdigest(backend.location.encode())[:8]
-    return receivers.with_name(f"{receivers.name}.{database}")
+    return receiver_spool.with_name(f"{receiver_spool.name}.{database}")
 
 
-def existing_slots(place: Path) -> list[Path]:
-    """Those that are there, in the order of their numbers; there may be gaps."""
-    found = place.parent.glob(f"{glob.escape(place.name)}.*")
-    numbered = [path for path in found if path.suffix[1:].isdecimal() and path.stem == place.name]
-    return sorted(numbered, key=lambda path: int(path.suffix[1:]))
+def existing_slots(prefix: Path) -> list[Path]:
+    """The slots that have a file, in the order of their numbers; numbers may be missing."""
+    files = prefix.parent.glob(f"{glob.escape(prefix.name)}.*")
+    slots = [path for path in files if path.suffix[1:].isdecimal() and path.stem == prefix.name]
+    return sorted(slots, key=lambda path: int(path.suffix[1:]))
 
 
-def acquire_slot(settings: ExporterSettings, place: Path) -> Spool:
-    """A started spool that no other process has: one with requests in it, else the first.
+def acquire_slot(settings: ExporterSettings, prefix: Path) -> Spool:
+    """Start a spool that no other process uses: the first with pending requests, else the first.
 
     Raises:
-        ExporterError: none can be opened.
+        ExporterError: a spool cannot be opened.
     """
-    free: Spool | None = None
+    empty: Spool | None = None
     try:
         for number in itertools.count(1):
-            path = place.with_name(f"{place.name}.{number}")
-            if free is not None and not path.exists():
-                return free
+            path = prefix.with_name(f"{prefix.name}.{number}")
+            if empty is not None and not path.exists():
+                return empty
             spool = spool_at(path, settings)
             try:
                 spool.start()
             except SpoolLockedError:
                 continue
             if spool.waiting_requests:
-                if free is not None:
-                    free.close()
+                if empty is not None:
+                    empty.close()
                 return spool
-            if free is None:
-                free = spool
+            if empty is None:
+                empty = spool
             else:
                 spool.close()
     except BaseException:
-        if free is not None:
-            free.close()
+        if empty is not None:
+            empty.close()
         raise
-    raise AssertionError("there is always a next number")
+    raise AssertionError("itertools.count never ends")

@@ -1,4 +1,4 @@
-"""What exporters in process left behind is stored by `serve`, once, whatever is killed."""
+"""`serve` stores the orphaned spools of embedded pipelines exactly once, whatever is killed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ START_MICRO = 1_790_000_000_000_000
 WAITING = {"OPENFINOPS_BATCH_INTERVAL_SECONDS": "3600", "OPENFINOPS_BATCH_SIZE": "1000000"}
 
 # Acknowledged points stay in the spool, because the batch is not due, until the process is killed.
-LEAVING = """
+PROGRAM = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
-from test_replaying import one_request, pipeline_in_process
+from test_orphan_replayer import one_request, pipeline_in_process
 pipeline = pipeline_in_process()
 for number in range({first}, {first} + {requests}):
     assert not pipeline.submit(one_request(number, {points})).counts
@@ -51,16 +51,16 @@ def one_request(number: int, points: int) -> bytes:
 
 
 def pipeline_in_process() -> EmbeddedPipeline:
-    """As a program has it that is configured by its environment."""
+    """The pipeline of a program that is configured by its environment."""
     return EmbeddedPipeline(config.load(None, config.process_environment()).exporter)
 
 
-def leave(
+def kill_with_pending(
     store: Store, folder: Path, *, first: int = 0, requests: int = 3, points: int = 10
 ) -> set[int]:
-    """Let a process take requests, and kill it before it stores them; the times of the points."""
+    """Kill a process with accepted, unstored requests; returns the times of the points."""
     paths = [str(TESTS), str(TESTS / "integration")]
-    program = LEAVING.format(paths=paths, first=first, requests=requests, points=points)
+    program = PROGRAM.format(paths=paths, first=first, requests=requests, points=points)
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=folder,
@@ -81,7 +81,7 @@ def serving(store: Store, folder: Path, **settings: str) -> Program:
 
 
 def stored(store: Store) -> Counter[int]:
-    """How often each point is there, by its time."""
+    """The number of stored rows for each time."""
     return Counter(micro for _, micro in store.points().elements())
 
 
@@ -113,12 +113,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return postgresql_store(request.getfixturevalue("postgresql_database"), tmp_path)
 
 
-def test_serve_stores_what_a_killed_process_left(store: Store, tmp_path: Path) -> None:
-    times = leave(store, tmp_path)
+def test_serve_stores_the_spool_of_a_killed_process(store: Store, tmp_path: Path) -> None:
+    times = kill_with_pending(store, tmp_path)
     (slot,) = slots(tmp_path)
     assert (stored(store), waiting_in(slot)) == (Counter(), 3)
     with serving(store, tmp_path) as program:
-        line = program.wait_for_line("took over .* which an exporter in process had left").string
+        line = program.wait_for_line("stored the orphaned spool").string
         assert str(slot) in line
         assert "points_stored=30 " in line
         assert program.stop() == 0, program.log
@@ -126,29 +126,31 @@ def test_serve_stores_what_a_killed_process_left(store: Store, tmp_path: Path) -
     with serving(store, tmp_path) as program:
         program.wait_until_listening()
         assert program.stop() == 0, program.log
-    assert "took over" not in program.log
+    assert "stored the orphaned spool" not in program.log
     assert stored(store) == once(times)
 
 
-def test_what_was_stored_before_the_kill_is_not_stored_again(store: Store, tmp_path: Path) -> None:
-    times = leave(store, tmp_path)
+def test_requests_that_were_stored_before_the_kill_are_not_stored_again(
+    store: Store, tmp_path: Path
+) -> None:
+    times = kill_with_pending(store, tmp_path)
     (slot,) = slots(tmp_path)
     copies = {path: path.read_bytes() for path in tmp_path.glob(f"{slot.name}*")}
     with serving(store, tmp_path) as program:
-        program.wait_for_line("took over")
+        program.wait_for_line("stored the orphaned spool")
         assert program.stop() == 0, program.log
-    # As after a kill between the commit and the moment when the spool lets go of it.
+    # The same files as after a kill between the commit and the release in the spool.
     for path in tmp_path.glob(f"{slot.name}*"):
         path.unlink()
     for path, content in copies.items():
         path.write_bytes(content)
     with serving(store, tmp_path) as program:
-        program.wait_for_line("took over")
+        program.wait_for_line("stored the orphaned spool")
         assert program.stop() == 0, program.log
     assert (stored(store), waiting_in(slot)) == (once(times), 0)
 
 
-def test_a_spool_that_a_living_process_has_is_left_alone(
+def test_a_spool_in_use_is_not_touched(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -157,10 +159,10 @@ def test_a_spool_that_a_living_process_has_is_left_alone(
     alive = pipeline_in_process()
     alive.submit(one_request(100, 10))
     (held,) = slots(tmp_path)
-    times = leave(store, tmp_path)
+    times = kill_with_pending(store, tmp_path)
     with serving(store, tmp_path) as program:
-        # Its number is the higher one, so the other was looked at before.
-        program.wait_for_line(r"took over .*\.2, which")
+        # Slots are scanned in the order of their numbers, so slot 1 was scanned before.
+        program.wait_for_line(r"stored the orphaned spool .*\.2:")
         assert stored(store) == once(times)
         assert waiting_in(held) == 1
         alive.submit(one_request(101, 10))
@@ -170,10 +172,10 @@ def test_a_spool_that_a_living_process_has_is_left_alone(
     assert stored(store) == once(times | more)
 
 
-def test_kill_9_of_serve_while_it_takes_over_loses_and_doubles_nothing(
+def test_kill_9_of_serve_during_a_replay_loses_and_doubles_nothing(
     store: Store, tmp_path: Path
 ) -> None:
-    times = leave(store, tmp_path, requests=REQUESTS, points=POINTS)
+    times = kill_with_pending(store, tmp_path, requests=REQUESTS, points=POINTS)
     dice = random.Random(7)
     small = {"OPENFINOPS_MEMORY_LIMIT_MIB": "128"}  # makes batches of 8,192 at most
     for kill in range(3):
@@ -182,7 +184,7 @@ def test_kill_9_of_serve_while_it_takes_over_loses_and_doubles_nothing(
             program.wait_for_line("wait in .* and are stored now|listening for")
             if kill % 2:
                 time.sleep(dice.uniform(0.0, 0.1))
-            else:  # between two batches, or after the last
+            else:  # kill between two batches, or after the last one
                 until(lambda: before < len(stored(store)) or before == len(times))  # noqa: B023
             program.send(signal.SIGKILL)
         found = stored(store)
@@ -204,25 +206,25 @@ def file(tmp_path: Path) -> Store:
 @pytest.fixture
 def replayer(file: Store) -> Iterator[OrphanReplayer]:
     settings = config.load(None, file.settings).exporter
-    one = OrphanReplayer(settings, look_every_seconds=0.05)
+    one = OrphanReplayer(settings, scan_every_seconds=0.05)
     yield one
     assert one.shutdown(DEADLINE_SECONDS)
 
 
-def test_what_is_left_later_is_found_as_well(
+def test_orphans_of_a_later_crash_are_found(
     file: Store, tmp_path: Path, replayer: OrphanReplayer
 ) -> None:
-    first = leave(file, tmp_path)
+    first = kill_with_pending(file, tmp_path)
     replayer.start()
     until(lambda: stored(file) == once(first))
-    second = leave(file, tmp_path, first=10)
+    second = kill_with_pending(file, tmp_path, first=10)
     until(lambda: stored(file) == once(first | second))
 
 
-def test_a_failure_is_told_once_and_tried_again(
+def test_a_failure_is_logged_once_and_retried(
     file: Store, tmp_path: Path, replayer: OrphanReplayer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times = leave(file, tmp_path)
+    times = kill_with_pending(file, tmp_path)
     database, away = tmp_path / "store.db", tmp_path / "away"
     for path in tmp_path.glob("store.db*"):
         if "spool" not in path.name:
@@ -230,19 +232,19 @@ def test_a_failure_is_told_once_and_tried_again(
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     replayer.start()
-    until(lambda: "could not be stored, trying again" in caplog.text)
+    until(lambda: "could not be stored and is tried again" in caplog.text)
     time.sleep(0.5)
-    assert caplog.text.count("could not be stored, trying again") == 1
+    assert caplog.text.count("could not be stored and is tried again") == 1
     database.unlink()
     for path in tmp_path.glob("away*"):
         path.rename(str(path).replace(str(away), str(database)))
     until(lambda: stored(file) == once(times))
 
 
-def test_stopping_lets_go_of_what_cannot_be_stored_now(
+def test_shutdown_leaves_unstored_requests_in_the_spool(
     file: Store, tmp_path: Path, replayer: OrphanReplayer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    times = leave(file, tmp_path)
+    times = kill_with_pending(file, tmp_path)
     (slot,) = slots(tmp_path)
     database = tmp_path / "store.db"
     with closing(sqlite3.connect(database)) as connection:
@@ -263,7 +265,7 @@ def test_stopping_lets_go_of_what_cannot_be_stored_now(
 def test_an_empty_spool_is_not_opened_again(
     file: Store, tmp_path: Path, replayer: OrphanReplayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave(file, tmp_path)
+    kill_with_pending(file, tmp_path)
     (slot,) = slots(tmp_path)
     opened = []
     start = Spool.start
@@ -276,10 +278,10 @@ def test_an_empty_spool_is_not_opened_again(
     replayer.start()
     until(lambda: waiting_in(slot) == 0)
     time.sleep(1)
-    assert len(opened) <= 5  # to store, by its pipeline again, and to find that it is empty
+    assert len(opened) <= 5  # by the scan, by its pipeline, and by the scan that finds it empty
 
 
-def test_the_backend_memory_has_nothing_to_look_for(tmp_path: Path) -> None:
+def test_the_backend_memory_has_no_spools_to_scan(tmp_path: Path) -> None:
     settings = config.load(None, {"OPENFINOPS_BACKEND": "memory"}).exporter
     one = OrphanReplayer(settings)
     one.start()
