@@ -21,7 +21,7 @@ from exporter.cli.options import (
     opened_for_reading,
     tokens_for,
 )
-from exporter.config import ExporterSettings, ReceiverSettings, Settings, as_table
+from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["check"]
@@ -59,7 +59,7 @@ def _table(settings: Settings) -> Table:
     """Every setting that has a value, under the section of the file that it belongs to."""
     table = Table("Key", "Value", "From", box=None, pad_edge=False, header_style="bold")
     section = ""
-    for path, value, origin in as_table(settings):
+    for path, value, origin in settings.table:
         if value == _NOT_SET:
             continue
         parent, _, key = path.rpartition(".")

@@ -1,10 +1,9 @@
 """From a configuration file, the environment and flags to frozen settings.
 
-How a value travels: `document` reads the YAML and puts variables in (`references`); `components`
-chooses what runs; `layers` checks each source on its own against `schema` and `values`, and lays
-one over the other; `rules` looks at keys together; `settings` is what comes out, `table` shows it.
-`loading` calls them in this order. Every mistake is put into words by `mistakes`, without secrets
-(`connection`).
+The path of a value: `yaml_document` reads the file and substitutes variables; `components` chooses
+what runs; `layers` validates each source against `schema` (keys) and `parsers` (values) and merges
+them; `constraints` checks keys against each other; `settings` is the result. `loading` calls them
+in this order. `validation_errors` words the errors, without secrets (`connection_string`).
 """
 
 from exporter.config.loading import load, load_dotenv_file, process_environment
@@ -16,7 +15,6 @@ from exporter.config.settings import (
     TlsSettings,
     TokenSettings,
 )
-from exporter.config.table import as_table
 
 __all__ = [
     "ExporterSettings",
@@ -25,7 +23,6 @@ __all__ = [
     "Settings",
     "TlsSettings",
     "TokenSettings",
-    "as_table",
     "load",
     "load_dotenv_file",
     "process_environment",

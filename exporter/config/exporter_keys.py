@@ -1,169 +1,188 @@
-"""The keys that say where data goes, how, and what of it is a cost."""
+"""The keys of exporters.openfinops: storage, batches, limits and costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_validator
 
-from exporter.config import values
-from exporter.config.sections import (
+from exporter.config import parsers
+from exporter.config.fields import (
     DAY_SECONDS,
     Count,
     FilePath,
     Flag,
     Names,
-    NotNothing,
+    NotNull,
     Number,
     Seconds,
     Section,
     Switch,
     key,
 )
+from exporter.costs.rules import FieldSource
 
-__all__ = ["Exporters", "LlmPrice", "Rule"]
+__all__ = ["Exporters", "LlmPrice", "Openfinops", "Rule"]
 
 _YEAR_DAYS: Final = 365
 
-_DirectCompress = Annotated[Literal["auto", "on", "off"], BeforeValidator(values.read_mode)]
+_SERVERS: Final = ("postgresql", "timescaledb")
+_TIMESCALEDB: Final = ("timescaledb",)
+
+_DirectCompress = Annotated[Literal["auto", "on", "off"], BeforeValidator(parsers.parse_mode)]
+_Pattern = Annotated[str, BeforeValidator(parsers.parse_pattern)]
+_Price = Annotated[Decimal, BeforeValidator(parsers.parse_price)]
 _PRICE_TEXT: Final = "a number from 0 to 1000000, such as 2.50"
 
 
-_Sources = Annotated[list[str], BeforeValidator(values.read_sources)]
+def _frozen_sources(texts: dict[str, str] | None) -> Mapping[str, FieldSource] | None:
+    if texts is None:
+        return None
+    return MappingProxyType({name: FieldSource.parse(text) for name, text in texts.items()})
+
+
+_Sources = Annotated[tuple[FieldSource, ...], PlainValidator(parsers.parse_sources)]
 _SOURCES_TEXT: Final = (
-    "attribute:NAME, or a constant; or a list of them, of which the first that gives something "
-    "counts"
+    "attribute:NAME, or a constant; or a list of them, of which the first that has a value is used"
 )
 
 
 class Rule(Section):
     """Which series are a cost, and where the fields of their entries come from."""
 
-    metric: Annotated[str, BeforeValidator(values.read_pattern)] = key(
+    metric: _Pattern = key(
         "",
-        "the name of a metric; * stands for any letters, ? for one",
-        "Which metric the rule is about.",
+        "the name of a metric; * stands for any characters, ? for one",
+        "The metrics that the rule is for.",
     )
-    attributes: dict[str, str] = key(
+    attributes: Annotated[dict[str, str], AfterValidator(MappingProxyType)] = key(
         {},
-        "a mapping of attribute names to their values; * stands for any letters, ? for one",
-        "Which of its series: attributes of point or resource that they have.",
+        "a mapping of attribute names to their values; * stands for any characters, ? for one",
+        "The attributes of point or resource that a series must have.",
+        validate_default=True,
     )
     kind: Literal["amount", "cumulative", "hourly_rate", "none"] = key(
         "none",
         "amount, cumulative, hourly_rate, none",
-        "What a value is: an amount, a total that grows, or an amount an hour. With none they are "
-        "never a cost.",
+        "What a value is: an amount, a running total, or an amount per hour. With none the series "
+        "is never a cost.",
     )
-    category: _Sources = key([], _SOURCES_TEXT, "Category of the entries.")
-    resource_id: _Sources = key([], _SOURCES_TEXT, "What cost it.")
-    currency: _Sources = key([], _SOURCES_TEXT, "ISO 4217 code.")
-    region: _Sources = key([], _SOURCES_TEXT, "Region of the entries.")
-    tags: Annotated[dict[str, str] | None, NotNothing] = key(
+    category: _Sources = key((), _SOURCES_TEXT, "Category of the entries.")
+    resource_id: _Sources = key((), _SOURCES_TEXT, "The resource that caused the cost.")
+    currency: _Sources = key((), _SOURCES_TEXT, "ISO 4217 code.")
+    region: _Sources = key((), _SOURCES_TEXT, "Region of the entries.")
+    tags: Annotated[dict[str, str] | None, AfterValidator(_frozen_sources), NotNull] = key(
         None,
         "a mapping of names to attribute:NAME or constants",
-        "Tags of the entries; without it all attributes that no other field took.",
+        "Tags of the entries. Without it, all attributes that no other field uses.",
     )
     staleness: Seconds = key(
         600.0,
         "seconds above 0, at most 86400, or a duration such as 10m",
-        "The longest time that one point of an hourly_rate pays for.",
+        "The longest time that one point of an hourly_rate is charged for.",
         gt=0,
         le=DAY_SECONDS,
     )
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _is_complete(self) -> Self:
         if not self.metric or "kind" not in self.model_fields_set:
             raise ValueError("a rule needs metric and kind")
         return self
 
 
 class LlmPrice(Section):
-    """What the tokens of a language model cost."""
+    """The price of a language model's tokens."""
 
-    model: Annotated[str, BeforeValidator(values.read_pattern)] = key(
+    model: _Pattern = key(
         "",
-        "the name of a model; * stands for any letters, ? for one",
+        "the name of a model; * stands for any characters, ? for one",
         "As in gen_ai.response.model or gen_ai.request.model.",
     )
-    provider: Annotated[str, BeforeValidator(values.read_pattern)] = key(
-        "*", "the name of a provider, likewise", "As in gen_ai.provider.name or gen_ai.system."
+    provider: _Pattern = key(
+        "*",
+        "the name of a provider; * stands for any characters, ? for one",
+        "As in gen_ai.provider.name or gen_ai.system.",
     )
-    input: Annotated[Decimal, BeforeValidator(values.read_price)] = key(
-        Decimal(0), _PRICE_TEXT, "Price of a million tokens that are sent.", ge=0, le=1_000_000
+    input: _Price = key(
+        Decimal(0), _PRICE_TEXT, "Price of a million input tokens.", ge=0, le=1_000_000
     )
-    output: Annotated[Decimal, BeforeValidator(values.read_price)] = key(
-        Decimal(0), _PRICE_TEXT, "Price of a million tokens that are received.", ge=0, le=1_000_000
+    output: _Price = key(
+        Decimal(0), _PRICE_TEXT, "Price of a million output tokens.", ge=0, le=1_000_000
     )
-    currency: Annotated[str, BeforeValidator(values.read_currency)] = key(
-        "USD", "an ISO 4217 code such as USD", "Currency of both."
+    currency: Annotated[str, BeforeValidator(parsers.parse_currency)] = key(
+        "USD", "an ISO 4217 code such as USD", "Currency of both prices."
     )
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _is_complete(self) -> Self:
         if not self.model or not {"input", "output"} <= self.model_fields_set:
             raise ValueError("a price needs model, input and output")
         return self
 
 
 class Openfinops(Section):
-    """Where data goes, and how."""
+    """Where data is stored, and how.
+
+    `settings.ExporterSettings` has an attribute of the same name for each key.
+    """
 
     unsupported: ClassVar[Mapping[str, str]] = {
         "endpoint": "the address to listen on is receivers.otlp.protocols.grpc.endpoint; the "
         "database's is connection_string",
-        "retry_on_failure": "failed writes are always tried again; remove it",
+        "retry_on_failure": "failed writes are always retried; remove it",
         "sending_queue": "the queue is always there, on disk: spool_max_size_mib bounds it",
         "timeout": "remove it; a write ends when the database answers",
     }
 
     backend: Annotated[
         Literal["sqlite", "memory", "postgresql", "timescaledb"],
-        BeforeValidator(values.read_backend),
+        BeforeValidator(parsers.parse_backend),
     ] = key(
         "sqlite",
         "sqlite, memory (or in_memory), postgresql, timescaledb",
-        "Where rows are kept. Without it, the connection string decides.",
+        "Where rows are stored. Without it, the connection string decides.",
     )
-    connection_string: Annotated[str, BeforeValidator(values.read_connection_string)] = key(
+    connection_string: Annotated[str, BeforeValidator(parsers.parse_connection_string)] = key(
         "sqlite:///openfinops_telemetry.db",
         "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:5432/"
         "database, or libpq's key=value form",
-        "Which file or database. The backend memory has none. "
-        "The default stands for the backend sqlite only.",
+        "The file or database. The backend memory has none. "
+        "The default applies to the backend sqlite only.",
+        variable="OPENFINOPS_DB_URL",
         repr=False,
     )
     retention_days: Annotated[float, Number] = key(
         90.0,
         "a number above 0, at most 36500",
-        "Rows older than this are deleted. 36500 (a hundred years) keeps them for ever.",
+        "Rows older than this are deleted. 36500 (a hundred years) keeps all rows.",
         gt=0,
         le=100 * _YEAR_DAYS,
     )
-    max_past_days: Annotated[float | None, Number, NotNothing] = key(
+    max_past_days: Annotated[float | None, Number, NotNull] = key(
         None,
         "a number above 0, at most 36500",
         "Data points that are older than this when they arrive are rejected by name. Without it "
-        "any age is taken, until retention_days deletes it.",
+        "any age is accepted, and retention_days deletes old rows later.",
         gt=0,
         le=100 * _YEAR_DAYS,
     )
     max_future_days: Annotated[float, Number] = key(
         7.0,
         "a number above 0, at most 36500",
-        "Data points that are further ahead of this machine's clock than this are rejected by "
-        "name: a sender whose clock is wrong must not fill partitions of the year 2255.",
+        "Data points that are further ahead of this machine's clock are rejected by name. "
+        "Otherwise a sender with a wrong clock could create partitions for the year 2255.",
         gt=0,
         le=100 * _YEAR_DAYS,
     )
     batch_size: Count = key(
         100,
         "a whole number from 1 to 1000000",
-        "Data points after which a batch is written without waiting for the interval. "
-        "Under load batches grow past it.",
+        "A batch of this many data points is written without waiting for the interval. "
+        "Under load batches grow larger.",
         collector="processors.batch.send_batch_size",
         ge=1,
         le=1_000_000,
@@ -171,18 +190,21 @@ class Openfinops(Section):
     batch_interval_seconds: Seconds = key(
         60.0,
         "seconds above 0, at most 86400, or a duration such as 200ms, 5s or 1m",
-        "A batch is written at the latest this long after its first data point, so other "
-        "processes see data this late at most.",
+        "A batch is written at the latest this long after its first data point. Other processes "
+        "see data after this time at the latest.",
         collector="processors.batch.timeout",
         gt=0,
         le=DAY_SECONDS,
     )
-    enable_compression: Flag = key(False, "true or false", "Compress old rows (timescaledb only).")
+    enable_compression: Flag = key(
+        False, "true or false", "Compress old rows.", backends=_TIMESCALEDB
+    )
     compress_after_seconds: Seconds = key(
         float(DAY_SECONDS),
         "seconds above 0, at most 3153600000, or a duration such as 12h",
-        "With enable_compression: how long after the end of a chunk it is compressed. Late rows "
-        "still go in, by a slower way (timescaledb only).",
+        "With enable_compression: a chunk is compressed this long after its end. Late rows "
+        "can still be stored, more slowly.",
+        backends=_TIMESCALEDB,
         gt=0,
         le=100 * _YEAR_DAYS * DAY_SECONDS,
     )
@@ -190,51 +212,55 @@ class Openfinops(Section):
         "auto",
         "auto, on, off",
         "With enable_compression: whether batches are written compressed. auto does it for batches "
-        "of 50,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose rows "
-        "(timescaledb only).",
+        "of 50,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose "
+        "rows.",
+        backends=_TIMESCALEDB,
     )
     chunk_interval_seconds: Seconds = key(
         float(DAY_SECONDS),
         "seconds from 60 to 31536000, or a duration such as 6h",
-        "How much time one chunk holds, for chunks yet to be made. Rows are compressed and deleted "
-        "by whole chunks (timescaledb only).",
+        "How much time one chunk holds; applies to chunks that are created later. Rows are "
+        "compressed and deleted by whole chunks.",
+        backends=_TIMESCALEDB,
         ge=60,
         le=_YEAR_DAYS * DAY_SECONDS,
     )
     rollups: Switch = key(
         True,
         "on or off",
-        "Make roll-ups of number points and of costs by the hour and the day, which the database "
-        "keeps up to date and long queries read. off leaves those that are there as they are "
-        "(timescaledb only).",
+        "Create roll-ups of number points and of costs by hour and day. The database keeps them "
+        "up to date, and long queries read them. off keeps existing roll-ups unchanged.",
+        backends=_TIMESCALEDB,
     )
     pool_min_connections: Count = key(
         1,
         "a whole number from 0 to 1000, at most pool_max_connections",
-        "Connections for reading that are kept open (postgresql and timescaledb).",
+        "Connections for reading that are kept open.",
+        backends=_SERVERS,
         ge=0,
         le=1000,
     )
     pool_max_connections: Count = key(
         4,
         "a whole number from 1 to 1000",
-        "How many reads may run at once; others wait for one of these connections. Writing has "
-        "one of its own (postgresql and timescaledb).",
+        "How many reads may run at the same time; others wait for a connection. The writer has "
+        "a connection of its own.",
+        backends=_SERVERS,
         ge=1,
         le=1000,
     )
     max_memory_entries: Count = key(
         10_000,
         "a whole number from 1 to 1000000000",
-        "Data points that the backend memory keeps; the oldest give way.",
+        "Data points that the backend memory keeps; the oldest are removed first.",
         ge=1,
         le=1_000_000_000,
     )
     max_queued_entries: Count = key(
         1_000_000,
         "a whole number from 1 to 1000000000, at least batch_size",
-        "Data points that may wait in memory for a slow backend. Further ones wait in the spool "
-        "alone; without it, senders are refused with an error that makes them try again.",
+        "Data points that may wait in memory for a slow backend. More than these wait in the spool "
+        "only; without a spool, senders get an error that makes them retry.",
         collector="sending_queue.queue_size",
         ge=1,
         le=1_000_000_000,
@@ -242,8 +268,8 @@ class Openfinops(Section):
     max_series: Count = key(
         1_000_000,
         "a whole number from 1 to 1000000000",
-        "Series that are taken since the start; points of further ones are rejected by name, so "
-        "that a sender that makes up a new attribute value for each point harms only itself. A "
+        "Series that are accepted since the start. Points of further series are rejected by name, "
+        "so that a sender with a new attribute value in each point harms only itself. A "
         "known series takes about 1 KiB of memory.",
         ge=1,
         le=1_000_000_000,
@@ -251,10 +277,9 @@ class Openfinops(Section):
     memory_limit_mib: Count = key(
         2048,
         "a whole number of MiB from 128 to 1048576",
-        "What the process may take in memory (docs/robustness.md). From half of it on, requests "
-        "wait in the spool alone; from five eighths on, senders are refused with an error that "
-        "makes them try again. Known series, batches and the largest request are bounded in "
-        "proportion.",
+        "Memory that the process may use (docs/robustness.md). Above half of it, requests "
+        "wait in the spool only; above five eighths, senders get an error that makes them retry. "
+        "Known series, batches and the largest request are bounded in proportion.",
         collector="processors.memory_limiter.limit_mib",
         ge=128,
         le=2**20,
@@ -262,9 +287,9 @@ class Openfinops(Section):
     spool: Switch = key(
         True,
         "on or off",
-        "Whether a request is written to disk before it is acknowledged. Without it, what was "
+        "Whether a request is written to disk before it is acknowledged. Without it, data that is "
         "acknowledged and not yet stored is lost when the process is killed. The backend memory "
-        "has none.",
+        "has no spool.",
         collector="sending_queue.storage",
     )
     spool_path: FilePath = key(
@@ -272,15 +297,15 @@ class Openfinops(Section):
         "the path of a file in a folder that exists",
         "The file of the spool. Without it `<database file>.spool` for sqlite, else "
         "`openfinops-spool.db` in the working folder. It belongs to one exporter and must outlive "
-        "its container. What exporters in process left in files beside it is stored as well "
-        "(docs/openfinops.md).",
+        "its container. Requests that exporters in process left in files beside it are stored as "
+        "well (docs/openfinops.md).",
         collector="extensions.file_storage.directory",
     )
     spool_max_size_mib: Count = key(
         4096,
         "a whole number of MiB from 1 to 1048576",
-        "Compressed requests that may wait in the spool while the database is away; beyond it "
-        "senders are refused with an error that makes them try again.",
+        "Compressed requests that may wait in the spool while the database is unavailable. Above "
+        "it, senders get an error that makes them retry.",
         collector="sending_queue.queue_size",
         ge=1,
         le=2**20,
@@ -288,57 +313,58 @@ class Openfinops(Section):
     spool_max_age_seconds: Seconds = key(
         604_800.0,
         "seconds above 0, or a duration such as 30m or 168h",
-        "While the oldest request in the spool is older than this, senders are refused likewise.",
+        "While the oldest request in the spool is older than this, senders get an error that "
+        "makes them retry.",
         gt=0,
     )
     retry_window_seconds: Seconds = key(
         3600.0,
         "seconds from 0 to 604800, or a duration such as 10m or 1h",
-        "For how long a request is known again: the same bytes once more, as clients send them "
-        "when an answer was lost, are acknowledged and not stored twice.",
+        "How long a request is remembered. If a client sends the same bytes again because it got "
+        "no reply, they are acknowledged and not stored twice.",
         ge=0,
         le=604_800,
     )
     shutdown_timeout_seconds: Seconds = key(
         25.0,
         "seconds above 0, at most 3600, or a duration such as 30s",
-        "How long stopping may take to write what was accepted. "
-        "Kubernetes kills after 30 s unless told otherwise.",
+        "How long the shutdown may take to write accepted data. "
+        "Kubernetes kills after 30 s by default.",
         gt=0,
         le=3600,
     )
     cluster_id_attributes: Names = key(
-        ["cluster_id", "k8s.cluster.name", "k8s.cluster.uid", "deployment.environment.name"],
+        ("cluster_id", "k8s.cluster.name", "k8s.cluster.uid", "deployment.environment.name"),
         "a list of attribute names",
-        "Where cluster_id is taken from: the first name is looked for in the attributes of the "
-        "data point, then all of them in the resource; the first that is found counts.",
+        "Where cluster_id comes from. The first name is looked up in the attributes of the "
+        "data point, then all names in the resource; the first match is used.",
     )
     node_id_attributes: Names = key(
-        ["node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"],
+        ("node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"),
         "a list of attribute names",
-        "Likewise for node_id.",
+        "Where node_id comes from, in the same way.",
     )
-    cost_rules: list[Rule] = key(
-        [],
+    cost_rules: Annotated[tuple[Rule, ...], BeforeValidator(parsers.parse_list)] = key(
+        (),
         "a list of rules, see docs/costs.md",
-        "Which metrics carry cost. The first rule that matches a series counts; those that are "
-        "shipped come after them.",
+        "Which metrics are costs. The first rule that matches a series applies; the built-in "
+        "rules come last.",
     )
     default_cost_rules: Switch = key(
         True,
         "on or off",
-        "Whether the shipped rules count: metrics named `openfinops.cost` or measured in a "
-        "currency, and those of OpenCost.",
+        "Whether the built-in rules apply: to metrics that are named `openfinops.cost` or measured "
+        "in a currency, and to those of OpenCost.",
     )
-    llm_prices: list[LlmPrice] = key(
-        [],
+    llm_prices: Annotated[tuple[LlmPrice, ...], BeforeValidator(parsers.parse_list)] = key(
+        (),
         "a list of prices, see docs/costs.md",
-        "What a million tokens of a language model cost. The first that matches counts; then the "
-        "library genai-prices is asked, where it is installed.",
+        "The price of a million tokens of a language model. The first match applies; without a "
+        "match the library genai-prices is used, if it is installed.",
     )
 
 
 class Exporters(Section):
-    """Where data goes."""
+    """Where data is stored."""
 
     openfinops: Openfinops = Openfinops()

@@ -1,7 +1,7 @@
-"""Settings that one source gives: values by key, where each stands, and what is wrong.
+"""Layers of configuration: the values of one source, where each was set, and the errors in it.
 
-A source (a component of the file, an environment variable, a flag) is checked on its own, so
-that every mistake has one place, and is laid over the others afterwards.
+Each source (a component of the file, an environment variable, a flag) is validated on its own, so
+that every error has one location. Afterwards the layers are merged by precedence.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from exporter.config.document import KeyPath
-from exporter.config.mistakes import mistakes_in
 from exporter.config.schema import KEYS, Configuration
+from exporter.config.validation_errors import validation_errors
+from exporter.config.yaml_document import KeyPath
 
-__all__ = ["Given", "Layer", "Place", "Problem", "nested", "overlap", "read_layer"]
+__all__ = ["Layer", "Location", "SourcedValue", "nested", "overlap", "validated_layer"]
 
 _MISSING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands: a source (`otel-config.yaml:12`, a variable), and the key there.
+class Location:
+    """Where a value was set: the source (`otel-config.yaml:12`, a variable) and the key there.
 
-    `line` puts the mistakes of a file into its order; 0 where there are no lines.
+    `line` sorts the errors of a file; 0 if the source has no lines.
     """
 
     source: str
@@ -35,19 +35,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake, and where it was made."""
-
-    place: Place
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A value as it was written, and where."""
+class SourcedValue:
+    """A value as it was written, and its source."""
 
     value: object
     source: str
@@ -55,69 +44,69 @@ class Given:
 
 @dataclass(slots=True)
 class Layer:
-    """What one source, or several laid over each other, give.
+    """The values of one source, or of several merged ones.
 
     Attributes:
-        given: sound values by key.
-        broken: keys that were given but hold a mistake.
-        problems: every mistake.
-        warnings: what is accepted and yet worth a look.
-        takes_metrics: whether metrics are wanted; only a file whose one pipeline is for logs says
-            no.
+        values: valid values by key.
+        invalid: keys that were set but hold an error.
+        errors: every error and its location.
+        warnings: settings that are accepted but have no effect or look wrong.
+        takes_metrics: False only for a file whose one pipeline is for logs.
     """
 
-    given: dict[tuple[str, ...], Given] = field(default_factory=dict)
-    broken: set[tuple[str, ...]] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
+    values: dict[tuple[str, ...], SourcedValue] = field(default_factory=dict)
+    invalid: set[tuple[str, ...]] = field(default_factory=set)
+    errors: list[tuple[Location, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     takes_metrics: bool = True
 
-    def lay_over(self, upper: Layer) -> None:
-        """Take everything from a source of higher precedence."""
-        self.given.update(upper.given)
-        self.broken |= upper.broken
-        self.problems += upper.problems
+    def merge(self, upper: Layer) -> None:
+        """Add everything of a layer of higher precedence."""
+        self.values.update(upper.values)
+        self.invalid |= upper.invalid
+        self.errors += upper.errors
         self.warnings += upper.warnings
 
     def configuration(self) -> Configuration:
-        """The values with their types, and defaults for the rest."""
+        """The valid values with their types, and defaults for all other keys."""
         return Configuration.model_validate(
-            nested({path: given.value for path, given in self.given.items()})
+            nested({path: each.value for path, each in self.values.items()})
         )
 
 
-def read_layer(
-    part: object, place: Callable[[KeyPath], Place], unreadable: Iterable[KeyPath] = ()
+def validated_layer(
+    part: object, location: Callable[[KeyPath], Location], invalid: Iterable[KeyPath] = ()
 ) -> Layer:
-    """Check a part of a configuration.
+    """Validate a part of a configuration.
 
     Args:
-        part: mappings in each other as in a file, under the plain names of the components.
-        place: tells where the value of a path stands.
-        unreadable: paths of values that are not in `part` because of a mistake reported already.
+        part: nested mappings as in a file, under the plain names of the components.
+        location: gives the location of the value at a path.
+        invalid: paths of values that are missing from `part` because of an error that is already
+            reported.
     """
     layer = Layer()
-    gaps = list(unreadable)
-    layer.broken = {key for key in KEYS if any(overlap(key, gap) for gap in gaps)}
-    for mistake in mistakes_in(Configuration, part):
-        layer.broken |= {key for key in KEYS if overlap(key, mistake.path)}
-        if not any(overlap(mistake.path, gap) for gap in gaps):
-            layer.problems.append(Problem(place(mistake.path), mistake.message))
+    known_invalid = list(invalid)
+    layer.invalid = {key for key in KEYS if any(overlap(key, path) for path in known_invalid)}
+    for path, message in validation_errors(Configuration, part):
+        layer.invalid |= {key for key in KEYS if overlap(key, path)}
+        if not any(overlap(path, known) for known in known_invalid):
+            layer.errors.append((location(path), message))
     for key in KEYS:
         value = _value_at(part, key)
-        if value is not _MISSING and key not in layer.broken:
-            layer.given[key] = Given(value, place(key).source)
+        if value is not _MISSING and key not in layer.invalid:
+            layer.values[key] = SourcedValue(value, location(key).source)
     return layer
 
 
 def overlap(one: KeyPath, other: KeyPath) -> bool:
-    """Whether one path is the other or leads to it."""
+    """Whether one path is the other or a prefix of it."""
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
 
 
 def nested(values: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
-    """Values by path as mappings in each other."""
+    """Values by path as nested mappings."""
     root: dict[str, Any] = {}
     for path, value in values.items():
         inner = root

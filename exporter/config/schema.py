@@ -1,8 +1,7 @@
-"""Every key of a configuration file: its type, default, bounds and meaning.
+"""The root of the configuration: all sections, all keys, and their environment variables.
 
-The models say what a user writes; what the exporter runs with is `exporter.config.Settings`.
-Each key carries the texts from which error messages and docs/configuration.md are made. Each
-section also lists the keys that the Collector has there and this exporter has not.
+The sections say what a user may write; `settings.Settings` is what the exporter runs with.
+Each key is declared once, with the texts of its error messages and of docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from exporter.config import values
+from exporter.config import parsers
 from exporter.config.exporter_keys import Exporters
-from exporter.config.receiver_keys import Extensions, Receivers
-from exporter.config.sections import (
+from exporter.config.fields import (
     DAY_SECONDS,
     Count,
     OptionalCount,
@@ -24,12 +22,22 @@ from exporter.config.sections import (
     Section,
     key,
 )
+from exporter.config.receiver_keys import Extensions, Receivers
 
-__all__ = ["KEYS", "VARIABLES", "Configuration", "File", "Pipeline", "Section", "section_at"]
+__all__ = [
+    "KEYS",
+    "VARIABLES",
+    "Configuration",
+    "File",
+    "Pipeline",
+    "Section",
+    "section_at",
+    "texts_of",
+]
 
 
 class Batch(Section):
-    """The Collector's batch processor; what is not written here keeps the exporter's default."""
+    """The Collector's batch processor; keys that are not set keep the exporter's own defaults."""
 
     unsupported: ClassVar[Mapping[str, str]] = {
         "metadata_cardinality_limit": "request metadata is not kept",
@@ -39,14 +47,14 @@ class Batch(Section):
     timeout: OptionalDuration = key(
         None,
         "a duration with its unit, from 1ms to 24h, such as 10s",
-        "Another way to write batch_interval_seconds.",
+        "Another name for batch_interval_seconds.",
         collector="timeout",
         le=DAY_SECONDS,
     )
     send_batch_size: OptionalCount = key(
         None,
         "a whole number from 1 to 1000000",
-        "Another way to write batch_size.",
+        "Another name for batch_size.",
         collector="send_batch_size",
         ge=1,
         le=1_000_000,
@@ -61,7 +69,7 @@ class Batch(Section):
     )
 
     @model_validator(mode="after")
-    def _limit_is_not_below_size(self) -> Self:
+    def _max_size_is_not_below_size(self) -> Self:
         if 0 < self.send_batch_max_size < (self.send_batch_size or 0):
             raise ValueError(
                 f"send_batch_max_size is {self.send_batch_max_size} and send_batch_size is "
@@ -71,7 +79,7 @@ class Batch(Section):
 
 
 class Processors(Section):
-    """What happens to data on the way."""
+    """Processing between receiver and exporter."""
 
     batch: Batch = Batch()
 
@@ -86,16 +94,17 @@ class Logs(Section):
     )  # fmt: skip
 
     level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(values.read_log_level)
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(parsers.parse_log_level)
     ] = key(
         "INFO",
         "DEBUG, INFO, WARN (or WARNING) or ERROR, in any case",
-        "From which level on the exporter's own log lines are written.",
+        "The lowest level of the exporter's own log lines that are written.",
+        variable="OPENFINOPS_LOG_LEVEL",
     )
 
 
 class Telemetry(Section):
-    """What the exporter tells about itself."""
+    """The exporter's own telemetry."""
 
     unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ["metrics", "resource", "traces"], "the exporter's own telemetry is its log; remove it"
@@ -110,11 +119,10 @@ class Service(Section):
 
 
 class Configuration(Section):
-    """One component of each kind, under its plain name: what is left when a pipeline is chosen."""
-
-    extensions: Extensions = Extensions()
+    """One component of each kind, under its plain name: the result of choosing a pipeline."""
 
     receivers: Receivers = Receivers()
+    extensions: Extensions = Extensions()
     processors: Processors = Processors()
     exporters: Exporters = Exporters()
     service: Service = Service()
@@ -126,7 +134,7 @@ _Components = Annotated[
 
 
 class FileService(Section):
-    """The section `service` as it stands in the file."""
+    """The section `service` as it is written in the file."""
 
     extensions: list[str] = key([], "a list of names from extensions", "")
     pipelines: _Components = Field(default_factory=dict)
@@ -134,7 +142,7 @@ class FileService(Section):
 
 
 class File(Section):
-    """The top level as it stands in the file, with components under any name."""
+    """The top level as it is written in the file, with components under any name."""
 
     unsupported: ClassVar[Mapping[str, str]] = {
         "connectors": "this exporter has no connectors; remove it",
@@ -156,7 +164,7 @@ class Pipeline(Section):
 
 
 def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section] | None:
-    """The section that a path leads to; None where it leads to anything else."""
+    """The section at a path; None if anything else is there."""
     section: type[Section] | None = root
     for part in path:
         if isinstance(part, int) and section is not None:
@@ -164,6 +172,12 @@ def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section
         known = section.model_fields.get(str(part)) if section else None
         section = (_section_of(known) or _element_of(known)) if known else None
     return section
+
+
+def texts_of(field: FieldInfo) -> dict[str, Any]:
+    """The texts that `fields.key` was given for a key."""
+    texts = field.json_schema_extra
+    return texts if isinstance(texts, dict) else {}
 
 
 def _element_of(field: FieldInfo) -> type[Section] | None:
@@ -188,20 +202,16 @@ def _keys(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[tuple
 KEYS: Final[Mapping[tuple[str, ...], FieldInfo]] = dict(_keys(Configuration, ()))
 """Every key that holds a value, by its path."""
 
-_ENDPOINT: Final = ("receivers", "otlp", "protocols", "grpc", "endpoint")
-_EXPORTER: Final = ("exporters", "openfinops")
-# Of mappings, which a variable cannot hold.
-_LISTS: Final = frozenset({"cost_rules", "llm_prices"})
+
+def _variable(path: tuple[str, ...], field: FieldInfo) -> str:
+    """The environment variable of a key, "" if it has none."""
+    # A variable cannot hold a list of mappings.
+    by_rule = path[:2] == ("exporters", "openfinops") and _element_of(field) is None
+    own = str(texts_of(field)["variable"])
+    return own or (f"OPENFINOPS_{path[-1].upper()}" if by_rule else "")
+
 
 VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "OPENFINOPS_ENDPOINT": _ENDPOINT,
-    "OPENFINOPS_LOG_LEVEL": ("service", "telemetry", "logs", "level"),
-    **{
-        "OPENFINOPS_DB_URL"
-        if path[2] == "connection_string"
-        else f"OPENFINOPS_{path[2]}".upper(): path
-        for path in KEYS
-        if path[:2] == _EXPORTER and path[2] not in _LISTS
-    },
+    variable: path for path, field in KEYS.items() if (variable := _variable(path, field))
 }
 """The key that each environment variable sets."""

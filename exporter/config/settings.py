@@ -1,20 +1,22 @@
-"""What the exporter runs with, once every source is read: frozen, plain values."""
+"""The settings that the exporter runs with: frozen, plain values from a valid configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from exporter.config.connection import redacted
-from exporter.config.document import dotted
-from exporter.config.exporter_keys import LlmPrice, Rule
+from exporter.config.connection_string import HIDDEN, redacted
+from exporter.config.exporter_keys import LlmPrice, Openfinops, Rule
 from exporter.config.layers import Layer
-from exporter.config.receiver_keys import BearerTokenAuth, Grpc, Tls
+from exporter.config.receiver_keys import BearerTokenAuth, Grpc, Keepalive, Tls
+from exporter.config.schema import KEYS, Configuration
+from exporter.config.yaml_document import dotted
 from exporter.costs.gen_ai import TokenPrice
-from exporter.costs.rules import CostRule, FieldSource
+from exporter.costs.rules import CostRule
 
 __all__ = [
     "ExporterSettings",
@@ -27,11 +29,14 @@ __all__ = [
 ]
 
 _BYTES_IN_MIB: Final = 1024 * 1024
+_TLS: Final = ("receivers", "otlp", "protocols", "grpc", "tls")
+_TOKENS: Final = ("extensions", "bearertokenauth")
+_BATCH_PROCESSOR: Final = ("processors", "batch")
 
 
 @dataclass(frozen=True, slots=True)
 class KeepaliveSettings:
-    """Life of gRPC connections; None leaves gRPC's own default."""
+    """Keepalive of gRPC connections; None leaves gRPC's own default."""
 
     max_connection_idle_milliseconds: int | None = None
     max_connection_age_milliseconds: int | None = None
@@ -44,7 +49,7 @@ class KeepaliveSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Certificate files; clients need no certificate where `client_ca_file` is None."""
+    """Certificate files; clients need no certificate if `client_ca_file` is None."""
 
     cert_file: Path
     key_file: Path
@@ -56,7 +61,7 @@ class TlsSettings:
 class TokenSettings:
     """Bearer tokens; exactly one of `token`, which is a secret, and `path` is set.
 
-    `name` is what the file calls the extension.
+    `name` is the name of the extension in the file.
     """
 
     name: str
@@ -69,9 +74,15 @@ class TokenSettings:
 class ReceiverSettings:
     """How the gRPC receiver listens.
 
-    `max_concurrent_streams` is None for the receiver's own limit, `tls` for plain text, and
-    `tokens` for letting in everybody. Cost events are always taken, metrics unless `takes_metrics`
-    is False.
+    Attributes:
+        endpoint: host:port, or unix:///path.
+        takes_metrics: False if metrics are refused; cost events are always accepted.
+        max_message_bytes: largest request, after decompression.
+        max_concurrent_streams: of one connection; None for gRPC's own limit.
+        max_connections: at the same time.
+        tls: None for plain text.
+        tokens: None if every client may send.
+        keepalive: pings, and how long connections stay open.
     """
 
     endpoint: str
@@ -86,11 +97,12 @@ class ReceiverSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExporterSettings:
-    """Where rows are kept, and how they get there.
+    """Where data is stored, and how: one attribute for each key of exporters.openfinops.
 
-    `max_past_days` is None for any age, `spool_path` for the default place. `connection_string` is
-    None for the backend memory. It may hold a password, so it is left out of the repr;
-    `redacted_connection_string` is for people.
+    The keys are declared in `exporter_keys.Openfinops`, with their defaults and meanings.
+    `max_past_days` is None for any age, `spool_path` for the default place, `connection_string` for
+    the backend memory. The connection string may hold a password, so the repr omits it; show
+    `redacted_connection_string` to people.
     """
 
     backend: str
@@ -138,8 +150,10 @@ class Settings:
         receiver: how it listens.
         exporter: what it does with the data.
         log_level: DEBUG, INFO, WARNING or ERROR, as `logging` names them.
-        warnings: what was accepted and is yet worth a look; free of secrets.
-        origins: where the value of a key stands, for each that is not at its default.
+        warnings: settings that are accepted but have no effect or look wrong; free of secrets.
+        origins: the source of each key that is not at its default.
+        table: every setting as (key, value, source) for people, in the order of the documentation.
+            Connection strings are redacted, tokens hidden.
     """
 
     source: str
@@ -148,12 +162,18 @@ class Settings:
     log_level: str
     warnings: tuple[str, ...]
     origins: Mapping[str, str] = field(repr=False)
+    table: tuple[tuple[str, str, str], ...] = field(repr=False)
 
 
 def settings_from(layer: Layer, source: str) -> Settings:
-    """Settings from values that were checked; `source` is what a person would call them."""
+    """Build the settings from merged layers without errors.
+
+    Args:
+        layer: the values of all sources.
+        source: the name of the file, for people.
+    """
     configuration = layer.configuration()
-    written = configuration.exporters.openfinops
+    origins = {dotted(key): value.source for key, value in layer.values.items()}
     return Settings(
         source=source,
         receiver=_receiver(
@@ -161,116 +181,106 @@ def settings_from(layer: Layer, source: str) -> Settings:
             configuration.extensions.bearertokenauth,
             takes_metrics=layer.takes_metrics,
         ),
-        exporter=ExporterSettings(
-            backend=written.backend,
-            connection_string=None if written.backend == "memory" else written.connection_string,
-            retention_days=written.retention_days,
-            max_past_days=written.max_past_days,
-            max_future_days=written.max_future_days,
-            batch_size=written.batch_size,
-            batch_interval_seconds=written.batch_interval_seconds,
-            enable_compression=written.enable_compression,
-            compress_after_seconds=written.compress_after_seconds,
-            direct_compress=written.direct_compress,
-            chunk_interval_seconds=written.chunk_interval_seconds,
-            rollups=written.rollups,
-            pool_min_connections=written.pool_min_connections,
-            pool_max_connections=written.pool_max_connections,
-            max_memory_entries=written.max_memory_entries,
-            max_queued_entries=written.max_queued_entries,
-            max_series=written.max_series,
-            memory_limit_mib=written.memory_limit_mib,
-            spool=written.spool,
-            spool_path=None if written.spool_path is None else Path(written.spool_path),
-            spool_max_size_mib=written.spool_max_size_mib,
-            spool_max_age_seconds=written.spool_max_age_seconds,
-            retry_window_seconds=written.retry_window_seconds,
-            shutdown_timeout_seconds=written.shutdown_timeout_seconds,
-            cluster_id_attributes=tuple(written.cluster_id_attributes),
-            node_id_attributes=tuple(written.node_id_attributes),
-            cost_rules=tuple(_cost_rule(rule) for rule in written.cost_rules),
-            default_cost_rules=written.default_cost_rules,
-            llm_prices=tuple(_token_price(price) for price in written.llm_prices),
-        ),
+        exporter=_exporter(configuration.exporters.openfinops),
         log_level=configuration.service.telemetry.logs.level,
         warnings=tuple(layer.warnings),
-        origins=MappingProxyType({dotted(key): at.source for key, at in layer.given.items()}),
+        origins=MappingProxyType(origins),
+        table=_table(configuration, origins),
     )
 
 
-def _cost_rule(rule: Rule) -> CostRule:
-    return CostRule(
-        metric=rule.metric,
-        kind=None if rule.kind == "none" else rule.kind,
-        attributes=MappingProxyType(dict(rule.attributes)),
-        category=_sources(rule.category),
-        resource_id=_sources(rule.resource_id),
-        currency=_sources(rule.currency),
-        region=_sources(rule.region),
-        tags=None
-        if rule.tags is None
-        else MappingProxyType({name: FieldSource.parse(text) for name, text in rule.tags.items()}),
-        staleness_seconds=rule.staleness,
-    )
+def _exporter(keys: Openfinops) -> ExporterSettings:
+    values = dict(keys)
+    if keys.backend == "memory":
+        values["connection_string"] = None
+    values["cost_rules"] = tuple(_cost_rule(rule) for rule in keys.cost_rules)
+    values["llm_prices"] = tuple(TokenPrice(**dict(price)) for price in keys.llm_prices)
+    return ExporterSettings(**values)
 
 
-def _sources(texts: list[str]) -> tuple[FieldSource, ...]:
-    return tuple(FieldSource.parse(text) for text in texts)
+def _cost_rule(keys: Rule) -> CostRule:
+    values = dict(keys)
+    values["kind"] = None if keys.kind == "none" else keys.kind
+    return CostRule(staleness_seconds=values.pop("staleness"), **values)
 
 
-def _token_price(price: LlmPrice) -> TokenPrice:
-    return TokenPrice(
-        model=price.model,
-        provider=price.provider,
-        input=price.input,
-        output=price.output,
-        currency=price.currency,
-    )
-
-
-def _receiver(grpc: Grpc, bearer: BearerTokenAuth, *, takes_metrics: bool) -> ReceiverSettings:
-    server, policy = grpc.keepalive.server_parameters, grpc.keepalive.enforcement_policy
+def _receiver(keys: Grpc, bearer: BearerTokenAuth, *, takes_metrics: bool) -> ReceiverSettings:
     return ReceiverSettings(
-        endpoint=grpc.endpoint,
+        endpoint=keys.endpoint,
         takes_metrics=takes_metrics,
-        max_message_bytes=grpc.max_recv_msg_size_mib * _BYTES_IN_MIB,
-        max_concurrent_streams=grpc.max_concurrent_streams,
-        max_connections=grpc.max_connections,
-        tls=_tls(grpc.tls),
-        tokens=_tokens(grpc.auth.authenticator, bearer),
-        keepalive=KeepaliveSettings(
-            max_connection_idle_milliseconds=_milliseconds(server.max_connection_idle),
-            max_connection_age_milliseconds=_milliseconds(server.max_connection_age),
-            max_connection_age_grace_milliseconds=_milliseconds(server.max_connection_age_grace),
-            time_milliseconds=_milliseconds(server.time),
-            timeout_milliseconds=_milliseconds(server.timeout),
-            min_time_milliseconds=_milliseconds(policy.min_time),
-            permit_without_stream=policy.permit_without_stream,
-        ),
+        max_message_bytes=keys.max_recv_msg_size_mib * _BYTES_IN_MIB,
+        max_concurrent_streams=keys.max_concurrent_streams,
+        max_connections=keys.max_connections,
+        tls=_tls(keys.tls),
+        tokens=_tokens(keys.auth.authenticator, bearer),
+        keepalive=_keepalive(keys.keepalive),
     )
 
 
-def _tls(tls: Tls) -> TlsSettings | None:
-    if tls.cert_file is None or tls.key_file is None:
+def _keepalive(keys: Keepalive) -> KeepaliveSettings:
+    seconds = dict(keys.server_parameters) | {"min_time": keys.enforcement_policy.min_time}
+    return KeepaliveSettings(
+        permit_without_stream=keys.enforcement_policy.permit_without_stream,
+        **{
+            f"{name}_milliseconds": None if value is None else round(value * 1000)
+            for name, value in seconds.items()
+        },
+    )
+
+
+def _tls(keys: Tls) -> TlsSettings | None:
+    if keys.cert_file is None or keys.key_file is None:
         return None
-    return TlsSettings(
-        cert_file=Path(tls.cert_file),
-        key_file=Path(tls.key_file),
-        client_ca_file=None if tls.client_ca_file is None else Path(tls.client_ca_file),
-        reload_interval_seconds=tls.reload_interval,
-    )
+    return TlsSettings(keys.cert_file, keys.key_file, keys.client_ca_file, keys.reload_interval)
 
 
-def _tokens(name: str | None, bearer: BearerTokenAuth) -> TokenSettings | None:
+def _tokens(name: str | None, keys: BearerTokenAuth) -> TokenSettings | None:
     if name is None:
         return None
-    return TokenSettings(
-        name=name,
-        token=bearer.token if bearer.filename is None else None,
-        path=None if bearer.filename is None else Path(bearer.filename),
-        scheme=bearer.scheme,
+    token = keys.token if keys.filename is None else None
+    return TokenSettings(name, token, keys.filename, keys.scheme)
+
+
+def _table(
+    configuration: Configuration, origins: Mapping[str, str]
+) -> tuple[tuple[str, str, str], ...]:
+    """Every key but the batch processor's, which only set keys of exporters.openfinops."""
+    return tuple(
+        (dotted(key), _shown(key, configuration), origins.get(dotted(key), "default"))
+        for key in KEYS
+        if key[:2] != _BATCH_PROCESSOR
     )
 
 
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
+def _shown(key: tuple[str, ...], configuration: Configuration) -> str:
+    """The value of a key as text; "not set" as well for a key that another key makes irrelevant."""
+    value: Any = reduce(getattr, key, configuration)
+    if value is None or _is_irrelevant(key, configuration):
+        return "not set"
+    if not KEYS[key].repr:
+        return redacted(value) if key[-1] == "connection_string" else HIDDEN
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(_shown_element(element) for element in value)
+    if isinstance(value, float):
+        # The receiver has the Collector's own keys, whose durations have a unit.
+        value = f"{value:g}s" if key[0] == "receivers" else f"{value:.12g}"
+    return str(value)
+
+
+def _is_irrelevant(key: tuple[str, ...], configuration: Configuration) -> bool:
+    grpc = configuration.receivers.otlp.protocols.grpc
+    if key[: len(_TLS)] == _TLS:
+        return grpc.tls.cert_file is None
+    if key[: len(_TOKENS)] == _TOKENS:
+        has_file = configuration.extensions.bearertokenauth.filename is not None
+        return grpc.auth.authenticator is None or (key[-1] == "token" and has_file)
+    in_memory = configuration.exporters.openfinops.backend == "memory"
+    return key[-1] == "connection_string" and in_memory
+
+
+def _shown_element(element: object) -> str:
+    if isinstance(element, Rule):
+        return f"{element.metric} ({'never' if element.kind == 'none' else element.kind})"
+    return element.model if isinstance(element, LlmPrice) else str(element)

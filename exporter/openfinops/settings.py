@@ -97,4 +97,4 @@ def settings_for(wanted: PersistenceConfig) -> config.Settings:
             wanted.max_memory_entries * _ROWS_IN_AN_ENTRY, _MOST_MEMORY_ENTRIES
         ),
     }
-    return config.load(None, environ, overrides=overrides, said_by="PersistenceConfig")
+    return config.load(None, environ, overrides=overrides, overrides_source="PersistenceConfig")

@@ -19,7 +19,6 @@ from exporter.config import (
     Settings,
     TlsSettings,
     TokenSettings,
-    as_table,
     load,
     load_dotenv_file,
     process_environment,
@@ -270,7 +269,7 @@ def test_good_files_are_all_there() -> None:
 def test_bad_files(path: Path) -> None:
     """The comments at the top of a bad file say how many mistakes, and parts of the messages."""
     head = path.read_text().split("\n# ")
-    count = int(head[0].removeprefix("# mistakes: "))
+    count = int(head[0].removeprefix("# errors: "))
     parts = [line.partition("\n")[0] for line in head[1:]]
     with pytest.raises(ConfigError) as caught:
         load(path, ENVIRONMENT)
@@ -288,7 +287,7 @@ def test_mistakes_of_all_sources_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(path, {"OPENFINOPS_RETENTION_DAYS": "ninety"}, overrides={"endpoint": "nowhere"})
     assert str(caught.value) == (
-        "the configuration cannot be used, 3 mistakes:\n"
+        "the configuration cannot be used, 3 errors:\n"
         f"  1. {path}:3: exporters.openfinops.batch_size: found 0; "
         "allowed: a whole number from 1 to 1000000\n"
         "  2. OPENFINOPS_RETENTION_DAYS: found 'ninety'; "
@@ -351,12 +350,12 @@ def test_nested_aliases_do_not_explode(tmp_path: Path) -> None:
 
 def test_keys_that_are_no_names(tmp_path: Path) -> None:
     assert "a key here is a list or a mapping" in refusal(tmp_path, "? [a]\n: b")
-    assert "config.yaml:1: 5: unknown key; known here: exporters" in refusal(tmp_path, "5: 6")
+    assert "config.yaml:1: 5: unknown key; known keys: exporters" in refusal(tmp_path, "5: 6")
 
 
 def test_an_unreadable_value_gives_one_mistake_only(tmp_path: Path) -> None:
     text = "exporters: {openfinops: {backend: '${env:A}', connection_string: 'sqlite:///x.db'}}"
-    assert "1 mistake:" in refusal(tmp_path, text)
+    assert "1 error:" in refusal(tmp_path, text)
 
 
 @given(st.text())
@@ -370,7 +369,7 @@ def test_any_text_gives_settings_or_a_config_error(
 
 
 LISTED = re.compile(
-    r"the configuration cannot be used, (1 mistake|\d+ mistakes):(\n  \d+\. \S+: .+)+"
+    r"the configuration cannot be used, (1 error|\d+ errors):(\n  \d+\. \S+: .+)+"
 )
 NAMES = st.sampled_from(
     sorted(
@@ -463,7 +462,7 @@ def test_an_empty_variable_is_not_set(name: str, text: str) -> None:
         ("OPENFINOPS_BATCH_INTERVAL_SECONDS", "1 minute", "found '1 minute'; allowed: seconds"),
         ("OPENFINOPS_ENABLE_COMPRESSION", "maybe", "found 'maybe'; allowed: true or false"),
         ("OPENFINOPS_ENDPOINT", "http://server:8080", "it is a URL; this is where the receiver"),
-        ("OPENFINOPS_DB_URL", "mysql://a/b", "found '***': it begins with none of sqlite:///"),
+        ("OPENFINOPS_DB_URL", "mysql://a/b", "found '***': it does not begin with sqlite:///"),
     ],
 )
 def test_a_mistake_in_a_variable_names_it(name: str, text: str, message: str) -> None:
@@ -542,7 +541,7 @@ def test_every_override() -> None:
         name: text for name, (text, _) in FROM_ENVIRONMENT.items() if name != "OPENFINOPS_BACKEND"
     }
     assert flat(load(None, {}, overrides=overrides)) == flat(load(None, environ))
-    with pytest.raises(TypeError, match="no setting is called 'batchsize'"):
+    with pytest.raises(TypeError, match="unknown setting 'batchsize'"):
         load(None, {}, overrides={"batchsize": 5})
 
 
@@ -766,11 +765,11 @@ def test_backend_and_connection_string_must_agree(
     ("connection_string", "reason"),
     [
         ("sqlite://a.db", "sqlite needs three slashes before a relative path"),
-        ("sqlite:///", "it names no file"),
+        ("sqlite:///", "it does not name a file"),
         ("sqlite:///:memory:", "to keep data in memory write backend: memory"),
         ("sqlite:///a.db?mode=ro", "sqlite takes no options after a question mark"),
-        ("a.db", "it begins with none of sqlite:///, postgresql:// and key=value"),
-        ("postgresql+psycopg2://h/d", "it begins with none of"),
+        ("a.db", "it does not begin with sqlite:///, postgresql:// or key=value"),
+        ("postgresql+psycopg2://h/d", "it does not begin with"),
     ],
 )
 def test_no_connection_strings(connection_string: str, reason: str) -> None:
@@ -858,7 +857,7 @@ service: {pipelines: {metrics: {receivers: [otlp], exporters: [openfinops]}}}
     settings = load_text(tmp_path, text)
     assert settings.exporter == DEFAULTS.exporter
     (warning,) = settings.warnings
-    assert warning.endswith("config.yaml:2: processors.batch: is in no pipeline and does nothing")
+    assert warning.endswith("config.yaml:2: processors.batch: is in no pipeline and has no effect")
 
 
 def test_batch_processor_and_own_keys(tmp_path: Path) -> None:
@@ -873,7 +872,7 @@ exporters: {openfinops: {batch_interval_seconds: 5, batch_size: 8}}
     contradicted, useless = settings.warnings
     assert contradicted == (
         f"{path}:1: processors.batch.send_batch_size has no effect, because "
-        f"exporters.openfinops.batch_size ({path}:2) says otherwise"
+        f"exporters.openfinops.batch_size ({path}:2) has another value"
     )
     assert useless.startswith(f"{path}:1: send_batch_max_size has no effect")
 
@@ -889,7 +888,7 @@ def test_the_environment_wins_over_the_batch_processor_without_a_word(tmp_path: 
 
 
 def test_table_has_every_key_once() -> None:
-    rows = as_table(DEFAULTS)
+    rows = DEFAULTS.table
     keys = [".".join(key) for key in KEYS if key[:2] != ("processors", "batch")]
     assert sorted(row[0] for row in rows) == sorted(keys)
     assert {row[2] for row in rows} == {"default"}
@@ -897,7 +896,7 @@ def test_table_has_every_key_once() -> None:
 
 def test_table_shows_values_and_where_they_stand() -> None:
     path = TESTDATA / "good_whole_collector_shape.yaml"
-    rows = {row[0]: row[1:] for row in as_table(load(path, {"OPENFINOPS_LOG_LEVEL": "error"}))}
+    rows = {row[0]: row[1:] for row in load(path, {"OPENFINOPS_LOG_LEVEL": "error"}).table}
     grpc, exporter = "receivers.otlp.protocols.grpc", "exporters.openfinops"
     assert rows[f"{grpc}.max_recv_msg_size_mib"] == ("4", f"{path}:6")
     assert rows[f"{grpc}.keepalive.server_parameters.max_connection_age_grace"][0] == "0.5s"
@@ -935,4 +934,4 @@ def test_keys_of_the_collector_that_are_not_supported(tmp_path: Path, key: tuple
     planned = " yet" if key[-1] == "http" else ""
     text = f"the Collector has this key, this exporter does not support it{planned}: "
     assert f"1. config.yaml:{len(key)}: {'.'.join(key)}: {text}" in error
-    assert "1 mistake:" in error
+    assert "1 error:" in error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
-from exporter.config import Settings, as_table, load
+from exporter.config import Settings, load
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
 
@@ -60,7 +60,7 @@ def test_rules_and_prices_as_they_are_written(tmp_path: Path) -> None:
 
 
 def test_the_table_names_them(tmp_path: Path) -> None:
-    rows = {key: value for key, value, _ in as_table(settings(tmp_path))}
+    rows = {key: value for key, value, _ in settings(tmp_path).table}
     assert rows["exporters.openfinops.cost_rules"] == "acme.* (hourly_rate), budget (never)"
     assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
 

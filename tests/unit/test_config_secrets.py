@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import as_table, load
-from exporter.config.connection import backend_of, redacted
+from exporter.config import load
+from exporter.config.connection_string import backend_of, redacted
 from exporter.errors import ConfigError
 
 
@@ -75,7 +75,7 @@ def everything_shown(load_it: Callable[[], object]) -> str:
         settings = load_it()
     except ConfigError as error:
         return "".join([*traceback.format_exception(error), repr(error)])
-    return f"{settings} {settings!r} {as_table(settings)}"  # type: ignore[arg-type]  # Settings
+    return f"{settings} {settings!r} {settings.table}"  # type: ignore[arg-type]  # Settings
 
 
 def assert_hidden(shown: str, password: str) -> None:

@@ -1,7 +1,7 @@
-"""A configuration file as a tree of plain values, each with the line that it stands in.
+"""A YAML file as a tree of plain values, with the line of each and variables substituted.
 
-Knows YAML and nothing of what the keys mean. YAML is read as version 1.2 reads it, like the
-Collector does: `yes`, `010`, `1:30` and `2024-01-01` are texts and not a bool, 8, 90 and a date.
+Knows nothing of the keys. YAML is read by the rules of version 1.2, as the Collector does: `yes`,
+`010`, `1:30` and `2024-01-01` are texts and not a bool, 8, 90 and a date.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Final, NoReturn
 
 import yaml
 
-from exporter.config.references import expand
-from exporter.config.values import FLOAT, INTEGER, EnvironmentText
+from exporter.config.parsers import FLOAT, INTEGER, EnvironmentText
 from exporter.errors import ConfigError
 
-__all__ = ["Document", "KeyPath", "dotted", "read_document"]
+__all__ = ["KeyPath", "YamlDocument", "dotted", "read_yaml"]
 
 KeyPath = tuple[str | int, ...]
 
@@ -27,9 +26,18 @@ _MAX_VALUES: Final = 10_000
 
 _TAG: Final = "tag:yaml.org,2002:"
 
+_REFERENCE: Final = re.compile(r"\$\$|\$\{(?P<reference>[^{}]*)\}|\$\{")
+_VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# Other sources that the Collector can take values from. Any other word before a colon may be part
+# of a password and is not repeated in an error.
+_OTHER_SOURCES: Final = frozenset({"file", "http", "https", "yaml"})
+
+_REFERENCE_HINT: Final = "write ${env:NAME} or ${env:NAME:-default}, and $$ for a dollar sign"
+
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalar types of YAML 1.2, and `<<` as the Collector has it."""
+    """PyYAML's safe loader with the scalar types of YAML 1.2 and the merge key `<<` of 1.1."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's
 
@@ -45,23 +53,23 @@ for _name, _pattern in {
 
 
 @dataclass(slots=True)
-class Document:
-    """What a file says.
+class YamlDocument:
+    """The content of a file.
 
     Attributes:
         name: the file, for messages.
-        tree: its mapping, with references to variables replaced.
-        lines: for each key and each element of a list, its line, counted from 1.
-        problems: (path, message) of every mistake that needs no knowledge of the keys.
-        unreadable: paths of values that are missing from the tree because of one.
-        variables: names of all environment variables that it refers to.
+        tree: its mapping, with environment variables substituted.
+        lines: the line of each key and of each element of a list, counted from 1.
+        errors: (path, message) of every error that can be found without knowing the keys.
+        invalid: paths of values that are missing from the tree because of an error.
+        variables: names of all environment variables that the file refers to.
     """
 
     name: str
     tree: dict[str, object] = field(default_factory=dict)
     lines: dict[KeyPath, int] = field(default_factory=dict)
-    problems: list[tuple[KeyPath, str]] = field(default_factory=list)
-    unreadable: set[KeyPath] = field(default_factory=set)
+    errors: list[tuple[KeyPath, str]] = field(default_factory=list)
+    invalid: set[KeyPath] = field(default_factory=set)
     variables: set[str] = field(default_factory=set)
 
 
@@ -72,18 +80,22 @@ def dotted(path: KeyPath) -> str:
 
 
 def _shown(key: str) -> str:
-    # A connection string whose indentation slipped can end up as a key.
+    # A connection string with wrong indentation can end up as a key.
     return key if re.fullmatch(r"[\w./ -]{1,60}", key) else "(...)"
 
 
-def read_document(path: Path, environ: Mapping[str, str]) -> Document:
+def read_yaml(path: Path, environ: Mapping[str, str]) -> YamlDocument:
     """Read a YAML file.
 
+    Args:
+        path: the file.
+        environ: the variables that references in values are replaced by.
+
     Raises:
-        ConfigError: the file cannot be read, or is not YAML with a mapping at the top. Mistakes
-            in single values are in the result's `problems` instead.
+        ConfigError: the file cannot be read, or is not YAML with a mapping at the top. Errors in
+            single values are in the result's `errors` instead.
     """
-    document = Document(str(path))
+    document = YamlDocument(str(path))
     text = _read_text(path)
     try:
         loader = _Loader(text)
@@ -91,7 +103,7 @@ def read_document(path: Path, environ: Mapping[str, str]) -> Document:
         if root is not None and root.tag != _TAG + "null":
             _Builder(document, environ, loader).build_root(root)
     except yaml.YAMLError as error:
-        _refuse_yaml(path, text, error)
+        _raise_invalid_yaml(path, text, error)
     except RecursionError:
         raise ConfigError(f"cannot read the configuration {path}: nested too deeply") from None
     return document
@@ -109,14 +121,14 @@ def _read_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        # The cause would carry the whole file, passwords included, into a traceback.
+        # The cause would carry the whole file, with its passwords, into a traceback.
         raise ConfigError(
             f"cannot read the configuration {path}: line {line} is not UTF-8; save it as UTF-8"
         ) from None
 
 
-def _refuse_yaml(path: Path, text: str, error: yaml.YAMLError) -> NoReturn:
-    """Say where the YAML breaks, without the piece of the file that PyYAML would quote."""
+def _raise_invalid_yaml(path: Path, text: str, error: yaml.YAMLError) -> NoReturn:
+    """Name the place of a YAML error, without the piece of the file that PyYAML would quote."""
     where, problem = str(path), "a character that YAML does not allow"
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
@@ -124,7 +136,7 @@ def _refuse_yaml(path: Path, text: str, error: yaml.YAMLError) -> NoReturn:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
     elif isinstance(error, yaml.reader.ReaderError):
         where = f"{path}:{text.count(chr(10), 0, error.position) + 1}"
-    # Names of aliases, anchors and tags are file content, so possibly a mistyped password.
+    # Names of aliases, anchors and tags are file content and may be a mistyped password.
     problem = re.sub(r"'(?!<[a-z ]+>')[^']{2,}'|\"[^\"]{2,}\"", "(...)", problem)
     raise ConfigError(
         f"cannot read the configuration {where}: not valid YAML: {problem}; put texts with "
@@ -133,9 +145,9 @@ def _refuse_yaml(path: Path, text: str, error: yaml.YAMLError) -> NoReturn:
 
 
 class _Builder:
-    """Turns PyYAML's nodes into plain values, once, and notes lines and mistakes on the way."""
+    """Converts PyYAML's nodes into plain values, and records lines and errors."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str], loader: _Loader) -> None:
+    def __init__(self, document: YamlDocument, environ: Mapping[str, str], loader: _Loader) -> None:
         self._document = document
         self._environ = environ
         self._loader = loader
@@ -150,13 +162,13 @@ class _Builder:
                 f"{'a list' if isinstance(root, yaml.SequenceNode) else 'a single value'}; it "
                 "should be a mapping with the keys receivers, exporters and service"
             )
-        self._note_duplicates(root, (), set())
+        self._find_duplicates(root, (), set())
         tree = self._build(root, ())
         if isinstance(tree, dict):
             self._document.tree = tree
 
-    def _note_duplicates(self, node: yaml.Node, path: KeyPath, seen: set[int]) -> None:
-        """Before `<<` is resolved, because a key beside it that replaces a merged one is fine."""
+    def _find_duplicates(self, node: yaml.Node, path: KeyPath, seen: set[int]) -> None:
+        """Report duplicate keys. Runs before `<<` is resolved: a key may replace a merged one."""
         if id(node) in seen:
             return
         seen.add(id(node))
@@ -164,12 +176,12 @@ class _Builder:
         for part, key, child in _children(node):
             if key is not None and key.tag != _TAG + "merge":
                 lines.setdefault(str(part), []).append(key.start_mark.line + 1)
-            self._note_duplicates(child, (*path, part), seen)
+            self._find_duplicates(child, (*path, part), seen)
         for name, at in lines.items():
             if len(at) > 1:
                 self._document.lines.setdefault((*path, name), at[-1])
                 places = ", ".join(str(line) for line in at)
-                self._problem(
+                self._error(
                     (*path, name), f"this key is there more than once, in lines {places}; keep one"
                 )
 
@@ -181,7 +193,7 @@ class _Builder:
                 f"{_MAX_VALUES} values; do not nest aliases"
             )
         if id(node) in self._open:
-            self._unreadable(path, "an alias here refers to the value that it is a part of")
+            self._invalid(path, "an alias here refers to the value that it is a part of")
             return None
         self._open.add(id(node))
         value = self._content(node, path)
@@ -200,7 +212,7 @@ class _Builder:
         built: dict[str, object] = {}
         for part, key, child in _children(node):
             if not isinstance(key, yaml.ScalarNode):
-                self._unreadable(path, "a key here is a list or a mapping; it should be a name")
+                self._invalid(path, "a key here is a list or a mapping; it should be a name")
             else:
                 built[str(part)] = self._child(child, (*path, part), key)
         return built
@@ -216,24 +228,26 @@ class _Builder:
                 return self._text(node.value)
             return _TYPED[kind](node.value)
         except KeyError:
-            self._unreadable(path, "a YAML tag (!...) stands here; remove it, plain values will do")
+            self._invalid(path, "YAML tags (!...) are not supported; write the plain value")
         except ValueError as error:
-            message = str(error) if kind == "str" else f"what follows !!{kind} is no {kind}"
-            self._unreadable(path, message)
+            message = (
+                str(error) if kind == "str" else f"the value after !!{kind} is not of type {kind}"
+            )
+            self._invalid(path, message)
         return None
 
     def _text(self, text: str) -> str:
-        expanded = expand(text, self._environ)
+        expanded = _expand(text, self._environ)
         if isinstance(expanded, EnvironmentText):
             self._document.variables.update(expanded.variables)
         return expanded
 
-    def _problem(self, path: KeyPath, message: str) -> None:
-        self._document.problems.append((path, message))
+    def _error(self, path: KeyPath, message: str) -> None:
+        self._document.errors.append((path, message))
 
-    def _unreadable(self, path: KeyPath, message: str) -> None:
-        self._problem(path, message)
-        self._document.unreadable.add(path)
+    def _invalid(self, path: KeyPath, message: str) -> None:
+        self._error(path, message)
+        self._document.invalid.add(path)
 
 
 _TYPED: Final[Mapping[str, Callable[[str], object]]] = {
@@ -251,3 +265,63 @@ def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node | None, ya
     elif isinstance(node, yaml.MappingNode):
         for key, child in node.value:
             yield (key.value if isinstance(key, yaml.ScalarNode) else ""), key, child
+
+
+def _expand(text: str, environ: Mapping[str, str]) -> str:
+    """Replace `${env:NAME}`, `${env:NAME:-default}`, `${NAME}` and `$$` in one value.
+
+    Values are expanded after the YAML is parsed, so that a password with a colon or a `#` cannot
+    change the structure of the file. The value of a variable is not expanded again. As in shells,
+    the default applies if the variable is unset or empty. An unset variable without a default is
+    an error; the Collector would silently use an empty value.
+
+    Returns:
+        The text itself if it holds no reference, else an `EnvironmentText`.
+
+    Raises:
+        ValueError: a reference is not valid; names it and how to write one.
+    """
+    variables: list[str] = []
+
+    def replacement(token: re.Match[str]) -> str:
+        if token.group() == "$$":
+            return "$"
+        reference = token["reference"]
+        if reference is None:
+            raise ValueError(
+                "it holds a ${ without its }, or with another brace inside; " + _REFERENCE_HINT
+            )
+        name, default = _parse_reference(reference)
+        variables.append(name)
+        return _value_of(name, default, environ)
+
+    expanded = _REFERENCE.sub(replacement, text)
+    if not variables:
+        return expanded
+    whole = _REFERENCE.fullmatch(text) is not None
+    return EnvironmentText(expanded, tuple(variables), whole=whole)
+
+
+def _parse_reference(reference: str) -> tuple[str, str | None]:
+    """The variable's name and the default of what stands between the braces."""
+    head, has_default, default = reference.partition(":-")
+    source, colon, name = head.partition(":")
+    if not colon:
+        source, name = "env", head
+    if source in _OTHER_SOURCES:
+        raise ValueError(
+            f"it refers to a {source}, which the Collector can read and this exporter cannot; "
+            + _REFERENCE_HINT
+        )
+    if source != "env" or not _VARIABLE_NAME.fullmatch(name):
+        raise ValueError("it holds a reference that is not valid; " + _REFERENCE_HINT)
+    return name, default if has_default else None
+
+
+def _value_of(name: str, default: str | None, environ: Mapping[str, str]) -> str:
+    value = environ.get(name)
+    if value is None and default is None:
+        raise ValueError(
+            f"the environment variable {name} is not set; set it, or write ${{env:{name}:-default}}"
+        )
+    return value or default or ""

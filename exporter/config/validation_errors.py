@@ -1,45 +1,40 @@
-"""What is wrong with a piece of configuration, in words: the one place that explains mistakes."""
+"""Error messages for invalid configuration: pydantic's errors in words, without secrets."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from exporter.config.connection import redacted
-from exporter.config.document import KeyPath, dotted
-from exporter.config.schema import KEYS, Section, section_at
-from exporter.config.values import FLOAT, INTEGER, EnvironmentText
+from exporter.config.connection_string import redacted
+from exporter.config.parsers import FLOAT, INTEGER, EnvironmentText
+from exporter.config.schema import KEYS, Section, section_at, texts_of
+from exporter.config.yaml_document import KeyPath, dotted
 
-__all__ = ["Mistake", "found", "mistakes_in", "nearest"]
+__all__ = ["nearest", "validation_errors"]
 
 _SHOWN_CHARACTERS: Final = 60
-# What stands under these names is never shown, however wrong.
+# A value under these names is never shown, whatever is wrong with it.
 _SECRETS: Final = frozenset({"connection_string", "bearertokenauth"})
-_NOT_TEXT: Final = frozenset({"int_type", "float_type", "bool_type"})
+_WANTS_NO_QUOTES: Final = frozenset({"int_type", "float_type", "bool_type"})
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One mistake; `path` is relative to what was checked."""
+def validation_errors(model: type[Section], raw: object) -> Iterator[tuple[KeyPath, str]]:
+    """Every error in `raw` as a `model`, in the order of the model's keys.
 
-    path: KeyPath
-    message: str
-
-
-def mistakes_in(model: type[Section], raw: object) -> Iterator[Mistake]:
-    """Everything that is wrong with `raw` as a `model`, in the order of the model's keys."""
+    Yields:
+        The path, relative to `raw`, and the message.
+    """
     try:
         model.model_validate(raw)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            # pydantic tells what a reader made of the value; people look for what they wrote.
+            # pydantic gives the value after parsing; users look for the value that they wrote.
             value = _value_at(raw, details["loc"])
-            yield Mistake(details["loc"], _explanation(model, details["loc"], value, details))
+            yield details["loc"], _message(model, details["loc"], value, details)
 
 
 def _value_at(raw: object, path: KeyPath) -> object:
@@ -49,15 +44,15 @@ def _value_at(raw: object, path: KeyPath) -> object:
     return value
 
 
-def _explanation(model: type[Section], path: KeyPath, value: object, details: Any) -> str:
+def _message(model: type[Section], path: KeyPath, value: object, details: Any) -> str:
     if details["type"] == "extra_forbidden":
         return _unknown_key(model, path)
     section = section_at(model, path)
     if section is None:
-        return _wrong_value(model, path, value, details)
+        return _invalid_value(model, path, value, details)
     if "error" in details.get("ctx", {}):
         return str(details["ctx"]["error"])
-    return f"found {_shown(path, value)}; allowed: a mapping; {_keys_of(section)}"
+    return f"found {_shown(path, value)}; allowed: a mapping; {_known_keys(section)}"
 
 
 def _unknown_key(model: type[Section], path: KeyPath) -> str:
@@ -75,14 +70,14 @@ def _unknown_key(model: type[Section], path: KeyPath) -> str:
         return f"unknown key here; it belongs in {elsewhere[0]}"
     near = nearest(name, section.model_fields)
     hint = f"did you mean {near}? " if near else ""
-    return f"unknown key; {hint}{_keys_of(section)}"
+    return f"unknown key; {hint}{_known_keys(section)}"
 
 
-def _keys_of(section: type[Section]) -> str:
-    return f"known here: {', '.join(sorted(section.model_fields))}"
+def _known_keys(section: type[Section]) -> str:
+    return f"known keys: {', '.join(sorted(section.model_fields))}"
 
 
-def _wrong_value(model: type[Section], path: KeyPath, value: object, details: Any) -> str:
+def _invalid_value(model: type[Section], path: KeyPath, value: object, details: Any) -> str:
     context = details.get("ctx", {})
     text = f"found {_shown(path, value)}"
     if "error" in context:
@@ -93,12 +88,12 @@ def _wrong_value(model: type[Section], path: KeyPath, value: object, details: An
     text += f"; allowed: {_allowed(model, path)}"
     if value is None:
         text += "; remove the key to take the default"
-    elif details["type"] in _NOT_TEXT and _would_do_without_quotes(value):
+    elif details["type"] in _WANTS_NO_QUOTES and _is_quoted_literal(value):
         text += "; write it without quotes"
     return text
 
 
-def _would_do_without_quotes(value: object) -> bool:
+def _is_quoted_literal(value: object) -> bool:
     return isinstance(value, str) and bool(
         INTEGER.fullmatch(value) or FLOAT.fullmatch(value) or value in {"true", "false"}
     )
@@ -109,17 +104,19 @@ def _allowed(model: type[Section], path: KeyPath) -> str:
         path = path[:-1]
     section = section_at(model, path[:-1])
     key = section.model_fields.get(str(path[-1])) if section else None
-    extra = key.json_schema_extra if key else None
-    return str(extra["allowed"]) if isinstance(extra, dict) else "a mapping"
+    return str(texts_of(key).get("allowed", "a mapping")) if key else "a mapping"
 
 
-def found(value: object) -> str:
+def _shown(path: KeyPath, value: object) -> str:
     """A value for an error message: its notation and kind, shortened, without passwords."""
-    if isinstance(value, EnvironmentText):
-        source = f" (from {', '.join(value.variables)})" if value.variables else ""
-        return f"{_without_secret(value)!r}{source}"
+    if not _SECRETS.isdisjoint(path):
+        # Text that is not a connection string may be a password alone, as may a number in YAML.
+        if isinstance(value, str) and value:
+            return f"'{redacted(value)}'"
+        if isinstance(value, int | float):
+            return "a number"
     if isinstance(value, str):
-        return f"{_without_secret(value)!r} (text)"
+        return f"{_without_secret(value)!r}{_origin(value)}"
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     if value is None or isinstance(value, bool):
@@ -127,15 +124,11 @@ def found(value: object) -> str:
     return repr(value)
 
 
-def _shown(path: KeyPath, value: object) -> str:
-    return found(value) if _SECRETS.isdisjoint(path) else _found_secret(value)
-
-
-def _found_secret(value: object) -> str:
-    # What is no connection string may be a password alone, even one that YAML takes for a number.
-    if isinstance(value, str) and value:
-        return f"'{redacted(value)}'"
-    return "a number" if isinstance(value, int | float) else found(value)
+def _origin(text: str) -> str:
+    """What distinguishes text in YAML from the text of variables, whose type the key decides."""
+    if not isinstance(text, EnvironmentText):
+        return " (text)"
+    return f" (from {', '.join(text.variables)})" if text.variables else ""
 
 
 def _without_secret(text: str) -> str:
@@ -145,7 +138,7 @@ def _without_secret(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant, None where no one is near."""
+    """The known name that is most like this one, None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None

@@ -1,7 +1,7 @@
-"""Connection strings: which backend one is for, and how to show it without its secrets.
+"""Connection strings: which backend one belongs to, and how to show it without its secrets.
 
-Nothing here connects. What cannot be taken apart with certainty is not shown at all, because
-a password with an unescaped `@` or `/` in it would otherwise be cut in the wrong place.
+Nothing here connects. A connection string that cannot be parsed with certainty is hidden wholly: a
+password with an unescaped `@` or `/` would otherwise be cut in the wrong place.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["HIDDEN", "backend_of", "mistake_in", "redacted"]
+__all__ = ["HIDDEN", "backend_of", "error_in", "redacted"]
 
 HIDDEN: Final = "***"
 
@@ -19,8 +19,8 @@ _BACKEND_OF_SCHEME: Final = {
     "postgres": "postgresql",
 }
 
-# Parameters that tell where and how to connect; every other one may carry a secret.
-_OPEN_PARAMETERS: Final = frozenset(
+# Parameters that say where and how to connect. Every other one may hold a secret.
+_PUBLIC_PARAMETERS: Final = frozenset(
     {
         "application_name",
         "connect_timeout",
@@ -34,7 +34,7 @@ _OPEN_PARAMETERS: Final = frozenset(
     }
 )
 
-# One "@" at most can match, so all that stands between ":" and "@" is the password.
+# At most one "@" can match, so everything between ":" and "@" is the password.
 _POSTGRESQL_URL: Final = re.compile(
     r"""
     (?P<start>postgres(?:ql)?://)
@@ -54,11 +54,11 @@ _PAIR: Final = re.compile(
 
 
 def backend_of(connection_string: str) -> str | None:
-    """The backend that a connection string is for.
+    """The backend that a connection string belongs to.
 
     Returns:
         "sqlite", "postgresql" (a URL or libpq's `key=value` form; TimescaleDB's is the same),
-        or None where the form is neither.
+        or None if the form is neither.
     """
     scheme, separator, _ = connection_string.partition("://")
     if separator and re.fullmatch(r"[A-Za-z][\w+.-]*", scheme):
@@ -66,11 +66,11 @@ def backend_of(connection_string: str) -> str | None:
     return "postgresql" if _PAIR.match(connection_string) else None
 
 
-def mistake_in(connection_string: str) -> str | None:
-    """What is wrong with the form of a connection string, without quoting it; None if nothing."""
+def error_in(connection_string: str) -> str | None:
+    """What is wrong with the form of a connection string, without quoting it; None if valid."""
     backend = backend_of(connection_string)
     if backend is None:
-        return "it begins with none of sqlite:///, postgresql:// and key=value"
+        return "it does not begin with sqlite:///, postgresql:// or key=value"
     if backend != "sqlite":
         return None
     path = connection_string.removeprefix("sqlite:///")
@@ -80,7 +80,7 @@ def mistake_in(connection_string: str) -> str | None:
             "and four before an absolute one (sqlite:////var/lib/data.db)"
         )
     if path in {"", ":memory:"}:
-        return "it names no file; to keep data in memory write backend: memory"
+        return "it does not name a file; to keep data in memory write backend: memory"
     if "?" in path or "\0" in path:
         return "sqlite takes no options after a question mark"
     return None
@@ -131,8 +131,8 @@ def _redacted_pairs(text: str) -> str:
 
 
 def _redacted_pair(name: str, value: str) -> str:
-    if name in _OPEN_PARAMETERS:
+    if name in _PUBLIC_PARAMETERS:
         return f"{name}={value}"
-    # A name outside the list is libpq's only if it looks like one; else it may be part of a secret.
+    # Any other name is shown only in libpq's notation; otherwise it may be a part of a secret.
     shown_name = name if re.fullmatch(r"[a-z]+(_[a-z]+)*", name) else HIDDEN
     return f"{shown_name}={HIDDEN}"
