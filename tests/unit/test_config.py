@@ -368,9 +368,7 @@ def test_any_text_gives_settings_or_a_config_error(
     assert not message or str(path) in message
 
 
-LISTED = re.compile(
-    r"the configuration cannot be used, (1 error|\d+ errors):(\n  \d+\. \S+: .+)+"
-)
+LISTED = re.compile(r"the configuration cannot be used, (1 error|\d+ errors):(\n  \d+\. \S+: .+)+")
 NAMES = st.sampled_from(
     sorted(
         {name for key in KEYS for name in key}
