@@ -10,7 +10,7 @@ import pytest
 from exporter.config import load
 from exporter.config.exporter_keys import LlmPrice, Rule
 from exporter.costs.default_rules import OPENCOST_RULES
-from exporter.costs.fields import (
+from exporter.costs.entry_fields import (
     CATEGORY_ATTRIBUTES,
     CREDIT_CATEGORIES,
     CURRENCY_ATTRIBUTES,

@@ -1,1 +1,1 @@
-"""What things cost: from points and records to cost entries. Pure: no clock, no store, no log."""
+"""From points and log records to cost entries. Pure: no clock, no store, no log."""

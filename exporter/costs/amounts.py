@@ -1,28 +1,29 @@
-"""What the points of a series that carries cost come to, whatever the order in which they arrive.
+"""The amount of each cost entry, computed from the points of its series. Pure and exact.
 
-Pure. A backend calls this inside the transaction that stores the points, and gives it what it has
-of the same series: the amount of a point depends on the one before it, so a point that comes late
-changes the amount of the one after it as well. What is stored in the end depends on the points
-alone, not on when they came or how they were cut into batches.
-
-All arithmetic is decimal, on the shortest decimal number that a double stands for, and is rounded
-to `QUANTUM` once for each point: of a total before differences are taken, so that increases add up
-to it exactly.
+The amount of a point depends on the point before it in time. What is stored in the end must depend
+on the points alone, not on the order in which they arrived or on the batches they came in. So a
+backend calls this inside the transaction that stores the samples, with the stored points of the
+same series, and a point that arrives late also changes the entry after it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
 from typing import Final
 
 from exporter.errors import RowRefusedError
 from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSample, SeriesPoint
+from exporter.time_units import (
+    NANOSECONDS_PER_HOUR,
+    NANOSECONDS_PER_MICROSECOND,
+    NANOSECONDS_PER_SECOND,
+    from_nanos,
+)
 
 __all__ = [
-    "QUANTUM",
+    "AMOUNT_QUANTUM",
     "billing_period",
     "compute_entries",
     "compute_series_entries",
@@ -30,178 +31,182 @@ __all__ = [
     "quantize_amount",
 ]
 
-QUANTUM: Final = Decimal("1e-9")
-_LARGEST: Final = Decimal(10**18)  # so that whole units fit 64 bits with sign
-# Of a product of a double (17 digits, below 1e18) and a price; nothing in between is rounded.
+AMOUNT_QUANTUM: Final = Decimal("1e-9")
+"""Every amount is rounded once to a multiple of this."""
+
+# The whole units of an amount fit into a signed 64-bit integer.
+_AMOUNT_LIMIT: Final = Decimal(10**18)
+# The product of a double (17 digits, below 1e18) and a price has fewer digits: it is not rounded.
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
-_NANOSECONDS_PER_SECOND: Final = 1_000_000_000
-_NANOSECONDS_PER_HOUR: Final = Decimal(3_600 * _NANOSECONDS_PER_SECOND)
-_ID_MASK: Final = 2**64 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NOTHING: Final = Decimal(0)
+_ZERO: Final = Decimal(0)
+_UINT64_MASK: Final = 2**64 - 1
 
-
-# Stored points of a series from the last one before a time to the first one after another, both
-# in nanoseconds; in order of time.
-Between = Callable[[int, int, int], Sequence[CostPoint]]
+# Called with a series id and two times in nanoseconds. Returns the stored points of the series in
+# order of time, from the last one before the first time to the first one after the second.
+FetchStoredPoints = Callable[[int, int, int], Sequence[CostPoint]]
 
 
 def compute_entries(
-    samples: Iterable[CostSample], cursors: Mapping[int, CostCursor], between: Between
+    samples: Iterable[CostSample],
+    cursors: Mapping[int, CostCursor],
+    fetch_stored_points: FetchStoredPoints,
 ) -> tuple[list[CostEntry], list[CostCursor]]:
-    """The entries that samples of any series make or change, and their cursors after that.
+    """The entries that samples of any series create or change, and the cursors after that.
 
     Args:
-        samples: in any order; of those with one series and microsecond the last is taken.
+        samples: in any order; of several with one series and microsecond the last counts.
         cursors: by series id, of the series that have one.
-        between: called for a series some sample of which is not newer than its cursor.
+        fetch_stored_points: called for a series only if a sample is not newer than its cursor.
 
     Returns:
-        Entries by time and id, each once; they take the place of those that are there. Cursors that
-        changed, by series id.
+        Entries by time and id, each once; they replace stored ones with the same id and time. Then
+        the cursors that changed, by series id.
 
     Raises:
-        RowRefusedError: a value is not finite, or an amount too large to be kept.
+        RowRefusedError: a value is not finite, or an amount is too large to store.
     """
-    by_series: dict[int, list[CostSample]] = {}
+    samples_by_series: dict[int, list[CostSample]] = {}
     for sample in samples:
-        by_series.setdefault(sample.series_id, []).append(sample)
+        samples_by_series.setdefault(sample.series_id, []).append(sample)
     entries: list[CostEntry] = []
-    moved: list[CostCursor] = []
-    for series_id in sorted(by_series):
+    changed_cursors: list[CostCursor] = []
+    for series_id in sorted(samples_by_series):
+        series_samples = samples_by_series[series_id]
         cursor = cursors.get(series_id)
-        times = [_whole(sample.time_unix_nano) for sample in by_series[series_id]]
-        stored: Sequence[CostPoint] = ()
+        times = [_whole_micros(sample.time_unix_nano) for sample in series_samples]
+        stored_points: Sequence[CostPoint] = ()
+        # Points newer than the cursor need no look-up, which is the usual case.
         if cursor is not None and min(times) <= cursor.last.time_unix_nano:
-            stored = between(series_id, min(times), max(times))
-        made, cursor_after = compute_series_entries(by_series[series_id], cursor, stored)
-        entries += made
+            stored_points = fetch_stored_points(series_id, min(times), max(times))
+        series_entries, cursor_after = compute_series_entries(series_samples, cursor, stored_points)
+        entries += series_entries
         if cursor_after != cursor:
-            moved.append(cursor_after)
-    entries.sort(key=lambda one: (one.time_unix_nano, one.entry_id))
-    return entries, moved
+            changed_cursors.append(cursor_after)
+    entries.sort(key=lambda entry: (entry.time_unix_nano, entry.entry_id))
+    return entries, changed_cursors
 
 
 def compute_series_entries(
-    samples: Sequence[CostSample], cursor: CostCursor | None, stored: Sequence[CostPoint]
+    samples: Sequence[CostSample], cursor: CostCursor | None, stored_points: Sequence[CostPoint]
 ) -> tuple[list[CostEntry], CostCursor]:
-    """The entries that samples of one series make or change, and its cursor after that.
+    """The entries that samples of one series create or change, and its cursor after that.
 
-    A sample of the time of a stored point takes its place; with the same value it changes nothing.
+    A sample replaces a stored point with its time. If both are equal, nothing changes.
 
     Args:
         samples: at least one, all of one series.
         cursor: of the series, None if it has none.
-        stored: points from the last one before the samples to the first one after them.
+        stored_points: from the last one before the samples to the first one after them.
     """
     series_id = samples[0].series_id
-    known = {point.time_unix_nano: point for point in stored}
+    known_points = {point.time_unix_nano: point for point in stored_points}
     if cursor is not None:
-        known.setdefault(cursor.last.time_unix_nano, cursor.last)
-    came = {point.time_unix_nano: point for point in map(_point, samples)}
-    bases = {_whole(sample.time_unix_nano): sample.basis for sample in samples}
-    # What only the cursor tells of is deleted, and stays so.
-    changeable = came.keys() | {point.time_unix_nano for point in stored}
-    chain = sorted((known | came).values())
-    changed = {time for time, point in came.items() if known.get(time) != point}
-    begins = cursor is None or chain[0].time_unix_nano <= cursor.first_time_unix_nano
+        known_points.setdefault(cursor.last.time_unix_nano, cursor.last)
+    new_points = {point.time_unix_nano: point for point in map(_point, samples)}
+    bases = {_whole_micros(sample.time_unix_nano): sample.basis for sample in samples}
+    changed_times = {time for time, point in new_points.items() if known_points.get(time) != point}
+    # A point that only the cursor knows was deleted by retention. Its entry is not written again.
+    writable_times = new_points.keys() | {point.time_unix_nano for point in stored_points}
+    timeline = sorted((known_points | new_points).values())
+    oldest_time = timeline[0].time_unix_nano
+    starts_series = cursor is None or oldest_time <= cursor.first_time_unix_nano
     entries: list[CostEntry] = []
-    before: CostPoint | None = None
-    for point in chain:
-        is_next = before is not None and before.time_unix_nano in changed
-        if point.time_unix_nano in changed or (is_next and point.time_unix_nano in changeable):
-            basis = bases.get(point.time_unix_nano, samples[-1].basis)
-            # Where the one before is deleted, its cost is as well, and this is counted from.
-            is_counted = before is not None or begins or basis.kind == "amount"
-            amount = _amount(basis, before, point) if is_counted else _NOTHING
+    previous: CostPoint | None = None
+    for point in timeline:
+        time = point.time_unix_nano
+        follows_change = previous is not None and previous.time_unix_nano in changed_times
+        if time in changed_times or (follows_change and time in writable_times):
+            basis = bases.get(time, samples[-1].basis)
+            # If the point before was deleted by retention, the increase since it is unknown. It
+            # counts 0, because counting a total whole would count it twice.
+            is_known = previous is not None or starts_series or basis.kind == "amount"
+            amount = _amount(basis, previous, point) if is_known else _ZERO
             entries.append(_entry(series_id, basis, point, amount))
-        before = point
-    first = chain[0].time_unix_nano
+        previous = point
     if cursor is not None:
-        first = min(first, cursor.first_time_unix_nano)
-    return entries, CostCursor(series_id, first, chain[-1])
+        oldest_time = min(oldest_time, cursor.first_time_unix_nano)
+    return entries, CostCursor(series_id, oldest_time, timeline[-1])
 
 
 def merge_cursors(
-    cursors: Iterable[CostCursor], known: Mapping[int, CostCursor]
+    cursors: Iterable[CostCursor], stored_cursors: Mapping[int, CostCursor]
 ) -> list[CostCursor]:
-    """How far series have come here and elsewhere, taken together, by series id.
+    """The cursors of this store and of another one, merged, by series id.
 
     Args:
-        cursors: from elsewhere.
-        known: by series id, of those of these series that have one here.
+        cursors: from the other store.
+        stored_cursors: by series id, of those of the same series that this store has.
     """
-    joined = dict(known)
+    merged = dict(stored_cursors)
     for cursor in cursors:
-        here = joined.get(cursor.series_id)
-        joined[cursor.series_id] = cursor if here is None else here.merge(cursor)
-    return [joined[series_id] for series_id in sorted(joined)]
+        stored = merged.get(cursor.series_id)
+        merged[cursor.series_id] = cursor if stored is None else stored.merge(cursor)
+    return [merged[series_id] for series_id in sorted(merged)]
 
 
 def quantize_amount(amount: Decimal) -> Decimal:
-    """An amount as stores keep it.
+    """An amount rounded to what a store keeps: nine decimal places.
 
     Raises:
-        RowRefusedError: it is not finite, or 10^18 and more.
+        RowRefusedError: it is not finite, or its absolute value is 10^18 or more.
     """
-    if not amount.is_finite() or abs(amount) >= _LARGEST:
+    if not amount.is_finite() or abs(amount) >= _AMOUNT_LIMIT:
         raise RowRefusedError(
             f"the amount of a cost is {amount}; it must be a number between -10^18 and 10^18"
         )
-    return amount.quantize(QUANTUM, context=_EXACT)
+    return amount.quantize(AMOUNT_QUANTUM, context=_EXACT)
 
 
 def billing_period(time_unix_nano: int) -> str:
     """The month of a time in UTC, such as "2026-11"."""
-    moment = _EPOCH + timedelta(seconds=time_unix_nano // _NANOSECONDS_PER_SECOND)
-    return f"{moment:%Y-%m}"
+    return f"{from_nanos(time_unix_nano):%Y-%m}"
 
 
-def _amount(basis: CostBasis, before: CostPoint | None, point: CostPoint) -> Decimal:
+def _amount(basis: CostBasis, previous: CostPoint | None, point: CostPoint) -> Decimal:
     if basis.kind == "amount":
-        return _scaled(basis, point.value)
+        return _price(basis, point.value)
     if basis.kind == "hourly_rate":
-        return _NOTHING if before is None else _charge(basis, before, point)
-    return _increase(basis, before, point)
+        return _ZERO if previous is None else _hourly_charge(basis, previous, point)
+    return _increase(basis, previous, point)
 
 
-def _increase(basis: CostBasis, before: CostPoint | None, point: CostPoint) -> Decimal:
-    """Of a total since the point before it.
+def _increase(basis: CostBasis, previous: CostPoint | None, point: CostPoint) -> Decimal:
+    """The increase of a total since the point before it.
 
-    It began at 0 at its start time (OpenTelemetry data model, "Resets and gaps"). A first point
-    whose start is unknown, which is also what a start equal to its time says, is what the others
-    are counted from.
+    A total is 0 at its start time (OpenTelemetry data model, "Resets and gaps"). A start time of 0,
+    and one equal to the time of the point, say that the start is unknown.
     """
-    total = _scaled(basis, point.value)
+    # Rounded before the difference is taken, so that increases add up to the rounded total.
+    total = _price(basis, point.value)
     start = point.start_time_unix_nano
-    if before is None:
-        return total if 0 < start < point.time_unix_nano else _NOTHING
-    if basis.is_monotonic and point.value < before.value:
+    if previous is None:
+        return total if 0 < start < point.time_unix_nano else _ZERO
+    if basis.is_monotonic and point.value < previous.value:
         return total
-    if start > before.time_unix_nano:
-        return total if start < point.time_unix_nano else _NOTHING
-    # Again at once, in the same microsecond. Where the one before says that start too, it was first
-    # seen then, and its total is what this is counted from.
-    if start == before.time_unix_nano and 0 < before.start_time_unix_nano < start:
+    if start > previous.time_unix_nano:
+        return total if start < point.time_unix_nano else _ZERO
+    # The total restarted in the microsecond of the previous point. If the previous point has this
+    # start time too, it is the first point of the same total, whose increase is counted from it.
+    if start == previous.time_unix_nano and 0 < previous.start_time_unix_nano < start:
         return total
-    return total - _scaled(basis, before.value)
+    return total - _price(basis, previous.value)
 
 
-def _charge(basis: CostBasis, before: CostPoint, point: CostPoint) -> Decimal:
-    """Of a rate for the time since the point before it, as far as that is not too long."""
-    longest = round(basis.staleness_seconds * _NANOSECONDS_PER_SECOND)
-    paid_nanoseconds = min(point.time_unix_nano - before.time_unix_nano, longest)
+def _hourly_charge(basis: CostBasis, previous: CostPoint, point: CostPoint) -> Decimal:
+    """The charge of an hourly rate for the time since the point before, up to the staleness."""
+    max_nanoseconds = round(basis.staleness_seconds * NANOSECONDS_PER_SECOND)
+    nanoseconds = min(point.time_unix_nano - previous.time_unix_nano, max_nanoseconds)
     rate = _EXACT.multiply(_decimal(point.value), basis.factor)
-    charge = _EXACT.multiply(rate, Decimal(paid_nanoseconds))
-    return quantize_amount(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR))
+    charge = _EXACT.multiply(rate, Decimal(nanoseconds))
+    return quantize_amount(_EXACT.divide(charge, Decimal(NANOSECONDS_PER_HOUR)))
 
 
-def _scaled(basis: CostBasis, value: float) -> Decimal:
+def _price(basis: CostBasis, value: float) -> Decimal:
     return quantize_amount(_EXACT.multiply(_decimal(value), basis.factor))
 
 
 def _decimal(value: float) -> Decimal:
+    """The shortest decimal that reads back as this double."""
     if not math.isfinite(value):
         raise RowRefusedError(f"a cost has the value {value}; it must be a finite number")
     return Decimal(repr(float(value)))
@@ -209,19 +214,21 @@ def _decimal(value: float) -> Decimal:
 
 def _point(sample: CostSample) -> CostPoint:
     return CostPoint(
-        _whole(sample.time_unix_nano), _whole(sample.start_time_unix_nano), float(sample.value)
+        _whole_micros(sample.time_unix_nano),
+        _whole_micros(sample.start_time_unix_nano),
+        float(sample.value),
     )
 
 
-def _whole(unix_nano: int) -> int:
-    """A time in the resolution of every store, so that what comes back is equal to what went."""
-    return unix_nano - unix_nano % _NANOSECONDS_PER_MICROSECOND
+def _whole_micros(unix_nano: int) -> int:
+    """A time rounded down to a microsecond, as stores keep it, so that stored times are equal."""
+    return unix_nano - unix_nano % NANOSECONDS_PER_MICROSECOND
 
 
 def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) -> CostEntry:
-    micros = point.time_unix_nano // _NANOSECONDS_PER_MICROSECOND
+    micros = point.time_unix_nano // NANOSECONDS_PER_MICROSECOND
     return CostEntry(
-        entry_id=f"series-{series_id & _ID_MASK:016x}-{micros}",
+        entry_id=f"series-{series_id & _UINT64_MASK:016x}-{micros}",
         time_unix_nano=point.time_unix_nano,
         resource_id=basis.resource_id,
         category=basis.category,

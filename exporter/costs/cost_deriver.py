@@ -1,12 +1,11 @@
-"""Finds the points of a batch that carry cost.
+"""Finds the points of a batch that carry cost. Reads no clock and no store.
 
-A series is matched against the rules once, when its definition is handed out; afterwards a point
-is recognised by its series id, all points of a batch at once. What is remembered follows from the
-definitions alone, so that the same request read again, from the spool, gives the same costs. The
-one thing more is the size of a volume: the latest of `pod_pvc_allocation`, of the request itself
-where it holds one, as OpenCost's do.
+A series is matched against the rules once, when its definition comes. After that its points are
+found by series id, all points of a batch in one step. The definitions alone decide the result, so
+a request that is read again from the spool gives the same costs. The one exception is the size of
+a volume: the latest value of `pod_pvc_allocation`, which OpenCost sends in the same request.
 
-Not thread-safe: used beside the series cache, under the same lock.
+Not thread-safe: it is called under the lock of the series cache.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from typing import Final
 import numpy as np
 
 from exporter.costs.default_rules import OPENCOST_RULES, unit_currency, unit_rule
-from exporter.costs.fields import CostRefusedError, check_amount
+from exporter.costs.entry_fields import CostRefusedError, check_amount
 from exporter.costs.gen_ai import TOKEN_USAGE_METRIC, TokenPrices
-from exporter.costs.rules import CostRule, QuantityMetric, attribute_of, cost_basis
+from exporter.costs.rules import CostRule, QuantityMetric, cost_basis, point_attribute
 from exporter.model import (
     Batch,
     CostBasis,
@@ -35,30 +34,36 @@ from exporter.model import (
 
 __all__ = ["CostDeriver"]
 
-_KEPT: Final = "its cost cannot be counted, although the point itself is stored: "
-# Below this many series it is not worth looking which of them are forgotten.
-_LOOKED_THROUGH_AT: Final = 10_000
-_NUMBERS: Final = frozenset({"gauge", "sum"})
+_REFUSAL_PREFIX: Final = "its cost cannot be counted, although the point itself is stored: "
+# Below this many series the search for those that the series cache has evicted does not pay.
+_MIN_PRUNE_SIZE: Final = 10_000
+_NUMBER_TYPES: Final = frozenset({"gauge", "sum"})
 
-# Series id, time, start time, and the value: None where a histogram's or summary's sum is left out.
+# Series id, time, start time, and the value: None for a histogram or summary without a sum.
 _Point = tuple[int, int, int, float | None]
-# What a quantity is of: its metric, the cluster, and the value of the attribute that joins.
+# Name of the quantity metric, cluster id, and the attribute value that both series have.
 _QuantityKey = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _Carrier:
-    """A series that carries cost: how its points do, or why they cannot.
+class _CostSeries:
+    """A series that carries cost: the basis of its entries, or why it is refused.
 
-    `scaled` is the basis with the quantity that it was last needed with.
+    Attributes:
+        metric_name: for the reasons of refusals.
+        basis: None if the series is refused.
+        refusal: the reason, "" if there is a basis.
+        quantity: what each value is multiplied by, None for 1.
+        quantity_key: where the latest value of the quantity is found.
+        scaled_basis: the quantity used last, and the basis multiplied by it.
     """
 
-    name: str
+    metric_name: str
     basis: CostBasis | None = None
     refusal: str = ""
     quantity: QuantityMetric | None = None
     quantity_key: _QuantityKey | None = None
-    scaled: tuple[float, CostBasis] | None = None
+    scaled_basis: tuple[float, CostBasis] | None = None
 
 
 class CostDeriver:
@@ -66,10 +71,10 @@ class CostDeriver:
 
     Args:
         rules: of the configuration; the first that matches a series counts.
-        use_defaults: whether the shipped rules follow them.
-        prices: of tokens; None does not price them.
-        is_cached: whether a series still has its definition handed out. What is forgotten there is
-            matched again when it comes back, so it can be forgotten here.
+        use_defaults: whether the shipped rules come after them.
+        prices: of tokens; None to leave tokens without a price.
+        is_cached: whether the series cache still has a series. A series that it evicted comes with
+            its definition again, and is matched again then, so it can be dropped here.
     """
 
     def __init__(
@@ -83,64 +88,64 @@ class CostDeriver:
         self._rules = (*rules, *(OPENCOST_RULES if use_defaults else ()))
         self._use_defaults = use_defaults
         self._prices = prices
-        self._is_known = is_cached
-        self._carriers: dict[int, _Carrier] = {}
-        # Those of histograms and summaries. While there are none, no row of these is looked at:
-        # a batch makes its rows when they are first read.
-        self._summed: set[int] = set()
-        self._quantities = {
+        self._is_cached = is_cached
+        self._cost_series: dict[int, _CostSeries] = {}
+        # The histograms and summaries among them. While there are none, `batch.histograms` is not
+        # touched: it builds its rows when they are first read.
+        self._distribution_ids: set[int] = set()
+        self._quantity_metrics = {
             rule.quantity.metric: rule.quantity for rule in self._rules if rule.quantity
         }
-        self._measuring: dict[int, _QuantityKey] = {}
-        self._measured: dict[_QuantityKey, tuple[int, float]] = {}
-        self._series_ids: Int64Array = np.empty(0, np.int64)
-        self._look_through_at = _LOOKED_THROUGH_AT
+        self._quantity_series: dict[int, _QuantityKey] = {}
+        # Time in nanoseconds and value.
+        self._latest_quantities: dict[_QuantityKey, tuple[int, float]] = {}
+        self._sorted_ids: Int64Array = np.empty(0, np.int64)
+        self._prune_above = _MIN_PRUNE_SIZE
 
     @property
     def series_count(self) -> int:
-        """How many series are remembered."""
-        return len(self._carriers) + len(self._measuring)
+        """The number of series that carry cost or a quantity."""
+        return len(self._cost_series) + len(self._quantity_series)
 
     def derive(self, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
         """Find what a decoded request costs.
 
         Returns:
             The batch with its cost samples, and how many points were refused as a cost, by metric
-            name and reason; these stay in the batch as points.
+            name and reason. Refused points stay in the batch as points.
         """
         if batch.new_series:
-            self._learn(batch)
+            self._match_new_series(batch)
         refused: Counter[tuple[str, str]] = Counter()
-        if not len(self._series_ids):
+        if not len(self._sorted_ids):
             return batch, refused
-        points = list(self._points(batch))
+        points = list(self._relevant_points(batch))
         for series_id, time_unix_nano, _, value in points:
-            self._measure(series_id, time_unix_nano, value)
+            self._update_quantity(series_id, time_unix_nano, value)
         samples = tuple(self._samples(points, refused))
-        # Not earlier: the cache may have forgotten series of this very batch.
-        if self.series_count > self._look_through_at:
-            self._forget()
+        # After the samples: the series cache may have evicted series of this very batch.
+        if self.series_count > self._prune_above:
+            self._prune()
         return (replace(batch, cost_samples=samples) if samples else batch), refused
 
-    def _learn(self, batch: Batch) -> None:
+    def _match_new_series(self, batch: Batch) -> None:
         for series in batch.new_series:
-            quantity = self._quantities.get(series.metric_name)
+            quantity = self._quantity_metrics.get(series.metric_name)
             if quantity is not None:
-                key = _quantity_key(quantity, series)
-                self._measuring[series.series_id] = key
-            carrier = self._match(series, batch)
-            if carrier is not None:
-                self._carriers[series.series_id] = carrier
-                if series.metric_type not in _NUMBERS:
-                    self._summed.add(series.series_id)
-        if self.series_count != len(self._series_ids):
-            self._index()
+                self._quantity_series[series.series_id] = _quantity_key(quantity, series)
+            cost_series = self._match(series, batch)
+            if cost_series is not None:
+                self._cost_series[series.series_id] = cost_series
+                if series.metric_type not in _NUMBER_TYPES:
+                    self._distribution_ids.add(series.series_id)
+        if self.series_count != len(self._sorted_ids):
+            self._sort_ids()
 
-    def _index(self) -> None:
-        ids = [*self._carriers, *self._measuring]
-        self._series_ids = np.sort(np.fromiter(ids, np.int64, len(ids)))
+    def _sort_ids(self) -> None:
+        ids = [*self._cost_series, *self._quantity_series]
+        self._sorted_ids = np.sort(np.fromiter(ids, np.int64, len(ids)))
 
-    def _match(self, series: Series, batch: Batch) -> _Carrier | None:
+    def _match(self, series: Series, batch: Batch) -> _CostSeries | None:
         try:
             rule = next((rule for rule in self._rules if rule.matches(series)), None)
             if rule is None and self._use_defaults:
@@ -151,100 +156,116 @@ class CostDeriver:
                 return None
             basis = cost_basis(rule, series, unit_currency=unit_currency(series.unit))
         except CostRefusedError as error:
-            return _Carrier(series.metric_name, refusal=str(error))
+            return _CostSeries(series.metric_name, refusal=str(error))
         key = rule.quantity and _quantity_key(rule.quantity, series)
-        return _Carrier(series.metric_name, basis, quantity=rule.quantity, quantity_key=key)
+        return _CostSeries(series.metric_name, basis, quantity=rule.quantity, quantity_key=key)
 
-    def _match_tokens(self, series: Series, batch: Batch) -> _Carrier | None:
+    def _match_tokens(self, series: Series, batch: Batch) -> _CostSeries | None:
         if self._prices is None or series.metric_name != TOKEN_USAGE_METRIC:
             return None
-        # Not the present moment: read again from the spool it must have the same price.
-        seen = (one.time_unix_nano for one in batch.histograms if one.series_id == series.series_id)
-        basis = self._prices.basis(series, next(seen, 0))
-        return None if basis is None else _Carrier(series.metric_name, basis)
+        # The time of the point and not the clock: a request that is read again from the spool must
+        # have the same price.
+        times = (
+            point.time_unix_nano
+            for point in batch.histograms
+            if point.series_id == series.series_id
+        )
+        basis = self._prices.basis(series, next(times, 0))
+        return None if basis is None else _CostSeries(series.metric_name, basis)
 
-    def _forget(self) -> None:
-        for series_id in [one for one in self._carriers if not self._is_known(one)]:
-            del self._carriers[series_id]
-        for series_id in [one for one in self._measuring if not self._is_known(one)]:
-            del self._measuring[series_id]
-        self._summed &= self._carriers.keys()
-        wanted = set(self._measuring.values())
-        self._measured = {key: found for key, found in self._measured.items() if key in wanted}
-        self._index()
-        self._look_through_at = max(_LOOKED_THROUGH_AT, 2 * self.series_count)
+    def _prune(self) -> None:
+        """Drop the series that the series cache has evicted."""
+        for series in (self._cost_series, self._quantity_series):
+            for series_id in [one for one in series if not self._is_cached(one)]:
+                del series[series_id]
+        self._distribution_ids &= self._cost_series.keys()
+        used_keys = set(self._quantity_series.values())
+        self._latest_quantities = {
+            key: latest for key, latest in self._latest_quantities.items() if key in used_keys
+        }
+        self._sort_ids()
+        self._prune_above = max(_MIN_PRUNE_SIZE, 2 * self.series_count)
 
-    def _points(self, batch: Batch) -> Iterator[_Point]:
-        """Points of the batch whose series mean something here, in its order."""
+    def _relevant_points(self, batch: Batch) -> Iterator[_Point]:
+        """The points of series that carry cost or a quantity, in the order of the batch."""
         points = batch.points
         if len(points):
-            places = np.searchsorted(self._series_ids, points.series_id)
-            places[places == len(self._series_ids)] = 0
-            hits = (self._series_ids[places] == points.series_id) & points.recorded
-            found = points.take(np.flatnonzero(hits))
+            positions = np.searchsorted(self._sorted_ids, points.series_id)
+            positions[positions == len(self._sorted_ids)] = 0
+            is_relevant = (self._sorted_ids[positions] == points.series_id) & points.recorded
+            relevant = points.take(np.flatnonzero(is_relevant))
             yield from zip(
-                found.series_id.tolist(),
-                found.time_unix_nano.tolist(),
-                found.start_time_unix_nano.tolist(),
-                found.value.tolist(),
+                relevant.series_id.tolist(),
+                relevant.time_unix_nano.tolist(),
+                relevant.start_time_unix_nano.tolist(),
+                relevant.value.tolist(),
                 strict=True,
             )
-        if not self._summed:
+        if not self._distribution_ids:
             return
         rows: Sequence[HistogramPoint | SummaryPoint] = (*batch.histograms, *batch.summaries)
-        for one in rows:
-            if one.series_id in self._summed and one.count is not None:
-                yield one.series_id, one.time_unix_nano, one.start_time_unix_nano, _sum(one)
+        for row in rows:
+            if row.series_id in self._distribution_ids and row.count is not None:
+                yield row.series_id, row.time_unix_nano, row.start_time_unix_nano, _sum(row)
 
-    def _measure(self, series_id: int, time_unix_nano: int, value: float | None) -> None:
-        key = self._measuring.get(series_id)
+    def _update_quantity(self, series_id: int, time_unix_nano: int, value: float | None) -> None:
+        key = self._quantity_series.get(series_id)
         if key is not None and value is not None and value >= 0:
-            # Several pods that share a volume report the same of it; of two, the larger.
-            self._measured[key] = max(self._measured.get(key, (0, 0.0)), (time_unix_nano, value))
+            # Pods that share a volume all report its size. Of values with one time the larger
+            # counts.
+            latest = self._latest_quantities.get(key, (0, 0.0))
+            self._latest_quantities[key] = max(latest, (time_unix_nano, value))
 
     def _samples(
         self, points: Sequence[_Point], refused: Counter[tuple[str, str]]
     ) -> Iterator[CostSample]:
         for series_id, time_unix_nano, start_time_unix_nano, value in points:
-            carrier = self._carriers.get(series_id)
-            if carrier is None:
+            series = self._cost_series.get(series_id)
+            if series is None:
                 continue
             try:
-                basis = self._basis(carrier)
+                basis = self._basis(series)
                 if basis is not None:
-                    checked = _checked(value, basis)
+                    checked = _checked_value(value, basis)
                     yield CostSample(
                         series_id, time_unix_nano, start_time_unix_nano, checked, basis
                     )
             except CostRefusedError as error:
-                refused[carrier.name, f"{_KEPT}{error}"] += 1
+                refused[series.metric_name, f"{_REFUSAL_PREFIX}{error}"] += 1
 
-    def _basis(self, carrier: _Carrier) -> CostBasis | None:
-        """None where a quantity is not known, which is no mistake: a volume that no pod has."""
-        if carrier.basis is None:
-            raise CostRefusedError(carrier.refusal)
-        if carrier.quantity is None or carrier.quantity_key is None:
-            return carrier.basis
-        measured = self._measured.get(carrier.quantity_key)
-        if measured is None:
+    def _basis(self, series: _CostSeries) -> CostBasis | None:
+        """The basis of a series with its quantity.
+
+        Returns:
+            None if the quantity is unknown. That is no error: no pod claims the volume.
+
+        Raises:
+            CostRefusedError: the series is refused.
+        """
+        if series.basis is None:
+            raise CostRefusedError(series.refusal)
+        if series.quantity is None or series.quantity_key is None:
+            return series.basis
+        latest = self._latest_quantities.get(series.quantity_key)
+        if latest is None:
             return None
-        _, quantity = measured
-        if carrier.scaled is None or carrier.scaled[0] != quantity:
-            factor = carrier.basis.factor * Decimal(repr(quantity)) * carrier.quantity.scale
-            carrier.scaled = quantity, replace(carrier.basis, factor=factor)
-        return carrier.scaled[1]
+        _, quantity = latest
+        if series.scaled_basis is None or series.scaled_basis[0] != quantity:
+            factor = series.basis.factor * Decimal(repr(quantity)) * series.quantity.scale
+            series.scaled_basis = quantity, replace(series.basis, factor=factor)
+        return series.scaled_basis[1]
 
 
 def _quantity_key(quantity: QuantityMetric, series: Series) -> _QuantityKey:
-    return quantity.metric, series.cluster_id, attribute_of(series, quantity.attribute)
+    return quantity.metric, series.cluster_id, point_attribute(series, quantity.attribute)
 
 
 def _sum(point: HistogramPoint | SummaryPoint) -> float | None:
-    """Of nothing it may be left out and is 0; left out otherwise it is unknown."""
+    """The sum of a point. An absent sum is 0 if nothing was counted, else unknown."""
     return 0.0 if point.sum is None and not point.count else point.sum
 
 
-def _checked(value: float | None, basis: CostBasis) -> float:
+def _checked_value(value: float | None, basis: CostBasis) -> float:
     if value is None:
         raise CostRefusedError("it has no sum")
     amount = value * float(basis.factor)

@@ -1,9 +1,7 @@
 """Cost events: log records that are one cost entry each.
 
-A record with the event name `openfinops.cost` carries the fields of the entry as attributes. Its
-`entry_id` makes it idempotent; without one, a hash of the record does, so that a second attempt
-at the same record is the same entry. Every other record is refused, because nothing here keeps
-logs.
+A record named `openfinops.cost` carries the fields of the entry as attributes. Every other record
+is refused, because the exporter stores no logs.
 """
 
 from __future__ import annotations
@@ -12,28 +10,28 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import xxhash
 
-from exporter.costs.currencies import parse_currency
-from exporter.costs.fields import (
+from exporter.costs.amounts import billing_period
+from exporter.costs.entry_fields import (
     CATEGORY_ATTRIBUTES,
     CURRENCY_ATTRIBUTES,
     DEFAULT_CATEGORY,
     DESCRIPTION_ATTRIBUTES,
     REGION_ATTRIBUTES,
     RESOURCE_ID_ATTRIBUTES,
+    AttributeReader,
     Attributes,
     CostRefusedError,
+    attribute_text,
     check_amount,
-    first_text,
-    tags_of,
-    text_of,
+    parse_currency,
 )
 from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, locate
+from exporter.json_text import canonical_json
 from exporter.model import Batch, CostEntry
 from exporter.wire import ANY_TIME, Decoded, Rejections, TimeWindow
 from exporter.wire.logs import LogEvent, decode_logs
@@ -42,13 +40,13 @@ __all__ = ["COST_EVENT", "decode_cost_events"]
 
 COST_EVENT: Final = "openfinops.cost"
 
-_AMOUNT: Final = ("amount", "cost.amount")
-_ENTRY_ID: Final = ("entry_id", "cost.entry_id")
-_BILLING_PERIOD: Final = ("billing_period", "cost.billing_period")
-_SERVICE: Final = ("service.name", "service_name")
-_TAGS: Final = "tags"
-_NANOSECONDS_PER_SECOND: Final = 1_000_000_000
-_LONGEST_ID: Final = 512
+_AMOUNT_ATTRIBUTES: Final = ("amount", "cost.amount")
+_ENTRY_ID_ATTRIBUTES: Final = ("entry_id", "cost.entry_id")
+_BILLING_PERIOD_ATTRIBUTES: Final = ("billing_period", "cost.billing_period")
+_SERVICE_ATTRIBUTES: Final = ("service.name", "service_name")
+_TAGS_ATTRIBUTE: Final = "tags"
+_NEVER_TAGS: Final = frozenset({"event.name", "cluster_id", "node_id", _TAGS_ATTRIBUTE})
+_MAX_ENTRY_ID_CHARACTERS: Final = 512
 
 
 def decode_cost_events(
@@ -63,14 +61,14 @@ def decode_cost_events(
     Args:
         data: the request.
         window: the times that entries may have.
-        cluster_id_attributes: as for series.
-        node_id_attributes: likewise.
+        cluster_id_attributes: attributes that name the cluster; the first that is present counts.
+        node_id_attributes: attributes that name the node; the first that is present counts.
 
     Returns:
         Its cost entries, and how many records were refused, by event name and reason.
 
     Raises:
-        DecodeError: it is not such a request.
+        DecodeError: the bytes are no such request.
     """
     refused: Counter[tuple[str, str]] = Counter()
     entries: dict[tuple[str, int], CostEntry] = {}
@@ -79,49 +77,11 @@ def decode_cost_events(
             if event.name != COST_EVENT:
                 raise CostRefusedError(f"only events named {COST_EVENT} are kept, and no logs")
             entry = _entry(event, window, cluster_id_attributes, node_id_attributes)
-            # Twice in one request is once, as it would be in two.
+            # The first of two equal ids wins, as it does when they come in two requests.
             entries.setdefault((entry.entry_id, entry.time_unix_nano), entry)
         except CostRefusedError as error:
             refused[event.name, str(error)] += 1
     return Decoded(Batch(costs=tuple(entries.values())), Rejections(refused, noun="log record"))
-
-
-class _Fields:
-    """The attributes of one event, and which of them are used."""
-
-    def __init__(self, event: LogEvent) -> None:
-        if event.refusal:
-            raise CostRefusedError(event.refusal)
-        self.point, self.resource = event.attributes, event.resource
-        self.used = {"event.name", "cluster_id", "node_id", _TAGS}
-
-    def own(self, names: Sequence[str]) -> str:
-        """The first of these attributes of the record itself."""
-        found = first_text(self.point, names)
-        if found is None:
-            return ""
-        self.used.add(found[0])
-        return found[1]
-
-    def any(self, names: Sequence[str]) -> str:
-        """Likewise, or of its resource."""
-        found = first_text(self.resource, names)
-        return self.own(names) or (found[1] if found else "")
-
-    def raw(self, names: Sequence[str]) -> Any:
-        """The value itself of the first that is there."""
-        name = next((name for name in names if name in self.point), None)
-        if name is None:
-            return None
-        self.used.add(name)
-        return self.point[name]
-
-    def tags(self) -> str:
-        """What is left, and the members of the attribute `tags`, which win."""
-        given = self.point.get(_TAGS)
-        if given is not None and not isinstance(given, Mapping):
-            raise CostRefusedError("its attribute tags is no map of names to values")
-        return tags_of({**self.point, **(given or {})}, self.used - set(given or {}))
 
 
 def _entry(
@@ -130,25 +90,29 @@ def _entry(
     cluster_id_attributes: Sequence[str],
     node_id_attributes: Sequence[str],
 ) -> CostEntry:
-    found = _Fields(event)
+    if event.refusal:
+        raise CostRefusedError(event.refusal)
+    reader = AttributeReader(event.attributes, event.resource, used=_NEVER_TAGS)
     time_unix_nano = _time(event, window)
-    category = found.any(CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY
-    texts = _texts(found.point), _texts(found.resource)
+    category = reader.text(CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY
+    texts = _texts(event.attributes), _texts(event.resource)
     node_id = locate(tuple(node_id_attributes), *texts)
     return CostEntry(
-        entry_id=_entry_id(event, found.own(_ENTRY_ID)),
+        entry_id=_entry_id(event, reader.own_text(_ENTRY_ID_ATTRIBUTES)),
         time_unix_nano=time_unix_nano,
-        resource_id=found.any(RESOURCE_ID_ATTRIBUTES) or node_id,
+        resource_id=reader.text(RESOURCE_ID_ATTRIBUTES) or node_id,
         category=category,
-        amount=_amount(found.raw(_AMOUNT), category),
-        currency=_currency(found.any(CURRENCY_ATTRIBUTES)),
-        region=found.any(REGION_ATTRIBUTES) or None,
+        amount=_amount(reader.own_value(_AMOUNT_ATTRIBUTES), category),
+        currency=_currency(reader.text(CURRENCY_ATTRIBUTES)),
+        region=reader.text(REGION_ATTRIBUTES) or None,
         cluster_id=locate(tuple(cluster_id_attributes), *texts),
         node_id=node_id,
-        service_name=found.any(_SERVICE) or None,
-        description=found.own(DESCRIPTION_ATTRIBUTES),
-        billing_period=found.own(_BILLING_PERIOD) or _month(time_unix_nano),
-        tags=found.tags(),
+        service_name=reader.text(_SERVICE_ATTRIBUTES) or None,
+        description=reader.own_text(DESCRIPTION_ATTRIBUTES),
+        billing_period=reader.own_text(_BILLING_PERIOD_ATTRIBUTES)
+        or billing_period(time_unix_nano),
+        # Last: tags are what the fields above have not used.
+        tags=_tags(reader),
         source="log",
     )
 
@@ -166,10 +130,10 @@ def _amount(value: Any, category: str) -> Decimal:
     if value is None or value == "":
         raise CostRefusedError("it has no amount")
     try:
-        # A text keeps every digit; of a float, those that it is written with.
-        amount = Decimal(value if isinstance(value, str) else text_of(value))
+        # A string keeps every digit; a double gives the shortest decimal that it is written as.
+        amount = Decimal(attribute_text(value))
     except InvalidOperation:
-        raise CostRefusedError(f"its amount {text_of(value)[:50]!r} is no number") from None
+        raise CostRefusedError(f"its amount {attribute_text(value)[:50]!r} is no number") from None
     try:
         check_amount(float(amount) if amount.is_finite() else math.inf, category)
     except CostRefusedError as error:
@@ -182,23 +146,31 @@ def _currency(text: str) -> str:
         raise CostRefusedError("it has no currency")
     currency = parse_currency(text)
     if currency is None:
-        raise CostRefusedError(f"its currency {text[:20]!r} is none of ISO 4217")
+        raise CostRefusedError(f"its currency {text[:20]!r} is no ISO 4217 currency")
     return currency
 
 
 def _entry_id(event: LogEvent, given: str) -> str:
-    if len(given) > _LONGEST_ID:
-        raise CostRefusedError(f"its entry_id is longer than {_LONGEST_ID} characters")
+    """The id that the record gives, or a hash of the record.
+
+    The hash makes a repeated attempt to send the same record the same entry.
+    """
+    if len(given) > _MAX_ENTRY_ID_CHARACTERS:
+        raise CostRefusedError(f"its entry_id is longer than {_MAX_ENTRY_ID_CHARACTERS} characters")
     if given:
         return given
     content = [event.time_unix_nano, event.resource, event.attributes]
+    # Not canonical_json: stored ids were made from this spelling.
     return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
 
 
-def _month(time_unix_nano: int) -> str:
-    seconds = time_unix_nano // _NANOSECONDS_PER_SECOND
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m}"
+def _tags(reader: AttributeReader) -> str:
+    """The unused attributes and the members of the attribute `tags`; the members win."""
+    given = reader.own.get(_TAGS_ATTRIBUTE)
+    if given is not None and not isinstance(given, Mapping):
+        raise CostRefusedError("its attribute tags is no map of names to values")
+    return canonical_json(reader.unused() | dict(given or {}))
 
 
 def _texts(attributes: Attributes) -> dict[str, str]:
-    return {name: text_of(value) for name, value in attributes.items() if value is not None}
+    return {name: attribute_text(value) for name, value in attributes.items() if value is not None}

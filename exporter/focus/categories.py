@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.costs.fields import CREDIT_CATEGORIES
+from exporter.costs.entry_fields import CREDIT_CATEGORIES
 
 __all__ = ["category_of", "charge_category", "service_category", "unknown_subcategory"]
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from exporter.costs.amounts import quantize_amount
-from exporter.costs.currencies import parse_currency
+from exporter.costs.entry_fields import parse_currency
 from exporter.focus.categories import category_of, unknown_subcategory
 from exporter.focus.cells import CellError, canonical, decimal_of, plain, tags_of, text_of, time_of
 from exporter.focus.columns import DECIMALS, KEPT, TIMES

@@ -1,10 +1,12 @@
-"""What something cost, and how points of series become that."""
+"""Cost entries, and how the points of a series become cost entries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
+
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 __all__ = [
     "CostBasis",
@@ -20,16 +22,14 @@ __all__ = [
 CostKind = Literal["amount", "cumulative", "hourly_rate"]
 CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
 
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
-
 
 @dataclass(frozen=True, slots=True)
 class SeriesPoint:
-    """The point of a series that a cost entry was made of; its time is the entry's.
+    """The point of a series that a cost entry was derived from; its time is the entry's.
 
     Attributes:
         series_id: of the series.
-        start_time_unix_nano: of the point, 0 where unknown.
+        start_time_unix_nano: of the point, 0 if unknown.
         value: of the point.
     """
 
@@ -40,22 +40,22 @@ class SeriesPoint:
 
 @dataclass(frozen=True, slots=True)
 class CostEntry:
-    """What something cost at one time: complete, and stored once for its id and time.
+    """The cost of something at one time. A store has one entry for an id and time.
 
     Attributes:
         entry_id: the same for the same cost, however often it is sent.
         time_unix_nano: when the cost arose, always > 0.
-        resource_id: what cost it, "" where unknown.
+        resource_id: what caused the cost, "" if unknown.
         category: such as "compute".
         amount: in `currency`, finite; below 0 for a credit. Stores keep nine decimal places.
         currency: ISO 4217 code, such as "USD"; amounts of two currencies are never added.
-        region: None where unknown.
-        cluster_id: as of series, "default" where unknown.
-        node_id: likewise.
-        service_name: None where unknown.
+        region: None if unknown.
+        cluster_id: as of a series, "default" if unknown.
+        node_id: as of a series, "default" if unknown.
+        service_name: None if unknown.
         tags: JSON object, canonical (keys sorted).
-        description: "" where there is none.
-        billing_period: month such as "2026-11"; "" stands for the month of the time, in UTC.
+        description: "" for no description.
+        billing_period: month such as "2026-11"; "" for the month of the time, in UTC.
         source: where the entry came from.
         derived_from: the point of a series that the amount was computed from. The entry replaces
             a stored one with its id and time. None for entries that were sent complete.
@@ -79,27 +79,27 @@ class CostEntry:
 
 
 class CostPoint(NamedTuple):
-    """What is kept of a point; times are whole microseconds, a start time of 0 is unknown."""
+    """The stored part of a point; times are whole microseconds, a start time of 0 is unknown."""
 
     time_unix_nano: int
     start_time_unix_nano: int
     value: float
 
     @classmethod
-    def of_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
-        """From what a store keeps: microseconds, None where the start is unknown."""
-        start = (start_timestamp or 0) * _NANOSECONDS_PER_MICROSECOND
-        return cls(timestamp * _NANOSECONDS_PER_MICROSECOND, start, value)
+    def from_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
+        """From a stored row: times in microseconds, None for an unknown start."""
+        start_time_unix_nano = (start_timestamp or 0) * NANOSECONDS_PER_MICROSECOND
+        return cls(timestamp * NANOSECONDS_PER_MICROSECOND, start_time_unix_nano, value)
 
 
 @dataclass(frozen=True, slots=True)
 class CostCursor:
-    """How far a series has come, kept when its rows are long deleted.
+    """The first and last point of a series, kept after retention has deleted its entries.
 
     Attributes:
         series_id: of the series.
-        first_time_unix_nano: time of the oldest point that there ever was.
-        last: the newest point that there ever was.
+        first_time_unix_nano: time of the oldest point that was ever stored.
+        last: the newest point that was ever stored.
     """
 
     series_id: int
@@ -107,12 +107,20 @@ class CostCursor:
     last: CostPoint
 
     @classmethod
-    def of_micros(cls, series_id: int, first_timestamp: int, last: CostPoint) -> Self:
-        """From what a store keeps: microseconds."""
-        return cls(series_id, first_timestamp * _NANOSECONDS_PER_MICROSECOND, last)
+    def from_micros(
+        cls,
+        series_id: int,
+        first_timestamp: int,
+        last_timestamp: int,
+        last_start_timestamp: int | None,
+        last_value: float,
+    ) -> Self:
+        """From a stored row: times in microseconds, None for an unknown start."""
+        last = CostPoint.from_micros(last_timestamp, last_start_timestamp, last_value)
+        return cls(series_id, first_timestamp * NANOSECONDS_PER_MICROSECOND, last)
 
     def merge(self, other: CostCursor) -> CostCursor:
-        """Of the points of both; of two last ones of one time, this cursor's."""
+        """The cursor of the points of both; of two last points with one time, this cursor's."""
         first = min(self.first_time_unix_nano, other.first_time_unix_nano)
         last = max(self.last, other.last, key=lambda point: point.time_unix_nano)
         return CostCursor(self.series_id, first, last)
@@ -123,10 +131,10 @@ class CostBasis:
     """How the points of a series become cost entries; one object for all samples of a series.
 
     Attributes:
-        kind: what a value is: the amount itself, a total that grows, or an amount an hour.
+        kind: what a value is: an amount, a growing total, or an amount an hour.
         factor: what each value is multiplied by.
         staleness_seconds: the longest time that one point of an hourly rate pays for.
-        is_monotonic: whether a total that falls has started again; otherwise its fall is a credit.
+        is_monotonic: whether a total that falls has restarted; otherwise its fall is a credit.
 
     The other attributes are those of the entries, see `CostEntry`.
     """
@@ -149,9 +157,9 @@ class CostBasis:
 
 @dataclass(frozen=True, slots=True)
 class CostSample:
-    """One point of a series that carries cost; `exporter.costs.amounts` says what it comes to.
+    """One point of a series that carries cost; `exporter.costs.amounts` computes its amount.
 
-    Of a histogram, `value` is its sum. It is finite; a start time of 0 means unknown.
+    `value` is finite; for a histogram or summary it is the sum. A start time of 0 is unknown.
     """
 
     series_id: int

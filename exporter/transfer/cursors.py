@@ -10,7 +10,7 @@ from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
-from exporter.model import CostCursor, CostPoint
+from exporter.model import CostCursor
 from exporter.query.filters import TimeRange
 from exporter.query.sql import Sql, fetch_all, sql
 from exporter.transfer.pages import named_ids
@@ -67,7 +67,7 @@ def cursors_of(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCurs
 
 def _read(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:
     return tuple(
-        CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
+        CostCursor.from_micros(series_id, first, last, start, value)
         for series_id, first, last, start, value in fetch_all(backend, statement)
     )
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.costs.amounts import (
-    QUANTUM,
+    AMOUNT_QUANTUM,
     billing_period,
     compute_entries,
     compute_series_entries,
@@ -173,7 +173,7 @@ def test_a_day_of_a_rate_is_the_rate_times_the_day() -> None:
     kept = Kept()
     for minute in range(24 * 60 + 1):
         kept.write([sample(minute * 60, 0.1, of=basis("hourly_rate"))])
-    assert abs(sum(kept.amounts()) - Decimal("2.4")) <= 24 * 60 * QUANTUM / 2
+    assert abs(sum(kept.amounts()) - Decimal("2.4")) <= 24 * 60 * AMOUNT_QUANTUM / 2
     assert kept.looked_up == 0
 
 

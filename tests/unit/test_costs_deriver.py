@@ -17,8 +17,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 
 from exporter.costs.amounts import compute_entries
 from exporter.costs.cost_deriver import CostDeriver
-from exporter.costs.currencies import CURRENCIES, parse_currency
 from exporter.costs.default_rules import unit_currency
+from exporter.costs.entry_fields import CURRENCIES, parse_currency
 from exporter.costs.rules import CostRule, FieldSource
 from exporter.intern import SeriesCache
 from exporter.model import Batch, CostEntry, CostKind, CostSample

@@ -179,7 +179,7 @@ def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
         ({**GOOD, "amount": "1e16"}, "larger than"),
         ({**GOOD, "amount": "-1"}, "negative"),
         ({"amount": "1"}, "it has no currency"),
-        ({**GOOD, "currency": "gold"}, "its currency 'gold' is none of ISO 4217"),
+        ({**GOOD, "currency": "gold"}, "its currency 'gold' is no ISO 4217 currency"),
         ({**GOOD, "tags": "a=b"}, "its attribute tags is no map"),
         ({**GOOD, "entry_id": "x" * 600}, "entry_id is longer than"),
     ],

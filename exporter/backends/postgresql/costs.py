@@ -126,7 +126,7 @@ def settle_samples(cursor: Cursor, samples: Sequence[CostSample], sanitizer: Tex
     def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
         bounds = {"first": timestamp_text(first_unix_nano), "last": timestamp_text(last_unix_nano)}
         cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
-        return [CostPoint.of_micros(*row) for row in cursor.fetchall()]
+        return [CostPoint.from_micros(*row) for row in cursor.fetchall()]
 
     known = _locked(cursor, {sample.series_id for sample in samples})
     entries, moved = compute_entries(samples, known, between)
@@ -155,7 +155,7 @@ def _locked(cursor: Cursor, series_ids: Iterable[int]) -> Mapping[int, CostCurso
     """The cursors of the series, each locked until the transaction ends; new ones are left out."""
     cursor.execute(_LOCK, (sorted(series_ids),))
     return {
-        series_id: CostCursor.of_micros(series_id, first, CostPoint.of_micros(last, start, value))
+        series_id: CostCursor.from_micros(series_id, first, last, start, value)
         for series_id, first, last, start, value in cursor.fetchall()
         if first is not None
     }

@@ -65,7 +65,7 @@ def settle_samples(connection: sqlite3.Connection, samples: Sequence[CostSample]
     def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
         bounds = {"first": _micros(first_unix_nano), "last": _micros(last_unix_nano)}
         found = connection.execute(sql["between"], {"series_id": series_id, **bounds})
-        return [CostPoint.of_micros(*row) for row in found.fetchall()]
+        return [CostPoint.from_micros(*row) for row in found.fetchall()]
 
     cursors = _stored_cursors(connection, {sample.series_id for sample in samples})
     entries, moved = compute_entries(samples, cursors, between)
@@ -90,9 +90,7 @@ def _stored_cursors(
     found = connection.execute(
         load_statements(_FILE)["cursors"], (json.dumps(sorted(series_ids)),)
     ).fetchall()
-    return {
-        row[0]: CostCursor.of_micros(row[0], row[1], CostPoint.of_micros(*row[2:])) for row in found
-    }
+    return {row[0]: CostCursor.from_micros(*row) for row in found}
 
 
 def _store_cursors(connection: sqlite3.Connection, cursors: Iterable[CostCursor]) -> None:
