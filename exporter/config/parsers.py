@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from exporter.config.connection_string import error_in
-from exporter.costs import currencies
+from exporter.costs import entry_fields
 from exporter.costs.rules import FieldSource
 
 __all__ = [
@@ -206,7 +206,7 @@ def parse_price(value: object) -> object:
 def parse_currency(value: object) -> object:
     """An ISO 4217 code, in any case."""
     if isinstance(value, str):
-        code = currencies.parse_currency(value)
+        code = entry_fields.parse_currency(value)
         if code is None:
             raise ValueError("it is not an ISO 4217 code")
         return code
