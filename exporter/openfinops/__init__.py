@@ -1,20 +1,19 @@
-"""OpenFinOps' own programming interface, on the backends of this package.
+"""The programming interface of OpenFinOps, on the backends of this package.
 
-`ObservabilityHub` and `CostObservatory` take measurements and costs of a program and answer
-questions about them. The module also stands in for `openfinops.observability.persistence`, so
-that the published package's own hub and observatory keep their data here; docs/openfinops.md
-shows both.
+`ObservabilityHub` and `CostObservatory` store measurements and costs of a program and query them.
+The module also replaces `openfinops.observability.persistence`, so that the hub and observatory of
+the published package store their data here; docs/openfinops.md shows both.
 
-values          what is handed in
-settings        `PersistenceConfig`, and the settings that it stands for
-encoding        values as OTLP requests, so that they go the same way as everything else
-backend         records in and out of a backend
-health          what a hub finds from recent measurements
-hub             `ObservabilityHub`
-observatory     `CostObservatory`
-published       the tables that openfinops 0.3.0 itself keeps: their rows as the values handed to it
-open_v030_store where these are, read in pages
-v030_import     these, copied into a backend of ours and proven
+values         records that a program passes in
+settings       `PersistenceConfig`, and the exporter settings it maps to
+otlp_requests  records as OTLP requests, so that they are spooled and stored like all telemetry
+backend        `PersistenceBackend`: stores and queries records
+health         cluster health and alerts from recent measurements
+hub            `ObservabilityHub`
+observatory    `CostObservatory`
+v030_tables    the tables of openfinops 0.3.0 itself, and their rows as records
+v030_store     a database with those tables, read in pages
+v030_import    their import into a backend, and its verification
 """
 
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend
@@ -45,4 +44,4 @@ __all__ = [
 ]
 
 BasePersistenceBackend = PersistenceBackend
-"""The name under which openfinops asks for it."""
+"""The name that openfinops imports."""

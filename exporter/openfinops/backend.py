@@ -1,7 +1,7 @@
-"""Records in and out of a backend: what openfinops calls its persistence layer.
+"""`PersistenceBackend`: stores and queries records; openfinops calls it the persistence layer.
 
-A record is taken when a call that stores it returns: on disk, unless the spool is off or the
-backend is IN_MEMORY. A query sees every record that was taken before.
+A record is accepted when the call that stores it returns. It is then on disk, unless the spool is
+off or the backend is IN_MEMORY. A query sees every record that was accepted before it.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ from exporter.query import Reader
 from exporter.query.exemplars import latest_exemplars
 from exporter.query.filters import Filters, TimeRange
 from exporter.query.times import Time, time_micros
+from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_DAY
 from exporter.wire import Rejections
 
 __all__ = ["PersistenceBackend", "create_persistence_backend"]
 
 _log = logging.getLogger(__name__)
 
-_DAY_NANOSECONDS: Final = 86_400 * 1_000_000_000
 _FLUSH_SECONDS: Final = 10.0
 
 
 def create_persistence_backend(config: PersistenceConfig) -> PersistenceBackend:
-    """What openfinops calls to get one.
+    """Make a backend; openfinops calls this function.
 
     Raises:
-        ConfigError: a value of the configuration cannot be used.
+        ConfigError: a value of the configuration is invalid.
     """
     return PersistenceBackend(config)
 
 
 class PersistenceBackend:
-    """Stores records of the kinds of OpenFinOps, and answers with them, newest first.
+    """Stores OpenFinOps records and returns them newest first.
 
-    Opened by the first call that needs it; any thread may call any method, and a process after a
-    fork has its own. Times are epoch seconds or datetimes; a range holds its start and its end.
+    The first call that needs the store opens it. Any thread may call any method, and each process
+    opens its own store after a fork. Times are epoch seconds or datetimes; a time range includes
+    its start and its end.
 
-    Every method but `close` raises what can go wrong with the backend as an `ExporterError`.
+    Every method except `close` raises a failure of the backend as an `ExporterError`.
 
     Args:
         config: where data is kept.
 
     Raises:
-        ConfigError: a value of it cannot be used.
+        ConfigError: a value of it is invalid.
     """
 
     def __init__(self, config: PersistenceConfig) -> None:
@@ -77,26 +78,27 @@ class PersistenceBackend:
         self.close()
 
     def initialize_schema(self) -> None:
-        """Open the store and make its tables; with a spool later, if the database is away."""
+        """Open the store and create its tables; while it is down, the spool accepts records."""
         self._pipeline.start()
 
     def start_auto_flush(self) -> None:
-        """Open the store, and write in the background from now on."""
+        """Open the store and write in the background from now on."""
         self._pipeline.start()
 
     def stop_auto_flush(self) -> None:
-        """Write what was taken; `close` ends the background work."""
+        """Write what was accepted; `close` stops the background writes."""
         self.flush_buffer()
 
     def flush_buffer(self) -> None:
-        """Write what was taken into the store; a warning is logged if it takes too long."""
+        """Write what was accepted to the store; logs a warning when it takes too long."""
         if not self._pipeline.flush(_FLUSH_SECONDS):
             _log.warning(
-                "not all that was taken is written after %g s; it is tried on", _FLUSH_SECONDS
+                "some accepted records are not written after %g s; the background writer goes on",
+                _FLUSH_SECONDS,
             )
 
     def store_system_metric(self, metric: Mapping[str, Any]) -> None:
-        """Take a measurement of a node; all of its fields are kept.
+        """Store a measurement of a node with all of its fields.
 
         Raises:
             RecordRefusedError: it cannot be stored as it is.
@@ -104,20 +106,20 @@ class PersistenceBackend:
         self._store("system", metric)
 
     def store_service_metric(self, metric: Mapping[str, Any]) -> None:
-        """Likewise of a service."""
+        """Store a measurement of a service with all of its fields; raises as for a node."""
         self._store("service", metric)
 
     def store_alert(self, alert: Mapping[str, Any]) -> None:
-        """Likewise an alert."""
+        """Store an alert with all of its fields; raises as for a node."""
         self._store("alert", alert)
 
     def store_cost_entry(self, entry: Mapping[str, Any]) -> None:
-        """Take a cost; one with the same `entry_id` and time is there already, and stays.
+        """Store a cost entry; a stored entry with the same `entry_id` and time is kept instead.
 
         Raises:
             RecordRefusedError: it cannot be stored as it is.
         """
-        _require_taken(self._pipeline.submit_logs(cost_request(entry)))
+        _require_accepted(self._pipeline.submit_logs(cost_request(entry)))
 
     def query_system_metrics(
         self,
@@ -127,7 +129,7 @@ class PersistenceBackend:
         node_id: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Measurements of nodes, as they were given."""
+        """Measurements of nodes, with the fields that were stored."""
         filters = Filters(metric_of("system"), cluster_id, node_id)
         return self._query(filters, start_time, end_time, limit)
 
@@ -138,7 +140,7 @@ class PersistenceBackend:
         service_name: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Measurements of services, as they were given."""
+        """Measurements of services, with the fields that were stored."""
         filters = Filters(metric_of("service"), service_name=service_name)
         return self._query(filters, start_time, end_time, limit)
 
@@ -149,7 +151,7 @@ class PersistenceBackend:
         severity: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Alerts, as they were given."""
+        """Alerts, with the fields that were stored."""
         attributes = {} if severity is None else {"severity": severity}
         filters = Filters(metric_of("alert"), attributes=attributes)
         return self._query(filters, start_time, end_time, limit)
@@ -162,32 +164,35 @@ class PersistenceBackend:
         resource_id: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Costs, with `amount` as a float."""
-        after = None if end_time is None else (time_micros(end_time, "end_time") + 1) / 1_000_000
+        """Cost entries; `amount` is a float."""
+        # The reader excludes the end of a range, openfinops includes it.
+        after = None
+        if end_time is not None:
+            after = (time_micros(end_time, "end_time") + 1) / MICROSECONDS_PER_SECOND
         with self.reading() as reader:
             return reader.query_historical_costs(start_time, after, category, resource_id, limit)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Answers other questions about what is stored, within a `with` statement."""
+        """Yield a `Reader` of the store for other queries."""
         with self._pipeline.reading(_FLUSH_SECONDS) as store:
             yield Reader(store)
 
     def cleanup_old_data(self) -> int:
-        """Delete what is older than `retention_days`; returns how many rows went.
+        """Delete rows older than `retention_days`; returns how many.
 
-        It also happens by itself, at start and then hourly.
+        The background writer does the same at start and every hour.
         """
         self.flush_buffer()
-        kept = round(self.config.retention_days * _DAY_NANOSECONDS)
+        kept = round(self.config.retention_days * NANOSECONDS_PER_DAY)
         return self._pipeline.delete_before(time.time_ns() - kept)
 
     def close(self) -> None:
-        """Write what was taken, and close the store; safe twice."""
+        """Write what was accepted and close the store; safe twice."""
         self._pipeline.shutdown(self._close_seconds)
 
     def _store(self, kind: Kind, record: Mapping[str, Any]) -> None:
-        _require_taken(self._pipeline.submit(record_request(kind, record)))
+        _require_accepted(self._pipeline.submit(record_request(kind, record)))
 
     def _query(
         self, filters: Filters, start_time: Time | None, end_time: Time | None, limit: int
@@ -200,6 +205,6 @@ class PersistenceBackend:
         return [record_in(attributes) for attributes in found]
 
 
-def _require_taken(rejections: Rejections) -> None:
+def _require_accepted(rejections: Rejections) -> None:
     if rejections.total:
         raise RecordRefusedError(rejections.message())

@@ -1,4 +1,4 @@
-"""What recent measurements say about nodes, services and clusters; pure."""
+"""Cluster health and alerts from recent measurements. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.openfinops.values import ServiceMetrics, SystemHealth, SystemMetri
 
 __all__ = ["cluster_health", "service_alerts", "system_alerts"]
 
-_ORDER: Final = (
+_BY_SEVERITY: Final = (
     SystemHealth.HEALTHY,
     SystemHealth.WARNING,
     SystemHealth.CRITICAL,
@@ -21,7 +21,7 @@ _ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A node's number, from which value on it is worth a look, and from which on it is bad."""
+    """Thresholds for one number of a node."""
 
     field: str
     warning_above: float
@@ -34,21 +34,21 @@ _HEALTH_RULES: Final = (
     _Rule("error_rate", 1.0, 5.0),
     _Rule("temperature", 75.0, 85.0),
 )
-# Type of the alert, field, limit, severity, description.
+# (alert type, field, threshold, severity, description)
 _SYSTEM_ALERTS: Final = (
     ("high_cpu_usage", "cpu_usage", 90.0, "warning", "the CPU is used for more than 90 %"),
     ("high_memory_usage", "memory_usage", 85.0, "critical", "more than 85 % of memory is used"),
     ("gpu_overheating", "temperature", 85.0, "critical", "it is hotter than 85 degrees Celsius"),
     ("high_error_rate", "error_rate", 5.0, "critical", "more than 5 % of operations fail"),
 )
-_LARGEST_SHARE_OF_ERRORS: Final = 5.0
+_MAX_ERROR_PERCENT: Final = 5.0
 
 
 def cluster_health(measurements: Iterable[SystemMetrics]) -> dict[str, dict[str, Any]]:
-    """The state of each cluster, from the newest measurement of each of its nodes.
+    """The health of each cluster, from the newest measurement of each node.
 
     Args:
-        measurements: in the order of their arrival.
+        measurements: in the order of arrival.
     """
     newest: dict[str, dict[str, SystemMetrics]] = {}
     for one in measurements:
@@ -59,7 +59,7 @@ def cluster_health(measurements: Iterable[SystemMetrics]) -> dict[str, dict[str,
 def _summary(nodes: Collection[SystemMetrics]) -> dict[str, Any]:
     health = [_health(node) for node in nodes]
     return {
-        "status": max(health, key=_ORDER.index).value,
+        "status": max(health, key=_BY_SEVERITY.index).value,
         "nodes_total": len(nodes),
         "nodes_healthy": health.count(SystemHealth.HEALTHY),
         "avg_cpu_usage": fmean(node.cpu_usage for node in nodes),
@@ -74,19 +74,19 @@ def _summary(nodes: Collection[SystemMetrics]) -> dict[str, Any]:
 
 
 def _health(node: SystemMetrics) -> SystemHealth:
-    """What the node says of itself, or what its numbers say, whichever is worse."""
+    """The worse of the status that the node reports and the status of its numbers."""
     found = SystemHealth(node.health_status)
     for rule in _HEALTH_RULES:
         value = getattr(node, rule.field)
         if value > rule.critical_above:
-            found = max(found, SystemHealth.CRITICAL, key=_ORDER.index)
+            found = max(found, SystemHealth.CRITICAL, key=_BY_SEVERITY.index)
         elif value > rule.warning_above:
-            found = max(found, SystemHealth.WARNING, key=_ORDER.index)
+            found = max(found, SystemHealth.WARNING, key=_BY_SEVERITY.index)
     return found
 
 
 def system_alerts(node: SystemMetrics) -> Iterator[Mapping[str, Any]]:
-    """What should be looked at in a measurement of a node."""
+    """The alerts for a measurement of a node."""
     for kind, field, limit, severity, description in _SYSTEM_ALERTS:
         value = getattr(node, field)
         if value > limit:
@@ -99,7 +99,7 @@ def system_alerts(node: SystemMetrics) -> Iterator[Mapping[str, Any]]:
 
 
 def service_alerts(service: ServiceMetrics) -> Iterator[Mapping[str, Any]]:
-    """Likewise of a service."""
+    """The alerts for a measurement of a service."""
     about = {
         "timestamp": service.timestamp,
         "cluster_id": "",
@@ -108,11 +108,10 @@ def service_alerts(service: ServiceMetrics) -> Iterator[Mapping[str, Any]]:
     if service.status == "down":
         yield _alert("service_down", "emergency", "the service is down", 0.0, 0.0) | about
     errors = 100.0 - service.success_rate
-    if errors > _LARGEST_SHARE_OF_ERRORS:
+    if errors > _MAX_ERROR_PERCENT:
         description = "more than 5 % of requests fail"
         yield (
-            _alert("high_error_rate", "critical", description, errors, _LARGEST_SHARE_OF_ERRORS)
-            | about
+            _alert("high_error_rate", "critical", description, errors, _MAX_ERROR_PERCENT) | about
         )
 
 

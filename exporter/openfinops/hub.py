@@ -1,4 +1,4 @@
-"""`ObservabilityHub`: measurements of nodes and services, stored, and the recent ones at hand."""
+"""`ObservabilityHub`: stores measurements of nodes and services, keeps recent ones in memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["ObservabilityHub"]
 _RECENT_SYSTEM: Final = 10_000
 _RECENT_SERVICE: Final = 5_000
 _RECENT_ALERTS: Final = 1_000
-_SUMMARISED: Final = 1_000
+_SUMMARY_MEASUREMENTS: Final = 1_000
 
 
 class ObservabilityHub:
-    """Takes measurements and answers about them; use it in a `with` statement, or `close` it.
+    """Stores measurements and queries them; use it in a `with` statement, or `close` it.
 
-    Answers about the present come from memory, those about the past from the store. Nothing is
-    opened until the first call that needs it.
+    The health summary is computed from memory, historical queries read the store. The first call
+    that needs the store opens it.
 
     Args:
         persistence_config: where data is kept; None for the memory of this process.
 
     Raises:
-        ConfigError: a value of the configuration cannot be used.
+        ConfigError: a value of the configuration is invalid.
     """
 
     def __init__(self, persistence_config: PersistenceConfig | None = None) -> None:
@@ -51,31 +51,31 @@ class ObservabilityHub:
         self.close()
 
     def collect_system_metrics(self, metrics: SystemMetrics) -> None:
-        """Take a measurement of a node, and note what is alarming about it.
+        """Store a measurement of a node and the alerts it raises.
 
         Raises:
-            RecordRefusedError: it cannot be stored as it is.
-            ExporterError: the store does not take it now.
+            RecordRefusedError: the measurement is invalid.
+            ExporterError: the store cannot accept it now.
         """
         self.persistence_backend.store_system_metric(asdict(metrics))
         self.system_metrics.append(metrics)
         self._raise_alerts(system_alerts(metrics))
 
     def collect_service_metrics(self, metrics: ServiceMetrics) -> None:
-        """Likewise of a service."""
+        """Store a measurement of a service and the alerts it raises; raises as for a node."""
         self.persistence_backend.store_service_metric(asdict(metrics))
         self.service_metrics[metrics.service_name].append(metrics)
         self._raise_alerts(service_alerts(metrics))
 
     def get_cluster_health_summary(self) -> dict[str, Any]:
-        """The state of every cluster, from the last 1,000 measurements in memory.
+        """The health of every cluster, from the last 1,000 measurements in memory.
 
         Returns:
             `{"status": "no_data"}`, or a dict with clusters (by cluster_id: status, nodes_total,
             nodes_healthy, averages and totals over the newest measurement of each node),
             total_alerts, critical_alerts (not resolved) and summary_timestamp.
         """
-        recent = list(self.system_metrics)[-_SUMMARISED:]
+        recent = list(self.system_metrics)[-_SUMMARY_MEASUREMENTS:]
         if not recent:
             return {"status": "no_data"}
         unresolved = [alert for alert in list(self.alerts) if not alert["resolved"]]
@@ -118,15 +118,15 @@ class ObservabilityHub:
         severity: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Alerts, newest first, as they were raised."""
+        """Alerts, newest first."""
         return self.persistence_backend.query_alerts(start_time, end_time, severity, limit)
 
     def cleanup_old_data(self) -> None:
-        """Delete what is older than `retention_days`; it also happens by itself, hourly."""
+        """Delete rows older than `retention_days`; the background writer does so every hour."""
         self.persistence_backend.cleanup_old_data()
 
     def close(self) -> None:
-        """Write what was taken, and close the store; safe twice."""
+        """Write what was accepted and close the store; safe twice."""
         self.persistence_backend.close()
 
     def _raise_alerts(self, alerts: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`CostObservatory`: what things cost, entry by entry, stored and read back."""
+"""`CostObservatory`: stores cost entries and queries them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _RECENT: Final = 100_000
 
 
 class CostObservatory:
-    """Takes costs and answers about them; use it in a `with` statement, or `close` it.
+    """Stores cost entries and queries them; use it in a `with` statement, or `close` it.
 
-    Nothing is opened until the first call that needs it.
+    The first call that needs the store opens it.
 
     Args:
         persistence_config: where data is kept; None for the memory of this process.
 
     Attributes:
-        cost_entries: the newest that this object has taken.
+        cost_entries: the newest entries that this object stored, 100,000 at most.
 
     Raises:
-        ConfigError: a value of the configuration cannot be used.
+        ConfigError: a value of the configuration is invalid.
     """
 
     def __init__(self, persistence_config: PersistenceConfig | None = None) -> None:
@@ -43,12 +43,12 @@ class CostObservatory:
         self.close()
 
     def add_cost_entry(self, cost_entry: CostEntry) -> None:
-        """Take a cost; one with the same `entry_id` and time is there already, and stays.
+        """Store a cost entry; a stored entry with the same `entry_id` and time is kept instead.
 
         Raises:
-            RecordRefusedError: it cannot be stored as it is: no number, no ISO 4217 code, or
-                negative where it is no credit.
-            ExporterError: the store does not take it now.
+            RecordRefusedError: the amount is not a number, the currency is not an ISO 4217 code,
+                or the amount is negative and the entry is not a credit.
+            ExporterError: the store cannot accept it now.
         """
         self.persistence_backend.store_cost_entry(asdict(cost_entry))
         self.cost_entries.append(cost_entry)
@@ -61,16 +61,16 @@ class CostObservatory:
         resource_id: str | None = None,
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
-        """Costs, newest first; `amount` is a float, `tags` a dict."""
+        """Cost entries, newest first; `amount` is a float, `tags` a dict."""
         name = category.value if isinstance(category, CostCategory) else category
         return self.persistence_backend.query_cost_entries(
             start_time, end_time, name, resource_id, limit
         )
 
     def cleanup_old_data(self) -> None:
-        """Delete what is older than `retention_days`; it also happens by itself, hourly."""
+        """Delete rows older than `retention_days`; the background writer does so every hour."""
         self.persistence_backend.cleanup_old_data()
 
     def close(self) -> None:
-        """Write what was taken, and close the store; safe twice."""
+        """Write what was accepted and close the store; safe twice."""
         self.persistence_backend.close()

@@ -1,9 +1,9 @@
-"""Records as OTLP requests, so that they are spooled, stored and read like everything else.
+"""Records as OTLP requests, so that they are spooled, stored and read like all telemetry. Pure.
 
 A measurement becomes one gauge for each of its numbers (`openfinops.system.cpu_usage`), for
-dashboards and SQL, and one point of a gauge for its kind (`openfinops.system`) whose exemplar holds
-the record itself as JSON: so no field is lost, whatever its type, and no series is made for a
-value that changes. A cost becomes a log record with the event name `openfinops.cost`.
+dashboards and SQL. It also becomes one point of a gauge for its kind (`openfinops.system`). The
+exemplar of that point holds the whole record as JSON: every field is kept whatever its type, and a
+changing value creates no series. A cost becomes a log record with the event name `openfinops.cost`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint, ScopeMet
 
 from exporter.errors import QueryError, RecordRefusedError
 from exporter.query.times import time_micros
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 __all__ = ["LAST_MICRO", "Kind", "cost_request", "metric_of", "record_in", "record_request"]
 
 Record = Mapping[str, Any]
 Kind = Literal["system", "service", "alert"]
 
-LAST_MICRO: Final = ((1 << 63) - 1) // 1_000
+LAST_MICRO: Final = ((1 << 63) - 1) // NANOSECONDS_PER_MICROSECOND
 """The latest time of a record, in microseconds since 1970: in the year 2262."""
 
 _SCOPE: Final = "exporter.openfinops"
@@ -41,7 +42,7 @@ _IDENTITY: Final[Mapping[Kind, tuple[str, ...]]] = {
     "service": ("service_name",),
     "alert": ("type", "severity", "cluster_id", "resource_id"),
 }
-# None for money: a gauge in USD/h would be taken for a cost of its own.
+# cost_per_hour has no unit: a gauge in USD/h would be counted as a cost of its own.
 _UNITS: Final = {
     "cpu_usage": "%",
     "memory_usage": "%",
@@ -60,7 +61,7 @@ _UNITS: Final = {
 
 
 def metric_of(kind: Kind) -> str:
-    """The metric whose exemplars hold the records."""
+    """The name of the metric whose exemplars hold the records of this kind."""
     return f"openfinops.{kind}"
 
 
@@ -75,26 +76,27 @@ def record_request(kind: Kind, record: Record) -> bytes:
     resource = request.resource_metrics.add()
     if kind == "service":
         name = str(record.get("service_name", ""))
-        resource.resource.attributes.append(_text("service.name", name))
+        resource.resource.attributes.append(_attribute("service.name", name))
     scope = resource.scope_metrics.add()
     scope.scope.name = _SCOPE
     identity = [
-        _text(name, _plain_text(record[name]))
+        _attribute(name, _plain_text(record[name]))
         for name in _IDENTITY[kind]
         if record.get(name) not in (None, "")
     ]
-    noted = _add(scope, metric_of(kind), identity, time_unix_nano, 1.0).exemplars.add()
-    noted.time_unix_nano = time_unix_nano
-    noted.as_double = 1.0
-    noted.filtered_attributes.append(_text(_RECORD, json.dumps(dict(record), default=_plain)))
+    exemplar = _add(scope, metric_of(kind), identity, time_unix_nano, 1.0).exemplars.add()
+    exemplar.time_unix_nano = time_unix_nano
+    exemplar.as_double = 1.0
+    record_json = json.dumps(dict(record), default=_json_value)
+    exemplar.filtered_attributes.append(_attribute(_RECORD, record_json))
     for name, key, value in _numbers(record):
-        attributes = identity if key is None else [*identity, _text("key", key)]
+        attributes = identity if key is None else [*identity, _attribute("key", key)]
         _add(scope, f"{metric_of(kind)}.{name}", attributes, time_unix_nano, value)
     return request.SerializeToString()
 
 
 def record_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The record that an exemplar with these attributes holds."""
+    """The record in the attributes of its exemplar."""
     record: dict[str, Any] = json.loads(attributes[_RECORD])
     return record
 
@@ -112,11 +114,13 @@ def cost_request(entry: Record) -> bytes:
     for name, value in entry.items():
         if name == "tags":
             tags = event.attributes.add(key=name).value.kvlist_value
-            # An empty map is written too: the field is there, and holds nothing.
+            # An empty map is written as well, so that the field reads back as an empty dict.
             tags.SetInParent()
-            tags.values.extend(_text(key, _plain_text(tag)) for key, tag in (value or {}).items())
+            tags.values.extend(
+                _attribute(key, _plain_text(tag)) for key, tag in (value or {}).items()
+            )
         elif name != "timestamp" and value not in (None, ""):
-            event.attributes.append(_text(name, _plain_text(value)))
+            event.attributes.append(_attribute(name, _plain_text(value)))
     return request.SerializeToString()
 
 
@@ -127,10 +131,10 @@ def _time(record: Record, what: str) -> int:
         raise RecordRefusedError(str(error)) from error
     if not 0 < micros <= LAST_MICRO:
         raise RecordRefusedError(
-            f"timestamp of a {what}: {record['timestamp']!r} is not after 1970 and before 2262; "
-            "give epoch seconds"
+            f"timestamp of a {what}: {record['timestamp']!r} is outside the years 1970 to 2262; "
+            "pass epoch seconds"
         )
-    return micros * 1_000
+    return micros * NANOSECONDS_PER_MICROSECOND
 
 
 def _add(
@@ -143,7 +147,7 @@ def _add(
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, str | None, float]]:
-    """Names, keys within a mapping, and values of what is a number."""
+    """(field, key within a mapping field or None, value) of every number of the record."""
     for name, value in record.items():
         members = value.items() if isinstance(value, Mapping) else [(None, value)]
         for key, member in members:
@@ -158,17 +162,17 @@ def _number(value: object) -> float | None:
     try:
         return float(value)
     except OverflowError:
-        return math.inf  # the record has all of its digits
+        return math.inf  # the JSON record keeps all digits
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON has no word for, as one that it has."""
+def _json_value(value: Any) -> Any:
+    """A value of a type that JSON lacks, as one that JSON has."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Number) and hasattr(value, "item"):
-        return value.item()  # numpy's
+        return value.item()  # a numpy scalar
     return str(value)
 
 
@@ -178,10 +182,10 @@ def _plain_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _text(key: str, value: str) -> KeyValue:
+def _attribute(key: str, value: str) -> KeyValue:
     try:
         attribute = KeyValue(key=key)
         attribute.value.string_value = value
-    except UnicodeEncodeError as error:  # half of a surrogate pair
+    except UnicodeEncodeError as error:  # a lone surrogate
         raise RecordRefusedError(f"{key!r}: {value!r} is not valid Unicode") from error
     return attribute

@@ -1,4 +1,4 @@
-"""`PersistenceConfig`: the few settings of OpenFinOps, and the many of this package behind them."""
+"""`PersistenceConfig`: the settings of OpenFinOps, mapped to the settings of this package."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from exporter import config
 
 __all__ = ["PersistenceConfig", "StorageBackend", "settings_for"]
 
-# One measurement of a system is one row for each of its numbers.
-_ROWS_IN_AN_ENTRY: Final = 30
-_MOST_MEMORY_ENTRIES: Final = 1_000_000_000
-# What PersistenceConfig decides; variables for the rest (spool, pools of connections) count.
-_DECIDED: Final = frozenset(
+# A measurement of a node is stored as one row for each of its numbers.
+_ROWS_PER_MEASUREMENT: Final = 30
+_MAX_MEMORY_ENTRIES: Final = 1_000_000_000
+# PersistenceConfig overrides these variables. Others apply: spool, connection pools and so on.
+_OVERRIDDEN: Final = frozenset(
     f"OPENFINOPS_{name}"
     for name in (
         "BACKEND",
@@ -24,7 +24,7 @@ _DECIDED: Final = frozenset(
         "BATCH_INTERVAL_SECONDS",
         "ENABLE_COMPRESSION",
         "MAX_MEMORY_ENTRIES",
-        "CLUSTER_ID_ATTRIBUTES",  # records name their cluster and node themselves
+        "CLUSTER_ID_ATTRIBUTES",  # every record has its own cluster and node
         "NODE_ID_ATTRIBUTES",
     )
 )
@@ -39,7 +39,7 @@ class StorageBackend(Enum):
     TIMESCALEDB = "timescaledb"
 
 
-_DEFAULT_PLACES: Final = {
+_DEFAULT_CONNECTION_STRINGS: Final = {
     StorageBackend.IN_MEMORY: "",
     StorageBackend.SQLITE: "sqlite:///openfinops_telemetry.db",
     StorageBackend.POSTGRESQL: "postgresql://localhost:5432/openfinops",
@@ -49,16 +49,16 @@ _DEFAULT_PLACES: Final = {
 
 @dataclass
 class PersistenceConfig:
-    """Where data is kept, and how it gets there.
+    """Where data is kept, and how it is written.
 
     Attributes:
         backend: the kind of store.
-        connection_string: which file or database; None for the default of the backend.
+        connection_string: the file or database; None for the default of the backend.
         retention_days: older data is deleted.
-        batch_size: a batch is written when it has this many data points.
-        batch_interval_seconds: or when its first one has waited for this long.
+        batch_size: data points that make a batch due.
+        batch_interval_seconds: the longest time that a data point waits for its batch.
         enable_compression: compress old rows (TimescaleDB only).
-        max_memory_entries: measurements or costs that the backend IN_MEMORY keeps.
+        max_memory_entries: measurements and costs that the backend IN_MEMORY keeps.
     """
 
     backend: StorageBackend = StorageBackend.IN_MEMORY
@@ -71,30 +71,30 @@ class PersistenceConfig:
 
     def __post_init__(self) -> None:
         if self.connection_string is None:
-            self.connection_string = _DEFAULT_PLACES[self.backend]
+            self.connection_string = _DEFAULT_CONNECTION_STRINGS[self.backend]
 
 
-def settings_for(wanted: PersistenceConfig) -> config.Settings:
-    """The settings that this stands for, with the other OPENFINOPS_* variables.
+def settings_for(persistence: PersistenceConfig) -> config.Settings:
+    """The settings of this package: the given values, and the other OPENFINOPS_* variables.
 
     Raises:
-        ConfigError: one of the values cannot be used.
+        ConfigError: one of the values is invalid.
     """
     environ = {
         name: text
         for name, text in config.process_environment().items()
-        if name.upper() not in _DECIDED
+        if name.upper() not in _OVERRIDDEN
     }
-    in_memory = wanted.backend is StorageBackend.IN_MEMORY
+    in_memory = persistence.backend is StorageBackend.IN_MEMORY
     overrides = {
-        "backend": wanted.backend.value,
-        "connection_string": None if in_memory else wanted.connection_string,
-        "retention_days": wanted.retention_days,
-        "batch_size": wanted.batch_size,
-        "batch_interval_seconds": wanted.batch_interval_seconds,
-        "enable_compression": wanted.enable_compression,
+        "backend": persistence.backend.value,
+        "connection_string": None if in_memory else persistence.connection_string,
+        "retention_days": persistence.retention_days,
+        "batch_size": persistence.batch_size,
+        "batch_interval_seconds": persistence.batch_interval_seconds,
+        "enable_compression": persistence.enable_compression,
         "max_memory_entries": min(
-            wanted.max_memory_entries * _ROWS_IN_AN_ENTRY, _MOST_MEMORY_ENTRIES
+            persistence.max_memory_entries * _ROWS_PER_MEASUREMENT, _MAX_MEMORY_ENTRIES
         ),
     }
     return config.load(None, environ, overrides=overrides, overrides_source="PersistenceConfig")

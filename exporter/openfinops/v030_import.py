@@ -1,8 +1,8 @@
-"""What openfinops 0.3.0 has stored itself, copied into a backend of ours and proven.
+"""Imports the tables of openfinops 0.3.0 into a backend, and verifies the result.
 
-A record goes the way that it would have gone if it had been handed to `exporter.openfinops`: as an
-OTLP request, decoded, without limits of age. Each page is stored with a watermark, as
-`exporter.transfer` does it.
+A record is encoded as an OTLP request and decoded, like a record that a program stores through
+`exporter.openfinops`, but without age limits. Every page is written with a watermark, as in
+`exporter.transfer`, so that an interrupted import continues where it stopped.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from exporter.wire import Decoded, decode
 __all__ = ["Refuse", "import_records", "verify"]
 
 Refuse = Callable[[str, int, str], None]
-"""Told of a row that cannot be taken: its table, its id, and why."""
+"""Called for every row that cannot be imported: its table, its id, and the reason."""
 
-# Of about fifteen rows of ours each, counting the numbers of a record.
+# A row becomes about 15 rows, one for each number of the record.
 _PAGE_ROWS: Final = 5_000
-_OURS: Final = {table.name: table for table in TABLES}
+_TABLES_BY_NAME: Final = {table.name: table for table in TABLES}
 
 
 def import_records(
@@ -47,31 +47,31 @@ def import_records(
     report: Callable[[Progress], None] = lambda _: None,
     refuse: Refuse = lambda *_: None,
 ) -> Iterator[Progress]:
-    """Copy every table; gives the outcome of each.
+    """Import every table; yields the result of each.
 
     Args:
-        source: what to read.
+        source: the database to read.
         target: open for writing.
-        wanted: which records.
-        report: told after each page.
-        refuse: told of each row that is left out.
+        wanted: the time range to import.
+        report: called after each page.
+        refuse: called for each row that is skipped.
 
     Raises:
-        BackendUnavailableError, BackendRefusedError: copy again to go on where it stopped.
+        BackendUnavailableError, BackendRefusedError: run it again to continue where it stopped.
     """
     series = SeriesCache()
     for table in source.tables:
-        for row_id, timestamp in source.without_time(table):
+        for row_id, timestamp in source.rows_with_invalid_time(table):
             refuse(
                 table.name,
                 row_id,
-                f"its timestamp {timestamp!r} is no number of seconds from 1970 to 2262",
+                f"its timestamp {timestamp!r} is not a number of seconds from 1970 to 2262",
             )
-        watermark = copy_writer_id("openfinops", source.location, table.name, wanted)
-        progress = Progress(table.name, 0, 0, target.last_sequence(watermark))
+        writer_id = copy_writer_id("openfinops", source.location, table.name, wanted)
+        progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
         for page in source.pages(table, wanted, after=progress.last_micro, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, refuse)
-            dead = store(target, replace(batch, watermark=Watermark(watermark, page.last_micro)))
+            dead = store(target, replace(batch, watermark=Watermark(writer_id, page.last_micro)))
             progress = Progress(
                 table.name, progress.rows + taken, progress.dead + dead, page.last_micro
             )
@@ -82,19 +82,19 @@ def import_records(
 def _batch(
     table: V030Table, page: Page[Row], series: SeriesCache, refuse: Refuse
 ) -> tuple[Batch, int]:
-    """What a page becomes, and how many of its rows are in that."""
+    """The rows of a page as a batch, and how many rows were accepted."""
     requests: list[tuple[Row, bytes]] = []
     for row in page.rows:
         try:
             requests.append((row, table.request(table.record(row.values))))
         except RecordRefusedError as error:
             refuse(table.name, row.id, str(error))
-    # Requests after each other are one request.
+    # Concatenated protobuf messages are one merged message.
     decoded = _decoded(table, b"".join(request for _, request in requests), series)
     if decoded.rejections.total:
         requests = list(_acceptable(table, requests, refuse))
         again = _decoded(table, b"".join(request for _, request in requests), series)
-        # Definitions are handed out once, and some came with the first attempt.
+        # The cache returns each definition once, and the first attempt received some of them.
         defined = (*decoded.batch.new_series, *again.batch.new_series)
         decoded = replace(again, batch=replace(again.batch, new_series=defined))
     return decoded.batch, len(requests)
@@ -124,9 +124,9 @@ def verify(
     *,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[Difference]:
-    """The days on which the target has not what the source's records become, table by table.
+    """The days on which the target differs from the records of the source, table by table.
 
-    The source is read once more; what `import_records` refuses is left out.
+    It reads the source again and skips the rows that `import_records` skips.
     """
     for table in source.tables:
         series = SeriesCache()
@@ -145,24 +145,24 @@ def verify(
             report(progress)
         if table.metrics:
             chosen = _of_metrics(table, target)
-            found = days(target, _OURS["system_metrics"], wanted, chosen)
+            found = days(target, _TABLES_BY_NAME["system_metrics"], wanted, chosen)
             yield from compared(f"numbers of {table.name}", numbers, found)
-            found = days(target, _OURS["metric_exemplars"], wanted, chosen)
+            found = days(target, _TABLES_BY_NAME["metric_exemplars"], wanted, chosen)
             yield from compared(table.name, records, found)
         else:
-            found = days(target, _OURS["cost_entries"], wanted, sql("m.source = 'log'"))
+            found = days(target, _TABLES_BY_NAME["cost_entries"], wanted, sql("m.source = 'log'"))
             yield from compared(table.name, records, found)
 
 
 def _of_metrics(table: V030Table, target: Backend) -> Sql:
     condition = series_condition(Filters(f"{table.metrics}*"), target.dialect)
     if condition is None:
-        raise AssertionError("a name chooses series")
+        raise AssertionError("a filter by name always has a condition")
     return series_id_in_subquery(condition)
 
 
 def _of_points(points: Points) -> Iterator[tuple[int, float]]:
-    # As `days` counts them: one of each series and time, the greatest, and NaN adds nothing.
+    # The rule of `days`: of several points of one series and time the largest counts; NaN adds 0.
     value = np.where(np.isnan(points.value), -np.inf, points.value)
     order = np.lexsort((value, points.time_unix_nano, points.series_id))
     kept = points.take(order)

@@ -1,6 +1,7 @@
-"""Where openfinops 0.3.0 keeps its tables: a file of SQLite's or a database of PostgreSQL's.
+"""A database with the tables of openfinops 0.3.0, SQLite or PostgreSQL, opened read-only.
 
-Told from ours by a column, opened for reading, and read in pages by time.
+The column system_metrics.cpu_usage tells it from a store of this package. Tables are read in pages,
+in the order of time.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from exporter.openfinops.otlp_requests import LAST_MICRO
 from exporter.openfinops.v030_tables import TABLES, V030Table, Values
 from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
+from exporter.time_units import MICROSECONDS_PER_SECOND
 from exporter.transfer.pages import Page, paged
 
 __all__ = ["Row", "V030Store", "open_v030_store"]
 
-_Answer = Callable[[str, Sequence[object]], list[Values]]
+_Fetch = Callable[[str, Sequence[object]], list[Values]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its id, its time in microseconds since 1970, and the row itself."""
+    """One row: its id, its time in microseconds since 1970, and its values."""
 
     id: int
     micro: int
@@ -44,33 +46,33 @@ class Row:
 
 
 class V030Store:
-    """A database of openfinops', open for reading.
+    """An open database of openfinops 0.3.0.
 
     Args:
-        location: where it is, for people.
-        answer: runs one statement that reads.
-        placeholder: what its driver takes for a bound value.
-        find: a statement that has a row if there is a table of the bound name.
+        location: where it is, for messages.
+        fetch: runs one SELECT with bound values and returns its rows.
+        placeholder: the placeholder of the driver for a bound value.
+        exists_sql: a SELECT that has a row if the table with the bound name exists.
     """
 
-    def __init__(self, location: str, answer: _Answer, *, placeholder: str, find: str) -> None:
+    def __init__(self, location: str, fetch: _Fetch, *, placeholder: str, exists_sql: str) -> None:
         self.location = location
-        self._answer = answer
+        self._fetch = fetch
         self._placeholder = placeholder
-        self._find = find
+        self._exists_sql = exists_sql
 
     @property
     def tables(self) -> list[V030Table]:
-        """Those that are there."""
-        return [table for table in TABLES if self._ask(self._find, table.name)]
+        """The tables that exist."""
+        return [table for table in TABLES if self._ask(self._exists_sql, table.name)]
 
     def count(self, table: V030Table) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         ((rows,),) = self._ask(f"SELECT COUNT(*) FROM {table.name}")  # noqa: S608
         return int(rows)
 
-    def without_time(self, table: V030Table) -> list[Values]:
-        """Id and timestamp of rows whose timestamp is not in the years that can be stored."""
+    def rows_with_invalid_time(self, table: V030Table) -> list[Values]:
+        """(id, timestamp) of rows whose timestamp is outside the years 1970 to 2262."""
         return self._ask(
             f"SELECT id, timestamp FROM {table.name} "  # noqa: S608
             "WHERE NOT (timestamp >= {0} AND timestamp < {0}) OR timestamp IS NULL ORDER BY id",
@@ -80,13 +82,13 @@ class V030Store:
     def pages(
         self, table: V030Table, wanted: TimeRange, *, after: int = 0, rows: int
     ) -> Iterator[Page[Row]]:
-        """Pages of about so many rows, in bounded memory.
+        """Pages of a table in the order of time, in bounded memory.
 
         Args:
-            table: what to read.
-            wanted: which of its rows.
-            after: microseconds; rows up to this time are left out.
-            rows: of a page; more where more are of the very same microsecond.
+            table: the table to read.
+            wanted: the time range to read.
+            after: microseconds since 1970; rows up to this time are skipped.
+            rows: rows of a page; more when more rows share its last microsecond.
         """
 
         def read(some: TimeRange, most: int | None) -> list[Row]:
@@ -95,7 +97,7 @@ class V030Store:
         return paged(read, lambda row: row.micro, wanted, after=after, rows=rows)
 
     def _read(self, table: V030Table, wanted: TimeRange, rows: int | None) -> list[Row]:
-        columns = ", ".join(("id", *table.columns, table.others))
+        columns = ", ".join(("id", *table.columns, table.metadata))
         statement = (
             f"SELECT {columns} FROM {table.name} "  # noqa: S608
             "WHERE timestamp >= {0} AND timestamp < {0} ORDER BY timestamp, id"
@@ -110,7 +112,7 @@ class V030Store:
         ]
 
     def _ask(self, statement: str, *values: object) -> list[Values]:
-        return self._answer(statement.replace("{0}", self._placeholder), values)
+        return self._fetch(statement.replace("{0}", self._placeholder), values)
 
 
 def _bounds(wanted: TimeRange) -> tuple[float, float]:
@@ -121,42 +123,42 @@ def _bounds(wanted: TimeRange) -> tuple[float, float]:
 
 
 def _first_seconds(micro: int) -> float:
-    """The least number of seconds that is rounded to this microsecond or a later one."""
-    seconds = (micro - 0.5) / 1_000_000
-    while round(seconds * 1_000_000) >= micro:
+    """The smallest number of seconds that rounds to this microsecond or a later one."""
+    seconds = (micro - 0.5) / MICROSECONDS_PER_SECOND
+    while round(seconds * MICROSECONDS_PER_SECOND) >= micro:
         seconds = math.nextafter(seconds, -math.inf)
-    while round(seconds * 1_000_000) < micro:
+    while round(seconds * MICROSECONDS_PER_SECOND) < micro:
         seconds = math.nextafter(seconds, math.inf)
     return seconds
 
 
 @contextmanager
 def open_v030_store(backend: str, connection_string: str | None) -> Iterator[V030Store | None]:
-    """A database of openfinops', opened for reading; None if there is something else, or nothing.
+    """Open a database of openfinops 0.3.0; yields None if it is anything else or does not exist.
 
     Args:
-        backend: of ours, that would take the connection string.
-        connection_string: where to look; None where the backend needs none.
+        backend: the name of the backend that the connection string is for.
+        connection_string: the database; None for a backend without one.
 
     Raises:
-        ConfigError: it is none of the backend's.
-        BackendUnavailableError, BackendRefusedError: a database cannot be asked.
+        ConfigError: the connection string is invalid for the backend.
+        BackendUnavailableError, BackendRefusedError: the database cannot be read.
     """
     if connection_string is None:
         yield None
     elif backend == "sqlite":
-        with _published_file(path_of(connection_string)) as store:
+        with _open_file(path_of(connection_string)) as store:
             yield store
     elif backend in {"postgresql", "timescaledb"}:
-        with _published_database(connection_string, backend) as store:
+        with _open_database(connection_string, backend) as store:
             yield store
     else:
         yield None
 
 
 @contextmanager
-def _published_file(path: Path) -> Iterator[V030Store | None]:
-    if not path.is_file() or not _is_published(path):
+def _open_file(path: Path) -> Iterator[V030Store | None]:
+    if not path.is_file() or not _has_v030_tables(path):
         yield None
         return
     location = str(path)
@@ -164,22 +166,22 @@ def _published_file(path: Path) -> Iterator[V030Store | None]:
         translating(READING, location),
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
     ):
-        # Text that is no UTF-8 is shown as far as it is, rather than stopping everything.
+        # Text that is not UTF-8 must not stop the import; its invalid bytes become U+FFFD.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
 
-        def answer(statement: str, values: Sequence[object]) -> list[Values]:
+        def fetch(statement: str, values: Sequence[object]) -> list[Values]:
             with translating(READING, location):
                 return connection.execute(statement, tuple(values)).fetchall()
 
         yield V030Store(
             location,
-            answer,
+            fetch,
             placeholder="?",
-            find="SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?",
+            exists_sql="SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?",
         )
 
 
-def _is_published(path: Path) -> bool:
+def _has_v030_tables(path: Path) -> bool:
     try:
         with open_immutable(path) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -188,11 +190,11 @@ def _is_published(path: Path) -> bool:
             columns = connection.execute("SELECT name FROM pragma_table_info('system_metrics')")
             return ("cpu_usage",) in columns.fetchall()
     except BackendRefusedError:
-        return False  # no database; whoever opens it as one of ours says why
+        return False  # not a SQLite database; opening it as a backend reports why
 
 
 @contextmanager
-def _published_database(connection_string: str, backend: str) -> Iterator[V030Store | None]:
+def _open_database(connection_string: str, backend: str) -> Iterator[V030Store | None]:
     parameters = parse_connection_string(connection_string, backend)
     location = describe_location(parameters)
     place = f"{backend} {location}"
@@ -200,16 +202,16 @@ def _published_database(connection_string: str, backend: str) -> Iterator[V030St
         connection = connect_reader(parameters, place)
     with closing(connection):
 
-        def answer(statement: str, values: Sequence[object]) -> list[Values]:
+        def fetch(statement: str, values: Sequence[object]) -> list[Values]:
             with translating_postgresql(READING, place), transaction(connection) as cursor:
                 cursor.execute(statement, tuple(values))
                 return cursor.fetchall()
 
-        is_published = answer(
+        has_v030_tables = fetch(
             "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('system_metrics') "
             "AND attname = 'cpu_usage' AND NOT attisdropped",
             (),
         )
-        find = "SELECT 1 WHERE to_regclass(%s) IS NOT NULL"
-        store = V030Store(location, answer, placeholder="%s", find=find)
-        yield store if is_published else None
+        exists_sql = "SELECT 1 WHERE to_regclass(%s) IS NOT NULL"
+        store = V030Store(location, fetch, placeholder="%s", exists_sql=exists_sql)
+        yield store if has_v030_tables else None

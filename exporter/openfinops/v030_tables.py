@@ -1,8 +1,7 @@
-"""The tables that openfinops 0.3.0 itself keeps: their rows as the records that it was given.
+"""The tables of openfinops 0.3.0 itself, and how a row becomes the record it was made from. Pure.
 
-Each row has a column for every usual field and the rest as JSON in `metadata`. Times are Unix
-seconds. Its PostgreSQL has two of the four tables, and of them stores some columns only
-(docs/openfinops.md).
+A row has a column for every common field and the other fields as JSON in `metadata`. Times are Unix
+seconds. Its PostgreSQL schema has two of the four tables, with fewer columns (docs/openfinops.md).
 """
 
 from __future__ import annotations
@@ -23,45 +22,44 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class V030Table:
-    """One of its tables.
+    """One table of openfinops 0.3.0.
 
     Attributes:
-        name: of the table.
-        metrics: the names of ours that its records become begin with it; "" where they are costs.
-        columns: fields of a record, as far as they have a column.
-        request: a record as an OTLP request.
-        others: the column with fields that have none of their own, as SQL.
-        json: which columns hold JSON.
-        flags: which hold 0 or 1 for a truth value.
-        fields: what a column is called in a record, where that differs.
+        name: the name of the table.
+        metrics: the prefix of the metrics that its records become; "" for costs.
+        columns: the columns that hold one field of a record each.
+        request: encodes a record as an OTLP request.
+        metadata: the SQL expression of the column that holds all other fields.
+        json: the columns that hold JSON.
+        flags: the columns that hold a boolean as 0 or 1.
+        fields: column -> name of the field, where the two differ.
     """
 
     name: str
     metrics: str
     columns: tuple[str, ...]
     request: Callable[[Mapping[str, Any]], bytes]
-    others: str = "metadata"
+    metadata: str = "metadata"
     json: frozenset[str] = frozenset()
     flags: frozenset[str] = frozenset()
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def record(self, values: Values) -> dict[str, Any]:
-        """The record that a row was made of.
+        """The record that a row was made from.
 
         Args:
-            values: of `columns` and of `others`.
-
+            values: those of `columns`, then `metadata`.
 
         Raises:
-            RecordRefusedError: what should be JSON is none.
+            RecordRefusedError: a JSON column does not hold a JSON object.
         """
-        *own, others = values
+        *own, metadata = values
         record = dict(zip(self.columns, own, strict=True))
         record.update((column, _json(column, record[column])) for column in self.json)
         record.update((column, bool(record[column])) for column in self.flags)
         for column, name in self.fields.items():
             record[name] = record.pop(column)
-        return {**(_json("metadata", others) or {}), **record}
+        return {**(_json("metadata", metadata) or {}), **record}
 
 
 def _json(column: str, text: str | None) -> Mapping[str, Any] | None:
@@ -70,9 +68,9 @@ def _json(column: str, text: str | None) -> Mapping[str, Any] | None:
     try:
         value = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
-        raise RecordRefusedError(f"its {column} is no JSON: {error}") from error
+        raise RecordRefusedError(f"its {column} is not JSON: {error}") from error
     if value is not None and not isinstance(value, Mapping):
-        raise RecordRefusedError(f"its {column} is no JSON object: {text[:100]}")
+        raise RecordRefusedError(f"its {column} is not a JSON object: {text[:100]}")
     return value
 
 
@@ -116,8 +114,8 @@ TABLES: Final = (
             *("tags", "description", "billing_period"),
         ),
         cost_request,
-        others="NULL",
+        metadata="NULL",
         json=frozenset({"tags"}),
     ),
 )
-"""All of them; a store need not have each."""
+"""All tables of openfinops 0.3.0; a store may lack some."""

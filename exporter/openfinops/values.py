@@ -1,6 +1,6 @@
-"""What a program hands in: measurements of systems and services, and costs.
+"""Records that a program passes in: measurements of nodes and services, and costs.
 
-The fields and their units are those of openfinops 0.3.0. Times are epoch seconds.
+Fields and units are those of openfinops 0.3.0. Times are epoch seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["CostCategory", "CostEntry", "ServiceMetrics", "SystemHealth", "Syste
 
 
 class SystemHealth(Enum):
-    """How a system is."""
+    """The health of a node."""
 
     HEALTHY = "healthy"
     WARNING = "warning"
@@ -23,7 +23,7 @@ class SystemHealth(Enum):
 
 
 class CostCategory(Enum):
-    """What a cost is for. `CostEntry` also takes any text."""
+    """Usual cost categories; `CostEntry` accepts any other text as well."""
 
     COMPUTE = "compute"
     STORAGE = "storage"
@@ -54,10 +54,10 @@ class CostCategory(Enum):
 
 @dataclass
 class SystemMetrics:
-    """One measurement of one node; shares are in percent, latencies in milliseconds.
+    """One measurement of one node; usage and rates of errors in percent, latencies in milliseconds.
 
-    `network_io` is MB/s, or a mapping of such; `temperature` is in degrees Celsius,
-    `power_consumption` in watts, `throughput` in operations a second. `metadata` is kept as it is.
+    `network_io` is in MB/s, or a mapping of such numbers. `temperature` is in degrees Celsius,
+    `power_consumption` in watts, `throughput` in operations a second. `metadata` is kept as given.
     """
 
     timestamp: float
@@ -117,10 +117,10 @@ class ServiceMetrics:
 
 @dataclass
 class CostEntry:
-    """What something cost; the same `entry_id` and time again is the same entry.
+    """What something cost; `entry_id` and `timestamp` identify the entry.
 
-    `amount` is in `currency`, an ISO 4217 code; a Decimal is kept exactly. Without a
-    `billing_period` the entry is of the month of its time.
+    `amount` is in `currency`, an ISO 4217 code; a Decimal is stored exactly. Without a
+    `billing_period` the entry belongs to the month of its time.
     """
 
     entry_id: str

@@ -1,11 +1,12 @@
-"""Exporters for the OpenTelemetry SDK that store a program's own telemetry, without any server.
+"""Exporters for the OpenTelemetry SDK that store a program's own telemetry without a server.
 
-They are entry points named `openfinops`, so `OTEL_METRICS_EXPORTER=openfinops` is enough where the
-SDK configures itself. They are configured by the same variables as the receiver (OPENFINOPS_*).
+Both are entry points named `openfinops`: `OTEL_METRICS_EXPORTER=openfinops` selects one. They are
+configured by the variables of the receiver (OPENFINOPS_*).
 
 metrics  `OpenFinOpsMetricExporter`
-logs     `OpenFinOpsLogRecordExporter`, for cost events; import it from there, because it needs a
-         later SDK than the other
+logs     `OpenFinOpsLogRecordExporter` for cost events; import it from there, because it needs a
+         later SDK than the metric exporter
+common   settings from the environment, and suppressed instrumentation
 """
 
 from exporter.sdk.metrics import OpenFinOpsMetricExporter

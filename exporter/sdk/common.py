@@ -1,4 +1,4 @@
-"""What the exporters share: where settings come from, and that nothing here is traced."""
+"""Shared by both exporters: settings from the environment, and suppressed instrumentation."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Private by its name, and yet what every instrumentation asks, those of databases too.
+# Private by its name, but every instrumentation library checks this key, database drivers included.
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from exporter import config
 
-__all__ = ["settings_or_environment", "untraced"]
+__all__ = ["settings_or_environment", "suppressed_instrumentation"]
 
 _log = logging.getLogger(__name__)
 
 
 def settings_or_environment(given: config.Settings | None) -> config.Settings:
-    """The settings that were given, else those that the variables of this process make.
+    """The given settings, or those of this process' environment variables.
 
     Raises:
-        ConfigError: they cannot be used.
+        ConfigError: the variables are invalid.
     """
     if given is not None:
         return given
@@ -31,8 +31,8 @@ def settings_or_environment(given: config.Settings | None) -> config.Settings:
 
 
 @contextmanager
-def untraced() -> Iterator[None]:
-    """Let no instrumentation of the database, or of anything else, report what is done within."""
+def suppressed_instrumentation() -> Iterator[None]:
+    """Suppress every instrumentation inside the block, so that exports do not trace themselves."""
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Cost events of the program itself: `OTEL_LOGS_EXPORTER=openfinops`."""
+"""Stores the cost events of the program itself: `OTEL_LOGS_EXPORTER=openfinops`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ try:
     from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 except ImportError as error:
     raise ImportError(
-        f"storing cost events from within a program needs opentelemetry-sdk 1.39 or later, and "
-        f"this is {sdk_version}; upgrade it, or send them to a receiver"
+        f"storing cost events inside a program needs opentelemetry-sdk 1.39 or later, found "
+        f"{sdk_version}; upgrade it, or send the events to a receiver"
     ) from error
 
 from exporter import config
 from exporter.embedded import EmbeddedPipeline
 from exporter.errors import ExporterError
-from exporter.sdk.common import settings_or_environment, untraced
+from exporter.sdk.common import settings_or_environment, suppressed_instrumentation
 
 __all__ = ["OpenFinOpsLogRecordExporter"]
 
@@ -32,16 +32,15 @@ _MILLISECONDS: Final = 1_000
 
 
 class OpenFinOpsLogRecordExporter(LogRecordExporter):
-    """Stores cost events in the backend that the settings name, and leaves out all other records.
+    """Stores cost events in the configured backend and skips all other log records.
 
-    Nothing is opened until the first cost event. A child after a fork opens its own.
+    It opens the backend with the first cost event. A child process opens its own after a fork.
 
     Args:
-        settings: what to run with; None reads OPENFINOPS_* variables (and a .env file in the
-            working folder).
+        settings: None reads the OPENFINOPS_* variables, and a .env file in the working folder.
 
     Raises:
-        ConfigError: the variables cannot be used.
+        ConfigError: the variables are invalid.
     """
 
     def __init__(self, settings: config.Settings | None = None) -> None:
@@ -53,31 +52,32 @@ class OpenFinOpsLogRecordExporter(LogRecordExporter):
         """Accept the cost events among these records.
 
         Returns:
-            SUCCESS once they are on disk (with the spool; else in memory), less those that were
-            refused by name in a log line; FAILURE, with a log line, if none was taken.
+            SUCCESS when they are on disk (without a spool: in memory); a log line names events
+            that were rejected. FAILURE, with a log line, when none was accepted.
         """
         events = [record for record in batch if _is_cost(record)]
         if not events:
             return LogRecordExportResult.SUCCESS
-        with untraced():
+        with suppressed_instrumentation():
             try:
                 self._pipeline.submit_logs(encode_logs(events).SerializeToString())
             except ExporterError as error:
-                _log.error("%d cost events were not taken: %s", len(events), error)
+                _log.error("%d cost events were not accepted: %s", len(events), error)
                 return LogRecordExportResult.FAILURE
         return LogRecordExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Write what was accepted into the backend; whether that was done in time."""
-        with untraced():
+        """Write what was accepted to the backend; whether it was written in time."""
+        with suppressed_instrumentation():
             return self._pipeline.flush(timeout_millis / _MILLISECONDS)
 
     def shutdown(self) -> None:
-        """Write what was accepted, and close; what is left waits in the spool."""
-        with untraced():
+        """Write what was accepted and close; the rest waits in the spool."""
+        with suppressed_instrumentation():
             self._pipeline.shutdown(self._close_seconds)
 
 
 def _is_cost(record: ReadableLogRecord) -> bool:
-    said = record.log_record
-    return _COST_EVENT in (said.event_name, (said.attributes or {}).get("event.name"))
+    log_record = record.log_record
+    attribute = (log_record.attributes or {}).get("event.name")
+    return _COST_EVENT in (log_record.event_name, attribute)

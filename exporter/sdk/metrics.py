@@ -1,4 +1,4 @@
-"""Metrics of the program itself: `OTEL_METRICS_EXPORTER=openfinops`."""
+"""Stores the metrics of the program itself: `OTEL_METRICS_EXPORTER=openfinops`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.view import Aggregation
 from exporter import config
 from exporter.embedded import EmbeddedPipeline
 from exporter.errors import ExporterError
-from exporter.sdk.common import settings_or_environment, untraced
+from exporter.sdk.common import settings_or_environment, suppressed_instrumentation
 
 __all__ = ["OpenFinOpsMetricExporter"]
 
@@ -27,19 +27,19 @@ _MILLISECONDS: Final = 1_000
 
 
 class OpenFinOpsMetricExporter(MetricExporter):
-    """Stores metrics in the backend that the settings name, from within the program.
+    """Stores metrics in the configured backend from inside the program.
 
-    Nothing is opened until the first export. A child after a fork opens its own. Its own calls to
-    the database are not instrumented.
+    It opens the backend with the first export. A child process opens its own after a fork. Its own
+    database calls are not instrumented.
 
     Args:
-        settings: what to run with; None reads OPENFINOPS_* variables (and a .env file in the
-            working folder). The receiver's part of them has no meaning here.
+        settings: None reads the OPENFINOPS_* variables, and a .env file in the working folder. The
+            settings of the receiver have no effect here.
         preferred_temporality: by class of instrument; the SDK's own default is cumulative.
         preferred_aggregation: by class of instrument.
 
     Raises:
-        ConfigError: the variables cannot be used.
+        ConfigError: the variables are invalid.
     """
 
     def __init__(
@@ -55,35 +55,35 @@ class OpenFinOpsMetricExporter(MetricExporter):
     def export(
         self,
         metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002 - what waits here is one sync of the disk
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the only wait is one disk sync
         **_: Any,
     ) -> MetricExportResult:
         """Accept what the SDK collected.
 
         Returns:
-            SUCCESS once it is on disk (with the spool; else in memory), less the points that were
-            rejected by name in a log line; FAILURE, with a log line, if nothing was taken.
+            SUCCESS when it is on disk (without a spool: in memory); a log line names points that
+            were rejected. FAILURE, with a log line, when nothing was accepted.
         """
-        with untraced():
+        with suppressed_instrumentation():
             try:
                 self._pipeline.submit(encode_metrics(metrics_data).SerializeToString())
             except ExporterError as error:
-                _log.error("metrics were not taken: %s", error)
+                _log.error("metrics were not accepted: %s", error)
                 return MetricExportResult.FAILURE
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Write what was accepted into the backend; whether that was done in time."""
-        with untraced():
+        """Write what was accepted to the backend; whether it was written in time."""
+        with suppressed_instrumentation():
             return self._pipeline.flush(timeout_millis / _MILLISECONDS)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Write what was accepted, and close; what is left waits in the spool.
+        """Write what was accepted and close; the rest waits in the spool.
 
         Args:
-            timeout_millis: how long it may take. The SDK's readers call it `timeout`.
-            kwargs: see above.
+            timeout_millis: upper bound of the call. The SDK's readers pass it as `timeout`.
+            kwargs: `timeout`, in milliseconds.
         """
         timeout = float(kwargs.get("timeout", timeout_millis))
-        with untraced():
+        with suppressed_instrumentation():
             self._pipeline.shutdown(max(timeout, 0.0) / _MILLISECONDS)

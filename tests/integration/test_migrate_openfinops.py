@@ -298,8 +298,8 @@ def test_rows_that_cannot_be_are_named_and_the_others_come(published: Path, tmp_
         "cost_entries, id 2",
     ]
     assert "XQQ" in warnings[-1]
-    assert "is no number of seconds from 1970 to 2262" in warnings[0]
-    assert "its metadata is no JSON" in warnings[2]
+    assert "is not a number of seconds from 1970 to 2262" in warnings[0]
+    assert "its metadata is not JSON" in warnings[2]
     assert "error: migrate: 6 rows of" in notes
     assert "system_metrics: 4, service_metrics: 1, cost_entries: 1" in notes
     assert "Every day of every table has the same rows and sums in both." in said
@@ -415,7 +415,7 @@ def test_pages_hold_every_row_once_and_part_no_microsecond(
         (table,) = (table for table in TABLES if table.name == "service_metrics")
         pages = list(source.pages(table, ALL, rows=rows))
         found = [row.id for page in pages for row in page.rows]
-        left_out = [row_id for row_id, _ in source.without_time(table)]
+        left_out = [row_id for row_id, _ in source.rows_with_invalid_time(table)]
         assert sorted(found + left_out) == list(range(1, len(times) + 1))
         micros = {row.id: row.micro for page in pages for row in page.rows}
         assert list(micros.values()) == sorted(micros.values())
