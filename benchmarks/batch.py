@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.measure import Result, side_by_side
 from benchmarks.workload import SHAPES, requests
 from exporter.intern import SeriesCache
-from exporter.pipeline.batcher import Batcher
+from exporter.pipeline.queue import Batcher
 from exporter.wire import decode
 
 __all__ = ["run"]

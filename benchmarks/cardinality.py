@@ -19,7 +19,7 @@ from typing import Final
 from benchmarks.measure import Result
 from benchmarks.workload import LEARNING_STEPS, SHAPES, at_step, requests
 from exporter.backends import open_backend
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, build_pipeline
 
 __all__ = ["run"]
 
@@ -102,7 +102,7 @@ def _first_step(path: Path, first: Sequence[bytes], step: int) -> tuple[float, f
 
 
 def _pipeline(path: Path) -> Pipeline:
-    return Pipeline(
+    return build_pipeline(
         open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0),
         batch_size=_BATCH_SIZE,
         max_queued_entries=1 << 30,

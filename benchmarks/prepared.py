@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from exporter.intern import SeriesCache
 from exporter.model import Batch
-from exporter.pipeline.batcher import Batcher
+from exporter.pipeline.queue import Batcher
 from exporter.wire import decode
 
 __all__ = ["batches_of"]

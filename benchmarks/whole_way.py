@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.client import seconds_to_send
 from exporter.backends.base import Backend
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 from exporter.receiver import Receiver, workers_for
 from exporter.spool import Spool
 
@@ -41,7 +41,7 @@ def seconds_to_store(
     durable = (
         None if spool is None else Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
     )
-    pipeline = Pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
+    pipeline = build_pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
     pipeline.start()
     workers = workers_for(None if durable is None else durable.seconds_to_sync())
     receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)

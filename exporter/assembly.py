@@ -1,7 +1,7 @@
-"""Settings -> the parts that they describe: backend, spool and pipeline; starts none of them.
+"""Settings to backend, spool and pipeline; starts none of them.
 
-What a server (`exporter.cli`) and what a program of the user's own (`exporter.sdk`,
-`exporter.openfinops`) run is put together here, so that a setting means the same in both.
+The server (`exporter.cli`) and the exporters in process (`exporter.sdk`, `exporter.openfinops`) are
+composed here, so that a setting means the same in both.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Final
 from exporter.backends import HypertableOptions, open_backend
 from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
 __all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path", "wants_spool"]
 
-_BYTES_IN_MIB: Final = 1024 * 1024
-# In the working folder.
-_SPOOL: Final = Path("openfinops-spool.db")
-_LEFT_AS_THEY_ARE: Final = HypertableOptions(rollups=False)
+_BYTES_PER_MIB: Final = 1024 * 1024
+# Relative to the working directory.
+_DEFAULT_SPOOL: Final = Path("openfinops-spool.db")
+_JOBS_UNCHANGED: Final = HypertableOptions(rollups=False)
 
 
 def backend_for(
@@ -31,8 +31,8 @@ def backend_for(
     Args:
         settings: what was configured.
         read_only: only ever read.
-        serving: let what the database does by itself follow the settings. A command that passes by
-            may have been started with others than the receiver.
+        serving: whether the database's own jobs (chunks, compression, retention) follow these
+            settings. Those of a command may differ from the receiver's, so it leaves them alone.
 
     Raises:
         ConfigError: there is no such backend.
@@ -44,7 +44,7 @@ def backend_for(
         read_only=read_only,
         pool_min_connections=settings.pool_min_connections,
         pool_max_connections=settings.pool_max_connections,
-        hypertables=_hypertables(settings) if serving else _LEFT_AS_THEY_ARE,
+        hypertables=_hypertables(settings) if serving else _JOBS_UNCHANGED,
     )
 
 
@@ -61,12 +61,12 @@ def _hypertables(settings: ExporterSettings) -> HypertableOptions:
 
 def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
     """Where the receiver's spool is, or would be."""
-    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _SPOOL
+    beside = Path(f"{backend.location}.spool") if settings.backend == "sqlite" else _DEFAULT_SPOOL
     return settings.spool_path or beside
 
 
 def wants_spool(settings: ExporterSettings) -> bool:
-    """Whether requests are to be kept on disk; the backend memory has nothing to keep them for."""
+    """Whether requests are kept on disk; never for the backend memory, which keeps no rows."""
     return settings.spool and settings.backend != "memory"
 
 
@@ -78,10 +78,10 @@ def spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
 
 
 def spool_at(path: Path, settings: ExporterSettings) -> Spool:
-    """A spool in this file, with the bounds that the settings give."""
+    """A spool in this file, with the bounds of the settings."""
     return Spool(
         path,
-        max_bytes=settings.spool_max_size_mib * _BYTES_IN_MIB,
+        max_bytes=settings.spool_max_size_mib * _BYTES_PER_MIB,
         retry_window_seconds=settings.retry_window_seconds,
     )
 
@@ -94,23 +94,24 @@ def pipeline_for(
     memory_limited: bool = True,
     deletes_old: bool = True,
 ) -> Pipeline:
-    """The pipeline over both of them.
+    """The pipeline from `submit` to this backend, not yet started.
 
     Args:
         settings: what was configured.
         backend: where rows go.
-        spool: where requests wait, if they do.
-        memory_limited: whether `memory_limit_mib` counts. In a program of the user's own it does
-            not: the memory is mostly that program's, and refusing its data would not lower it.
-        deletes_old: whether it sees to `retention_days`; not where another in this process does.
+        spool: where requests wait; None to keep them in memory.
+        memory_limited: whether `memory_limit_mib` counts. Not in a program of the user's own: the
+            memory is mostly that program's, and refusing its data would not lower it.
+        deletes_old: whether it deletes rows past `retention_days`; not where another pipeline of
+            the process does.
     """
-    return Pipeline(
+    return build_pipeline(
         backend,
         spool,
         max_series=settings.max_series,
         spool_max_age_seconds=settings.spool_max_age_seconds,
         retry_window_seconds=settings.retry_window_seconds,
-        memory_limit_bytes=settings.memory_limit_mib * _BYTES_IN_MIB if memory_limited else None,
+        memory_limit_bytes=settings.memory_limit_mib * _BYTES_PER_MIB if memory_limited else None,
         batch_size=settings.batch_size,
         batch_interval_seconds=settings.batch_interval_seconds,
         max_queued_entries=settings.max_queued_entries,

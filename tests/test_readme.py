@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.backends import open_backend
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -38,7 +38,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         sent = network.sum.data_points.add(time_unix_nano=moment, as_int=600 * at)
         sent.attributes.add(key="network.io.direction").value.string_value = "receive"
         cpu.gauge.data_points.add(time_unix_nano=moment, as_double=0.25)
-    pipeline = Pipeline(
+    pipeline = build_pipeline(
         open_backend("sqlite", "sqlite:///openfinops_telemetry.db", max_memory_entries=0)
     )
     pipeline.start()

@@ -10,7 +10,7 @@ from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.cli.options import certificates_for, tokens_for
 from exporter.config import ReceiverSettings, Settings
 from exporter.embedded import OrphanReplayer
-from exporter.pipeline.memory import IDLE_BYTES
+from exporter.pipeline import IDLE_BYTES
 from exporter.receiver import Receiver, workers_for
 from exporter.stats import Snapshot
 
@@ -75,7 +75,7 @@ class Service:
         receiver = Receiver(
             self.pipeline.submit if receiving.takes_metrics else None,
             self.pipeline.submit_logs,
-            admit=self.pipeline.receiving,
+            admit=self.pipeline.admit,
             endpoint=endpoint or receiving.endpoint,
             max_message_bytes=_max_message_bytes(self.settings),
             max_connections=receiving.max_connections,

@@ -1,15 +1,22 @@
-"""From request bytes to stored rows: the one package with a thread and a clock.
+"""From request bytes to stored rows: accept, make durable, queue, write, retry.
 
-opening      backend and spool opened, or the spool alone while the database is away
-group_commit requests that arrive together share one sync
-intake       decodes a request on the caller's thread and makes it durable
-queue        what was accepted, in order, between intake and writer
-writer       one thread: batches to the backend, again and again while that may help
-delivery     one batch on its way to the backend
-housekeeping what is old goes, and the spool is kept small
-pipeline     all of it together: `Pipeline`
+build            `build_pipeline`: composes a pipeline from the parts below
+pipeline         `Pipeline`: start, submit, flush, shutdown, stats
+intake           takes a request on the caller's thread: decode, make durable, enqueue
+request_decoder  the bytes of a request to a batch with its costs
+durability       keeps a request until it is stored: in the spool, or in memory only
+group_commit     requests that arrive together share one sync to disk
+in_flight        how many threads are within a block
+memory           the memory limit: when requests wait in the spool, and when they are refused
+queue            accepted batches in order, and when a batch is due
+replay           opens backend and spool, and reads requests back from the spool
+writer           the writer thread: one batch after the other to the backend, with retries
+batch_write      one batch: attempts, refused rows to the dead letters, counters
+maintenance      deletes expired rows and compacts the spool
 """
 
+from exporter.pipeline.build import build_pipeline
+from exporter.pipeline.memory import IDLE_BYTES
 from exporter.pipeline.pipeline import Pipeline
 
-__all__ = ["Pipeline"]
+__all__ = ["IDLE_BYTES", "Pipeline", "build_pipeline"]

@@ -1,8 +1,8 @@
-"""One batch on its way to the backend: what was found out about it in one attempt serves the next.
+"""One batch on its way to the backend: what one attempt finds out serves the next.
 
-A row that the backend refuses is looked for once. An attempt that breaks after that, even during
-COMMIT, is repeated with the very same rest and the very same dead letters: the backend may have
-both by then, and says no more than that it has the batch, so what became of its rows is known here.
+Refused rows are searched for once. An attempt that fails after that, even during COMMIT, is
+repeated with the same remaining rows and the same dead letters. The backend may have stored both
+by then, and says only that it has the batch; which rows it has is known here.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 class BatchWrite:
-    """Hands one batch to the backend.
+    """The attempts to store one batch.
 
     Args:
         batch: what to store.
         backend: open; used by this thread only.
         counters: of the pipeline.
-        forget: told of series whose next points must bring their definition again.
+        forget_series: told of series whose definition the backend does not have.
     """
 
     def __init__(
@@ -38,36 +38,40 @@ class BatchWrite:
         batch: Batch,
         backend: Backend,
         counters: Counters,
-        forget: Callable[[Collection[int]], None],
+        forget_series: Callable[[Collection[int]], None],
     ) -> None:
         self._backend = backend
         self._counters = counters
-        self._forget = forget
+        self._forget_series = forget_series
         self._entries = batch.entries
-        # Less what is known to be refused, which is among its dead letters and here.
+        # Without the rows that are known to be refused: those are among its dead letters.
         self._batch = batch
         self._refused: list[DeadLetter] = []
 
     def attempt(self) -> None:
-        """Store the batch, the rows that are refused as dead letters; count what became of it.
+        """Store the batch, with refused rows as dead letters, and count the outcome.
 
         Raises:
             ExporterError: it may not be stored; make another attempt.
         """
         try:
-            result = self._write()
-        except RowRefusedError as exc:
-            self._take_out_what_is_refused(exc)
-            result = self._write()
+            result = self._write_accepted_rows()
+        except Exception:
+            self._counters.add(write_retries=1)
+            raise
         self._count(result)
         if self._refused:
-            self._bury()
+            self._report_refused_rows()
 
-    def _take_out_what_is_refused(self, exc: RowRefusedError) -> None:
-        _log.warning("looking for what is refused among %d rows: %s", self._batch.rows, exc)
-        good, dead = isolate_refused_rows(self._batch, self._backend.dry_run)
-        self._batch = replace(good, dead=(*good.dead, *dead))
-        self._refused += dead
+    def _write_accepted_rows(self) -> WriteResult:
+        try:
+            return self._write()
+        except RowRefusedError as exc:
+            _log.warning("looking for the refused rows among %d rows: %s", self._batch.rows, exc)
+            good, dead = isolate_refused_rows(self._batch, self._backend.dry_run)
+            self._batch = replace(good, dead=(*good.dead, *dead))
+            self._refused += dead
+            return self._write()
 
     def _write(self) -> WriteResult:
         began = time.perf_counter()
@@ -78,7 +82,7 @@ class BatchWrite:
 
     def _count(self, result: WriteResult) -> None:
         entries = self._batch.entries
-        # All at once, so that they balance whenever somebody looks.
+        # In one call, so that every snapshot balances.
         self._counters.add(
             batches_written=1,
             batches_stored_before=int(result.already_stored),
@@ -91,9 +95,9 @@ class BatchWrite:
         )
         self._counters.at_least("batch_points_largest", entries)
         if result.forgotten_series:
-            self._forget(result.forgotten_series)
+            self._forget_series(result.forgotten_series)
 
-    def _bury(self) -> None:
+    def _report_refused_rows(self) -> None:
         _log.error(
             "%d data points were refused by %s for their content and are in its table "
             "dead_letters; the first reason: %s",
@@ -101,5 +105,5 @@ class BatchWrite:
             self._backend.location,
             self._refused[0].reason,
         )
-        # Their next points must bring the definition again, to be refused with it.
-        self._forget([one.series_id for one in self._refused if one.kind == "series"])
+        # The next points of a refused series must bring its definition, to be refused with it.
+        self._forget_series([dead.series_id for dead in self._refused if dead.kind == "series"])

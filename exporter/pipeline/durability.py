@@ -1,52 +1,67 @@
-"""What becomes of a request between its answer and its commit in the backend.
+"""What becomes of a request between its acknowledgement and its commit in the backend.
 
-Two ways with one face: `SpoolDurability` keeps it on disk, so that nothing that was acknowledged is
-lost; `MemoryDurability` keeps it in memory only, for the backend memory and for `spool: off`.
+`SpoolDurability` keeps it on disk, so that no acknowledged request is lost. `MemoryDurability`
+keeps it in memory only, for the backend memory and for `spool: off`.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from exporter.errors import QueueFullError
-from exporter.pipeline.clock import SteadyClock
 from exporter.pipeline.queue import Queue
 from exporter.spool import Entry, Spool, compress
 from exporter.spool.digests import Digests
+from exporter.time_units import NANOSECONDS_PER_SECOND
 
-__all__ = ["Durability", "MemoryDurability", "SpoolDurability"]
+__all__ = ["Durability", "MemoryDurability", "SpoolDurability", "SteadyClock"]
 
-_NANOSECONDS_PER_SECOND: Final = 1_000_000_000
-_MOST_DIGESTS: Final = 100_000
+_MAX_DIGESTS: Final = 100_000
+
+
+class SteadyClock:
+    """The time of day at construction, advanced by the monotonic clock.
+
+    The spool lives by it. A system clock that is set forward by a day must not make the receiver
+    forget the digests of recent requests, nor take a new request for one that has waited too long.
+    """
+
+    def __init__(self) -> None:
+        self._offset_nano = time.time_ns() - time.monotonic_ns()
+
+    def unix_nano(self) -> int:
+        """Nanoseconds since 1970."""
+        return time.monotonic_ns() + self._offset_nano
 
 
 class Durability(Protocol):
-    """Keeps requests, and knows them again.
+    """Keeps requests, and recognises their bytes.
 
     `next_sequence` is called with the queue's lock held, `append` by one thread at a time, the
-    others from anywhere.
+    others by any thread.
     """
 
     @property
     def writer_id(self) -> str:
         """Names the sequence of requests in the backend's ledger.
 
-        It changes, with the queue's lock held, at most once: before the first write.
+        It changes at most once, with the queue's lock held, before the first write.
         """
 
-    def prepare(self, data: bytes) -> bytes:
-        """What is to be kept of a request."""
+    def encode(self, data: bytes) -> bytes:
+        """What is kept of the bytes of a request."""
 
     def next_sequence(self) -> int:
-        """The place of the next request; larger each time, also over restarts."""
+        """The sequence of the next request; larger each time, after a restart too."""
 
-    def knows(self, digest: bytes) -> bool:
-        """Whether a request of these very bytes was taken within the retry window."""
+    def is_known(self, digest: bytes) -> bool:
+        """Whether a request of the same bytes was taken within the retry window."""
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Check that one more request can be kept.
 
         Raises:
@@ -61,20 +76,23 @@ class Durability(Protocol):
         """
 
     def release(self, sequence: int) -> None:
-        """All up to this one are in the backend."""
+        """Let requests up to this one be deleted: the backend has them."""
 
-    def tidy(self) -> None:
-        """Let go of what is not needed any more."""
+    def compact(self) -> None:
+        """Delete what is released, and digests older than the retry window."""
+
+    def gauges(self) -> Mapping[str, float]:
+        """What `Snapshot` says of the spool, by the names of its attributes."""
 
 
 class MemoryDurability:
-    """Keeps nothing: what is acknowledged is lost with the process.
+    """Keeps nothing on disk: what is acknowledged is lost with the process.
 
     Args:
-        queue: where everything waits.
+        queue: where all requests wait.
         location: of the backend, for messages.
         clock: that of the entries.
-        retry_window_seconds: for how long requests are known again.
+        retry_window_seconds: how long the digest of a request is remembered.
     """
 
     def __init__(
@@ -84,13 +102,13 @@ class MemoryDurability:
         self._queue = queue
         self._location = location
         self._clock = clock
-        self._window_nano = round(retry_window_seconds * _NANOSECONDS_PER_SECOND)
+        self._window_nano = round(retry_window_seconds * NANOSECONDS_PER_SECOND)
         self._sequence = 0
-        self._changing = threading.Lock()  # the digests, by `append` and by `tidy`
-        self._digests = Digests(_MOST_DIGESTS)
+        self._digests_lock = threading.Lock()
+        self._digests = Digests(_MAX_DIGESTS)
 
-    def prepare(self, data: bytes) -> bytes:
-        """The request itself."""
+    def encode(self, data: bytes) -> bytes:
+        """The bytes themselves."""
         return data
 
     def next_sequence(self) -> int:
@@ -98,32 +116,36 @@ class MemoryDurability:
         self._sequence += 1
         return self._sequence
 
-    def knows(self, digest: bytes) -> bool:
+    def is_known(self, digest: bytes) -> bool:
         """See `Durability`."""
         return digest in self._digests
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """See `Durability`."""
         queue = self._queue
         if queue.is_full:
             raise QueueFullError(
-                f"{queue.held_entries} data points wait for {self._location} "
+                f"{queue.memory_entries} data points wait for {self._location} "
                 f"(max_queued_entries {queue.max_entries}); send again later"
             )
 
     def append(self, entries: Sequence[Entry]) -> None:
         """See `Durability`."""
-        with self._changing:
+        with self._digests_lock:
             for entry in entries:
                 self._digests.add(entry.sequence, entry.received_unix_nano, entry.digest)
 
     def release(self, sequence: int) -> None:
         """See `Durability`."""
 
-    def tidy(self) -> None:
+    def compact(self) -> None:
         """See `Durability`."""
-        with self._changing:
+        with self._digests_lock:
             self._digests.forget(self._clock.unix_nano() - self._window_nano, self._sequence)
+
+    def gauges(self) -> Mapping[str, float]:
+        """See `Durability`."""
+        return {}
 
 
 class SpoolDurability:
@@ -132,7 +154,7 @@ class SpoolDurability:
     Args:
         spool: started before the first call.
         clock: that of the entries.
-        max_age_seconds: while the oldest request that waits is older, no more are taken.
+        max_age_seconds: while the oldest waiting request is older, no more are taken.
     """
 
     def __init__(self, spool: Spool, clock: SteadyClock, *, max_age_seconds: float) -> None:
@@ -146,8 +168,8 @@ class SpoolDurability:
         """See `Durability`."""
         return self._spool.receiver_id
 
-    def prepare(self, data: bytes) -> bytes:
-        """The request, compressed."""
+    def encode(self, data: bytes) -> bytes:
+        """The bytes, compressed."""
         return compress(data)
 
     def next_sequence(self) -> int:
@@ -155,11 +177,11 @@ class SpoolDurability:
         self._sequence = max(self._sequence, self._spool.last_sequence) + 1
         return self._sequence
 
-    def knows(self, digest: bytes) -> bool:
+    def is_known(self, digest: bytes) -> bool:
         """See `Durability`."""
         return self._spool.known(digest)
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """See `Durability`."""
         spool = self._spool
         if spool.full:
@@ -167,14 +189,12 @@ class SpoolDurability:
                 f"{spool.waiting_bytes >> 20} MiB of requests wait in {spool.path} "
                 "(spool_max_size_mib); send again later"
             )
-        oldest = spool.oldest_received_unix_nano
-        if oldest is not None:
-            age_seconds = (self._clock.unix_nano() - oldest) / _NANOSECONDS_PER_SECOND
-            if age_seconds > self._max_age_seconds:
-                raise QueueFullError(
-                    f"requests have waited in {spool.path} for {age_seconds:.0f} s, longer than "
-                    f"{self._max_age_seconds:g} s (spool_max_age_seconds); send again later"
-                )
+        age_seconds = self._oldest_age_seconds()
+        if age_seconds > self._max_age_seconds:
+            raise QueueFullError(
+                f"requests have waited in {spool.path} for {age_seconds:.0f} s, longer than "
+                f"{self._max_age_seconds:g} s (spool_max_age_seconds); send again later"
+            )
 
     def append(self, entries: Sequence[Entry]) -> None:
         """See `Durability`."""
@@ -184,6 +204,20 @@ class SpoolDurability:
         """See `Durability`."""
         self._spool.release(sequence)
 
-    def tidy(self) -> None:
+    def compact(self) -> None:
         """See `Durability`."""
         self._spool.tidy(self._clock.unix_nano())
+
+    def gauges(self) -> Mapping[str, float]:
+        """See `Durability`."""
+        return {
+            "spool_requests": self._spool.waiting_requests,
+            "spool_bytes": self._spool.waiting_bytes,
+            "spool_age_seconds": self._oldest_age_seconds(),
+        }
+
+    def _oldest_age_seconds(self) -> float:
+        oldest = self._spool.oldest_received_unix_nano
+        if oldest is None:
+            return 0.0
+        return max(self._clock.unix_nano() - oldest, 0) / NANOSECONDS_PER_SECOND

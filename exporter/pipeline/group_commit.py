@@ -1,8 +1,8 @@
-"""Many requests share one sync to disk: who leads it, and how the others sleep meanwhile.
+"""Many requests share one sync to disk, as PostgreSQL's transactions share a WAL flush.
 
-Whoever finds no sync under way, and nobody about to join, syncs for all who came until then. The
-others sleep until they are settled, or until one of them is to lead the next, which takes fewer
-context switches than one lock for all to queue at (docs/decisions/0005).
+A request that finds no sync running, and no other request about to join, syncs for all that have
+joined. The others sleep until they are done, or until one of them has to run the next sync. That
+takes fewer context switches than one lock that all wait for (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -12,92 +12,102 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from exporter.errors import ExporterError
 from exporter.pipeline.in_flight import InFlightCounter
 
-__all__ = ["GroupCommit", "Member"]
+__all__ = ["GroupCommit", "GroupMember"]
 
 # How long a request waits for others that are being decoded, to share its sync with them; a sync
-# takes 0.3 ms and more. Likewise PostgreSQL's commit_delay.
-_GATHER_SECONDS: Final = 0.002
+# takes 0.3 ms and more. PostgreSQL's commit_delay is the same.
+_COMMIT_DELAY_SECONDS: Final = 0.002
 
 
 @dataclass(slots=True, kw_only=True)
-class Member:
-    """One that is in a group, or will be.
+class GroupMember:
+    """What joins a group; subclasses add what is synced.
 
     Attributes:
-        is_settled: whether it is synced, or never will be.
-        woken: set when it is settled, or may have to lead. Then there is another in its place: none
-            is ever cleared, so that of two who wait for one ticket neither takes the other's.
+        is_done: whether it is synced, or failed for good.
+        error: why it failed, None if it did not.
+        wakeup: set when the member is done, or may have to run the next sync. An event is
+            replaced and never cleared, so that two threads may wait for one member and neither
+            misses the signal.
     """
 
-    is_settled: bool = False
-    woken: threading.Event = field(default_factory=threading.Event)
+    is_done: bool = False
+    error: ExporterError | None = None
+    wakeup: threading.Event = field(default_factory=threading.Event)
 
 
-_Ticket = TypeVar("_Ticket", bound=Member)
+_Member = TypeVar("_Member", bound=GroupMember)
 
 
-class GroupCommit(Generic[_Ticket]):
-    """Lets those who wait sync together; safe to use from any thread.
+class GroupCommit(Generic[_Member]):
+    """Lets waiting threads sync together; safe to use from any thread.
 
     Args:
-        lock: held for `join`, and taken here to see who has joined.
-        commit: syncs for a group of one or more, and marks each as settled, whatever it raises;
-            called by one thread at a time, without the lock.
+        lock: held by the caller of `join`, and taken here to read who has joined.
+        commit: syncs a group of one or more and sets `is_done` of each, whatever it raises; called
+            by one thread at a time, without the lock.
 
     Attributes:
-        coming: entered by who may join before it is left, for whom others wait a moment.
+        joining: entered by a thread that may join before it leaves; others wait a moment for it.
     """
 
-    def __init__(self, lock: threading.Condition, commit: Callable[[list[_Ticket]], None]) -> None:
+    def __init__(self, lock: threading.Condition, commit: Callable[[list[_Member]], None]) -> None:
         self._lock = lock
         self._commit = commit
-        self._joined: list[_Ticket] = []
-        # Taken before the lock, never while holding it.
-        self._leading = threading.Lock()
-        self.coming = InFlightCounter()
+        self._joined: list[_Member] = []
+        # Acquired before `lock`, never while holding it.
+        self._leader_lock = threading.Lock()
+        self.joining = InFlightCounter()
 
-    def join(self, ticket: _Ticket) -> None:
-        """Be in the next group; with the lock held."""
-        self._joined.append(ticket)
+    def join(self, member: _Member) -> None:
+        """Be in the next group; the caller holds the lock, and has to `wait` afterwards."""
+        self._joined.append(member)
 
-    def wait(self, ticket: _Ticket) -> None:
-        """Return when it is settled; whoever joined has to wait, and others may."""
-        is_patient = True
-        # The event is looked up before the question is asked whose answer it announces.
-        while (woken := ticket.woken) and not ticket.is_settled:
-            if is_patient and self.coming.count:
-                is_patient = woken.wait(_GATHER_SECONDS)
-            elif self._leading.acquire(blocking=False):
+    def wait(self, member: _Member) -> None:
+        """Return when the member is done; several threads may wait for one.
+
+        Raises:
+            ExporterError: it failed, with this error.
+        """
+        may_delay = True
+        # The event is read before `is_done`: it is the one that is set after `is_done` changes.
+        while (wakeup := member.wakeup) and not member.is_done:
+            if may_delay and self.joining.count:
+                may_delay = wakeup.wait(_COMMIT_DELAY_SECONDS)
+            elif self._leader_lock.acquire(blocking=False):
                 self._lead()
             else:
-                # Whoever leads looks for those who have joined after it has let go of the lock.
-                woken.wait()
+                # The leader wakes one of those that joined, after it has released its lock.
+                wakeup.wait()
+        if member.error is not None:
+            raise member.error
 
-    def finish(self) -> None:
-        """Settle all who have joined, after which nobody may."""
-        self._leading.acquire()
+    def flush(self) -> None:
+        """Commit all that have joined; nothing may join afterwards."""
+        self._leader_lock.acquire()
         self._lead()
 
     def _lead(self) -> None:
-        # With `_leading` held, which is given back.
+        """Commit the group, release the leader lock and wake the first of the next group."""
         try:
             with self._lock:
                 group, self._joined = self._joined, []
             if group:
-                self._commit_all(group)
+                self._commit_group(group)
         finally:
-            self._leading.release()
+            self._leader_lock.release()
             with self._lock:
-                following = self._joined[:1]
-            for ticket in following:
-                before, ticket.woken = ticket.woken, threading.Event()
-                before.set()
+                next_leader = self._joined[:1]
+            for member in next_leader:
+                signalled, member.wakeup = member.wakeup, threading.Event()
+                signalled.set()
 
-    def _commit_all(self, group: list[_Ticket]) -> None:
+    def _commit_group(self, group: list[_Member]) -> None:
         try:
             self._commit(group)
         finally:
-            for ticket in group:
-                ticket.woken.set()
+            for member in group:
+                member.wakeup.set()

@@ -8,7 +8,7 @@ __all__ = ["InFlightCounter"]
 
 
 class InFlightCounter:
-    """Enter it with `with`, from any thread, as often as one likes.
+    """A context manager that counts its entries; any thread may enter it, more than once.
 
     A class and not a generator with `contextmanager`: two of those took 2 % of the interpreter's
     time where requests are small.

@@ -1,8 +1,8 @@
-"""Takes requests on the callers' threads: decoded, made durable, put in the queue.
+"""Takes requests on the callers' threads: decode, make durable, put into the queue.
 
-Decoding is under the queue's lock: the interpreter runs one decoder at a time anyway, and series
-definitions must reach the backend no later than the first points that need them. Syncing to disk
-is not, and is shared by those who come together (`exporter.pipeline.group_commit`).
+Decoding holds the queue's lock: the interpreter runs one decoder at a time anyway, and a series
+definition must reach the backend no later than the first point of the series. The sync to disk does
+not hold it; concurrent requests share one sync (`exporter.pipeline.group_commit`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from exporter.errors import (
     ShuttingDownError,
 )
 from exporter.model import Batch, Watermark
-from exporter.pipeline.clock import SteadyClock
-from exporter.pipeline.durability import Durability
-from exporter.pipeline.group_commit import GroupCommit, Member
+from exporter.pipeline.durability import Durability, SteadyClock
+from exporter.pipeline.group_commit import GroupCommit, GroupMember
 from exporter.pipeline.memory import MemoryLimit
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.request_decoder import RequestDecoder
@@ -38,34 +37,34 @@ __all__ = ["Intake"]
 _log = logging.getLogger(__name__)
 
 _REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0
-_ROOM_MADE_EVERY_SECONDS: Final = 10.0
-# Answers that were not plain "all is well", about 1 KiB each.
-_MOST_ANSWERS: Final = 1_000
+_SERIES_CLEARED_EVERY_SECONDS: Final = 10.0
+# Replies with rejections, about 1 KiB each.
+_MAX_REPLIES: Final = 1_000
 _NO_REJECTIONS: Final = Rejections()
-_SEEDS: Final[dict[Signal, int]] = {"metrics": 0, "logs": 1}
+# The same bytes may be a request of either signal, so each has a seed of its own.
+_DIGEST_SEEDS: Final[dict[Signal, int]] = {"metrics": 0, "logs": 1}
 
 
 @dataclass(slots=True)
-class _Ticket(Member):
-    """A request between decoding and its answer."""
+class _PendingRequest(GroupMember):
+    """A request between decoding and its reply."""
 
     entry: Entry
     batch: Batch
     rejections: Rejections
-    error: ExporterError | None = None
 
 
 class Intake:
-    """Accepts requests until it is closed.
+    """Accepts requests between `open` and `close`.
 
     Args:
-        queue: where batches go; its lock guards the series and everything here.
+        queue: takes the batches; its lock guards the series cache and the state of the intake.
         decoder: decodes requests.
         durability: keeps requests until they are stored.
         counters: of the pipeline.
-        age_limits: which times points may have.
-        memory: how much this process may take.
-        clock: what requests are stamped with.
+        age_limits: how far the times of points may be from now.
+        memory: the memory limit of the process.
+        clock: the time at which a request was received.
     """
 
     def __init__(
@@ -87,11 +86,11 @@ class Intake:
         self._memory = memory
         self._clock = clock
         self._is_open = False
-        self._under_way: dict[bytes, _Ticket] = {}
-        self._answers: dict[bytes, Rejections] = {}
-        self._syncing = GroupCommit[_Ticket](queue.changed, self._keep)
+        self._in_flight: dict[bytes, _PendingRequest] = {}
+        self._replies: dict[bytes, Rejections] = {}
+        self._group_commit = GroupCommit[_PendingRequest](queue.changed, self._commit)
         self._log_rejections_at = 0.0
-        self._make_room_at = 0.0
+        self._clear_series_at = 0.0
 
     def open(self) -> None:
         """Begin to accept."""
@@ -101,171 +100,164 @@ class Intake:
         """Accept nothing more; when it returns, all that was accepted is in the queue."""
         with self._queue.changed:
             self._is_open = False
-        self._syncing.finish()
+        self._group_commit.flush()
 
     @property
     def is_accepting(self) -> bool:
         """Whether a request would be taken now."""
         try:
-            self._check_open()
+            self._check_accepting()
         except RetryableError:
             return False
         return True
 
-    def receiving(self) -> AbstractContextManager[None]:
-        """See `Pipeline.receiving`."""
+    def admit(self) -> AbstractContextManager[None]:
+        """See `Pipeline.admit`."""
         try:
-            self._check_open()
+            self._check_accepting()
         except BaseException:
             self._counters.add(requests=1, requests_turned_away=1)
             raise
-        return self._memory.receiving
+        return self._memory.in_flight
 
-    def submit(self, data: bytes, signal: Signal = "metrics") -> Rejections:
+    def submit(self, data: bytes, signal: Signal) -> Rejections:
         """See `Pipeline.submit` and `Pipeline.submit_logs`."""
         self._counters.add(requests=1)
-        self._memory.received(len(data))
+        self._memory.record_message(len(data))
         try:
-            return self._submit(data, signal)
+            self._check_accepting(len(data))
+            with self._group_commit.joining:
+                pending, digest = self._decode(data, signal)
+            if pending is None:
+                return self._replies.get(digest, _NO_REJECTIONS)
+            self._group_commit.wait(pending)
         except DecodeError:
             self._counters.add(requests_undecodable=1)
             raise
         except BaseException:
             self._counters.add(requests_turned_away=1)
             raise
+        return pending.rejections
 
-    def _submit(self, data: bytes, signal: Signal) -> Rejections:
-        self._check_open(len(data))
-        with self._syncing.coming:
-            ticket, digest = self._decoded(data, signal)
-        if ticket is None:
-            return self._answers.get(digest, _NO_REJECTIONS)
-        self._syncing.wait(ticket)
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.rejections
-
-    def _decoded(self, data: bytes, signal: Signal) -> tuple[_Ticket | None, bytes]:
-        # The ticket, None for what is kept already; and the digest.
-        # Seeded, because the same bytes may be a request of either signal.
-        digest = xxhash.xxh3_128_digest(data, seed=_SEEDS[signal])
-        kept = self._durability.prepare(data)
-        with self._queue.changed:
-            self._check_open(len(data))
-            self._make_room(len(data))
-            ticket = self._under_way.get(digest)
-            if ticket is None and not self._durability.knows(digest):
-                return self._accept(data, signal, digest, kept), digest
-        self._counters.add(requests_deduplicated=1)
-        return ticket, digest
-
-    def _check_open(self, message_bytes: int | None = None) -> None:
+    def _check_accepting(self, message_bytes: int | None = None) -> None:
+        """Raise if a message of this size is not taken now; None: one that is not received yet."""
         if not self._is_open:
             raise ShuttingDownError("the receiver is shutting down; send again later")
-        self._durability.check_room()
-        if self._is_idle(is_here=message_bytes is not None):
+        self._durability.check_capacity()
+        if self._is_idle(is_received=message_bytes is not None):
             return
-        if self._memory.is_exceeded(time.monotonic(), message_bytes):
+        if self._memory.exceeds_hard_limit(time.monotonic(), message_bytes):
             raise QueueFullError(
                 f"the receiver has too little left of {self._memory.limit_bytes >> 20} MiB of "
                 "memory (memory_limit_mib); send again later"
             )
 
-    def _make_room(self, message_bytes: int) -> None:
-        # Only for a message that is taken although it does not fit; rarely, because all series
-        # have to be learned again afterwards.
+    def _is_idle(self, *, is_received: bool) -> bool:
+        # With no other request in memory it is the caches that fill it, and refusing would not
+        # help: `_free_memory` clears them.
+        others = self._memory.in_flight.count - is_received
+        return others <= 0 and self._queue.is_empty and not self._in_flight
+
+    def _decode(self, data: bytes, signal: Signal) -> tuple[_PendingRequest | None, bytes]:
+        """Decode a request and join the next group commit.
+
+        Returns:
+            What to wait for, None where the request was kept before; and the digest.
+        """
+        digest = xxhash.xxh3_128_digest(data, seed=_DIGEST_SEEDS[signal])
+        encoded = self._durability.encode(data)
+        with self._queue.changed:
+            self._check_accepting(len(data))
+            self._free_memory(len(data))
+            pending = self._in_flight.get(digest)
+            if pending is not None or self._durability.is_known(digest):
+                self._counters.add(requests_deduplicated=1)
+                return pending, digest
+            window = self._age_limits.window(time.time_ns())
+            decoded = self._decoder.decode(signal, data, window)
+            entry = Entry(
+                sequence=self._durability.next_sequence(),
+                received_unix_nano=self._clock.unix_nano(),
+                earliest_unix_nano=window.earliest_unix_nano,
+                latest_unix_nano=window.latest_unix_nano,
+                entries=decoded.batch.entries,
+                digest=digest,
+                data=encoded,
+                signal=signal,
+            )
+            pending = _PendingRequest(entry, decoded.batch, decoded.rejections)
+            if decoded.rejections.counts:
+                self._record_rejections(digest, decoded.rejections)
+            if entry.entries:
+                self._group_commit.join(pending)
+                self._in_flight[digest] = pending
+            else:
+                pending.is_done = True  # nothing to keep
+            return pending, digest
+
+    def _free_memory(self, message_bytes: int) -> None:
+        # Only an idle receiver takes a message that does not fit. Rarely, because all series have
+        # to be decoded in full again afterwards.
         now = time.monotonic()
-        if now >= self._make_room_at and self._memory.is_exceeded(now, message_bytes):
-            self._make_room_at = now + _ROOM_MADE_EVERY_SECONDS
+        if now >= self._clear_series_at and self._memory.exceeds_hard_limit(now, message_bytes):
+            self._clear_series_at = now + _SERIES_CLEARED_EVERY_SECONDS
             _log.warning(
-                "the process is near its memory_limit_mib (%d) with nothing waiting: forgetting "
-                "the known series, which are learned again; raise it, or let senders send less "
-                "at once",
+                "the process is near its memory_limit_mib (%d) with no request waiting: clearing "
+                "the cache of known series, which fills again; raise the limit, or let senders "
+                "send less at once",
                 self._memory.limit_bytes >> 20,
             )
-            self._decoder.forget_series()
-            self._memory.give_back(now)
+            self._decoder.clear_series()
+            self._memory.trim(now)
 
-    def _is_idle(self, *, is_here: bool) -> bool:
-        # With nothing in memory it is not requests that fill it, and refusing would not help.
-        others = self._memory.receiving.count - is_here
-        return others <= 0 and self._queue.is_empty and not self._under_way
+    def _record_rejections(self, digest: bytes, rejections: Rejections) -> None:
+        # A second attempt gets the same reply. After a restart, or after many others, it is told
+        # that all is well.
+        self._replies[digest] = rejections
+        if len(self._replies) > _MAX_REPLIES:
+            del self._replies[next(iter(self._replies))]
+        self._counters.add(points_rejected=rejections.total)
+        # Logged here too, because senders may not show a partial_success (the Python SDK does not);
+        # not for each request of a sender that is always wrong.
+        now = time.monotonic()
+        if now >= self._log_rejections_at:
+            self._log_rejections_at = now + _REJECTIONS_LOGGED_EVERY_SECONDS
+            _log.warning("%s (further ones are counted for a minute)", rejections.message())
 
-    def _accept(self, data: bytes, signal: Signal, digest: bytes, kept: bytes) -> _Ticket:
-        window = self._age_limits.window(time.time_ns())
-        decoded = self._decoder.read(signal, data, window)
-        self._note(decoded.rejections)
-        sequence = self._durability.next_sequence()
-        entry = Entry(
-            sequence=sequence,
-            received_unix_nano=self._clock.unix_nano(),
-            earliest_unix_nano=window.earliest_unix_nano,
-            latest_unix_nano=window.latest_unix_nano,
-            entries=decoded.batch.entries,
-            digest=digest,
-            data=kept,
-            signal=signal,
-        )
-        ticket = _Ticket(entry, decoded.batch, decoded.rejections)
-        if decoded.rejections.counts:
-            self._remember_answer(digest, decoded.rejections)
-        if decoded.batch.entries:
-            self._syncing.join(ticket)
-            self._under_way[digest] = ticket
-        else:
-            ticket.is_settled = True  # there is nothing to keep
-        return ticket
-
-    def _remember_answer(self, digest: bytes, rejections: Rejections) -> None:
-        # A second attempt gets the same answer; after a restart, or among many, that all is well.
-        self._answers[digest] = rejections
-        if len(self._answers) > _MOST_ANSWERS:
-            del self._answers[next(iter(self._answers))]
-
-    def _keep(self, group: list[_Ticket]) -> None:
+    def _commit(self, group: list[_PendingRequest]) -> None:
         error: ExporterError | None = None
         try:
-            self._durability.append([ticket.entry for ticket in group])
+            self._durability.append([pending.entry for pending in group])
         except ExporterError as exc:
             error = exc
         except BaseException as exc:
             error = RetryableError(f"the receiver could not keep the request: {exc!r}")
             raise
         finally:
-            self._settle(group, error)
+            self._finish(group, error)
 
-    def _settle(self, group: list[_Ticket], error: ExporterError | None) -> None:
+    def _finish(self, group: list[_PendingRequest], error: ExporterError | None) -> None:
         now = time.monotonic()
         with self._queue.changed:
             if error is None:
-                self._hand_on(group, now)
-            for ticket in group:
-                del self._under_way[ticket.entry.digest]
+                self._enqueue(group, now)
+            for pending in group:
+                del self._in_flight[pending.entry.digest]
                 if error is not None:
-                    self._queue.define(ticket.batch, now)
-                ticket.error = error
-                ticket.is_settled = True
+                    self._queue.put_definitions(pending.batch, now)
+                pending.error = error
+                pending.is_done = True
 
-    def _hand_on(self, group: list[_Ticket], now: float) -> None:
-        # Not before it is kept: the spool's name may have become another one until now.
+    def _enqueue(self, group: list[_PendingRequest], now: float) -> None:
+        # Read after the append: until then the spool may have got another id.
         writer_id = self._durability.writer_id
-        entries = sum(ticket.entry.entries for ticket in group)
+        entries = sum(pending.entry.entries for pending in group)
         self._counters.add(
             points_accepted=entries,
             points_queued=entries,
-            series_new=sum(len(ticket.batch.new_series) for ticket in group),
+            series_new=sum(len(pending.batch.new_series) for pending in group),
         )
-        for ticket in group:
-            batch = replace(ticket.batch, watermark=Watermark(writer_id, ticket.entry.sequence))
-            self._queue.put(batch, now, is_tight=self._memory.is_tight(now))
-
-    def _note(self, rejections: Rejections) -> None:
-        # Senders may not show what a partial_success says (the Python SDK does not), so it is
-        # logged here too, but not for every request of a sender that is always wrong.
-        if not rejections.counts:
-            return
-        self._counters.add(points_rejected=rejections.total)
-        now = time.monotonic()
-        if now >= self._log_rejections_at:
-            self._log_rejections_at = now + _REJECTIONS_LOGGED_EVERY_SECONDS
-            _log.warning("%s (further ones are counted for a minute)", rejections.message())
+        for pending in group:
+            watermark = Watermark(writer_id, pending.entry.sequence)
+            batch = replace(pending.batch, watermark=watermark)
+            self._queue.put(batch, now, spill=self._memory.exceeds_soft_limit(now))

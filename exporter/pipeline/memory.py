@@ -1,10 +1,7 @@
-"""How much memory this process takes, against how much it may.
+"""The memory limit of the process: when requests wait in the spool alone, when they are refused.
 
-Memory is taken before anybody can say how much, so the last three eighths of the limit are for
-requests that are being received and decoded. From half of it on, what is accepted waits in the
-spool alone; from five eighths on, senders are refused; and so is any message for which what is
-left would not do. One that comes while nothing waits is taken in any case, for then it is not
-requests that fill the memory: what is remembered between them goes first.
+A request takes its memory before anybody can say how much, so the last three eighths of the limit
+are reserved for requests that are being received and decoded.
 """
 
 from __future__ import annotations
@@ -22,23 +19,28 @@ from exporter.pipeline.in_flight import InFlightCounter
 __all__ = ["IDLE_BYTES", "MemoryLimit"]
 
 IDLE_BYTES: Final = 112 << 20
-"""What the program takes with nothing under way (docs/robustness.md)."""
+"""What the process takes while it handles no request (docs/robustness.md)."""
 
-# Asking the system takes 20 us, a request of ten points not much more.
-_ASK_EVERY_SECONDS: Final = 0.05
-# Giving memory back takes some milliseconds, in which nobody else can take any.
+# Reading the resident size takes 20 us, a request of ten points not much more.
+_MEASURE_EVERY_SECONDS: Final = 0.05
+# malloc_trim takes some milliseconds, during which no other thread can allocate.
 _TRIM_EVERY_SECONDS: Final = 1.0
-_TIGHT: Final = 1 / 2
-_FULL: Final = 5 / 8
-# The rest is for the batch that is written.
-_RESERVED: Final = 7 / 8
-# In sizes of the message (docs/robustness.md): gRPC's buffers, the message and what is kept of it;
-# and what it takes to decode and store one in which every series is new. With known ones that is 3.
-_TO_RECEIVE: Final = 3
-_TO_DECODE: Final = 40
-# Until messages have come. A large one is expected again for some hundred messages.
-_EXPECTED_BYTES: Final = 1024 * 1024
-_FADING: Final = 0.99
+# Shares of the limit. Above the first, accepted requests wait in the spool alone; above the second,
+# requests are refused.
+_SOFT_SHARE: Final = 1 / 2
+_HARD_SHARE: Final = 5 / 8
+# A request is refused if the process would pass this share with it. The rest is for the batch that
+# is being written.
+_PEAK_SHARE: Final = 7 / 8
+# Multiples of the message's size (docs/robustness.md). Receiving: gRPC's buffers, the message and
+# what is kept of it. Decoding: decoding and storing a message in which every series is new; with
+# known series it is 3.
+_BYTES_TO_RECEIVE: Final = 3
+_BYTES_TO_DECODE: Final = 40
+# The size that is expected of a message until some have come.
+_INITIAL_EXPECTED_BYTES: Final = 1024 * 1024
+# After a large message, messages as large are expected for some hundred more.
+_EXPECTED_DECAY: Final = 0.99
 
 
 def _resident_bytes() -> int:
@@ -46,89 +48,97 @@ def _resident_bytes() -> int:
 
 
 class MemoryLimit:
-    """Says whether the process is about to grow past its limit; safe to use from any thread.
+    """Compares the memory of the process with its limit; safe to use from any thread.
 
     Args:
-        limit_bytes: resident memory; None for no limit.
-        resident_bytes: what this process takes now.
+        limit_bytes: of resident memory; None for no limit.
+        resident_bytes: measures what this process takes now.
 
     Attributes:
-        receiving: entered while a message is under way, which is taken to be as large as the
-            largest of late.
+        in_flight: entered while a message is received and handled. Each is counted as large as the
+            largest of the last messages.
     """
 
     def __init__(
         self, limit_bytes: int | None, resident_bytes: Callable[[], int] = _resident_bytes
     ) -> None:
         self._limit_bytes = limit_bytes
-        self._ask = resident_bytes
-        self._trim = _malloc_trim()
-        self._ask_at = 0.0
+        self._measure = resident_bytes
+        self._malloc_trim = _find_malloc_trim()
+        self._measure_at = 0.0
         self._trim_at = 0.0
         self._resident_bytes = 0
-        self.receiving = InFlightCounter()
-        self._counting = threading.Lock()
-        self._expected_bytes = float(_EXPECTED_BYTES)
+        self.in_flight = InFlightCounter()
+        self._expected_lock = threading.Lock()
+        self._expected_bytes = float(_INITIAL_EXPECTED_BYTES)
 
     @property
     def limit_bytes(self) -> int:
-        """The limit, 0 where there is none."""
+        """The limit, 0 if there is none."""
         return self._limit_bytes or 0
 
-    def received(self, message_bytes: int) -> None:
-        """Note how large a message was."""
-        with self._counting:
-            self._expected_bytes = max(message_bytes, self._expected_bytes * _FADING)
+    def record_message(self, message_bytes: int) -> None:
+        """Note how large a message was, to know what to expect of the next ones."""
+        with self._expected_lock:
+            self._expected_bytes = max(message_bytes, self._expected_bytes * _EXPECTED_DECAY)
 
-    def is_tight(self, now: float) -> bool:
-        """Whether what can wait elsewhere should; `now` is in seconds of any steady clock."""
+    def exceeds_soft_limit(self, now: float) -> bool:
+        """Whether accepted requests should wait in the spool alone.
+
+        Args:
+            now: in seconds of any steady clock.
+        """
         limit_bytes = self._limit_bytes
-        return limit_bytes is not None and self._resident(now) > limit_bytes * _TIGHT
+        return limit_bytes is not None and self._resident(now) > limit_bytes * _SOFT_SHARE
 
-    def is_exceeded(self, now: float, message_bytes: int | None = None) -> bool:
+    def exceeds_hard_limit(self, now: float, message_bytes: int | None = None) -> bool:
         """Whether a message should be refused.
 
         Args:
             now: in seconds of any steady clock.
-            message_bytes: its size; None where it is not there yet.
+            message_bytes: its size; None before it is received.
         """
         limit_bytes = self._limit_bytes
         if limit_bytes is None:
             return False
         resident_bytes = self._resident(now)
-        with self._counting:
+        with self._expected_lock:
             expected_bytes = self._expected_bytes
-        coming_bytes = self.receiving.count * expected_bytes * _TO_RECEIVE
+        upcoming_bytes = self.in_flight.count * expected_bytes * _BYTES_TO_RECEIVE
         if message_bytes is None:
-            coming_bytes += expected_bytes * (_TO_RECEIVE + _TO_DECODE)
+            upcoming_bytes += expected_bytes * (_BYTES_TO_RECEIVE + _BYTES_TO_DECODE)
         else:
-            coming_bytes += message_bytes * _TO_DECODE
+            upcoming_bytes += message_bytes * _BYTES_TO_DECODE
         return (
-            resident_bytes > limit_bytes * _FULL
-            or resident_bytes + coming_bytes > limit_bytes * _RESERVED
+            resident_bytes > limit_bytes * _HARD_SHARE
+            or resident_bytes + upcoming_bytes > limit_bytes * _PEAK_SHARE
         )
 
-    def give_back(self, now: float) -> None:
-        """Give what was freed just now back to the system."""
+    def trim(self, now: float) -> None:
+        """Return freed memory to the system, and measure again.
+
+        Args:
+            now: in seconds of the same clock.
+        """
         self._trim_at = now + _TRIM_EVERY_SECONDS
-        self._trim()
-        self._ask_at = now + _ASK_EVERY_SECONDS
-        self._resident_bytes = self._ask()
+        self._malloc_trim()
+        self._measure_at = now + _MEASURE_EVERY_SECONDS
+        self._resident_bytes = self._measure()
 
     def _resident(self, now: float) -> int:
-        if now >= self._ask_at:
-            self._ask_at = now + _ASK_EVERY_SECONDS
-            self._resident_bytes = self._ask()
-            if self._resident_bytes > self.limit_bytes * _TIGHT and now >= self._trim_at:
-                self.give_back(now)
+        if now >= self._measure_at:
+            self._measure_at = now + _MEASURE_EVERY_SECONDS
+            self._resident_bytes = self._measure()
+            if self._resident_bytes > self.limit_bytes * _SOFT_SHARE and now >= self._trim_at:
+                self.trim(now)
         return self._resident_bytes
 
 
-def _malloc_trim() -> Callable[[], object]:
-    """Gives what was freed back to the system, where the C library is glibc.
+def _find_malloc_trim() -> Callable[[], object]:
+    """The call that returns freed memory to the system; does nothing without glibc.
 
-    It keeps freed memory in an arena for each thread, and would for ever: after a burst from many
-    senders the process would stay above its limit with nothing in it.
+    glibc keeps freed memory in an arena of each thread. Without this, the process would stay above
+    its limit after a burst from many senders, with nothing in it.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
     trim = getattr(library, "malloc_trim", None)

@@ -1,11 +1,9 @@
 """Accepted batches on their way from the intake to the writer, in the order of their sequence.
 
-Bounded. With a spool, what passes the bound is let go and read again from there when the writer
-comes to it, so that an outage costs disk and not memory; the same way leads from a spool that was
-left by an earlier run. Without one, the intake asks `is_full` and refuses.
+Bounded: with a spool, requests beyond the bound wait there alone and are read back when the writer
+comes to them, so that an outage costs disk and not memory. Without a spool the intake refuses.
 
-Nothing here has a thread or reads a clock. Every method is called with `changed` held, which is
-also what guards the series cache.
+Nothing here has a thread or reads a clock.
 """
 
 from __future__ import annotations
@@ -13,102 +11,187 @@ from __future__ import annotations
 import threading
 
 from exporter.model import Batch
-from exporter.pipeline.batcher import Batcher
 
-__all__ = ["Queue"]
+__all__ = ["Batcher", "Queue"]
+
+
+class Batcher:
+    """Gathers batches until one is due; pure, with the clock as an argument.
+
+    As in OpenTelemetry's batch processors, a batch is due at `batch_size` entries, or
+    `batch_interval_seconds` after the first one.
+
+    Args:
+        batch_size: entries (data points) that make a batch due at once.
+        batch_interval_seconds: longest wait of the first entry.
+        max_batch_entries: entries and series definitions after which a batch is cut; a request
+            stays whole. None for any number.
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        batch_interval_seconds: float,
+        max_batch_entries: int | None = None,
+    ) -> None:
+        self._batch_size = batch_size
+        self._interval_seconds = batch_interval_seconds
+        self._max_batch_entries = max_batch_entries
+        self._parts: list[Batch] = []
+        self._entries = 0
+        self._first_at = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, not even series definitions."""
+        return not self._parts
+
+    def add(self, batch: Batch, now: float) -> None:
+        """Gather what one request brought.
+
+        Args:
+            batch: one without entries and definitions is left out.
+            now: in seconds of any steady clock.
+        """
+        entries = batch.entries
+        if not entries and not batch.new_series:
+            return
+        if not self._parts:
+            self._first_at = now
+        self._parts.append(batch)
+        self._entries += entries
+
+    def due_in_seconds(self, now: float) -> float | None:
+        """How long until a batch is due: 0 when it is, None when nothing waits."""
+        if not self._parts:
+            return None
+        if self._entries >= self._batch_size:
+            return 0.0
+        return max(0.0, self._first_at + self._interval_seconds - now)
+
+    def drain(self) -> Batch | None:
+        """The oldest parts as one batch, None when nothing waits.
+
+        All parts go into it, because one large transaction costs the database less than many small
+        ones: load makes batches larger and not queues longer. `max_batch_entries` bounds it,
+        because a million points that had waited for a database took 180 MiB to write at once. The
+        parts beyond it are due at once.
+        """
+        if not self._parts:
+            return None
+        parts = self._parts[: self._parts_of_next_batch()]
+        del self._parts[: len(parts)]
+        batch = Batch.merge(parts)
+        self._entries -= batch.entries
+        return batch
+
+    def _parts_of_next_batch(self) -> int:
+        limit = self._max_batch_entries
+        if limit is None:
+            return len(self._parts)
+        size = 0
+        for index, part in enumerate(self._parts):
+            size += part.entries + len(part.new_series)
+            if index and size > limit:
+                return index
+        return len(self._parts)
 
 
 class Queue:
-    """What was accepted and is not settled yet.
+    """What was accepted and is not acknowledged by the backend yet.
+
+    Every method is called with `changed` held, which also guards the series cache.
 
     Args:
-        batcher: says when a batch is due.
+        batcher: gathers what is in memory; used by the writer too, with `changed` held.
         max_entries: data points that may wait in memory. A request is taken whole, so the last
             one may pass the bound.
-        spooled: whether what is let go can be read again.
+        spooled: whether the spool has what is queued, so that it can be read back from there.
 
     Attributes:
-        changed: held for every call; notified when there is something new to do or wait for, and
-            when something is settled.
-        behind: with a spool: all of its requests after this sequence are to be read from there.
-            None while everything that waits is in memory.
+        changed: notified when there is something new to do or to wait for, and when entries are
+            acknowledged.
+        replay_after: with a spool: the sequence after which all requests have to be read back from
+            the spool. None while everything that waits is in memory.
         last_sequence: of the request that was added last.
         accepted_entries: data points that were ever added.
-        settled_entries: of these, stored or given up.
+        acked_entries: of these, stored or given up.
+        memory_entries: data points in memory: gathered, or in the batch that is being written.
     """
 
     def __init__(self, batcher: Batcher, *, max_entries: int, spooled: bool) -> None:
         self.changed = threading.Condition()
-        self.behind: int | None = None
-        self.accepted_entries = 0
-        self.settled_entries = 0
-        self._batcher = batcher
+        self.batcher = batcher
         self.max_entries = max_entries
-        self._spooled = spooled
+        self.replay_after: int | None = None
         self.last_sequence = 0
-        self._held_entries = 0
-
-    @property
-    def held_entries(self) -> int:
-        """Data points in memory: gathered, or under way to the backend."""
-        return self._held_entries
+        self.accepted_entries = 0
+        self.acked_entries = 0
+        self.memory_entries = 0
+        self._spooled = spooled
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is in memory, neither data points nor definitions."""
-        return not self._held_entries and self._batcher.is_empty
+        return not self.memory_entries and self.batcher.is_empty
 
     @property
     def is_full(self) -> bool:
-        """Whether as much is in memory as may be."""
-        return self._held_entries >= self.max_entries
+        """Whether the bound of data points in memory is reached."""
+        return self.memory_entries >= self.max_entries
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nothing that was accepted is left."""
-        return self.settled_entries == self.accepted_entries
+    def is_all_acked(self) -> bool:
+        """Whether everything that was accepted is stored or given up."""
+        return self.acked_entries == self.accepted_entries
 
-    def leave(self, entries: int, last: int) -> None:
-        """Let all that the spool has, and what comes, wait there to be read.
+    def spill(self, entries: int, last_sequence: int) -> None:
+        """Leave in the spool everything that it holds, and everything that follows.
 
         Args:
-            entries: data points that wait there from before.
-            last: the sequence of the last request there.
+            entries: data points in the spool.
+            last_sequence: of the last request in the spool.
         """
         self.accepted_entries += entries
-        self.behind, self.last_sequence = 0, last
+        self.replay_after, self.last_sequence = 0, last_sequence
 
-    def go_on(self, stored_entries: int, *, has_more: bool) -> None:
-        """So many of what was left there turned out to be stored; is there more to be read?"""
-        self.settled_entries += stored_entries
-        if not has_more:
-            self.behind = None
-        self.changed.notify_all()
-
-    def put(self, batch: Batch, now: float, *, is_tight: bool = False) -> None:
-        """Add what one request brought.
+    def resume(self, stored_entries: int, *, has_more: bool) -> None:
+        """Acknowledge what the backend turned out to have, after `spill`.
 
         Args:
-            batch: with a spool its watermark says where it is there.
+            stored_entries: data points of the spool that are stored.
+            has_more: whether others are to be read back.
+        """
+        self.acked_entries += stored_entries
+        if not has_more:
+            self.replay_after = None
+        self.changed.notify_all()
+
+    def put(self, batch: Batch, now: float, *, spill: bool = False) -> None:
+        """Add the batch of one request.
+
+        Args:
+            batch: with a spool, its watermark says where its request is there.
             now: in seconds of the batcher's clock.
-            is_tight: whether memory is short, so that it should wait in the spool alone.
+            spill: whether memory is short, so that it should wait in the spool alone.
         """
         self.accepted_entries += batch.entries
         if self._spooled and batch.watermark is not None:
-            if self.behind is None and (self.is_full or (is_tight and self._held_entries)):
-                self.behind = batch.watermark.sequence - 1
+            if self.replay_after is None and (self.is_full or (spill and self.memory_entries)):
+                self.replay_after = batch.watermark.sequence - 1
             self.last_sequence = batch.watermark.sequence
-            if self.behind is not None:
-                # Definitions are handed out once, so they cannot wait for the second reading.
+            if self.replay_after is not None:
+                # The cache gives out a definition once: it is not in the batch that is read back.
                 batch = Batch(new_series=batch.new_series)
-        self._hold(batch, now)
+        self._add(batch, now)
 
-    def define(self, batch: Batch, now: float) -> None:
-        """Add only the definitions: its request was refused, and later ones rely on them."""
-        self._hold(Batch(new_series=batch.new_series), now)
+    def put_definitions(self, batch: Batch, now: float) -> None:
+        """Add only the definitions of a request that was refused: later requests rely on them."""
+        self._add(Batch(new_series=batch.new_series), now)
 
-    def put_back(self, batch: Batch, spooled_entries: int, now: float) -> None:
-        """Add what was read from the spool, the request after `behind`.
+    def put_replayed(self, batch: Batch, spooled_entries: int, now: float) -> None:
+        """Add the request after `replay_after`, read back from the spool.
 
         Args:
             batch: with the watermark of its request.
@@ -116,44 +199,41 @@ class Queue:
             now: in seconds of the batcher's clock.
         """
         if batch.watermark is None:
-            raise AssertionError("what is read from the spool has a watermark")
-        self.settled_entries += spooled_entries - batch.entries
-        self.behind = batch.watermark.sequence
-        self._hold(batch, now)
-        if self.behind >= self.last_sequence:
-            self.behind = None
+            raise AssertionError("a replayed batch has a watermark")
+        self.acked_entries += spooled_entries - batch.entries
+        self.replay_after = batch.watermark.sequence
+        self._add(batch, now)
+        if self.replay_after >= self.last_sequence:
+            self.replay_after = None
 
-    def skip_to(self, sequence: int) -> int:
-        """Give up what was let go up to this sequence; how many data points that may be."""
-        if self.behind is None:
+    def give_up_to(self, sequence: int) -> int:
+        """Skip the requests up to this sequence, which cannot be read back.
+
+        Returns:
+            How many data points are lost; 0 while later requests are to be read back, with which
+            they are counted.
+        """
+        if self.replay_after is None:
             return 0
-        self.behind = sequence if sequence < self.last_sequence else None
-        if self.behind is not None:
-            return 0  # counted when the rest is read
-        lost = self.accepted_entries - self.settled_entries - self._held_entries
-        self.settled_entries += lost
+        self.replay_after = sequence if sequence < self.last_sequence else None
+        if self.replay_after is not None:
+            return 0
+        lost = self.accepted_entries - self.acked_entries - self.memory_entries
+        self.acked_entries += lost
         self.changed.notify_all()
         return lost
 
-    def due_in_seconds(self, now: float) -> float | None:
-        """How long until a batch is due: 0 when it is, None when nothing waits in memory."""
-        return self._batcher.due_in_seconds(now)
-
-    def drain(self) -> Batch | None:
-        """Everything gathered as one batch, None when nothing waits in memory."""
-        return self._batcher.drain()
-
-    def settle(self, entries: int) -> None:
-        """So many data points are off our hands."""
-        self.settled_entries += entries
-        self._held_entries -= entries
+    def ack(self, entries: int) -> None:
+        """Acknowledge data points in memory: the backend has them, or has refused them."""
+        self.acked_entries += entries
+        self.memory_entries -= entries
         self.changed.notify_all()
 
-    def _hold(self, batch: Batch, now: float) -> None:
-        was_empty = self._batcher.is_empty
-        self._batcher.add(batch, now)
-        self._held_entries += batch.entries
-        # Between the first and the last of a batch the writer would look and wait again, which
-        # takes two context switches a request.
-        if was_empty or self.behind is not None or self._batcher.due_in_seconds(now) == 0:
+    def _add(self, batch: Batch, now: float) -> None:
+        was_empty = self.batcher.is_empty
+        self.batcher.add(batch, now)
+        self.memory_entries += batch.entries
+        # Only the first and the last part of a batch wake the writer. For those in between it would
+        # look and wait again, which takes two context switches a request.
+        if was_empty or self.replay_after is not None or self.batcher.due_in_seconds(now) == 0:
             self.changed.notify_all()

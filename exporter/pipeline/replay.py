@@ -1,7 +1,8 @@
-"""What the queue let go, or an earlier run left, comes back from the spool here.
+"""Opens backend and spool, and reads requests back from the spool.
 
-A request is decoded again with the window of times that it was accepted with, and without a limit
-on series: what was acknowledged is not rejected later.
+Requests can be taken as soon as they can be kept. The ledger of the backend, which says how many of
+the spool's requests it has, is needed only for writing. While the backend cannot be asked, requests
+wait in the spool alone and nothing is written.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from exporter.errors import DecodeError
+from exporter.backends.base import Backend
+from exporter.errors import DecodeError, ExporterError, RetryableError
 from exporter.model import Batch, Watermark
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.request_decoder import RequestDecoder
@@ -19,7 +21,7 @@ from exporter.spool import Entry, Spool
 from exporter.stats import Counters
 from exporter.wire import AgeLimits, TimeWindow
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "Startup"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,14 +30,17 @@ _READ_BYTES: Final = 8 * 1024 * 1024
 
 
 class Replay:
-    """Reads the spool where the queue is behind.
+    """Reads back the requests that an earlier run left in the spool, or that the queue spilled.
+
+    A request is decoded again with the time window that it was accepted with, and without
+    `max_series`: what was acknowledged is not rejected later.
 
     Args:
         spool: where requests are kept.
-        queue: what they are put back into.
-        decoder: decodes them; guarded by the queue's lock.
+        queue: what they are put into; its lock guards the decoder.
+        decoder: decodes them.
         counters: of the pipeline.
-        age_limits: only for the texts of rejections.
+        age_limits: for the wording of rejections.
     """
 
     def __init__(
@@ -46,79 +51,80 @@ class Replay:
         counters: Counters,
         age_limits: AgeLimits,
     ) -> None:
-        self._spool = spool
+        self.spool = spool
         self._queue = queue
         self._decoder = decoder
         self._counters = counters
         self._age_limits = age_limits
 
-    def open(self, stored_sequence: int) -> None:
-        """Begin where the backend's ledger says that it has come to."""
-        self._spool.advance_to(stored_sequence)
-        entries, last = self._spool.waiting_entries, self._spool.last_sequence
-        if not self._spool.waiting_requests:
-            return
-        with self._queue.changed:
-            self._queue.leave(entries, last)
-        self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
-        _log.info(
-            "%d data points wait in %s from before and are stored now", entries, self._spool.path
-        )
+    def begin(self, stored_sequence: int) -> None:
+        """Replay what the spool holds after the sequence that the backend's ledger has."""
+        self.spool.advance_to(stored_sequence)
+        if self.spool.waiting_requests:
+            entries = self._spill_all()
+            _log.info(
+                "%d data points wait in %s from before and are stored now", entries, self.spool.path
+            )
 
-    def hold(self) -> None:
-        """Begin without the ledger: all waits in the spool alone, and nothing is read back yet.
+    def pause(self) -> None:
+        """Begin without the ledger: all requests wait in the spool, and none is read back yet.
 
         Raises:
-            SpoolUnavailableError: the spool cannot keep that in mind now.
+            SpoolUnavailableError: the spool could not write a note of it.
         """
-        self._spool.accept_unasked()
-        entries = self._spool.waiting_entries
-        with self._queue.changed:
-            self._queue.leave(entries, self._spool.last_sequence)
-        self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
+        self.spool.accept_unasked()
+        self._spill_all()
 
-    def go_on(self, stored_sequence: int) -> None:
-        """After `hold`: the ledger says that it has come so far. What waits can be read back.
+    def resume(self, stored_sequence: int) -> None:
+        """Let requests be read back after `pause`, now that the ledger is known.
 
         Raises:
-            SpoolUnavailableError: the spool cannot keep that in mind now; it goes on to be held.
+            SpoolUnavailableError: the spool could not write a note of it; it stays paused.
         """
         # Under the lock, because the writer id of the watermarks may change.
         with self._queue.changed:
-            stored = self._spool.advance_to(stored_sequence)
-            self._queue.go_on(stored, has_more=self._spool.waiting_requests > 0)
+            stored = self.spool.advance_to(stored_sequence)
+            self._queue.resume(stored, has_more=self.spool.waiting_requests > 0)
             self._counters.add(points_stored=stored, points_queued=-stored)
         _log.info(
             "the database is reached: %d data points that wait in %s are stored now",
-            self._spool.waiting_entries,
-            self._spool.path,
+            self.spool.waiting_entries,
+            self.spool.path,
         )
 
     def refill(self) -> None:
-        """Put some of it back into the queue.
+        """Put the next requests back into the queue.
 
         Raises:
             SpoolUnavailableError: the spool cannot be read now.
         """
         with self._queue.changed:
-            after, last = self._queue.behind, self._queue.last_sequence
+            after, last = self._queue.replay_after, self._queue.last_sequence
         if after is None:
             return
-        # Not what is on disk and on its way into the queue: it would be there twice.
-        entries = [e for e in self._spool.read(after, _READ_BYTES) if e.sequence <= last]
+        # A request after `last` is synced and still on its way into the queue: read back now, it
+        # would be there twice.
+        entries = [e for e in self.spool.read(after, _READ_BYTES) if e.sequence <= last]
         for entry in entries:
-            # The lock is let go in between, so that senders need not wait for all of them.
+            # The lock is released between two, so that senders do not wait for all of them.
             with self._queue.changed:
                 self._put_back(entry)
         with self._queue.changed:
-            has_caught_up = self._queue.behind is None
+            has_caught_up = self._queue.replay_after is None
         if has_caught_up:
-            _log.info("caught up: nothing waits in %s alone any more", self._spool.path)
+            _log.info("caught up: nothing waits in %s alone any more", self.spool.path)
         if not entries:
-            # Damage has cost them; what came since is still there.
+            # A damaged spool has lost them; it still has what came since.
             with self._queue.changed:
-                lost = self._queue.skip_to(last)
+                lost = self._queue.give_up_to(last)
             self._count_lost(lost, "they could not be read again")
+
+    def _spill_all(self) -> int:
+        entries = self.spool.waiting_entries
+        with self._queue.changed:
+            self._queue.spill(entries, self.spool.last_sequence)
+        self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
+        return entries
 
     def _put_back(self, entry: Entry) -> None:
         window = TimeWindow(
@@ -128,15 +134,94 @@ class Replay:
             self._age_limits,
         )
         try:
-            batch = self._decoder.read_again(entry.signal, entry.data, window).batch
+            batch = self._decoder.decode_replayed(entry.signal, entry.data, window).batch
         except DecodeError as exc:
             batch = Batch()
-            _log.error("request %d of %s: %s", entry.sequence, self._spool.path, exc)
-        watermarked = replace(batch, watermark=Watermark(self._spool.receiver_id, entry.sequence))
-        self._queue.put_back(watermarked, entry.entries, time.monotonic())
+            _log.error("request %d of %s: %s", entry.sequence, self.spool.path, exc)
+        watermark = Watermark(self.spool.receiver_id, entry.sequence)
+        batch = replace(batch, watermark=watermark)
+        self._queue.put_replayed(batch, entry.entries, time.monotonic())
         self._count_lost(entry.entries - batch.entries, "they cannot be decoded as they were")
 
     def _count_lost(self, entries: int, reason: str) -> None:
         if entries > 0:
-            _log.error("%d data points of %s are lost: %s", entries, self._spool.path, reason)
+            _log.error("%d data points of %s are lost: %s", entries, self.spool.path, reason)
             self._counters.add(points_lost=entries, points_queued=-entries)
+
+
+class Startup:
+    """Opens the backend and the spool, or the spool alone while the database is away.
+
+    Args:
+        backend: not started.
+        replay: of the spool, started or not; None without a spool.
+    """
+
+    def __init__(self, backend: Backend, replay: Replay | None) -> None:
+        self._backend = backend
+        self._replay = replay
+        self._error: ExporterError | None = None
+
+    def open(self) -> bool:
+        """Open both.
+
+        Returns:
+            Whether the backend is open. If not, the spool takes requests; `complete` opens it.
+
+        Raises:
+            ExporterError: the backend refuses, or it is away and there is no spool, or the spool
+                cannot be opened. Either may be open.
+        """
+        replay = self._replay
+        if replay is None:
+            self._backend.start()
+            return True
+        try:
+            self._backend.start()
+        except RetryableError as exc:
+            self._error = exc
+        replay.spool.start()
+        if self._error is None:
+            try:
+                stored_sequence = self._backend.last_sequence(replay.spool.receiver_id)
+            except RetryableError as exc:
+                self._error = exc
+            else:
+                replay.begin(stored_sequence)
+                return True
+        replay.pause()
+        _log.warning(
+            "the database at %s cannot be reached; requests wait in the spool %s and are stored "
+            "when it can, which is tried again and again: %s",
+            self._backend.location,
+            replay.spool.path,
+            self._error,
+        )
+        return False
+
+    def complete(self) -> None:
+        """Open the backend after `open` could not, and let waiting requests be written.
+
+        Raises:
+            ExporterError: not now; call it again later.
+        """
+        if self._replay is None:
+            raise AssertionError("without a spool `open` opens the backend or raises")
+        try:
+            self._backend.start()
+            self._replay.resume(self._backend.last_sequence(self._replay.spool.receiver_id))
+        except ExporterError as exc:
+            self._error = exc
+            raise
+        self._error = None
+
+    def require_backend(self) -> None:
+        """Check that the backend is open.
+
+        Raises:
+            ExporterError: it is not open yet; the error of the last attempt.
+        """
+        error = self._error
+        if error is not None:
+            # Without the frames of the last time that it was raised.
+            raise error.with_traceback(None)

@@ -1,6 +1,6 @@
-"""A request's bytes to rows: the same for one that arrives and one that comes from the spool.
+"""The bytes of a request to a batch: the same for one that arrives and one that is replayed.
 
-Used with the queue's lock held, which guards the series and what is known of their costs.
+Called with the queue's lock held, which guards the series cache and the cost deriver.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ __all__ = ["RequestDecoder"]
 
 
 class RequestDecoder:
-    """Decodes requests and finds what they cost.
+    """Decodes requests of both signals and derives their costs.
 
     Args:
-        series: the cache that they are decoded with.
-        cost_deriver: finds costs among points.
-        cluster_id_attributes: for cost events, as for series.
-        node_id_attributes: likewise.
+        series: the cache of known series.
+        costs: derives cost samples from points.
+        cluster_id_attributes: see `SeriesCache`; for cost events.
+        node_id_attributes: see `SeriesCache`; for cost events.
     """
 
     def __init__(
         self,
         series: SeriesCache,
-        cost_deriver: CostDeriver,
+        costs: CostDeriver,
         *,
         cluster_id_attributes: Sequence[str],
         node_id_attributes: Sequence[str],
     ) -> None:
         self._series = series
-        self._cost_deriver = cost_deriver
+        self._costs = costs
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
 
-    def read(self, signal: Signal, data: bytes, window: TimeWindow) -> Decoded:
-        """Decode one request of a signal.
+    def decode(self, signal: Signal, data: bytes, window: TimeWindow) -> Decoded:
+        """Decode one request.
 
         Raises:
-            DecodeError: it is no such request; nothing was learned from it.
+            DecodeError: the bytes are not a request of this signal; the caches are unchanged.
         """
         if signal == "logs":
             return decode_cost_events(
@@ -54,20 +54,22 @@ class RequestDecoder:
                 node_id_attributes=self._node_id_attributes,
             )
         decoded = decode(data, self._series, window)
-        batch, refused = self._cost_deriver.derive(decoded.batch)
+        batch, refused = self._costs.derive(decoded.batch)
         if not refused:
             return Decoded(batch, decoded.rejections)
         return Decoded(batch, Rejections(Counter(decoded.rejections.counts) + Counter(refused)))
 
-    def forget_series(self) -> None:
-        """Give the memory back that known series take; each is learned again when it is seen."""
-        self._series.clear()
+    def decode_replayed(self, signal: Signal, data: bytes, window: TimeWindow) -> Decoded:
+        """Decode a request that was accepted before.
 
-    def read_again(self, signal: Signal, data: bytes, window: TimeWindow) -> Decoded:
-        """Decode a request that was accepted before, without a limit on series.
+        `max_series` does not count: what was acknowledged is not rejected later.
 
         Raises:
-            DecodeError: it is none, after all.
+            DecodeError: it can no longer be decoded.
         """
         with self._series.without_limit():
-            return self.read(signal, data, window)
+            return self.decode(signal, data, window)
+
+    def clear_series(self) -> None:
+        """Free the memory of known series; each is cached again when it is next seen."""
+        self._series.clear()

@@ -1,9 +1,9 @@
-"""The writer: one thread that cuts batches and hands them to the backend until it has them.
+"""The writer: one thread that cuts batches and hands each to the backend until it is stored.
 
-A failure is never answered by letting go of data. A batch with a row that the backend refuses is
-stored without that row, which goes among the dead letters in the same transaction; whatever else
-goes wrong is tried again with growing waits, for as long as it takes. Meanwhile new data gathers,
-in memory up to a bound and in the spool beyond it.
+No failure discards data. A batch with a row that the backend refuses is stored without that row,
+which becomes a dead letter in the same transaction. Everything else that fails is retried with
+growing delays, without limit. Meanwhile new data waits in memory up to a bound, beyond it in the
+spool.
 """
 
 from __future__ import annotations
@@ -20,31 +20,46 @@ from typing import Final
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError, RetryableError
 from exporter.intern import SeriesCache
-from exporter.model import Batch
-from exporter.pipeline.backoff import delay_seconds
 from exporter.pipeline.batch_write import BatchWrite
 from exporter.pipeline.queue import Queue
 from exporter.stats import Counters
 
-__all__ = ["Writer"]
+__all__ = ["INITIAL_RETRY_SECONDS", "MAX_RETRY_SECONDS", "Writer", "retry_delay_seconds"]
 
 _log = logging.getLogger(__name__)
 
+INITIAL_RETRY_SECONDS: Final = 0.1
+MAX_RETRY_SECONDS: Final = 30.0
+# How much longer than its deadline `stop` waits for a write that has begun.
 _LAST_WRITE_SECONDS: Final = 1.0
+
+
+def retry_delay_seconds(failures: int, rng: Random) -> float:
+    """How long to wait before the next attempt.
+
+    Exponential with "equal jitter": between half and all of min(0.1 s x 2^(failures - 1), 30 s),
+    so that receivers that lost one database together do not return to it together.
+
+    Args:
+        failures: how many attempts have failed, from 1.
+        rng: source of the jitter.
+    """
+    ceiling = min(INITIAL_RETRY_SECONDS * 2.0 ** min(failures - 1, 32), MAX_RETRY_SECONDS)
+    return ceiling * rng.uniform(0.5, 1.0)
 
 
 class Writer:
     """Empties the queue into the backend.
 
     Args:
-        backend: open, or to be opened by `begin`; written to by this thread only.
-        queue: what was accepted; its lock guards the series.
+        backend: open, or opened by what `start` is given; written to by this thread only.
+        queue: what was accepted; its lock guards the series cache.
         series: told which definitions the backend no longer has.
         counters: of the pipeline.
-        refill: reads some of what the queue let go and puts it back; None where it keeps all.
+        refill: reads some spilled requests back into the queue; None without a spool.
         release: told up to which sequence all is stored.
-        chores: what this thread does in between, now and then; says when it wants to run next,
-            on the monotonic clock.
+        maintain: does what is due between batches; returns when to call it again, in seconds of
+            the monotonic clock.
     """
 
     def __init__(
@@ -56,7 +71,7 @@ class Writer:
         *,
         refill: Callable[[], None] | None,
         release: Callable[[int], None],
-        chores: Callable[[], float],
+        maintain: Callable[[], float],
     ) -> None:
         self._backend = backend
         self._queue = queue
@@ -64,12 +79,12 @@ class Writer:
         self._counters = counters
         self._refill = refill
         self._release = release
-        self._chores = chores
-        self._chores_at = 0.0
+        self._maintain = maintain
+        self._maintain_at = 0.0
         self._random = Random()  # noqa: S311 - jitter, not a secret
-        self._has_begun = False
-        self._flushing = 0
-        self._give_up_at: float | None = None
+        self._is_backend_open = False
+        self._flush_calls = 0
+        self._deadline: float | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -77,170 +92,155 @@ class Writer:
         """Whether it was started and has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, begin: Callable[[], None] | None = None) -> None:
-        """Begin to write, in the context of the caller.
+    def start(self, open_backend: Callable[[], None] | None = None) -> None:
+        """Begin to write.
 
-        So who starts it in a context that says so keeps its database calls from being traced.
+        The thread inherits the caller's context, so instrumentation that is suppressed there stays
+        suppressed for its database calls.
 
         Args:
-            begin: failed just now, and must succeed before anything is written; tried again for as
-                long as it takes, while all that is accepted is kept in the spool.
+            open_backend: has failed just now, and must succeed before anything is written. Retried
+                without limit, while all that is accepted is kept in the spool.
         """
-        run = partial(copy_context().run, self._run, begin)
+        run = partial(copy_context().run, self._run, open_backend)
         self._thread = threading.Thread(target=run, name="exporter-writer", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Write what is in memory, and end; whether it ended in time.
+        """Write what is in memory, and end.
 
-        A write that was begun in time has a second more to come to its end: else one that is
-        refused a moment too late would leave the backend and the spool open.
+        A write that has begun in time may take a second longer: one that is refused a moment too
+        late would leave the backend and the spool open.
+
+        Returns:
+            Whether it has ended.
         """
         with self._queue.changed:
-            self._give_up_at = time.monotonic() + timeout_seconds
+            self._deadline = time.monotonic() + timeout_seconds
             self._queue.changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout_seconds + _LAST_WRITE_SECONDS)
         return not self.is_running
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Write what was accepted until now; whether that was done in time."""
+        """Write what was accepted until now; returns whether that was done in time."""
         deadline = time.monotonic() + timeout_seconds
         queue = self._queue
         with queue.changed:
             target = queue.accepted_entries
-            self._flushing += 1
+            self._flush_calls += 1
             queue.changed.notify_all()
             try:
-                while queue.settled_entries < target:
+                while queue.acked_entries < target:
                     left = deadline - time.monotonic()
                     if left <= 0 or not self.is_running:
                         return False
                     queue.changed.wait(left)
             finally:
-                self._flushing -= 1
+                self._flush_calls -= 1
         return True
 
-    @property
-    def _is_stopping(self) -> bool:
-        return self._give_up_at is not None
-
-    def _run(self, begin: Callable[[], None] | None) -> None:
-        if begin is not None and not self._begin(begin):
-            return
-        self._has_begun = True
+    def _run(self, open_backend: Callable[[], None] | None) -> None:
+        if open_backend is not None:
+            is_due = self._wait(retry_delay_seconds(1, self._random))
+            if not is_due or not self._retry("opening the database", open_backend, failures=1):
+                return
+        self._is_backend_open = True
         while True:
             with self._queue.changed:
-                work = self._next_work()
-            if isinstance(work, Batch):
-                if not self._settle(work):
-                    return
-            elif work is None:
+                task = self._next_task()
+            if task is None or not task():
                 return
-            else:
-                work()
 
-    def _begin(self, begin: Callable[[], None]) -> bool:
-        attempt = 1
-        delay = delay_seconds(attempt, self._random)
-        while self._wait(delay):
-            try:
-                begin()
-            except Exception as exc:  # noqa: BLE001 - the writer outlives what it cannot open
-                attempt += 1
-                delay = self._report("opening the database", attempt, exc)
-            else:
-                return True
-        return False
-
-    def _next_work(self) -> Batch | Callable[[], None] | None:
-        # A batch to write, something else to do, or None when it is time to end.
+    def _next_task(self) -> Callable[[], bool] | None:
+        """Wait for the next task, which returns whether to go on; None when it is time to end."""
         queue = self._queue
         while True:
             now = time.monotonic()
-            due_in = queue.due_in_seconds(now)
-            hurries = self._is_stopping or self._flushing or queue.behind is not None
-            if due_in == 0 or (hurries and due_in is not None):
-                return queue.drain()
-            if self._is_stopping:
+            due_in = queue.batcher.due_in_seconds(now)
+            is_stopping = self._deadline is not None
+            is_urgent = is_stopping or self._flush_calls or queue.replay_after is not None
+            if due_in == 0 or (is_urgent and due_in is not None):
+                return self._write_batch
+            if is_stopping:
                 return None
-            if queue.behind is not None and self._refill is not None:
+            if queue.replay_after is not None and self._refill is not None:
                 return partial(self._read_back, self._refill)
-            if now >= self._chores_at:
-                return self._do_chores
-            waits = [self._chores_at - now] if due_in is None else [self._chores_at - now, due_in]
-            queue.changed.wait(min(waits))
+            if now >= self._maintain_at:
+                return self._run_maintenance
+            until_maintenance = self._maintain_at - now
+            queue.changed.wait(
+                until_maintenance if due_in is None else min(until_maintenance, due_in)
+            )
 
-    def _do_chores(self) -> None:
-        self._chores_at = self._chores()
-
-    def _read_back(self, refill: Callable[[], None]) -> None:
-        attempt = 0
-        while True:
-            try:
-                refill()
-            except RetryableError as exc:
-                attempt += 1
-                if not self._wait_to_retry("reading the spool", attempt, exc):
-                    return
-            else:
-                return
-
-    def _settle(self, batch: Batch) -> bool:
-        # Whether the batch is off our hands; it is not when time is up.
-        delivery = BatchWrite(batch, self._backend, self._counters, self._forget)
-        attempt = 0
-        while True:
-            try:
-                delivery.attempt()
-            except Exception as exc:  # noqa: BLE001 - the writer outlives what it cannot store
-                attempt += 1
-                self._counters.add(write_retries=1)
-                if not self._wait_to_retry("write", attempt, exc):
-                    return False
-            else:
-                break
-        if attempt:
-            _log.info("write succeeded after %d failures", attempt)
+    def _write_batch(self) -> bool:
         with self._queue.changed:
-            self._queue.settle(batch.entries)
+            batch = self._queue.batcher.drain()
+        if batch is None:
+            return True
+        write = BatchWrite(batch, self._backend, self._counters, self._forget_series)
+        if not self._retry("write", write.attempt):
+            return False
+        with self._queue.changed:
+            self._queue.ack(batch.entries)
         if batch.watermark is not None:
             self._release(batch.watermark.sequence)
         return True
 
-    def _forget(self, series_ids: Collection[int]) -> None:
+    def _read_back(self, refill: Callable[[], None]) -> bool:
+        self._retry("reading the spool", refill)
+        return True  # what was read before time was up is still written
+
+    def _run_maintenance(self) -> bool:
+        self._maintain_at = self._maintain()
+        return True
+
+    def _forget_series(self, series_ids: Collection[int]) -> None:
         with self._queue.changed:
             self._series.forget(series_ids)
 
-    def _wait_to_retry(self, what: str, attempt: int, exc: Exception) -> bool:
-        return self._wait(self._report(what, attempt, exc))
+    def _retry(self, what: str, attempt: Callable[[], None], failures: int = 0) -> bool:
+        """Call until it succeeds; returns False if the deadline of `stop` comes first.
 
-    def _report(self, what: str, attempt: int, exc: Exception) -> float:
-        # The delay until the next attempt.
-        delay = delay_seconds(attempt, self._random)
-        _log.log(
-            logging.WARNING if isinstance(exc, RetryableError) else logging.ERROR,
-            "%s failed, trying again in %.1f s (attempt %d): %s",
-            what,
-            delay,
-            attempt,
-            exc,
-            exc_info=None if isinstance(exc, ExporterError) else exc,
-        )
-        return delay
+        Args:
+            what: is attempted, for the log.
+            attempt: raises if it fails.
+            failures: attempts that failed before.
+        """
+        while True:
+            try:
+                attempt()
+            except Exception as exc:  # noqa: BLE001 - the writer outlives every failure
+                failures += 1
+                delay_seconds = retry_delay_seconds(failures, self._random)
+                _log.log(
+                    logging.WARNING if isinstance(exc, RetryableError) else logging.ERROR,
+                    "%s failed, trying again in %.1f s (attempt %d): %s",
+                    what,
+                    delay_seconds,
+                    failures,
+                    exc,
+                    exc_info=None if isinstance(exc, ExporterError) else exc,
+                )
+                if not self._wait(delay_seconds):
+                    return False
+            else:
+                if failures:
+                    _log.info("%s succeeded after %d failures", what, failures)
+                return True
 
-    def _wait(self, delay: float) -> bool:
-        # Whether there is time for another attempt after the delay.
-        again_at = time.monotonic() + delay
+    def _wait(self, delay_seconds: float) -> bool:
+        """Wait for so long; returns whether there is time for another attempt."""
+        retry_at = time.monotonic() + delay_seconds
         with self._queue.changed:
-            while not self._gives_up_before(again_at):
-                if (now := time.monotonic()) >= again_at:
+            while not self._gives_up_before(retry_at):
+                if (now := time.monotonic()) >= retry_at:
                     return True
-                self._queue.changed.wait(again_at - now)
+                self._queue.changed.wait(retry_at - now)
         return False
 
-    def _gives_up_before(self, again_at: float) -> bool:
-        if self._give_up_at is None:
+    def _gives_up_before(self, retry_at: float) -> bool:
+        if self._deadline is None:
             return False
-        # Before it has begun all that was accepted is in the spool: there is nothing to wait for.
-        return not self._has_begun or again_at > self._give_up_at
+        # Until the backend is open the spool has all that was accepted: nothing is lost by ending.
+        return not self._is_backend_open or retry_at > self._deadline

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from exporter.backends import open_backend
 from exporter.cli.app import app
 from exporter.cli.options import connection_string
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 
 ROOT = Path(__file__).parents[2]
 FILE = "openfinops_telemetry.db"
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the usual file in it."""
     path = tmp_path_factory.mktemp("store")
     backend = open_backend("sqlite", f"sqlite:///{path / FILE}", max_memory_entries=1)
-    pipeline = Pipeline(backend)
+    pipeline = build_pipeline(backend)
     pipeline.start()
     assert pipeline.submit(request()).total == 0
     assert pipeline.shutdown()

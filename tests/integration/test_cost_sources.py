@@ -38,7 +38,7 @@ from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.config import load
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 from exporter.query import Reader
 from exporter.receiver import Receiver
 from exporter.receiver.probe import ask_health
@@ -65,7 +65,7 @@ class Store:
         self.backend = kind.make(place)
         path = f"{folder}/costs.spool"
         spool = Spool(path, max_bytes=2**30, retry_window_seconds=0.0) if kind.keeps else None
-        self.pipeline = Pipeline(
+        self.pipeline = build_pipeline(
             self.backend,
             spool,
             **{

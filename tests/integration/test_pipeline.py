@@ -21,7 +21,7 @@ from exporter.errors import (
     QueueFullError,
     ShuttingDownError,
 )
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
 NOW = time.time_ns()
@@ -62,7 +62,7 @@ def path(tmp_path: Path) -> Path:
 def pipeline_to(path: Path, *, spooled: bool = False, **options: float) -> Pipeline:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
     spool = spool_beside(path) if spooled else None
-    return Pipeline(backend, spool, **options)  # type: ignore[arg-type]
+    return build_pipeline(backend, spool, **options)  # type: ignore[arg-type]
 
 
 def spool_beside(path: Path, max_bytes: int = 10**9) -> Spool:
@@ -263,7 +263,7 @@ def test_points_older_than_the_retention_go_at_start(path: Path) -> None:
 
 
 def test_memory_that_is_full_lets_the_oldest_go_and_counts_them() -> None:
-    pipeline = Pipeline(MemoryBackend(max_memory_entries=10), batch_size=1)
+    pipeline = build_pipeline(MemoryBackend(max_memory_entries=10), batch_size=1)
     pipeline.start()
     for at in range(10):
         pipeline.submit(request(5, series=at, first_time=NOW + at * 10**9))
@@ -330,7 +330,7 @@ def test_what_was_acknowledged_waits_in_the_spool_for_the_next_start(path: Path)
 
 def test_a_write_that_fails_at_the_last_moment_leaves_nothing_open(path: Path) -> None:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.5)
-    pipeline = Pipeline(backend, spool_beside(path), batch_interval_seconds=3600.0)
+    pipeline = build_pipeline(backend, spool_beside(path), batch_interval_seconds=3600.0)
     pipeline.start()
     pipeline.submit(request(5))
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
@@ -398,7 +398,7 @@ def test_an_outage_costs_disk_and_not_memory(path: Path) -> None:
 
 def test_a_full_spool_turns_senders_away_until_there_is_room(path: Path) -> None:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    pipeline = Pipeline(backend, spool_beside(path, max_bytes=2_000), batch_size=1)
+    pipeline = build_pipeline(backend, spool_beside(path, max_bytes=2_000), batch_size=1)
     pipeline.start()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -420,7 +420,7 @@ def test_a_full_spool_turns_senders_away_until_there_is_room(path: Path) -> None
 
 def test_requests_that_wait_too_long_turn_senders_away(path: Path) -> None:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    pipeline = Pipeline(
+    pipeline = build_pipeline(
         backend, spool_beside(path), batch_interval_seconds=3600.0, spool_max_age_seconds=1e-6
     )
     pipeline.start()
@@ -453,12 +453,12 @@ def test_too_little_memory_turns_senders_away_only_while_something_waits(
     pipeline = pipeline_to(path, batch_interval_seconds=3600.0, memory_limit_bytes=1)
     pipeline.start()
     pipeline.submit(request(1))
-    assert caplog.text.count("forgetting the known series") == 1
+    assert caplog.text.count("clearing the cache of known series") == 1
     with pytest.raises(QueueFullError, match="memory_limit_mib"):
         pipeline.submit(request(1, series=1))
     assert pipeline.flush()
     pipeline.submit(request(1, series=2))
-    assert caplog.text.count("forgetting the known series") == 1  # not for each message
+    assert caplog.text.count("clearing the cache of known series") == 1  # not for each message
     assert pipeline.shutdown()
     assert stored(path) == 2
 
@@ -466,15 +466,15 @@ def test_too_little_memory_turns_senders_away_only_while_something_waits(
 def test_too_little_memory_is_said_before_a_message_is_received(path: Path) -> None:
     pipeline = pipeline_to(path, batch_interval_seconds=3600.0, memory_limit_bytes=1)
     pipeline.start()
-    with pipeline.receiving():
+    with pipeline.admit():
         # With one under way it may be the requests that fill the memory.
         with pytest.raises(QueueFullError, match="memory_limit_mib"):
-            pipeline.receiving()
+            pipeline.admit()
         pipeline.submit(request(1))
     with pytest.raises(QueueFullError, match="memory_limit_mib"):
-        pipeline.receiving()
+        pipeline.admit()
     assert pipeline.flush()
-    with pipeline.receiving():
+    with pipeline.admit():
         pipeline.submit(request(1, series=2))
     assert pipeline.shutdown()
     counts = pipeline.stats()

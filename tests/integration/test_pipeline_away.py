@@ -26,7 +26,7 @@ from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.timescaledb import timescaledb_backend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
 NOW = time.time_ns()
@@ -55,7 +55,7 @@ def spool_beside(path: Path) -> Spool:
 def pipeline_to(path: Path, **options: float) -> Pipeline:
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
     values = {"batch_interval_seconds": 3600.0, **options}
-    return Pipeline(backend, spool_beside(path), **values)  # type: ignore[arg-type]
+    return build_pipeline(backend, spool_beside(path), **values)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -298,7 +298,7 @@ def test_an_outage_from_the_start_costs_disk_and_not_memory(path: Path) -> None:
         pipeline.start()
         for at in range(50):
             pipeline.submit(request(5, at))
-        assert pipeline._queue.held_entries == 0  # noqa: SLF001 - nobody else says
+        assert pipeline._queue.memory_entries == 0  # noqa: SLF001 - nobody else says
     assert pipeline.flush()
     assert pipeline.shutdown()
     assert stored(path) == 250
@@ -351,7 +351,7 @@ def test_nothing_is_deleted_before_the_database_is_there(
 def test_without_a_spool_it_is_an_error(path: Path) -> None:
     made(path)
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    pipeline = Pipeline(backend)
+    pipeline = build_pipeline(backend)
     before = threading.active_count()
     with locked(path), pytest.raises(BackendUnavailableError):
         pipeline.start()
@@ -382,14 +382,14 @@ def assert_survives(
     server: PostgreSQLServer | TimescaleDBServer, kind: str, dsn: str, folder: Path
 ) -> None:
     """Runs that begin with the server and without it, on one spool."""
-    first = Pipeline(backend_of(kind, dsn), spool_beside(folder / kind), batch_size=1)
+    first = build_pipeline(backend_of(kind, dsn), spool_beside(folder / kind), batch_size=1)
     first.start()
     first.submit(request(5, 0))
     assert first.flush(30.0)
     server.stop()
     first.submit(request(5, 1))
     assert not first.shutdown(0.5)
-    second = Pipeline(backend_of(kind, dsn), spool_beside(folder / kind), batch_size=1)
+    second = build_pipeline(backend_of(kind, dsn), spool_beside(folder / kind), batch_size=1)
     second.start()
     second.submit(request(5, 2))
     assert second.stats().points_queued >= 10
@@ -421,7 +421,7 @@ def test_a_server_that_comes_back_without_the_database_is_waited_out(
     parts = urlsplit(own_postgresql_server.dsn)
     dsn = urlunsplit(parts._replace(path="/yet_to_be_restored"))
     own_postgresql_server.stop()
-    pipeline = Pipeline(PostgreSQLBackend(dsn), spool_beside(tmp_path / "store"))
+    pipeline = build_pipeline(PostgreSQLBackend(dsn), spool_beside(tmp_path / "store"))
     pipeline.start()
     pipeline.submit(request(5, 0))
     own_postgresql_server.start()

@@ -17,7 +17,7 @@ from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
-from exporter.pipeline import Pipeline
+from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
 NOW = time.time_ns()
@@ -33,7 +33,7 @@ def request(points: int, *, first_time: int = NOW) -> bytes:
 
 def pipeline_to(dsn: str, folder: Path) -> Pipeline:
     spool = Spool(folder / "requests.spool", max_bytes=10**9, retry_window_seconds=3600.0)
-    return Pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=3600.0)
+    return build_pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=3600.0)
 
 
 def refuse_value(dsn: str, value: float) -> None:

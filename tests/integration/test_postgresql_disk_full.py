@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, Watermark
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 from exporter.spool import Spool
 
 POINTS = 5_000
@@ -121,7 +121,7 @@ def test_the_pipeline_waits_until_there_is_room_and_stores_all_of_it_once(
     small_tablespace: PostgreSQLServer, dsn: str, tmp_path: Path
 ) -> None:
     spool = Spool(tmp_path / "spool", max_bytes=10**9, retry_window_seconds=3600.0)
-    pipeline = Pipeline(PostgreSQLBackend(dsn), spool, batch_size=POINTS)
+    pipeline = build_pipeline(PostgreSQLBackend(dsn), spool, batch_size=POINTS)
     pipeline.start()
     ballast = small_tablespace.volume.fill(leaving_bytes=1_000_000)
     for number in range(10):

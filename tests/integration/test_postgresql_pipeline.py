@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 
 NOW = time.time_ns()
 
@@ -24,7 +24,7 @@ def request(name: str, node: str) -> bytes:
 
 
 def test_texts_with_a_nul_are_counted_by_series_and_shown(postgresql_database: str) -> None:
-    pipeline = Pipeline(PostgreSQLBackend(postgresql_database), batch_size=1)
+    pipeline = build_pipeline(PostgreSQLBackend(postgresql_database), batch_size=1)
     pipeline.start()
     pipeline.submit(request("a", "b"))
     assert pipeline.flush()

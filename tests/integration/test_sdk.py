@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
-from exporter.pipeline import Pipeline
+from exporter.pipeline import build_pipeline
 from exporter.receiver import Receiver
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
@@ -35,7 +35,7 @@ class Running:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.pipeline = Pipeline(backend, batch_size=100, batch_interval_seconds=60.0)
+        self.pipeline = build_pipeline(backend, batch_size=100, batch_interval_seconds=60.0)
         self.receiver = Receiver(self.pipeline.submit, endpoint="127.0.0.1:0")
         self.pipeline.start()
         self.address = self.receiver.start()

@@ -1,10 +1,12 @@
+"""A batch is due by size or by time, and keeps the order of its requests."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import Batch, Points
-from exporter.pipeline.batcher import Batcher
+from exporter.pipeline.queue import Batcher
 
 
 def batch_of(entries: int, first_id: int = 0) -> Batch:
@@ -20,13 +22,13 @@ def batch_of(entries: int, first_id: int = 0) -> Batch:
     )
 
 
-def test_nothing_gathered_is_never_due() -> None:
+def test_an_empty_batcher_is_never_due() -> None:
     batcher = Batcher(batch_size=1, batch_interval_seconds=0.0)
     assert batcher.due_in_seconds(1e9) is None
     assert batcher.drain() is None
 
 
-def test_due_at_once_when_full() -> None:
+def test_a_full_batch_is_due_at_once() -> None:
     batcher = Batcher(batch_size=3, batch_interval_seconds=60.0)
     batcher.add(batch_of(2), now=0.0)
     assert batcher.due_in_seconds(0.0) == 60.0
@@ -34,7 +36,7 @@ def test_due_at_once_when_full() -> None:
     assert batcher.due_in_seconds(1.0) == 0.0
 
 
-def test_the_interval_counts_from_the_first_entry() -> None:
+def test_the_interval_starts_with_the_first_entry() -> None:
     batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
     batcher.add(batch_of(1), now=1000.0)
     batcher.add(batch_of(1), now=1050.0)
@@ -43,7 +45,7 @@ def test_the_interval_counts_from_the_first_entry() -> None:
     assert batcher.due_in_seconds(2000.0) == 0.0
 
 
-def test_the_interval_starts_anew_after_a_batch() -> None:
+def test_the_interval_restarts_after_a_batch() -> None:
     batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
     batcher.add(batch_of(1), now=0.0)
     batcher.drain()
@@ -64,10 +66,10 @@ def test_under_load_the_batch_grows() -> None:
     drained = batcher.drain()
     assert drained is not None
     assert drained.entries == 500
-    assert batcher.entries == 0
+    assert batcher.is_empty
 
 
-def test_what_is_too_much_for_a_batch_is_left_for_the_next_and_due_at_once() -> None:
+def test_entries_beyond_the_largest_batch_are_due_at_once() -> None:
     batcher = Batcher(batch_size=10, batch_interval_seconds=60.0, max_batch_entries=25)
     for at in range(5):
         batcher.add(batch_of(10, at * 10), now=0.0)
@@ -79,7 +81,7 @@ def test_what_is_too_much_for_a_batch_is_left_for_the_next_and_due_at_once() -> 
     assert batcher.is_empty
 
 
-def test_a_request_larger_than_a_batch_may_be_stays_whole() -> None:
+def test_a_request_larger_than_the_largest_batch_stays_whole() -> None:
     batcher = Batcher(batch_size=10, batch_interval_seconds=60.0, max_batch_entries=25)
     batcher.add(batch_of(100), now=0.0)
     drained = batcher.drain()
@@ -88,7 +90,7 @@ def test_a_request_larger_than_a_batch_may_be_stays_whole() -> None:
 
 
 @given(st.lists(st.integers(0, 20), max_size=30), st.integers(1, 40))
-def test_what_goes_in_comes_out_once_and_in_order(sizes: list[int], batch_size: int) -> None:
+def test_every_entry_comes_out_once_and_in_order(sizes: list[int], batch_size: int) -> None:
     batcher = Batcher(batch_size=batch_size, batch_interval_seconds=1.0)
     out: list[int] = []
     total = 0

@@ -1,4 +1,4 @@
-"""Who syncs for whom: real threads, and a commit that waits until the test lets it go on."""
+"""Threads share commits: real threads, and a first commit that lasts until the test ends it."""
 
 from __future__ import annotations
 
@@ -8,127 +8,137 @@ from dataclasses import dataclass
 
 import pytest
 
-from exporter.pipeline.group_commit import GroupCommit, Member
+from exporter.errors import RetryableError
+from exporter.pipeline.group_commit import GroupCommit, GroupMember
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
-class Ticket(Member):
+class Member(GroupMember):
     number: int
 
 
 class Disk:
-    """Keeps groups; the first one only when it is told to."""
+    """Records the groups; the first commit waits for `may_finish`."""
 
     def __init__(self) -> None:
         self.lock = threading.Condition()
         self.groups: list[list[int]] = []
-        self.is_busy = threading.Event()
-        self.goes_on = threading.Event()
-        self.commit = GroupCommit[Ticket](self.lock, self.keep)
+        self.is_committing = threading.Event()
+        self.may_finish = threading.Event()
+        self.group_commit = GroupCommit[Member](self.lock, self.commit)
 
-    def keep(self, group: list[Ticket]) -> None:
-        self.groups.append([ticket.number for ticket in group])
+    def commit(self, group: list[Member]) -> None:
+        self.groups.append([member.number for member in group])
         if len(self.groups) == 1:
-            self.is_busy.set()
-            assert self.goes_on.wait(PATIENCE_SECONDS)
-        for ticket in group:
-            ticket.is_settled = True
+            self.is_committing.set()
+            assert self.may_finish.wait(TIMEOUT_SECONDS)
+        for member in group:
+            member.is_done = True
 
-    def submit(self, number: int) -> Ticket:
-        with self.commit.coming:
-            ticket = Ticket(number)
-            self.join(ticket)
-        self.commit.wait(ticket)
-        return ticket
+    def submit(self, number: int) -> Member:
+        with self.group_commit.joining:
+            member = Member(number)
+            self.join(member)
+        self.group_commit.wait(member)
+        return member
 
-    def join(self, ticket: Ticket) -> None:
+    def join(self, member: Member) -> None:
         with self.lock:
-            self.commit.join(ticket)
+            self.group_commit.join(member)
 
 
-def test_who_comes_alone_syncs_for_itself() -> None:
+def fast_disk() -> Disk:
     disk = Disk()
-    disk.goes_on.set()
-    assert disk.submit(1).is_settled
-    assert disk.submit(2).is_settled
+    disk.may_finish.set()
+    return disk
+
+
+def test_a_single_thread_commits_for_itself() -> None:
+    disk = fast_disk()
+    assert disk.submit(1).is_done
+    assert disk.submit(2).is_done
     assert disk.groups == [[1], [2]]
 
 
-def test_all_who_come_during_a_sync_share_the_next() -> None:
+def test_all_that_join_during_a_commit_share_the_next() -> None:
     disk = Disk()
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(disk.submit, 0)
-        assert disk.is_busy.wait(PATIENCE_SECONDS)
-        tickets = [Ticket(number) for number in range(1, 8)]
-        for ticket in tickets:
-            disk.join(ticket)
-        others = [pool.submit(disk.commit.wait, ticket) for ticket in tickets]
-        disk.goes_on.set()
-        for one in (first, *others):
-            one.result(PATIENCE_SECONDS)
+        assert disk.is_committing.wait(TIMEOUT_SECONDS)
+        members = [Member(number) for number in range(1, 8)]
+        for member in members:
+            disk.join(member)
+        others = [pool.submit(disk.group_commit.wait, member) for member in members]
+        disk.may_finish.set()
+        for future in (first, *others):
+            future.result(TIMEOUT_SECONDS)
     assert disk.groups == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
 
-def test_who_is_on_the_way_is_waited_for_a_moment_only() -> None:
-    disk = Disk()
-    disk.goes_on.set()
-    with disk.commit.coming:  # and never joins
-        assert disk.submit(1).is_settled
+def test_a_thread_that_is_joining_is_waited_for_only_briefly() -> None:
+    disk = fast_disk()
+    with disk.group_commit.joining:  # and never joins
+        assert disk.submit(1).is_done
 
 
-def test_two_may_wait_for_one_ticket() -> None:
+def test_two_threads_may_wait_for_one_member() -> None:
     disk = Disk()
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(disk.submit, 0)
-        assert disk.is_busy.wait(PATIENCE_SECONDS)
-        ticket = Ticket(1)
-        disk.join(ticket)
-        both = [pool.submit(disk.commit.wait, ticket) for _ in range(2)]
-        disk.goes_on.set()
-        for one in (first, *both):
-            one.result(PATIENCE_SECONDS)
+        assert disk.is_committing.wait(TIMEOUT_SECONDS)
+        member = Member(1)
+        disk.join(member)
+        both = [pool.submit(disk.group_commit.wait, member) for _ in range(2)]
+        disk.may_finish.set()
+        for future in (first, *both):
+            future.result(TIMEOUT_SECONDS)
     assert disk.groups == [[0], [1]]
 
 
-def test_those_who_have_joined_are_settled_at_the_end() -> None:
-    disk = Disk()
-    disk.goes_on.set()
-    disk.join(ticket := Ticket(1))
-    disk.commit.finish()
-    assert ticket.is_settled
-    disk.commit.finish()  # nothing more to do
+def test_flush_commits_all_that_have_joined() -> None:
+    disk = fast_disk()
+    disk.join(member := Member(1))
+    disk.group_commit.flush()
+    assert member.is_done
+    disk.group_commit.flush()  # nothing more to do
     assert disk.groups == [[1]]
 
 
-def test_who_fails_to_sync_wakes_the_others_and_lets_the_next_lead() -> None:
+def test_wait_raises_the_error_of_the_member() -> None:
+    disk = fast_disk()
+    disk.join(member := Member(1, error=RetryableError("disk full")))
+    with pytest.raises(RetryableError, match="disk full"):
+        disk.group_commit.wait(member)
+
+
+def test_a_failed_commit_wakes_the_others_and_lets_the_next_thread_lead() -> None:
     lock = threading.Condition()
     failures = iter([OSError("no space"), None])
 
-    def keep(group: list[Ticket]) -> None:
-        for ticket in group:
-            ticket.is_settled = True
+    def commit(group: list[Member]) -> None:
+        for member in group:
+            member.is_done = True
         if (failure := next(failures)) is not None:
             raise failure
 
-    commit = GroupCommit[Ticket](lock, keep)
-    for failing in (True, False):
+    group_commit = GroupCommit[Member](lock, commit)
+    for is_failing in (True, False):
         with lock:
-            commit.join(ticket := Ticket(1))
-        if failing:
+            group_commit.join(member := Member(1))
+        if is_failing:
             with pytest.raises(OSError, match="no space"):
-                commit.wait(ticket)
+                group_commit.wait(member)
         else:
-            commit.wait(ticket)
-        assert ticket.woken.is_set()
+            group_commit.wait(member)
+        assert member.wakeup.is_set()
 
 
 @pytest.mark.parametrize("threads", [2, 8])
-def test_thousands_from_many_threads_are_each_in_one_group(threads: int) -> None:
-    disk = Disk()
-    disk.goes_on.set()
+def test_each_of_thousands_of_members_is_in_one_group(threads: int) -> None:
+    disk = fast_disk()
     with ThreadPoolExecutor(threads) as pool:
-        tickets = list(pool.map(disk.submit, range(3_000)))
-    assert all(ticket.is_settled for ticket in tickets)
+        members = list(pool.map(disk.submit, range(3_000)))
+    assert all(member.is_done for member in members)
     assert sorted(number for group in disk.groups for number in group) == list(range(3_000))

@@ -1,4 +1,4 @@
-"""What is read back from the spool beside requests that are on their way into the queue."""
+"""Replay leaves out requests that are synced and still on their way into the queue."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.intern import SeriesCache
-from exporter.pipeline.batcher import Batcher
-from exporter.pipeline.queue import Queue
+from exporter.pipeline.queue import Batcher, Queue
 from exporter.pipeline.replay import Replay
 from exporter.pipeline.request_decoder import RequestDecoder
 from exporter.spool import Entry, Spool, compress
@@ -30,12 +29,11 @@ def entry(sequence: int) -> Entry:
     return Entry(sequence, NOW, 0, 2**63 - 1, 1, digest, data)
 
 
-def test_a_request_that_is_not_in_the_queue_yet_is_not_read_back(tmp_path: Path) -> None:
+def test_a_request_that_has_not_reached_the_queue_is_not_replayed(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", max_bytes=10**9, retry_window_seconds=60.0)
     spool.start()
-    queue = Queue(
-        Batcher(batch_size=100, batch_interval_seconds=60.0), max_entries=100, spooled=True
-    )
+    batcher = Batcher(batch_size=100, batch_interval_seconds=60.0)
+    queue = Queue(batcher, max_entries=100, spooled=True)
     series = SeriesCache()
     decoder = RequestDecoder(
         series,
@@ -45,11 +43,11 @@ def test_a_request_that_is_not_in_the_queue_yet_is_not_read_back(tmp_path: Path)
     )
     replay = Replay(spool, queue, decoder, Counters(), AgeLimits(None, None))
     spool.append([entry(1), entry(2)])
-    replay.open(0)
-    spool.append([entry(3)])  # acknowledged, and its thread has yet to come to the queue
+    replay.begin(0)
+    spool.append([entry(3)])  # synced; its thread has not put it into the queue yet
     replay.refill()
-    assert queue.behind is None
-    batch = queue.drain()
+    assert queue.replay_after is None
+    batch = batcher.drain()
     assert batch is not None
     assert batch.points.value.tolist() == [1.0, 2.0]
     spool.close()
