@@ -338,7 +338,7 @@ def test_a_file_that_vanishes_during_a_write_is_noticed(path: Path) -> None:
     backend.start()
     backend.write(Batch(new_series=(series(1),)))
     remover = Remover(logging.ERROR)
-    logger = logging.getLogger("exporter.backends.sqlite.series")
+    logger = logging.getLogger("exporter.backends.series_definitions")
     logger.addHandler(remover)
     try:
         with pytest.raises(BackendUnavailableError, match="the file was removed"):

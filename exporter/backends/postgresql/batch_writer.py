@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from exporter.backends.costs import write_derived_costs
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.costs import insert_costs, join_cursors, settle_samples
+from exporter.backends.postgresql.costs import PostgreSQLCostTables
 from exporter.backends.postgresql.dead_letters import insert_dead_letters
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.series import register_series
@@ -66,9 +67,9 @@ def write_batch(
     register_series(cursor, batch.new_series, refused, sanitizer)
     kept = batch.without(refused)
     _copy(cursor, kept, sanitizer, copy_mode)
-    insert_costs(cursor, kept.costs, sanitizer)
-    join_cursors(cursor, kept.cost_cursors)
-    settle_samples(cursor, kept.cost_samples, sanitizer)
+    cost_tables = PostgreSQLCostTables(cursor, sanitizer)
+    cost_tables.insert_entries(kept.costs)
+    write_derived_costs(cost_tables, kept.cost_cursors, kept.cost_samples)
     insert_dead_letters(cursor, batch.dead, sanitizer)
     return True
 

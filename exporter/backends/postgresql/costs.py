@@ -1,26 +1,21 @@
-"""Cost entries in PostgreSQL: complete ones as rows, and those that points of series come to.
-
-Rows are written in one order everywhere, and cursors are locked in the order of their series, so
-that receivers which store the same costs wait for each other and cannot deadlock.
-"""
+"""Cost entries and cost cursors in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from psycopg2.extras import execute_values
 
+from exporter.backends.costs import CostEncoder
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.text_copy import timestamp_text
 from exporter.backends.postgresql.text_sanitizer import TextSanitizer
-from exporter.costs.amounts import billing_period, compute_entries, merge_cursors, quantize_amount
-from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
+from exporter.model import CostCursor, CostEntry, CostPoint
 
-__all__ = ["insert_costs", "join_cursors", "settle_samples"]
+__all__ = ["PostgreSQLCostTables"]
 
 _PAGE_ROWS: Final = 1_000
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _COLUMNS: Final = (
     '"timestamp"',
     "entry_id",
@@ -94,110 +89,46 @@ _BETWEEN: Final = f"""
     ORDER BY 1"""  # noqa: S608 - names that are written above
 
 
-def insert_costs(cursor: Cursor, costs: Iterable[CostEntry], sanitizer: TextSanitizer) -> None:
-    """Store complete entries inside the caller's transaction; those that are there stay.
+class PostgreSQLCostTables:
+    """`exporter.backends.costs.CostTables` of a cursor with a transaction open."""
 
-    Those that were made of points of series take the place of what is there.
+    def __init__(self, cursor: Cursor, sanitizer: TextSanitizer) -> None:
+        self._cursor = cursor
+        self._encoder = CostEncoder(
+            time=timestamp_text,
+            amount=lambda amount: (amount,),
+            text=sanitizer.text,
+            json=sanitizer.json,
+        )
 
-    Raises:
-        RowRefusedError: an amount cannot be kept.
-    """
-    complete: dict[tuple[int, str], tuple[Any, ...]] = {}
-    of_series: dict[tuple[int, str], tuple[Any, ...]] = {}
-    for cost in costs:
-        rows = complete if cost.derived_from is None else of_series
-        key = (_micros(cost.time_unix_nano), cost.entry_id)
-        if key not in rows:
-            rows[key] = (*_row(cost, sanitizer), *_origin(cost))
-    for statement, rows in ((_KEEP, complete), (_REPLACE, of_series)):
+    def insert_entries(self, costs: Iterable[CostEntry]) -> None:
+        """See `CostTables.insert_entries`."""
+        for statement, rows in zip((_KEEP, _REPLACE), self._encoder.entries(costs), strict=True):
+            if rows:
+                execute_values(self._cursor, statement, rows, _ROW, _PAGE_ROWS)
+
+    def lock_cursors(self, series_ids: Iterable[int]) -> dict[int, CostCursor]:
+        """See `CostTables.lock_cursors`.
+
+        In the order of the ids, so that two receivers with the same series cannot deadlock.
+        """
+        self._cursor.execute(_LOCK, (sorted(series_ids),))
+        return {
+            row[0]: CostCursor.from_micros(*row)
+            for row in self._cursor.fetchall()
+            if row[1] is not None  # the row was inserted to lock it
+        }
+
+    def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
+        """See `CostTables.store_cursors`."""
+        rows = list(map(self._encoder.cursor, cursors))
         if rows:
-            execute_values(cursor, statement, [rows[key] for key in sorted(rows)], _ROW, _PAGE_ROWS)
+            execute_values(self._cursor, _MOVE, rows, _MOVE_ROW, _PAGE_ROWS)
 
-
-def settle_samples(cursor: Cursor, samples: Sequence[CostSample], sanitizer: TextSanitizer) -> None:
-    """Store what samples come to, inside the caller's transaction, alone with their series.
-
-    Raises:
-        RowRefusedError: an amount cannot be kept.
-    """
-    if not samples:
-        return
-
-    def between(series_id: int, first_unix_nano: int, last_unix_nano: int) -> list[CostPoint]:
+    def points_between(
+        self, series_id: int, first_unix_nano: int, last_unix_nano: int
+    ) -> list[CostPoint]:
+        """See `CostTables.points_between`."""
         bounds = {"first": timestamp_text(first_unix_nano), "last": timestamp_text(last_unix_nano)}
-        cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
-        return [CostPoint.from_micros(*row) for row in cursor.fetchall()]
-
-    known = _locked(cursor, {sample.series_id for sample in samples})
-    entries, moved = compute_entries(samples, known, between)
-    insert_costs(cursor, entries, sanitizer)
-    _move(cursor, moved)
-
-
-def join_cursors(cursor: Cursor, cursors: Sequence[CostCursor]) -> None:
-    """Store how far series had come elsewhere, inside the caller's transaction.
-
-    Where a series is known here, both are taken together.
-    """
-    if not cursors:
-        return
-    known = _locked(cursor, {one.series_id for one in cursors})
-    _move(cursor, merge_cursors(cursors, known))
-
-
-def _move(cursor: Cursor, cursors: Iterable[CostCursor]) -> None:
-    rows = [_cursor_row(one) for one in cursors]
-    if rows:
-        execute_values(cursor, _MOVE, rows, _MOVE_ROW, _PAGE_ROWS)
-
-
-def _locked(cursor: Cursor, series_ids: Iterable[int]) -> Mapping[int, CostCursor]:
-    """The cursors of the series, each locked until the transaction ends; new ones are left out."""
-    cursor.execute(_LOCK, (sorted(series_ids),))
-    return {
-        series_id: CostCursor.from_micros(series_id, first, last, start, value)
-        for series_id, first, last, start, value in cursor.fetchall()
-        if first is not None
-    }
-
-
-def _row(cost: CostEntry, sanitizer: TextSanitizer) -> tuple[Any, ...]:
-    return (
-        timestamp_text(cost.time_unix_nano),
-        sanitizer.text(cost.entry_id),
-        sanitizer.text(cost.resource_id),
-        sanitizer.text(cost.category),
-        quantize_amount(cost.amount),
-        sanitizer.text(cost.currency),
-        None if cost.region is None else sanitizer.text(cost.region),
-        sanitizer.text(cost.cluster_id),
-        sanitizer.text(cost.node_id),
-        None if cost.service_name is None else sanitizer.text(cost.service_name),
-        sanitizer.json(cost.tags),
-        sanitizer.text(cost.description),
-        sanitizer.text(cost.billing_period) or billing_period(cost.time_unix_nano),
-        cost.source,
-    )
-
-
-def _origin(cost: CostEntry) -> tuple[Any, ...]:
-    point = cost.derived_from
-    if point is None:
-        return (None, None, None)
-    start = point.start_time_unix_nano
-    return (point.series_id, timestamp_text(start) if start else None, point.value)
-
-
-def _cursor_row(cursor: CostCursor) -> tuple[Any, ...]:
-    time, start, value = cursor.last
-    return (
-        cursor.series_id,
-        timestamp_text(cursor.first_time_unix_nano),
-        timestamp_text(time),
-        timestamp_text(start) if start else None,
-        value,
-    )
-
-
-def _micros(unix_nano: int) -> int:
-    return unix_nano // _NANOSECONDS_PER_MICROSECOND
+        self._cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
+        return [CostPoint.from_micros(*row) for row in self._cursor.fetchall()]

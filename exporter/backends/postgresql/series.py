@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -15,29 +14,21 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.text_sanitizer import TextSanitizer
+from exporter.backends.series_definitions import (
+    IDENTITY,
+    identity_of,
+    latest_by_id,
+    refuse_collision,
+)
 from exporter.model import Series
 
 __all__ = ["register_series"]
 
-_log = logging.getLogger(__name__)
-
 _COLUMNS: Final = tuple(field.name for field in fields(Series))
 _values: Final = attrgetter(*_COLUMNS)
-_IDENTITY: Final = (
-    "metric_name",
-    "metric_type",
-    "unit",
-    "temporality",
-    "is_monotonic",
-    "resource",
-    "scope",
-    "attributes",
-)
-_identity: Final = attrgetter(*_IDENTITY)
 _DESCRIBING: Final = ("description", "resource_schema_url", "scope_schema_url")
 _JSON: Final = ("resource", "scope", "attributes")
 _PAGE_ROWS: Final = 1_000
-_SHOWN_CHARACTERS: Final = 200
 
 
 def _row_of(source: str, columns: Sequence[str]) -> str:
@@ -51,17 +42,17 @@ _INSERT: Final = f"""
     ON CONFLICT (series_id) DO UPDATE
     SET ({", ".join(_DESCRIBING)}) = ROW {_row_of("excluded", _DESCRIBING)}
     WHERE {_row_of("known", _DESCRIBING)} IS DISTINCT FROM {_row_of("excluded", _DESCRIBING)}
-        AND {_row_of("known", _IDENTITY)} IS NOT DISTINCT FROM {_row_of("excluded", _IDENTITY)}"""
+        AND {_row_of("known", IDENTITY)} IS NOT DISTINCT FROM {_row_of("excluded", IDENTITY)}"""
 # In a bare VALUES list a NULL would be text, so every column says its type.
 _TYPES: Final = {"series_id": "bigint", "is_monotonic": "boolean", **dict.fromkeys(_JSON, "jsonb")}
 # CAST and not `::`, which binds tighter than the sign of the smallest bigint.
 _CASTS: Final = (f"CAST(%s AS {_TYPES.get(column, 'text')})" for column in _COLUMNS)
 _TYPED: Final = f"({', '.join(_CASTS)})"
 _COLLISIONS: Final = f"""
-    SELECT known.series_id, {_row_of("known", _IDENTITY)[1:-1]}
+    SELECT known.series_id, {_row_of("known", IDENTITY)[1:-1]}
     FROM metric_series AS known
     JOIN (VALUES %s) AS came ({", ".join(_COLUMNS)}) USING (series_id)
-    WHERE {_row_of("known", _IDENTITY)} IS DISTINCT FROM {_row_of("came", _IDENTITY)}"""
+    WHERE {_row_of("known", IDENTITY)} IS DISTINCT FROM {_row_of("came", IDENTITY)}"""
 
 
 def register_series(
@@ -80,25 +71,14 @@ def register_series(
         refused: ids that two different series share; those found now are added, and logged.
         sanitizer: cleans what is stored.
     """
-    latest = _one_of_each(definitions, refused)
+    latest = latest_by_id(definitions, refused)
     rows = [_row(latest[series_id], sanitizer) for series_id in sorted(latest)]
     if not rows:
         return
     execute_values(cursor, _INSERT, rows, _TYPED, _PAGE_ROWS)
     found = execute_values(cursor, _COLLISIONS, rows, _TYPED, _PAGE_ROWS, fetch=True)
-    for series_id, *kept in found:
-        _refuse(series_id, kept, _identity(latest[series_id]), refused)
-
-
-def _one_of_each(definitions: Iterable[Series], refused: set[int]) -> dict[int, Series]:
-    latest: dict[int, Series] = {}
-    for series in definitions:
-        first = latest.get(series.series_id)
-        if first is not None and _identity(first) != _identity(series):
-            _refuse(series.series_id, _identity(first), _identity(series), refused)
-        elif series.series_id not in refused:
-            latest[series.series_id] = series
-    return latest
+    for series_id, *stored in found:
+        refuse_collision(series_id, stored, identity_of(latest[series_id]), refused)
 
 
 def _row(series: Series, sanitizer: TextSanitizer) -> tuple[Any, ...]:
@@ -109,25 +89,3 @@ def _cleaned(sanitizer: TextSanitizer, column: str, value: object) -> object:
     if not isinstance(value, str):
         return value
     return sanitizer.json(value) if column in _JSON else sanitizer.text(value)
-
-
-def _refuse(
-    series_id: int, kept: Sequence[object], other: Sequence[object], refused: set[int]
-) -> None:
-    if series_id in refused:
-        return
-    refused.add(series_id)
-    _log.error(
-        "series id %d stands for metric %r and came for metric %r too (a hash collision); points "
-        "with this id cannot be told apart and are refused until the next start; kept %s, came %s",
-        series_id,
-        kept[0],
-        other[0],
-        _shown(kept),
-        _shown(other),
-    )
-
-
-def _shown(identity: Sequence[object]) -> str:
-    pairs = zip(_IDENTITY, identity, strict=True)
-    return "; ".join(f"{name} {str(value)[:_SHOWN_CHARACTERS]}" for name, value in pairs)

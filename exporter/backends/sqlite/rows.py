@@ -25,7 +25,7 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["COST_ENTRIES", "FACT_TABLES", "Rows", "Table", "rows_of"]
+__all__ = ["COST_ENTRIES", "FACT_TABLES", "Rows", "Table", "flattened", "rows_of"]
 
 _NANOSECONDS_PER_MICROSECOND: Final = 1_000
 _NAN: Final = "NaN"  # SQLite turns a NaN into NULL, which says "no recorded value"
@@ -145,10 +145,10 @@ def rows_of(batch: Batch, refused: Collection[int] = ()) -> tuple[list[Rows], Ro
     kept = batch.without(refused)
     data = [
         Rows(_POINTS, _point_values(kept.points)),
-        Rows(_HISTOGRAMS, _joined(_last_of_each(map(_histogram_row, kept.histograms)))),
-        Rows(_SUMMARIES, _joined(_last_of_each(map(_summary_row, kept.summaries)))),
+        Rows(_HISTOGRAMS, flattened(_last_of_each(map(_histogram_row, kept.histograms)))),
+        Rows(_SUMMARIES, flattened(_last_of_each(map(_summary_row, kept.summaries)))),
     ]
-    exemplars = Rows(_EXEMPLARS, _joined(map(_exemplar_row, kept.exemplars)))
+    exemplars = Rows(_EXEMPLARS, flattened(map(_exemplar_row, kept.exemplars)))
     return data, exemplars, batch.entries - kept.entries
 
 
@@ -279,5 +279,6 @@ def _last_of_each(rows: Iterable[tuple[object, ...]]) -> Iterable[tuple[object, 
     return {row[:2]: row for row in rows}.values()
 
 
-def _joined(rows: Iterable[tuple[object, ...]]) -> list[object]:
+def flattened(rows: Iterable[tuple[object, ...]]) -> list[object]:
+    """The values of all rows in one list."""
     return [value for row in rows for value in row]

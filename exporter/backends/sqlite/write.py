@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.backends.sqlite.costs import entry_rows, join_cursors, settle_samples
+from exporter.backends.costs import write_derived_costs
+from exporter.backends.sqlite.costs import SQLiteCostTables, entry_rows
 from exporter.backends.sqlite.dead_letters import insert_dead_letters
 from exporter.backends.sqlite.insert import insert_rows
 from exporter.backends.sqlite.ledger import advance
@@ -64,7 +65,7 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
     data, exemplars, left_out = rows_of(batch, refused)
     data += entry_rows(batch.costs)
     rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplars))
-    join_cursors(connection, batch.cost_cursors)
-    rows_added += settle_samples(connection, batch.without(refused).cost_samples)
+    cost_tables = SQLiteCostTables(connection)
+    write_derived_costs(cost_tables, batch.cost_cursors, batch.without(refused).cost_samples)
     insert_dead_letters(connection, batch.dead)
-    return Written(data, left_out, rows_added, series_added)
+    return Written(data, left_out, rows_added + cost_tables.rows_added, series_added)

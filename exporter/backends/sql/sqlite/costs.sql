@@ -5,7 +5,7 @@ SELECT series_id, first_timestamp, last_timestamp, last_start_timestamp, last_va
 FROM cost_cursors
 WHERE series_id IN (SELECT value FROM json_each(?));
 
--- name: between
+-- name: points_between
 -- From the last point before the first time to the first one after the last time.
 SELECT timestamp, start_timestamp, value
 FROM cost_entries

@@ -43,7 +43,7 @@ DELETE FROM temp.incoming_series WHERE series_id = ?;
 SELECT count(*) FROM temp.incoming_series
 WHERE series_id NOT IN (SELECT series_id FROM main.metric_series);
 
--- name: keep
+-- name: store
 INSERT INTO main.metric_series (
     series_id, metric_name, metric_type, unit, description, temporality, is_monotonic,
     cluster_id, node_id, service_name, resource, resource_schema_url, scope, scope_schema_url,
