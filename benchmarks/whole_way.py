@@ -43,7 +43,7 @@ def seconds_to_store(
     )
     pipeline = build_pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
     pipeline.start()
-    workers = workers_for(None if durable is None else durable.seconds_to_sync())
+    workers = workers_for(None if durable is None else durable.measure_sync_seconds())
     receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)
     for data in first:
         pipeline.submit(data)

@@ -79,7 +79,7 @@ class Service:
             endpoint=endpoint or receiving.endpoint,
             max_message_bytes=_max_message_bytes(self.settings),
             max_connections=receiving.max_connections,
-            workers=workers_for(None if self.spool is None else self.spool.seconds_to_sync()),
+            workers=workers_for(None if self.spool is None else self.spool.measure_sync_seconds()),
             accepting=lambda: self.pipeline.is_accepting,
             tls=certificates_for(receiving),
             tokens=tokens_for(receiving),

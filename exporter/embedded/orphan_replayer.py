@@ -136,7 +136,7 @@ class OrphanReplayer:
         """Store the pending requests of one spool; whether there were none."""
         spool = spool_at(path, self._settings)
         spool.start()
-        if not spool.waiting_requests:
+        if not spool.state.pending_requests:
             spool.close()
             return True
         try:
@@ -156,10 +156,10 @@ class OrphanReplayer:
             self._wait_until_stored(pipeline, spool)
             # Deletes the stored requests; the next scan would otherwise replay them and find every
             # one in the ledger.
-            spool.tidy(time.time_ns())
+            spool.compact(time.time_ns())
         finally:
             pipeline.shutdown(_SHUTDOWN_SECONDS)
-        left = spool.waiting_requests
+        left = spool.state.pending_requests
         _log.info(
             "stored the orphaned spool %s: %s%s",
             spool.path,
@@ -170,8 +170,8 @@ class OrphanReplayer:
     def _wait_until_stored(self, pipeline: Pipeline, spool: Spool) -> None:
         # The spool is the authority: it releases a request once its watermark is committed. While
         # the database is down the pipeline retries by itself.
-        while spool.waiting_requests and not self._stopping.is_set():
-            if pipeline.flush(_FLUSH_SECONDS) and not spool.waiting_requests:
+        while spool.state.pending_requests and not self._stopping.is_set():
+            if pipeline.flush(_FLUSH_SECONDS) and not spool.state.pending_requests:
                 return
             self._stopping.wait(_POLL_SECONDS)
 

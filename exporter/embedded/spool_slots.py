@@ -51,7 +51,7 @@ def acquire_slot(settings: ExporterSettings, prefix: Path) -> Spool:
                 spool.start()
             except SpoolLockedError:
                 continue
-            if spool.waiting_requests:
+            if spool.state.pending_requests:
                 if empty is not None:
                     empty.close()
                 return spool

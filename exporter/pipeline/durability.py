@@ -14,8 +14,7 @@ from typing import Final, Protocol
 
 from exporter.errors import QueueFullError
 from exporter.pipeline.queue import Queue
-from exporter.spool import Entry, Spool, compress
-from exporter.spool.digests import Digests
+from exporter.spool import DigestCache, Entry, Spool, compress
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
 __all__ = ["Durability", "MemoryDurability", "SpoolDurability", "SteadyClock"]
@@ -105,7 +104,7 @@ class MemoryDurability:
         self._window_nano = round(retry_window_seconds * NANOSECONDS_PER_SECOND)
         self._sequence = 0
         self._digests_lock = threading.Lock()
-        self._digests = Digests(_MAX_DIGESTS)
+        self._digests = DigestCache(_MAX_DIGESTS)
 
     def encode(self, data: bytes) -> bytes:
         """The bytes themselves."""
@@ -141,7 +140,7 @@ class MemoryDurability:
     def compact(self) -> None:
         """See `Durability`."""
         with self._digests_lock:
-            self._digests.forget(self._clock.unix_nano() - self._window_nano, self._sequence)
+            self._digests.expire(self._clock.unix_nano() - self._window_nano, self._sequence)
 
     def gauges(self) -> Mapping[str, float]:
         """See `Durability`."""
@@ -166,7 +165,7 @@ class SpoolDurability:
     @property
     def writer_id(self) -> str:
         """See `Durability`."""
-        return self._spool.receiver_id
+        return self._spool.state.receiver_id
 
     def encode(self, data: bytes) -> bytes:
         """The bytes, compressed."""
@@ -174,19 +173,19 @@ class SpoolDurability:
 
     def next_sequence(self) -> int:
         """See `Durability`."""
-        self._sequence = max(self._sequence, self._spool.last_sequence) + 1
+        self._sequence = max(self._sequence, self._spool.state.last_sequence) + 1
         return self._sequence
 
     def is_known(self, digest: bytes) -> bool:
         """See `Durability`."""
-        return self._spool.known(digest)
+        return digest in self._spool.state.digests
 
     def check_capacity(self) -> None:
         """See `Durability`."""
         spool = self._spool
-        if spool.full:
+        if spool.state.is_full:
             raise QueueFullError(
-                f"{spool.waiting_bytes >> 20} MiB of requests wait in {spool.path} "
+                f"{spool.state.pending_bytes >> 20} MiB of requests wait in {spool.path} "
                 "(spool_max_size_mib); send again later"
             )
         age_seconds = self._oldest_age_seconds()
@@ -206,18 +205,18 @@ class SpoolDurability:
 
     def compact(self) -> None:
         """See `Durability`."""
-        self._spool.tidy(self._clock.unix_nano())
+        self._spool.compact(self._clock.unix_nano())
 
     def gauges(self) -> Mapping[str, float]:
         """See `Durability`."""
         return {
-            "spool_requests": self._spool.waiting_requests,
-            "spool_bytes": self._spool.waiting_bytes,
+            "spool_requests": self._spool.state.pending_requests,
+            "spool_bytes": self._spool.state.pending_bytes,
             "spool_age_seconds": self._oldest_age_seconds(),
         }
 
     def _oldest_age_seconds(self) -> float:
-        oldest = self._spool.oldest_received_unix_nano
+        oldest = self._spool.state.oldest_received_unix_nano
         if oldest is None:
             return 0.0
         return max(self._clock.unix_nano() - oldest, 0) / NANOSECONDS_PER_SECOND

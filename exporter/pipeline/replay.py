@@ -60,7 +60,7 @@ class Replay:
     def begin(self, stored_sequence: int) -> None:
         """Replay what the spool holds after the sequence that the backend's ledger has."""
         self.spool.advance_to(stored_sequence)
-        if self.spool.waiting_requests:
+        if self.spool.state.pending_requests:
             entries = self._spill_all()
             _log.info(
                 "%d data points wait in %s from before and are stored now", entries, self.spool.path
@@ -72,7 +72,7 @@ class Replay:
         Raises:
             SpoolUnavailableError: the spool could not write a note of it.
         """
-        self.spool.accept_unasked()
+        self.spool.mark_unverified()
         self._spill_all()
 
     def resume(self, stored_sequence: int) -> None:
@@ -84,11 +84,11 @@ class Replay:
         # Under the lock, because the writer id of the watermarks may change.
         with self._queue.changed:
             stored = self.spool.advance_to(stored_sequence)
-            self._queue.resume(stored, has_more=self.spool.waiting_requests > 0)
+            self._queue.resume(stored, has_more=self.spool.state.pending_requests > 0)
             self._counters.add(points_stored=stored, points_queued=-stored)
         _log.info(
             "the database is reached: %d data points that wait in %s are stored now",
-            self.spool.waiting_entries,
+            self.spool.state.pending_entries,
             self.spool.path,
         )
 
@@ -120,9 +120,9 @@ class Replay:
             self._count_lost(lost, "they could not be read again")
 
     def _spill_all(self) -> int:
-        entries = self.spool.waiting_entries
+        entries = self.spool.state.pending_entries
         with self._queue.changed:
-            self._queue.spill(entries, self.spool.last_sequence)
+            self._queue.spill(entries, self.spool.state.last_sequence)
         self._counters.add(points_accepted=entries, points_queued=entries, points_replayed=entries)
         return entries
 
@@ -138,7 +138,7 @@ class Replay:
         except DecodeError as exc:
             batch = Batch()
             _log.error("request %d of %s: %s", entry.sequence, self.spool.path, exc)
-        watermark = Watermark(self.spool.receiver_id, entry.sequence)
+        watermark = Watermark(self.spool.state.receiver_id, entry.sequence)
         batch = replace(batch, watermark=watermark)
         self._queue.put_replayed(batch, entry.entries, time.monotonic())
         self._count_lost(entry.entries - batch.entries, "they cannot be decoded as they were")
@@ -183,7 +183,7 @@ class Startup:
         replay.spool.start()
         if self._error is None:
             try:
-                stored_sequence = self._backend.last_sequence(replay.spool.receiver_id)
+                stored_sequence = self._backend.last_sequence(replay.spool.state.receiver_id)
             except RetryableError as exc:
                 self._error = exc
             else:
@@ -209,7 +209,7 @@ class Startup:
             raise AssertionError("without a spool `open` opens the backend or raises")
         try:
             self._backend.start()
-            self._replay.resume(self._backend.last_sequence(self._replay.spool.receiver_id))
+            self._replay.resume(self._backend.last_sequence(self._replay.spool.state.receiver_id))
         except ExporterError as exc:
             self._error = exc
             raise

@@ -1,22 +1,19 @@
 """The durable queue between accepting a request and storing its rows.
 
-A request is acknowledged once its bytes are synced here, and leaves when the backend has
-committed it. One SQLite file, used by one process. No thread and no clock: times are arguments,
-and the caller decides on which thread each call runs.
+A request is acknowledged once its bytes are synced here, and deleted when the backend has
+committed it. One SQLite file, used by one process. It starts no thread and reads no time of day:
+times are arguments. Only `Spool.measure_sync_seconds` uses a timer, for the duration of a sync.
 
-errors       what can go wrong, and whether trying again helps
-entry        one accepted request
-compression  its bytes, smaller and with a checksum
-files        the file's place: private, locked, moved away when damaged
-layout       the tables, and whether a file has them
-store        one open file
-waiting      how much waits, kept in memory
-digests      which requests were seen, kept in memory
-salvage      what can still be read of a damaged file
-loading      from a file to what is kept in memory
-tally        all that is kept in memory
-keeper       the file while it is in use, and another one where it is damaged
-queue        all of it together: `Spool`
+entry        one accepted request, and its row
+compression  compresses a request, with a checksum
+errors       the errors that are raised, translated from SQLite's
+schema       the tables, their format, and the connections to them
+database     reads and writes the rows of one open file
+recovery     renames a damaged file and copies what can be read of it into a new one
+lock         keeps a second process from the file
+state        counts, watermarks and digests in memory: `SpoolState`
+file         the file while it is in use: opens, changes and replaces it
+spool        the queue itself: `Spool`
 """
 
 from exporter.spool.compression import compress, decompress
@@ -27,15 +24,18 @@ from exporter.spool.errors import (
     SpoolRefusedError,
     SpoolUnavailableError,
 )
-from exporter.spool.queue import Spool
+from exporter.spool.spool import Spool
+from exporter.spool.state import DigestCache, SpoolState
 
 __all__ = [
+    "DigestCache",
     "Entry",
     "Signal",
     "Spool",
     "SpoolFullError",
     "SpoolLockedError",
     "SpoolRefusedError",
+    "SpoolState",
     "SpoolUnavailableError",
     "compress",
     "decompress",

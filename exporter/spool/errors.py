@@ -1,4 +1,4 @@
-"""What can go wrong with the spool: SQLite's errors are translated here and nowhere else."""
+"""The errors of the spool; SQLite's errors are translated here and nowhere else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import PermanentError, RetryableError
+from exporter.sqlitefiles import primary_code, what_to_do
 
 __all__ = [
     "SpoolDamagedError",
@@ -16,57 +17,43 @@ __all__ = [
     "SpoolLockedError",
     "SpoolRefusedError",
     "SpoolUnavailableError",
-    "opening",
-    "translating",
+    "translate_errors",
+    "translate_open_errors",
 ]
 
-_PRIMARY_CODE: Final = 0xFF
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-# While a file is opened, statements of ours that do not fit it ("no such table") are damage too.
-_DAMAGE_AT_OPENING: Final = _DAMAGE | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
+# While a file is opened, a statement that does not fit its tables ("no such table") means damage.
+_DAMAGE_AT_OPEN: Final = _DAMAGE | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 
-_REFUSED_AT_OPENING: Final = frozenset(
+_REFUSED_AT_OPEN: Final = frozenset(
     {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 )
-_WHAT_TO_DO: Final = {
-    sqlite3.SQLITE_FULL: "make room on its volume",
-    sqlite3.SQLITE_IOERR: "look at the system's log, at the free space of its volume, at quotas "
-    "and at file size limits",
-    sqlite3.SQLITE_READONLY: "its file or folder may not be written; change their owner or mode, "
-    "or mount the volume for writing",
-    sqlite3.SQLITE_PERM: "its file may not be used; change its owner or mode",
-    sqlite3.SQLITE_CANTOPEN: "its file, -wal or -shm cannot be opened; look at the owner and mode "
-    "of these and of their folder, and at the limit of open files",
-    sqlite3.SQLITE_BUSY: "another program holds a lock on its file; `fuser -v` names it",
-    sqlite3.SQLITE_NOMEM: "the machine or the process is out of memory",
-}
-_DEFAULT_ADVICE: Final = "look at the system's log"
 
 
 class SpoolUnavailableError(RetryableError):
-    """The spool cannot take or give data now: disk full, I/O error, not running."""
+    """The spool cannot take or give data now: disk full, I/O error, not open."""
 
 
 class SpoolFullError(RetryableError):
-    """As much waits as may, because the backend is slower than the senders."""
+    """The spool is full, because the backend is slower than the senders."""
 
 
 class SpoolRefusedError(PermanentError):
-    """The spool will not use this file: foreign, newer, locked, or in no usable place."""
+    """The spool cannot use this file: foreign, newer, locked, or not at a usable path."""
 
 
 class SpoolLockedError(SpoolRefusedError):
-    """Another process uses this file; one of its own will do."""
+    """Another process uses this file."""
 
 
 class SpoolDamagedError(RetryableError):
-    """The file does not read back as it was written; a fresh one takes its place."""
+    """The file does not read back as it was written; a new one replaces it."""
 
 
 @contextmanager
-def translating(operation: str, path: Path) -> Iterator[None]:
-    """Turn errors of SQLite and of the file system inside the block into ours, cause kept.
+def translate_errors(operation: str, path: Path) -> Iterator[None]:
+    """Raise the error of this module for one of SQLite or of the file system, cause kept.
 
     Args:
         operation: what was being done, such as "appending".
@@ -75,33 +62,27 @@ def translating(operation: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        if _code(error) in _DAMAGE:
+        if primary_code(error) in _DAMAGE:
             raise SpoolDamagedError(f"spool {path}: {operation}: {error}") from error
-        raise SpoolUnavailableError(_explained(error, operation, path)) from error
+        raise SpoolUnavailableError(_message(error, operation, path)) from error
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[None]:
-    """As `translating`, for the time when a file is looked at first."""
+def translate_open_errors(path: Path) -> Iterator[None]:
+    """As `translate_errors`, while a file is being opened."""
     operation = "opening the file"
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        code = _code(error)
-        if code in _DAMAGE_AT_OPENING:
+        code = primary_code(error)
+        if code in _DAMAGE_AT_OPEN:
             raise SpoolDamagedError(f"spool {path}: {operation}: {error}") from error
-        explained = _explained(error, operation, path)
-        if isinstance(error, OSError) or code in _REFUSED_AT_OPENING:
-            raise SpoolRefusedError(explained) from error
-        raise SpoolUnavailableError(explained) from error
+        message = _message(error, operation, path)
+        if isinstance(error, OSError) or code in _REFUSED_AT_OPEN:
+            raise SpoolRefusedError(message) from error
+        raise SpoolUnavailableError(message) from error
 
 
-def _code(error: Exception) -> int | None:
-    # Only errors that come from SQLite itself have a code.
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & _PRIMARY_CODE
-
-
-def _explained(error: Exception, operation: str, path: Path) -> str:
-    advice = _WHAT_TO_DO.get(_code(error) or 0, _DEFAULT_ADVICE)
+def _message(error: Exception, operation: str, path: Path) -> str:
+    advice = what_to_do(error, path) or "look at the system's log"
     return f"spool {path}: {operation}: {error}; {advice}"

@@ -317,7 +317,7 @@ def test_stopping_without_a_database_is_quick_and_leaves_all_in_the_spool(path: 
         assert not pipeline.shutdown()
     spool = spool_beside(path)
     spool.start()  # nobody has it any more
-    assert spool.waiting_requests == 2
+    assert spool.state.pending_requests == 2
     spool.close()
 
 

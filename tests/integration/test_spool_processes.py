@@ -1,5 +1,6 @@
 """The spool under kill -9, on a full disk, and with a second process."""
 
+import re
 from pathlib import Path
 from random import Random
 
@@ -33,12 +34,14 @@ def test_what_was_appended_survives_kill_at_random_moments(path: Path) -> None:
         found = {one.sequence: one for one in read_all(spool)}
         assert found.keys() >= set(range(releasing + 1, appended + 1))
         assert all(one == entry(sequence) for sequence, one in found.items())
-        assert all(spool.known(digest_of(sequence)) for sequence in range(1, appended + 1))
-        assert spool.waiting_requests == len(found)
-        assert appended <= spool.last_sequence <= appended + 12  # one group was under way
-        assert spool.files_set_aside == 0
-        appended = spool.last_sequence
-        receiver_ids.add(spool.receiver_id)
+        assert all(
+            digest_of(sequence) in spool.state.digests for sequence in range(1, appended + 1)
+        )
+        assert spool.state.pending_requests == len(found)
+        assert appended <= spool.state.last_sequence <= appended + 12  # one group was under way
+        assert spool.state.damaged_files == 0
+        appended = spool.state.last_sequence
+        receiver_ids.add(spool.state.receiver_id)
         spool.close()
     assert len(receiver_ids) == 1
     assert releasing > 0
@@ -71,13 +74,16 @@ def test_a_killed_process_leaves_no_lock(path: Path) -> None:
 def check_full(lines: list[str], refusal: str) -> None:
     said, *rest = lines
     assert said.startswith("SpoolUnavailableError")
-    assert refusal in said
+    assert re.search(refusal, said)
     assert rest == ["True", "True", "True"], lines
 
 
 def test_a_file_that_may_not_grow_takes_appends_again_when_it_may(path: Path) -> None:
     with Program("small_file", path, 300_000) as program:
-        check_full(program.rest(), f"spool {path}: appending: disk I/O error; look at")
+        check_full(
+            program.rest(),
+            f"spool {path}: appending: disk I/O error; the disk or the file system failed",
+        )
 
 
 def test_a_full_volume_takes_appends_again_when_there_is_room(path: Path) -> None:
@@ -87,4 +93,6 @@ def test_a_full_volume_takes_appends_again_when_there_is_room(path: Path) -> Non
         lines = program.rest()
     if len(lines) == 1 and ("unshare" in lines[0] or "mount" in lines[0]):
         pytest.skip(f"no volume can be mounted here: {lines[0]}")
-    check_full(lines, "database or disk is full; make room on its volume")
+    check_full(
+        lines, "database or disk is full; \\d+ bytes are free on its volume; make room there"
+    )

@@ -48,27 +48,37 @@ def in_file(path: Path, statement: str) -> list[tuple[int, ...]]:
 
 
 def test_a_new_spool_is_empty(spool: Spool) -> None:
-    assert (spool.last_sequence, spool.waiting_requests, spool.waiting_entries) == (0, 0, 0)
-    assert (spool.waiting_bytes, spool.oldest_received_unix_nano, spool.full) == (0, None, False)
-    assert (spool.files_set_aside, spool.lost_entries) == (0, 0)
+    assert (
+        spool.state.last_sequence,
+        spool.state.pending_requests,
+        spool.state.pending_entries,
+    ) == (0, 0, 0)
+    assert (
+        spool.state.pending_bytes,
+        spool.state.oldest_received_unix_nano,
+        spool.state.is_full,
+    ) == (0, None, False)
+    assert (spool.state.damaged_files, spool.state.lost_entries) == (0, 0)
     assert spool.read(0, 1) == []
-    assert len(spool.receiver_id) == 36
+    assert len(spool.state.receiver_id) == 36
 
 
 @pytest.mark.parametrize("size", [1, 2, 63, 64, 65, 200])
 def test_a_group_comes_back_as_it_went_in(spool: Spool, size: int) -> None:
     spool.append(group(range(1, size + 1)))
     assert read_all(spool) == [entry(sequence) for sequence in range(1, size + 1)]
-    assert spool.last_sequence == size
-    assert spool.waiting_requests == size
-    assert spool.waiting_entries == sum(entry(sequence).entries for sequence in range(1, size + 1))
-    assert spool.oldest_received_unix_nano == START + SECOND
+    assert spool.state.last_sequence == size
+    assert spool.state.pending_requests == size
+    assert spool.state.pending_entries == sum(
+        entry(sequence).entries for sequence in range(1, size + 1)
+    )
+    assert spool.state.oldest_received_unix_nano == START + SECOND
 
 
 def test_waiting_bytes_are_compressed_data_and_a_row_each(spool: Spool) -> None:
     entries = group([1, 2])
     spool.append(entries)
-    assert spool.waiting_bytes == sum(len(one.data) for one in entries) + 2 * 128
+    assert spool.state.pending_bytes == sum(len(one.data) for one in entries) + 2 * 128
 
 
 def test_sequences_may_have_gaps_and_an_empty_group_is_none(spool: Spool) -> None:
@@ -105,9 +115,9 @@ def test_release_counts_at_once_and_empties_the_file_with_the_next_append(
 ) -> None:
     spool.append(group(range(1, 11)))
     spool.release(7)
-    assert spool.waiting_requests == 3
-    assert spool.waiting_entries == sum(entry(sequence).entries for sequence in (8, 9, 10))
-    assert spool.oldest_received_unix_nano == entry(8).received_unix_nano
+    assert spool.state.pending_requests == 3
+    assert spool.state.pending_entries == sum(entry(sequence).entries for sequence in (8, 9, 10))
+    assert spool.state.oldest_received_unix_nano == entry(8).received_unix_nano
     assert sequences(spool) == [8, 9, 10]
     assert in_file(path, "SELECT count(*) FROM requests") == [(10,)]
     spool.append(group([11]))
@@ -118,9 +128,9 @@ def test_release_counts_at_once_and_empties_the_file_with_the_next_append(
 def test_release_empties_the_file_with_tidy(spool: Spool, path: Path) -> None:
     spool.append(group(range(1, 2_501), size_bytes=1))
     spool.release(2_500)
-    spool.tidy(START)
+    spool.compact(START)
     assert in_file(path, "SELECT count(*) FROM requests") == [(0,)]
-    assert spool.waiting_bytes == 0
+    assert spool.state.pending_bytes == 0
 
 
 def test_release_of_less_changes_nothing(spool: Spool) -> None:
@@ -128,7 +138,7 @@ def test_release_of_less_changes_nothing(spool: Spool) -> None:
     spool.release(2)
     spool.release(1)
     assert sequences(spool) == [3]
-    assert spool.waiting_requests == 1
+    assert spool.state.pending_requests == 1
 
 
 def test_release_beyond_the_last_is_a_mistake(spool: Spool) -> None:
@@ -140,7 +150,7 @@ def test_release_beyond_the_last_is_a_mistake(spool: Spool) -> None:
 def test_a_ledger_that_is_ahead_moves_the_queue(spool: Spool, path: Path) -> None:
     spool.append(group([1, 2]))
     spool.advance_to(100)
-    assert (spool.last_sequence, spool.waiting_requests) == (100, 0)
+    assert (spool.state.last_sequence, spool.state.pending_requests) == (100, 0)
     with pytest.raises(ValueError, match="comes after 100"):
         spool.append(group([100]))
     spool.append(group([101]))
@@ -148,7 +158,7 @@ def test_a_ledger_that_is_ahead_moves_the_queue(spool: Spool, path: Path) -> Non
     again = spool_at(path)
     again.start()
     again.advance_to(50)
-    assert (again.last_sequence, sequences(again)) == (101, [101])
+    assert (again.state.last_sequence, sequences(again)) == (101, [101])
     again.close()
 
 
@@ -159,13 +169,13 @@ def test_all_is_there_after_a_restart(spool: Spool, path: Path) -> None:
     spool.close()
     again = spool_at(path)
     again.start()
-    assert again.receiver_id == spool.receiver_id
-    assert again.last_sequence == 11
+    assert again.state.receiver_id == spool.state.receiver_id
+    assert again.state.last_sequence == 11
     assert read_all(again) == [entry(sequence) for sequence in range(5, 12)]
-    for name in ("waiting_requests", "waiting_entries", "waiting_bytes"):
-        assert getattr(again, name) == getattr(spool, name)
-    assert again.oldest_received_unix_nano == entry(5).received_unix_nano
-    assert all(again.known(digest_of(sequence)) for sequence in range(1, 12))
+    for name in ("pending_requests", "pending_entries", "pending_bytes"):
+        assert getattr(again.state, name) == getattr(spool.state, name)
+    assert again.state.oldest_received_unix_nano == entry(5).received_unix_nano
+    assert all(digest_of(sequence) in again.state.digests for sequence in range(1, 12))
     again.close()
 
 
@@ -184,12 +194,12 @@ def test_a_release_that_reached_no_disk_waits_again_after_a_restart(
 def test_the_last_sequence_outlives_all_rows_and_digests(spool: Spool, path: Path) -> None:
     spool.append(group([1, 2, 3]))
     spool.release(3)
-    spool.tidy(START + 10_000 * SECOND)
+    spool.compact(START + 10_000 * SECOND)
     assert in_file(path, "SELECT count(*) FROM digests") == [(0,)]
     spool.close()
     again = spool_at(path)
     again.start()
-    assert again.last_sequence == 3
+    assert again.state.last_sequence == 3
     again.close()
 
 
@@ -198,32 +208,36 @@ def test_each_new_file_has_its_own_name(tmp_path: Path) -> None:
     for number in range(3):
         spool = spool_at(tmp_path / f"{number}.db")
         spool.start()
-        names.add(spool.receiver_id)
+        names.add(spool.state.receiver_id)
         spool.close()
     assert len(names) == 3
 
 
 def test_digests_stay_until_the_window_is_over(spool: Spool) -> None:
     spool.append(group([1, 2, 3]))
-    assert spool.known(digest_of(1))
-    assert not spool.known(digest_of(4))
+    assert digest_of(1) in spool.state.digests
+    assert digest_of(4) not in spool.state.digests
     spool.release(2)
-    spool.tidy(entry(1).received_unix_nano + 100 * SECOND)  # the window is 100 s
-    assert [spool.known(digest_of(number)) for number in (1, 2, 3)] == [True, True, True]
-    spool.tidy(entry(2).received_unix_nano + 100 * SECOND)
-    assert [spool.known(digest_of(number)) for number in (1, 2, 3)] == [False, True, True]
-    spool.tidy(entry(3).received_unix_nano + 10_000 * SECOND)
-    assert [spool.known(digest_of(number)) for number in (1, 2, 3)] == [False, False, True]
+    spool.compact(entry(1).received_unix_nano + 100 * SECOND)  # the window is 100 s
+    assert [digest_of(number) in spool.state.digests for number in (1, 2, 3)] == [True, True, True]
+    spool.compact(entry(2).received_unix_nano + 100 * SECOND)
+    assert [digest_of(number) in spool.state.digests for number in (1, 2, 3)] == [False, True, True]
+    spool.compact(entry(3).received_unix_nano + 10_000 * SECOND)
+    assert [digest_of(number) in spool.state.digests for number in (1, 2, 3)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_forgotten_digests_stay_forgotten_after_a_restart(spool: Spool, path: Path) -> None:
     spool.append(group([1, 2]))
     spool.release(1)
-    spool.tidy(START + 10_000 * SECOND)
+    spool.compact(START + 10_000 * SECOND)
     spool.close()
     again = spool_at(path)
     again.start()
-    assert [again.known(digest_of(number)) for number in (1, 2)] == [False, True]
+    assert [digest_of(number) in again.state.digests for number in (1, 2)] == [False, True]
     again.close()
 
 
@@ -231,19 +245,23 @@ def test_a_digest_that_comes_twice_is_known_until_the_second_goes(spool: Spool) 
     first, second = group([1, 2])
     spool.append([first, replace(second, digest=first.digest)])
     spool.release(2)
-    spool.tidy(entry(2).received_unix_nano + 100 * SECOND)
-    assert spool.known(first.digest)
-    spool.tidy(entry(3).received_unix_nano + 100 * SECOND)
-    assert not spool.known(first.digest)
+    spool.compact(entry(2).received_unix_nano + 100 * SECOND)
+    assert first.digest in spool.state.digests
+    spool.compact(entry(3).received_unix_nano + 100 * SECOND)
+    assert first.digest not in spool.state.digests
 
 
 def test_digests_are_bounded_in_number_on_disk_too(path: Path) -> None:
     spool = spool_at(path, max_digests=5)
     spool.start()
     spool.append(group(range(1, 11), size_bytes=1))
-    assert [spool.known(digest_of(number)) for number in (5, 6, 10)] == [False, True, True]
+    assert [digest_of(number) in spool.state.digests for number in (5, 6, 10)] == [
+        False,
+        True,
+        True,
+    ]
     spool.release(10)
-    spool.tidy(START)
+    spool.compact(START)
     assert in_file(path, "SELECT min(sequence), count(*) FROM digests") == [(6, 5)]
     assert sequences(spool) == []
     spool.close()
@@ -253,12 +271,12 @@ def test_a_full_spool_refuses_until_some_is_released(path: Path) -> None:
     spool = spool_at(path, max_bytes=10_000)
     spool.start()
     spool.append(group([1, 2], size_bytes=8_000))  # taken whole, and beyond the bound
-    assert spool.full
-    with pytest.raises(SpoolFullError, match=r"bytes wait, and 10000 may; send again") as refusal:
+    assert spool.state.is_full
+    with pytest.raises(SpoolFullError, match=r"bytes of 10000 are pending; send again") as refusal:
         spool.append(group([3]))
     assert refusal.value.retryable
     spool.release(1)
-    assert not spool.full
+    assert not spool.state.is_full
     spool.append(group([3]))
     assert sequences(spool) == [2, 3]
     spool.close()
@@ -295,7 +313,11 @@ def test_start_and_close_are_safe_twice(path: Path) -> None:
 
 def test_a_closed_spool_refuses_to_work(path: Path) -> None:
     spool = spool_at(path)
-    for call in (lambda: spool.append(group([1])), lambda: spool.read(0, 1), lambda: spool.tidy(0)):
+    for call in (
+        lambda: spool.append(group([1])),
+        lambda: spool.read(0, 1),
+        lambda: spool.compact(0),
+    ):
         with pytest.raises(SpoolUnavailableError, match="it is not open; start it"):
             call()
 
@@ -307,7 +329,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_spool(tmp_path: Path) -> None:
-    with pytest.raises(SpoolRefusedError, match="this is not a file; name a file in a folder"):
+    with pytest.raises(
+        SpoolRefusedError, match="this is a folder or device, not a file; name a file"
+    ):
         spool_at(tmp_path).start()
 
 
@@ -358,11 +382,11 @@ def test_a_file_that_vanishes_is_noticed_before_anything_is_acknowledged(
 def test_the_file_shrinks_when_much_has_been_released(spool: Spool, path: Path) -> None:
     for first in range(1, 6_001, 200):
         spool.append(group(range(first, first + 200), size_bytes=8_000))
-    spool.tidy(START)
+    spool.compact(START)
     assert path.stat().st_size > 45_000_000
-    spool.release(spool.last_sequence)
+    spool.release(spool.state.last_sequence)
     for _ in range(4):
-        spool.tidy(START)
+        spool.compact(START)
     assert path.stat().st_size < 20_000_000
 
 
@@ -381,7 +405,7 @@ def test_reading_releasing_and_tidying_run_beside_appending(spool: Spool) -> Non
 
     def tidy() -> None:
         while not done.is_set():
-            spool.tidy(START)
+            spool.compact(START)
 
     with ThreadPoolExecutor(2) as threads:
         reading, tidying = threads.submit(read_and_release), threads.submit(tidy)
@@ -392,7 +416,7 @@ def test_reading_releasing_and_tidying_run_beside_appending(spool: Spool) -> Non
             done.set()
         assert reading.result() == list(range(1, total + 1))
         tidying.result()
-    assert spool.waiting_requests == 0
+    assert spool.state.pending_requests == 0
 
 
 def test_compressed_bytes_come_back_on_any_thread() -> None:
@@ -427,7 +451,7 @@ def test_nothing_is_logged_when_all_is_well(path: Path, caplog: pytest.LogCaptur
     spool = spool_at(path)
     spool.start()
     spool.append(group([1]))
-    spool.tidy(START)
+    spool.compact(START)
     spool.close()
     assert caplog.records == []
 
@@ -481,7 +505,7 @@ def test_a_file_of_the_first_format_goes_on_with_what_waits(path: Path) -> None:
     expected = [entry(3, 20_000), entry(4, 20_000)]
     spool = spool_at(path)
     spool.start()
-    assert (spool.receiver_id, spool.last_sequence) == ("the-first", 4)
+    assert (spool.state.receiver_id, spool.state.last_sequence) == ("the-first", 4)
     assert read_all(spool) == expected
     assert {one.signal for one in expected} == {"metrics"}
     logs = replace(entry(5, 100), signal="logs")
@@ -503,7 +527,7 @@ def test_a_damaged_file_of_the_first_format_gives_what_can_be_read(path: Path) -
     spool = spool_at(path)
     spool.start()
     assert read_all(spool) == [entry(3, 20_000)]
-    assert (spool.receiver_id, spool.files_set_aside) == ("the-first", 1)
+    assert (spool.state.receiver_id, spool.state.damaged_files) == ("the-first", 1)
     spool.close()
 
 
@@ -515,8 +539,8 @@ def test_the_signal_of_a_request_comes_back_with_it(spool: Spool) -> None:
 
 def test_what_a_sync_takes_is_measured_and_changes_nothing(spool: Spool) -> None:
     spool.append(group([1, 2]))
-    assert 0 < spool.seconds_to_sync() < 60
+    assert 0 < spool.measure_sync_seconds() < 60
     assert sequences(spool) == [1, 2]
     spool.close()
     with pytest.raises(SpoolUnavailableError):
-        spool.seconds_to_sync()
+        spool.measure_sync_seconds()

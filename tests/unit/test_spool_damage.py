@@ -30,9 +30,9 @@ def fill(path: Path) -> str:
     spool.start()
     spool.append(group(range(1, REQUESTS + 1), size_bytes=9_000))
     spool.release(10)
-    spool.tidy(START)
+    spool.compact(START)
     spool.close()
-    return spool.receiver_id
+    return spool.state.receiver_id
 
 
 def overwrite(path: Path, offset: int, data: bytes) -> None:
@@ -48,14 +48,14 @@ def aside(path: Path) -> list[str]:
 def check_usable(spool: Spool) -> None:
     """Every count is true and the queue goes on."""
     found = read_all(spool)
-    assert spool.waiting_requests == len(found)
-    assert spool.waiting_entries == sum(one.entries for one in found)
-    first = spool.last_sequence + 1
+    assert spool.state.pending_requests == len(found)
+    assert spool.state.pending_entries == sum(one.entries for one in found)
+    first = spool.state.last_sequence + 1
     spool.append(group([first, first + 1]))
     assert read_all(spool) == [*found, entry(first), entry(first + 1)]
     spool.release(first)
-    spool.tidy(START)
-    assert spool.waiting_requests == 1
+    spool.compact(START)
+    assert spool.state.pending_requests == 1
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_file_without_a_header_is_set_aside(
     damaged = path.read_bytes()
     spool = spool_at(path)
     spool.start()
-    assert spool.files_set_aside == 1, name
-    assert spool.receiver_id != receiver_id
+    assert spool.state.damaged_files == 1, name
+    assert spool.state.receiver_id != receiver_id
     assert read_all(spool) == []
     assert aside(path) == ["spool.db.corrupt-1"]
     assert path.with_name("spool.db.corrupt-1").read_bytes() == damaged
     check_usable(spool)
     spool.close()
-    assert "a fresh one is begun" in caplog.text
+    assert "a new one is created" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
 
 
@@ -104,7 +104,7 @@ def test_any_torn_page_costs_few_requests(tmp_path: Path, content: str) -> None:
         found = read_all(spool)
         wanted = {sequence: entry(sequence, 9_000) for sequence in range(11, REQUESTS + 1)}
         assert all(wanted[one.sequence] == one for one in found)
-        if spool.receiver_id == receiver_id:
+        if spool.state.receiver_id == receiver_id:
             costs.append(len(wanted) - len(found))
         check_usable(spool)
         spool.close()
@@ -139,7 +139,7 @@ def test_a_truncated_file_gives_what_it_still_has(path: Path, keep: int) -> None
         file.truncate(keep)
     spool = spool_at(path)
     spool.start()
-    assert spool.files_set_aside == 1
+    assert spool.state.damaged_files == 1
     wanted = {sequence: entry(sequence, 9_000) for sequence in range(11, REQUESTS + 1)}
     assert all(wanted[one.sequence] == one for one in read_all(spool))
     check_usable(spool)
@@ -151,7 +151,7 @@ def copy_while_open(path: Path) -> Path:
     spool = spool_at(path)
     spool.start()
     spool.append(group(range(1, 21), size_bytes=9_000))
-    spool.tidy(START)
+    spool.compact(START)
     spool.append(group(range(21, 31), size_bytes=9_000))
     crashed = path.with_name("crashed.db")
     for suffix in ("", "-wal"):
@@ -170,10 +170,12 @@ def test_a_garbage_wal_is_set_aside_and_the_file_is_used(
     wal.write_bytes(Random(1).randbytes(wal.stat().st_size))
     spool = spool_at(crashed)
     spool.start()
-    assert spool.files_set_aside == 1
+    assert spool.state.damaged_files == 1
     assert read_all(spool) == [entry(sequence, 9_000) for sequence in range(1, 21)]
     assert aside(crashed) == ["crashed.db.corrupt-1-wal"]
-    assert re.search("its -wal is none and was moved to .*crashed.db.corrupt-1-wal", caplog.text)
+    assert re.search(
+        "its -wal is not a WAL file and was moved to .*crashed.db.corrupt-1-wal", caplog.text
+    )
     check_usable(spool)
     spool.close()
 
@@ -184,7 +186,7 @@ def test_a_torn_end_of_the_wal_is_what_a_crash_leaves(path: Path) -> None:
     wal.write_bytes(wal.read_bytes() + Random(1).randbytes(5_000))
     spool = spool_at(crashed)
     spool.start()
-    assert spool.files_set_aside == 0
+    assert spool.state.damaged_files == 0
     assert read_all(spool) == [entry(sequence, 9_000) for sequence in range(1, 31)]
     spool.close()
 
@@ -222,10 +224,10 @@ def test_damage_that_is_found_while_running_costs_that_request(
     spool.start()
     damage_data(path, 20)
     assert [one.sequence for one in read_all(spool)] == [*range(11, 20), *range(21, REQUESTS + 1)]
-    assert spool.files_set_aside == 1
-    assert spool.lost_entries == entry(20).entries
+    assert spool.state.damaged_files == 1
+    assert spool.state.lost_entries == entry(20).entries
     assert "reading request 20: a compressed request is damaged" in caplog.text
-    assert all(spool.known(digest_of(sequence)) for sequence in range(1, REQUESTS + 1))
+    assert all(digest_of(sequence) in spool.state.digests for sequence in range(1, REQUESTS + 1))
     check_usable(spool)
     spool.close()
 
@@ -237,14 +239,14 @@ def test_a_running_spool_keeps_its_name_and_place_when_its_file_is_replaced(path
     spool.release(35)
     damage_data(path, REQUESTS)
     assert [one.sequence for one in read_all(spool)] == [36, 37, 38, 39]
-    assert (spool.receiver_id, spool.last_sequence) == (receiver_id, REQUESTS)
+    assert (spool.state.receiver_id, spool.state.last_sequence) == (receiver_id, REQUESTS)
     with pytest.raises(ValueError, match="comes after 40"):
         spool.append(group([REQUESTS]))
     spool.append(group([REQUESTS + 1]))
     spool.close()
     again = spool_at(path)
     again.start()
-    assert (again.receiver_id, again.last_sequence) == (receiver_id, REQUESTS + 1)
+    assert (again.state.receiver_id, again.state.last_sequence) == (receiver_id, REQUESTS + 1)
     assert [one.sequence for one in read_all(again)] == [36, 37, 38, 39, 41]
     again.close()
 
@@ -263,7 +265,7 @@ def test_what_was_never_acknowledged_is_not_copied_into_a_fresh_file(path: Path)
     assert [one.sequence for one in read_all(spool)] == list(range(11, REQUESTS + 1))
     damage_data(path, 20)
     read_all(spool)
-    assert spool.files_set_aside == 1
+    assert spool.state.damaged_files == 1
     spool.append(group([REQUESTS + 1]))
     assert read_all(spool)[-1] == entry(REQUESTS + 1)
     spool.close()
@@ -286,7 +288,7 @@ def test_damage_that_an_append_meets_is_a_retryable_refusal(path: Path) -> None:
     connection.close()
     with pytest.raises(SpoolUnavailableError, match="send again"):
         spool.append(group([REQUESTS + 1]))
-    assert spool.files_set_aside == 1
+    assert spool.state.damaged_files == 1
     spool.append(group([REQUESTS + 1]))
     assert read_all(spool)[-1] == entry(REQUESTS + 1)
     check_usable(spool)
@@ -310,7 +312,7 @@ def test_missing_tables_are_damage(path: Path) -> None:
     connection.close()
     spool = spool_at(path)
     spool.start()
-    assert spool.files_set_aside == 1
+    assert spool.state.damaged_files == 1
     assert [one.sequence for one in read_all(spool)] == list(range(11, REQUESTS + 1))
     check_usable(spool)
     spool.close()
@@ -319,6 +321,6 @@ def test_missing_tables_are_damage(path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_refused_and_not_set_aside(path: Path) -> None:
     fill(path)
     path.with_name("spool.db-wal").mkdir()
-    with pytest.raises(SpoolRefusedError, match="cannot be opened"):
+    with pytest.raises(SpoolRefusedError, match=r"spool\.db-wal is not a file"):
         spool_at(path).start()
     assert aside(path) == []

@@ -21,7 +21,7 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.spool = self.opened()
-        self.receiver_id = self.spool.receiver_id
+        self.receiver_id = self.spool.state.receiver_id
         self.rows: list[int] = []
         self.last = 0
         self.released = 0
@@ -62,7 +62,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(behind_seconds=st.integers(-5, 30))
     def tidy(self, behind_seconds: int) -> None:
         now = START + (self.last - behind_seconds) * SECOND
-        self.spool.tidy(now)
+        self.spool.compact(now)
         self.discard()
         while self.digests and self.digests[0] <= self.released:
             if START + self.digests[0] * SECOND >= now - WINDOW_SECONDS * SECOND:
@@ -93,17 +93,19 @@ class SpoolMachine(RuleBasedStateMachine):
     @invariant()
     def counts_are_true(self) -> None:
         waiting = self.waiting
-        assert self.spool.waiting_requests == len(waiting)
-        assert self.spool.waiting_entries == sum(entry(one).entries for one in waiting)
-        assert self.spool.oldest_received_unix_nano == (
+        assert self.spool.state.pending_requests == len(waiting)
+        assert self.spool.state.pending_entries == sum(entry(one).entries for one in waiting)
+        assert self.spool.state.oldest_received_unix_nano == (
             START + waiting[0] * SECOND if waiting else None
         )
-        assert self.spool.last_sequence == self.last
-        assert self.spool.receiver_id == self.receiver_id
+        assert self.spool.state.last_sequence == self.last
+        assert self.spool.state.receiver_id == self.receiver_id
 
     @invariant()
     def digests_are_known(self) -> None:
-        known = [one for one in range(1, self.last + 2) if self.spool.known(digest_of(one))]
+        known = [
+            one for one in range(1, self.last + 2) if digest_of(one) in self.spool.state.digests
+        ]
         assert known == self.digests
 
     def teardown(self) -> None:

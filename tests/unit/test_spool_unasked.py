@@ -26,7 +26,7 @@ def spool(path: Path) -> Iterator[Spool]:
     spool = spool_at(path)
     spool.start()
     spool.append(group([1, 2, 3]))
-    spool.accept_unasked()
+    spool.mark_unverified()
     spool.append(group([4, 5]))
     yield spool
     spool.close()
@@ -54,11 +54,11 @@ def watermarks(path: Path) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("watermark", [0, 1, 3])
 def test_a_watermark_of_before_releases_what_it_says(spool: Spool, watermark: int) -> None:
-    name = spool.receiver_id
+    name = spool.state.receiver_id
     expected = sum(entry(sequence).entries for sequence in range(1, watermark + 1))
     assert spool.advance_to(watermark) == expected
     assert sequences(spool) == [*range(watermark + 1, 6)]
-    assert spool.receiver_id == name
+    assert spool.state.receiver_id == name
 
 
 @pytest.mark.parametrize("watermark", [4, 5, 6, 1000])
@@ -66,19 +66,19 @@ def test_a_watermark_of_before_releases_what_it_says(spool: Spool, watermark: in
 def test_a_watermark_beyond_them_is_of_other_requests(
     spool: Spool, path: Path, watermark: int, *, killed: bool
 ) -> None:
-    name = spool.receiver_id
+    name = spool.state.receiver_id
     if killed:  # the next one does not get the database either
         spool = started_again(spool, path)
-        spool.accept_unasked()
+        spool.mark_unverified()
     spool.append(group([6]))
     assert spool.advance_to(watermark) == entry(1).entries + entry(2).entries + entry(3).entries
     assert sequences(spool) == [4, 5, 6]
-    assert spool.last_sequence == 6
-    renamed = spool.receiver_id
+    assert spool.state.last_sequence == 6
+    renamed = spool.state.receiver_id
     assert renamed != name
     again = started_again(spool, path)
-    assert (again.receiver_id, sequences(again)) == (renamed, [4, 5, 6])
-    assert all(again.known(digest_of(sequence)) for sequence in range(1, 7))
+    assert (again.state.receiver_id, sequences(again)) == (renamed, [4, 5, 6])
+    assert all(digest_of(sequence) in again.state.digests for sequence in range(1, 7))
     again.release(4)
     again.append(group([7]))
     assert again.advance_to(5) == entry(5).entries
@@ -87,16 +87,16 @@ def test_a_watermark_beyond_them_is_of_other_requests(
 
 
 def test_once_the_ledger_was_asked_its_watermark_counts_for_all(spool: Spool, path: Path) -> None:
-    name = spool.receiver_id
+    name = spool.state.receiver_id
     spool.advance_to(2)
     again = started_again(spool, path)
     again.advance_to(5)
-    assert (again.receiver_id, sequences(again)) == (name, [])
+    assert (again.state.receiver_id, sequences(again)) == (name, [])
     again.close()
 
 
 def test_a_damaged_file_is_replaced_by_one_that_knows_it_too(spool: Spool, path: Path) -> None:
-    name = spool.receiver_id
+    name = spool.state.receiver_id
     spool.close()
     content = path.read_bytes()
     data = group([5])[0].data
@@ -105,15 +105,15 @@ def test_a_damaged_file_is_replaced_by_one_that_knows_it_too(spool: Spool, path:
     again = spool_at(path)
     again.start()
     assert sequences(again) == [1, 2, 3, 4]
-    assert (again.files_set_aside, again.receiver_id) == (1, name)
+    assert (again.state.damaged_files, again.state.receiver_id) == (1, name)
     again.advance_to(4)
     assert sequences(again) == [4]
-    assert again.receiver_id != name
+    assert again.state.receiver_id != name
     again.close()
 
 
 def test_so_is_one_that_is_found_damaged_at_the_next_start(spool: Spool, path: Path) -> None:
-    name = spool.receiver_id
+    name = spool.state.receiver_id
     spool.close()
     rootpage = asked(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'digests'")[0][0]
     with path.open("r+b") as file:
@@ -121,11 +121,11 @@ def test_so_is_one_that_is_found_damaged_at_the_next_start(spool: Spool, path: P
         file.write(bytes(PAGE_BYTES))
     again = spool_at(path)
     again.start()
-    assert (again.files_set_aside, again.receiver_id) == (1, name)
+    assert (again.state.damaged_files, again.state.receiver_id) == (1, name)
     assert watermarks(path) == [(3, 0)]
     again.close()
 
 
 def test_it_is_on_disk_when_the_first_request_is(spool: Spool, path: Path) -> None:
     assert watermarks(path) == [(3, 0)]
-    assert spool.last_sequence == 5
+    assert spool.state.last_sequence == 5

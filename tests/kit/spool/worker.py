@@ -44,9 +44,9 @@ def work(path: str, seed: str) -> None:
     random = Random(int(seed))
     spool = spool_at(Path(path))
     spool.start()
-    say(f"started {spool.last_sequence}")
+    say(f"started {spool.state.last_sequence}")
     while True:
-        first = spool.last_sequence + 1
+        first = spool.state.last_sequence + 1
         last = first + random.randrange(12)
         spool.append(group(range(first, last + 1)))
         say(f"appended {last}")
@@ -56,7 +56,7 @@ def work(path: str, seed: str) -> None:
                 say(f"releasing {upto}")
                 spool.release(upto)
         if random.random() < 0.2:
-            spool.tidy(START)
+            spool.compact(START)
 
 
 def small_file(path: str, limit_bytes: str) -> None:
@@ -89,18 +89,21 @@ def _until_refused(spool: Spool) -> None:
         except ExporterError as error:
             say(f"{type(error).__name__}: {error}")
             kept = read_all(spool)
-            say(kept == _plain(first - 1) and spool.last_sequence == first - 1)
-            say(spool.waiting_requests == len(kept) and not spool.known(group([first])[0].digest))
+            say(kept == _plain(first - 1) and spool.state.last_sequence == first - 1)
+            say(
+                spool.state.pending_requests == len(kept)
+                and group([first])[0].digest not in spool.state.digests
+            )
             return
 
 
 def _and_again(spool: Spool) -> None:
-    first = spool.last_sequence + 1
+    first = spool.state.last_sequence + 1
     spool.append(group(range(first, first + 4), size_bytes=8_000))
     spool.close()
     again = spool_at(spool.path)
     again.start()
-    say(read_all(again) == _plain(first + 3) and again.files_set_aside == 0)
+    say(read_all(again) == _plain(first + 3) and again.state.damaged_files == 0)
     again.close()
 
 
