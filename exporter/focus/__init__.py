@@ -1,9 +1,8 @@
 """FOCUS, the FinOps Open Cost and Usage Specification: cost entries to its rows and back; pure."""
 
-from exporter.focus.columns import VERSIONS, FocusVersion, columns_of
-from exporter.focus.exporting import Issuer, entry_to_row
-from exporter.focus.importing import CostColumn, FocusRowError, row_to_entry
-from exporter.focus.numbering import RowIdGenerator
+from exporter.focus.export_rows import Issuer, entry_to_row
+from exporter.focus.import_rows import CostColumn, FocusRowError, RowIdGenerator, row_to_entry
+from exporter.focus.specification import VERSIONS, FocusVersion, columns_of
 
 __all__ = [
     "VERSIONS",

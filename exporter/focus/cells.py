@@ -1,4 +1,4 @@
-"""Cells of a bill as values, whichever file they came from."""
+"""Cells of a bill as values, from CSV (texts) and from Parquet (typed values) alike."""
 
 from __future__ import annotations
 
@@ -8,49 +8,56 @@ from datetime import UTC, date, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
-__all__ = ["CellError", "canonical", "decimal_of", "plain", "tags_of", "text_of", "time_of"]
+__all__ = [
+    "CellError",
+    "cell_decimal",
+    "cell_json",
+    "cell_tags",
+    "cell_text",
+    "cell_time",
+    "plain_decimal",
+]
 
-# What clouds write where there is nothing.
-_NOTHING: Final = frozenset({"", "NULL", "null"})
-_SHOWN: Final = 40
-# Before the point, and after it.
-_MOST_DIGITS: Final = 20
-_MOST_PLACES: Final = 100
-# Of no number in a bill anything is rounded.
-_ALL_DIGITS: Final = Context(prec=1_000)
+# Clouds write these for a null.
+_NULL_TEXTS: Final = frozenset({"", "NULL", "null"})
+_SHOWN_CHARACTERS: Final = 40
+_MAX_INTEGER_DIGITS: Final = 20
+_MAX_DECIMAL_PLACES: Final = 100
+# More digits than a cell may have, so that no number of a bill is rounded.
+_NO_ROUNDING: Final = Context(prec=1_000)
 
-# The spelling of `exporter.wire`: equal texts for equal values.
-canonical: Final = json.JSONEncoder(
+# The spelling of exporter.json_text, and str() for the times and decimals of Parquet.
+cell_json: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), default=str
 ).encode
 
 
 class CellError(Exception):
-    """A cell is not what its column holds; the message says what it is instead."""
+    """A cell does not hold what its column requires; the message says what it holds."""
 
 
-def text_of(value: Any) -> str | None:
-    """The text of a cell, None where there is nothing in it."""
+def cell_text(value: Any) -> str | None:
+    """The text of a cell, None if it is empty."""
     if value is None:
         return None
     if isinstance(value, str):
-        return None if value in _NOTHING or value.isspace() else value
+        return None if value in _NULL_TEXTS or value.isspace() else value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Mapping | list | tuple):
-        return canonical(value)
+        return cell_json(value)
     return str(value)
 
 
-def decimal_of(value: Any) -> Decimal | None:
-    """The number in a cell with all its digits; of a double, those that it is written with.
+def cell_decimal(value: Any) -> Decimal | None:
+    """The number in a cell with all its digits; of a double, the digits of its shortest text.
 
     Raises:
-        CellError: it is no finite number.
+        CellError: it is no finite number, or has too many digits.
     """
-    text = text_of(value)
+    text = cell_text(value)
     if text is None:
         return None
     try:
@@ -58,41 +65,46 @@ def decimal_of(value: Any) -> Decimal | None:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise CellError(f"{text[:_SHOWN]!r} is no number")
-    # An exponent may be short and stand for gigabytes of zeros.
-    if number.adjusted() >= _MOST_DIGITS or number.as_tuple().exponent < -_MOST_PLACES:  # type: ignore[operator]  # finite, so it is an integer
-        raise CellError(f"{text[:_SHOWN]!r} has too many digits")
+        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is no number")
+    # Written out, a number with a short exponent can take gigabytes of zeros.
+    if (
+        number.adjusted() >= _MAX_INTEGER_DIGITS
+        or number.as_tuple().exponent < -_MAX_DECIMAL_PLACES  # type: ignore[operator]  # finite, so it is an integer
+    ):
+        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} has too many digits")
     return number
 
 
-def plain(number: Decimal) -> Decimal:
-    """Without zeros at the end, which say how wide a column is, and without an exponent.
+def plain_decimal(number: Decimal) -> Decimal:
+    """The number without trailing zeros, which only show the width of a column, and exponent.
 
-    >>> str(plain(Decimal("0.5000"))), str(plain(Decimal("1E+2")))
+    >>> str(plain_decimal(Decimal("0.5000"))), str(plain_decimal(Decimal("1E+2")))
     ('0.5', '100')
     """
-    return Decimal(f"{number.normalize(_ALL_DIGITS):f}")
+    return Decimal(f"{number.normalize(_NO_ROUNDING):f}")
 
 
-def time_of(value: Any) -> datetime | None:
-    """The time in a cell; one without a zone is UTC.
+def cell_time(value: Any) -> datetime | None:
+    """The time in a cell; one without a time zone is UTC.
 
     Raises:
         CellError: it is no time.
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    text = text_of(value)
+    text = cell_text(value)
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise CellError(f"{text[:_SHOWN]!r} is no time such as 2026-11-23T17:00:00Z") from None
+        raise CellError(
+            f"{text[:_SHOWN_CHARACTERS]!r} is no time such as 2026-11-23T17:00:00Z"
+        ) from None
 
 
-def tags_of(value: Any) -> dict[str, Any]:
+def cell_tags(value: Any) -> dict[str, Any]:
     """The tags in a cell: a JSON object, or a map as Parquet has them.
 
     Raises:
@@ -101,8 +113,8 @@ def tags_of(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return _pairs(value)
-    text = text_of(value)
+        return _map_of_pairs(value)
+    text = cell_text(value)
     if text is None:
         return {}
     try:
@@ -110,15 +122,16 @@ def tags_of(value: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):
         tags = None
     if not isinstance(tags, dict):
-        raise CellError(f"{text[:_SHOWN]!r} is no JSON object")
+        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is no JSON object")
     return tags
 
 
 def _refuse_constant(name: str) -> Any:
+    """Refuse NaN and infinities, which Python reads although JSON has no such numbers."""
     raise ValueError(name)
 
 
-def _pairs(items: Sequence[Any]) -> dict[str, Any]:
+def _map_of_pairs(items: Sequence[Any]) -> dict[str, Any]:
     if not all(isinstance(item, tuple) and len(item) == 2 for item in items):
-        raise CellError(f"{str(items)[:_SHOWN]!r} is no map of names to values")
+        raise CellError(f"{str(items)[:_SHOWN_CHARACTERS]!r} is no map of names to values")
     return {str(name): value for name, value in items}

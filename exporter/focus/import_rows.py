@@ -1,0 +1,243 @@
+"""A row of a bill as a cost entry, and ids for rows that have none.
+
+A column that an entry has no field for, such as ProviderName, becomes a tag `focus.ProviderName`.
+Costs can be grouped by it, and an export writes it again. A row that this program exported has the
+fields of the entry in its `x_` columns, and becomes that entry again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, get_args
+
+import xxhash
+
+from exporter.costs.amounts import billing_period, quantize_amount
+from exporter.costs.entry_fields import parse_currency
+from exporter.focus.cells import (
+    CellError,
+    cell_decimal,
+    cell_json,
+    cell_tags,
+    cell_text,
+    cell_time,
+    plain_decimal,
+)
+from exporter.focus.specification import (
+    COST_COLUMNS,
+    DECIMAL_COLUMNS,
+    TAG_COLUMNS,
+    TAG_PREFIX,
+    TIME_COLUMNS,
+    entry_category,
+    month_bounds,
+    unknown_subcategory,
+)
+from exporter.model import CostEntry, CostSource
+from exporter.time_units import to_nanos
+
+__all__ = ["CostColumn", "FocusRowError", "RowIdGenerator", "row_to_entry"]
+
+CostColumn = Literal["BilledCost", "EffectiveCost"]
+
+_Row = Mapping[str, Any]
+_Value = TypeVar("_Value")
+_EARLIEST: Final = datetime(1970, 1, 2, tzinfo=UTC)
+_LATEST: Final = datetime(2262, 1, 1, tzinfo=UTC)  # 64 bits of nanoseconds end in that year
+_MAX_AMOUNT: Final = Decimal(10**15)
+_COUNT_ROW: Final = """
+    INSERT INTO rows (digest) VALUES (?)
+    ON CONFLICT (digest) DO UPDATE SET seen = seen + 1
+    RETURNING seen
+"""
+
+
+class FocusRowError(Exception):
+    """A row cannot be a cost entry; the message says which column and why."""
+
+
+class RowIdGenerator:
+    """Gives ids to the rows of one bill, in their order; use it in a `with` statement.
+
+    The same row has the same id in every import. A bill may contain a row twice and mean two
+    charges, so the id also has the number of the row among equal ones. Those are counted in a
+    temporary SQLite file, because a bill can have more rows than fit into memory.
+    """
+
+    def __enter__(self) -> Self:
+        self._closing = closing(sqlite3.connect("", isolation_level=None))
+        self._connection = self._closing.__enter__()
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute(
+            "CREATE TABLE rows (digest BLOB PRIMARY KEY, seen INTEGER DEFAULT 1) WITHOUT ROWID"
+        )
+        # One transaction that is never committed: the counts are not needed after the import.
+        self._connection.execute("BEGIN")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing.__exit__(kind, error, traceback)
+
+    def id_of(self, row: Mapping[str, Any]) -> str:
+        """The id of the next row.
+
+        Args:
+            row: its cells by name. Their order and empty cells do not change the id.
+        """
+        cells = {
+            name: text for name, value in row.items() if (text := cell_text(value)) is not None
+        }
+        digest = xxhash.xxh3_128(cell_json(cells).encode("utf-8", "surrogatepass")).digest()
+        ((seen,),) = self._connection.execute(_COUNT_ROW, (digest,)).fetchall()
+        return f"focus-{digest.hex()}" if seen == 1 else f"focus-{digest.hex()}-{seen}"
+
+
+def row_to_entry(row: _Row, make_entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
+    """The cost entry of a row.
+
+    Args:
+        row: its cells by column; columns that FOCUS 1.2 does not define are ignored.
+        make_entry_id: called for a row that has no entry id of its own.
+        cost_column: which cost is the amount.
+
+    Raises:
+        FocusRowError: the row does not conform.
+    """
+    # The csv module puts cells beyond the header under the key None.
+    if None in row or (row and all(value is None for value in row.values())):
+        raise FocusRowError("the line has more cells than the header, or none")
+    entry = _entry(row, make_entry_id, cost_column)
+    for text in (entry.entry_id, entry.resource_id, entry.tags, entry.description):
+        _require_valid_unicode(text)
+    return entry
+
+
+def _entry(row: _Row, make_entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
+    entry_id = cell_text(row.get("x_EntryId"))
+    source = _source(row) if entry_id is not None else "focus"
+    charge_start = _time(row, "ChargePeriodStart")
+    amount = _amount(row, cost_column)
+    tags = _cell(row, "Tags", cell_tags)
+    if source == "focus":
+        tags |= _column_tags(row, amount, tags)
+    # An export fills ServiceName, which must not be null, with the category if there is no name.
+    is_exported = entry_id is not None and "x_ServiceName" in row
+    return CostEntry(
+        entry_id=entry_id or make_entry_id(),
+        time_unix_nano=to_nanos(_cell(row, "x_Time", cell_time) or charge_start),
+        resource_id=cell_text(row.get("ResourceId")) or "",
+        category=cell_text(row.get("x_Category")) or entry_category(_text(row, "ServiceCategory")),
+        amount=amount,
+        currency=_currency(row),
+        region=cell_text(row.get("RegionId")),
+        cluster_id=cell_text(row.get("x_ClusterId")) or "default",
+        node_id=cell_text(row.get("x_NodeId")) or "default",
+        service_name=cell_text(row.get("x_ServiceName" if is_exported else "ServiceName")),
+        tags=cell_json(tags),
+        description=cell_text(row.get("ChargeDescription")) or "",
+        billing_period=cell_text(row.get("x_BillingPeriod")) or _month(row),
+        source=source,
+    )
+
+
+def _source(row: _Row) -> CostSource:
+    """The source of an entry that has an id; another system's x_Source is ignored."""
+    text = cell_text(row.get("x_Source"))
+    sources: tuple[CostSource, ...] = get_args(CostSource)
+    return next((source for source in sources if source == text), "focus")
+
+
+def _amount(row: _Row, cost_column: CostColumn) -> Decimal:
+    """The amount as stores keep it. If the bill has more decimal places, they are kept in a tag."""
+    column = cost_column if cell_text(row.get("x_Amount")) is None else "x_Amount"
+    amount = _cell(row, column, cell_decimal)
+    if amount is None:
+        raise FocusRowError(f"{column} is missing")
+    if abs(amount) >= _MAX_AMOUNT:
+        raise FocusRowError(f"{column} is {str(amount)[:40]}, which is not below 10^15")
+    return quantize_amount(amount)
+
+
+def _currency(row: _Row) -> str:
+    text = _text(row, "BillingCurrency")
+    currency = parse_currency(text)
+    if currency is None:
+        raise FocusRowError(f"BillingCurrency {text[:40]!r} is no ISO 4217 currency")
+    return currency
+
+
+def _column_tags(row: _Row, amount: Decimal, tags: Mapping[str, Any]) -> dict[str, str]:
+    """Columns that an entry has no field for, as tags."""
+    column_tags = {
+        f"{TAG_PREFIX}{name}": text
+        for name in sorted(TAG_COLUMNS & row.keys())
+        if (text := _tag_text(row, name, amount)) is not None
+    }
+    taken = sorted(column_tags.keys() & tags.keys())
+    if taken:
+        raise FocusRowError(
+            f"Tags has {taken[0]!r}, which is the name of the tag for that column; rename the tag"
+        )
+    return column_tags
+
+
+def _tag_text(row: _Row, name: str, amount: Decimal) -> str | None:
+    """The text of a column for its tag; None if it is empty, or an export would compute it."""
+    if name in DECIMAL_COLUMNS:
+        number = _cell(row, name, cell_decimal)
+        is_amount = name in COST_COLUMNS and number == amount
+        return None if number is None or is_amount else f"{plain_decimal(number):f}"
+    if name in TIME_COLUMNS:
+        moment = _cell(row, name, cell_time)
+        is_computed = name.startswith("Billing") and moment in month_bounds(_month(row))
+        return None if moment is None or is_computed else moment.isoformat()
+    text = cell_text(row.get(name))
+    service_category = cell_text(row.get("ServiceCategory")) or ""
+    is_computed = name == "ServiceSubcategory" and text == unknown_subcategory(service_category)
+    return None if is_computed else text
+
+
+def _month(row: _Row) -> str:
+    """The month in which the billing period begins."""
+    return billing_period(to_nanos(_time(row, "BillingPeriodStart")))
+
+
+def _text(row: _Row, column: str) -> str:
+    text = cell_text(row.get(column))
+    if text is None:
+        raise FocusRowError(f"{column} is missing")
+    return text
+
+
+def _time(row: _Row, column: str) -> datetime:
+    moment = _cell(row, column, cell_time)
+    if moment is None:
+        raise FocusRowError(f"{column} is missing")
+    if not _EARLIEST <= moment < _LATEST:
+        raise FocusRowError(f"{column} is {moment.isoformat()}, before 1970 or after 2261")
+    return moment
+
+
+def _cell(row: _Row, column: str, parse: Callable[[Any], _Value]) -> _Value:
+    try:
+        return parse(row.get(column))
+    except CellError as error:
+        raise FocusRowError(f"{column} {error}") from None
+
+
+def _require_valid_unicode(text: str) -> None:
+    """Refuse half a surrogate pair, which JSON can spell and no database takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FocusRowError(f"{text[:40]!r} is not valid Unicode") from None
