@@ -18,7 +18,7 @@ from exporter.cli import output
 from exporter.cli.options import connection_string, load_settings
 from exporter.demo import Line
 from exporter.errors import ConfigError, ExporterError
-from exporter.render.quantities import format_quantity
+from exporter.render import format_quantity
 from exporter.stats import Snapshot
 
 __all__ = ["DEFAULT_FILE", "Report", "next_commands", "show", "sparkline"]

@@ -22,8 +22,7 @@ from exporter.column_files import FileFormat, open_writer
 from exporter.focus import VERSIONS, Issuer, columns_of, entry_to_row
 from exporter.query.filters import Filters
 from exporter.query.pages import cost_pages, point_pages
-from exporter.render import format_number
-from exporter.render.points import POINT_COLUMNS, export_row
+from exporter.render import POINT_COLUMNS, export_row, format_number
 
 __all__ = ["app"]
 

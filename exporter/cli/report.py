@@ -141,7 +141,7 @@ def cost_report(
         CurrencyReport(
             currency=currency,
             total=total,
-            before=before.get(currency, Decimal(0)),
+            previous_total=before.get(currency, Decimal(0)),
             buckets=_filled(starts, over_time, currency),
             categories=_shares(categories, "category", currency, top),
             resources=_shares(resources, "resource_id", currency, top),

@@ -1,22 +1,28 @@
-"""Rendering: rows of the query module as tables, JSON and CSV. Pure; prints nothing."""
+"""Rows of the query module as tables, JSON and CSV. Pure: it returns texts and prints nothing."""
 
-from exporter.render.cost_report import CostReport, CurrencyReport, Share, render_report
-from exporter.render.cost_report_html import render_report_html
-from exporter.render.money import format_amount
-from exporter.render.quantities import format_number, format_quantity
-from exporter.render.sizes import (
+from exporter.render.cost_report import (
+    CostReport,
+    CurrencyReport,
+    Share,
+    render_report,
+    render_report_html,
+)
+from exporter.render.quantities import format_amount, format_number, format_quantity
+from exporter.render.row_formats import POINT_COLUMNS, export_row, render_csv, render_json
+from exporter.render.stats_tables import (
     render_counts,
     render_receiver,
     render_sizes,
     render_sizes_json,
 )
-from exporter.render.streams import render_csv, render_json
 from exporter.render.table import render_table
 
 __all__ = [
+    "POINT_COLUMNS",
     "CostReport",
     "CurrencyReport",
     "Share",
+    "export_row",
     "format_amount",
     "format_number",
     "format_quantity",

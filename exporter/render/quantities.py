@@ -1,15 +1,16 @@
-"""Numbers with units as people read them; pure."""
+"""Numbers, quantities with a unit, and amounts of money as text for people; pure."""
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Final
 
-__all__ = ["format_number", "format_quantity"]
+__all__ = ["format_amount", "format_change", "format_number", "format_quantity"]
 
 _SIGNIFICANT_DIGITS: Final = 4
-_BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_DECIMAL: Final = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+_BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SI_PREFIXES: Final = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
 
 # UCUM units, as OpenTelemetry names them.
 _UNIT_BYTES: Final = {
@@ -30,12 +31,12 @@ _UNIT_SECONDS: Final = {
     "h": 3_600.0,
     "d": 86_400.0,
 }
-_PREFIXED: Final = frozenset({"Hz", "W", "J", "V", "A", "bit"})
-_SIGNS: Final = {"Cel": "°C", "%": "%", "deg": "°"}
+_PREFIXED_UNITS: Final = frozenset({"Hz", "W", "J", "V", "A", "bit"})
+_UNIT_SYMBOLS: Final = {"Cel": "°C", "%": "%", "deg": "°"}
 
-# Below so many seconds: the unit, and its length in seconds. From a second up a unit serves until
-# there are two of the next: 90 s read better than 1.5 min.
-_TIME_STEPS: Final = (
+# Upper bound in seconds, unit, and its length in seconds. Above a second a unit is used until there
+# are two of the next one, because 90 s reads better than 1.5 min.
+_TIME_UNITS: Final = (
     (1e-6, "ns", 1e-9),
     (1e-3, "µs", 1e-6),
     (1.0, "ms", 1e-3),
@@ -45,13 +46,41 @@ _TIME_STEPS: Final = (
     (math.inf, "d", 86_400.0),
 )
 
+_AMOUNT_SIGNIFICANT_DIGITS: Final = 3
+_MIN_AMOUNT_PLACES: Final = 2
+_MAX_AMOUNT_PLACES: Final = 9
+
+
+def format_amount(amount: Decimal | float) -> str:
+    """An amount of money with two decimal places, or more if those would show only zeros.
+
+    >>> [format_amount(amount) for amount in (Decimal("1234.5"), 0.000123456, -0.5, 0)]
+    ['1,234.50', '0.000123', '-0.50', '0.00']
+    """
+    exact = amount if isinstance(amount, Decimal) else Decimal(repr(float(amount)))
+    places = _MIN_AMOUNT_PLACES
+    if exact and exact.adjusted() < -_MIN_AMOUNT_PLACES:
+        places = min(_MAX_AMOUNT_PLACES, _AMOUNT_SIGNIFICANT_DIGITS - 1 - exact.adjusted())
+    return f"{exact:,.{places}f}"
+
+
+def format_change(amount: Decimal, previous: Decimal) -> str | None:
+    """The change of an amount in percent, None if the previous amount is not above 0.
+
+    >>> format_change(Decimal(110), Decimal(100)), format_change(Decimal(5), Decimal(0))
+    ('+10.0 %', None)
+    """
+    if previous <= 0:
+        return None
+    return f"{(amount - previous) / previous * 100:+,.1f} %"
+
 
 def format_quantity(value: float, unit: str, *, is_ratio: bool = False) -> str:
-    """A value in the unit that suits its size.
+    """A value in the multiple of its unit that suits its size.
 
     Args:
-        value: what was measured.
-        unit: UCUM, "" for none; "/s" at the end makes it a rate.
+        value: what was measured, in `unit`.
+        unit: UCUM, "" for no unit; "/s" at the end makes it a rate.
         is_ratio: whether a value of the unit "1" is a share of a whole.
 
     >>> format_quantity(1_300_000_000, "By"), format_quantity(12, "{request}/s")
@@ -65,19 +94,20 @@ def format_quantity(value: float, unit: str, *, is_ratio: bool = False) -> str:
     if unit in {"", "1"} or not math.isfinite(base):
         return f"{format_number(value * 100)} %" if is_ratio else format_number(value)
     if unit in _UNIT_BYTES:
-        text = _of_bytes(base)
+        text = _format_bytes(base)
     elif unit in _UNIT_SECONDS:
-        text = _of_seconds(base)
-    elif unit in _PREFIXED:
-        text = _prefixed(base, unit)
+        text = _format_seconds(base)
+    elif unit in _PREFIXED_UNITS:
+        text = _format_prefixed(base, unit)
     else:
-        # {request} is UCUM's way to say what is counted.
-        text = f"{format_number(base)} {_SIGNS.get(unit, unit.removeprefix('{').removesuffix('}'))}"
+        # UCUM writes what is counted in braces, such as {request}.
+        symbol = _UNIT_SYMBOLS.get(unit, unit.removeprefix("{").removesuffix("}"))
+        text = f"{format_number(base)} {symbol}"
     return text
 
 
 def format_number(value: float) -> str:
-    """A bare number: whole ones in full, others with four significant digits.
+    """A number: whole numbers in full, others with four significant digits.
 
     >>> [format_number(value) for value in (1234567, 0.123456, 1234.5678, 1e-7)]
     ['1,234,567', '0.1235', '1,235', '1e-07']
@@ -97,21 +127,21 @@ def format_number(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _of_bytes(count: float) -> str:
-    power = min(int(math.log2(max(abs(count), 1)) // 10), len(_BYTES) - 1)
-    return f"{format_number(count / 1024**power)} {_BYTES[power]}"
+def _format_bytes(count: float) -> str:
+    power = min(int(math.log2(max(abs(count), 1)) // 10), len(_BYTE_UNITS) - 1)
+    return f"{format_number(count / 1024**power)} {_BYTE_UNITS[power]}"
 
 
-def _of_seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     if seconds == 0:
         return "0 s"
-    _, name, length = next(step for step in _TIME_STEPS if abs(seconds) < step[0])
+    _, name, length = next(step for step in _TIME_UNITS if abs(seconds) < step[0])
     return f"{format_number(seconds / length)} {name}"
 
 
-def _prefixed(value: float, unit: str) -> str:
+def _format_prefixed(value: float, unit: str) -> str:
     if value == 0:
         return f"0 {unit}"
     power = math.floor(math.log10(abs(value)) / 3) * 3
-    power = min(max(power, min(_DECIMAL)), max(_DECIMAL))
-    return f"{format_number(value / 10.0**power)} {_DECIMAL[power]}{unit}"
+    power = min(max(power, min(_SI_PREFIXES)), max(_SI_PREFIXES))
+    return f"{format_number(value / 10.0**power)} {_SI_PREFIXES[power]}{unit}"

@@ -1,4 +1,4 @@
-"""Rows as a table for a terminal: short, aligned, and no more columns than say something."""
+"""Rows as a table for a terminal: short values, and only columns that say something. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from exporter.render.money import format_amount
-from exporter.render.quantities import format_number, format_quantity
+from exporter.render.quantities import format_amount, format_number, format_quantity
 
-__all__ = ["escape_controls", "render_table"]
+__all__ = ["NO_VALUE", "escape_controls", "format_time", "new_table", "render_table"]
 
 _Row = Mapping[str, Any]
 
-_NOTHING: Final = "-"
-_EMPTY: Final = (
+NO_VALUE: Final = "-"
+_NO_ROWS: Final = (
     "Nothing matches. Try a longer time range or fewer filters, "
     "or list the metrics to see what is stored."
 )
-# In the order of the table. The type and unit of a point are left out: its value shows them.
-_SHOWN: Final = (
+# In the order of the table.
+_DEFAULT_KEYS: Final = (
     "timestamp",
     "metric_name",
     "metric_type",
@@ -42,19 +41,20 @@ _SHOWN: Final = (
     "attributes",
     "description",
 )
+# Not shown beside a value, which shows both.
 _SHOWN_BY_VALUE: Final = frozenset({"metric_type", "unit"})
-# Where every row says the same, one line under the table says it once.
-_SAID_ONCE: Final = {
+# If all rows have the same value, one line under the table shows it instead of a column.
+_CAPTION_KEYS: Final = {
     "aggregation": "aggregation",
     "cluster_id": "cluster",
     "node_id": "node",
     "service_name": "service",
 }
-_HEADERS: Final = {**_SAID_ONCE, "metric_name": "metric", "metric_type": "type"}
-_SECONDARY: Final = frozenset({"attributes", "resource", "scope", "description"})
-# What has one short form stays on one line and lets the rest wrap.
-_ONE_LINE: Final = frozenset({"metric_type", "unit", "aggregation", "series", "points"})
-_RATIO_NAMES: Final = ("utilization", "ratio", "fraction")
+_HEADERS: Final = {**_CAPTION_KEYS, "metric_name": "metric", "metric_type": "type"}
+_DIM_KEYS: Final = frozenset({"attributes", "resource", "scope", "description"})
+# Short values, which do not wrap.
+_NO_WRAP_KEYS: Final = frozenset({"metric_type", "unit", "aggregation", "series", "points"})
+_RATIO_SUFFIXES: Final = ("utilization", "ratio", "fraction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +69,35 @@ class _Column:
 def render_table(
     rows: Iterable[_Row], *, columns: Sequence[str] | None = None, title: str | None = None
 ) -> Table:
-    """A table of any rows that the query module gives.
+    """A table of rows of the query module.
 
     Args:
         rows: dicts.
-        columns: keys to show, in this order. Without them: those that people look at, less
-            those that are the same in every row, which stand under the table.
-        title: what to write above.
+        columns: keys to show, in this order. None for the usual ones without those that are the
+            same in every row, which are shown once under the table.
+        title: the text above the table.
     """
     rows = list(rows)
     heading = None if title is None else Text(escape_controls(title), style="bold")
     if not rows:
         table = Table(title=heading, box=None, show_header=False)
-        table.add_row(Text(_EMPTY))
+        table.add_row(Text(_NO_ROWS))
         return table
-    table = Table(
-        title=heading,
+    table = new_table(heading)
+    shown = [_column(key) for key in (_keys_to_show(rows) if columns is None else columns)]
+    _fill(table, shown, rows)
+    if columns is None and (common := _common(rows)):
+        parts = [
+            f"{_CAPTION_KEYS[key]} {escape_controls(str(value))}" for key, value in common.items()
+        ]
+        table.caption = Text(" · ".join(parts))
+    return table
+
+
+def new_table(title: Text | None = None) -> Table:
+    """A table without rows and columns, in the style that all tables have."""
+    return Table(
+        title=title,
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -92,12 +105,13 @@ def render_table(
         pad_edge=False,
         show_edge=False,
     )
-    shown = [_column(key) for key in (_keys_to_show(rows) if columns is None else columns)]
-    _fill(table, shown, rows)
-    if columns is None and (common := _common(rows)):
-        said = [f"{_SAID_ONCE[key]} {escape_controls(str(value))}" for key, value in common.items()]
-        table.caption = Text(" · ".join(said))
-    return table
+
+
+def format_time(epoch_seconds: float | None) -> str:
+    """A time in UTC, rounded down to a second."""
+    if epoch_seconds is None:
+        return NO_VALUE
+    return f"{datetime.fromtimestamp(epoch_seconds // 1, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _fill(table: Table, columns: Sequence[_Column], rows: Sequence[_Row]) -> None:
@@ -118,15 +132,15 @@ def _keys_to_show(rows: Sequence[_Row]) -> list[str]:
     if any("value" in row for row in rows):
         hidden |= _SHOWN_BY_VALUE
     if any("series_id" in row or "points" in row for row in rows):
-        hidden.add("description")  # there is no room for it, and the list of metrics has it
+        hidden.add("description")  # too long beside these; the list of metrics shows it
     filled = {key for row in rows for key, value in row.items() if value not in (None, "", {})}
     filled |= {key for row in rows for key in row if key == "value"}
-    return [key for key in _SHOWN if key in filled and key not in hidden]
+    return [key for key in _DEFAULT_KEYS if key in filled and key not in hidden]
 
 
 def _common(rows: Sequence[_Row]) -> dict[str, object]:
-    """What is the same in all rows and told once; where it is None there is nothing to tell."""
-    first = {key: rows[0].get(key) for key in _SAID_ONCE}
+    """The caption keys that are not None and the same in all rows, with their values."""
+    first = {key: rows[0].get(key) for key in _CAPTION_KEYS}
     return {
         key: value
         for key, value in first.items()
@@ -141,49 +155,43 @@ def _column(key: str) -> _Column:
         return _Column("AMOUNT", lambda row: format_amount(row["amount"]), justify="right")
     if key == "timestamp" or key.endswith("_timestamp"):
         header = key.removesuffix("timestamp").removesuffix("_") or "time"
-        # Lists have two of them; on two lines they leave room for the name.
+        # A list of metrics has two times. Wrapped, they leave room for the name.
         return _Column(
             f"{header.upper()} (UTC)",
-            lambda row: _time(row.get(key)),
+            lambda row: format_time(row.get(key)),
             no_wrap=key == "timestamp",
         )
     return _Column(
         _HEADERS.get(key, key.replace("_", " ")).upper(),
         lambda row: _plain(row.get(key)),
         justify="right" if key in {"series", "points", "count", "entries"} else "left",
-        style="cyan" if key == "metric_name" else "dim" if key in _SECONDARY else "",
-        no_wrap=key in _ONE_LINE,
+        style="cyan" if key == "metric_name" else "dim" if key in _DIM_KEYS else "",
+        no_wrap=key in _NO_WRAP_KEYS,
     )
-
-
-def _time(epoch_seconds: float | None) -> str:
-    if epoch_seconds is None:
-        return _NOTHING
-    return datetime.fromtimestamp(int(epoch_seconds // 1), UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _value(row: _Row) -> str:
     if "quantiles" in row or "count" in row:
         return _distribution(row)
     value = row.get("value")
-    return _NOTHING if value is None else _quantity(value, row)
+    return NO_VALUE if value is None else _quantity(value, row)
 
 
 def _distribution(row: _Row) -> str:
-    """A histogram or summary point in a few words."""
+    """A histogram or summary point: count, average, maximum and quantiles."""
     count, total = row.get("count"), row.get("sum")
     if count is None:
-        return _NOTHING
-    words = [f"n={format_number(count)}"]
+        return NO_VALUE
+    parts = [f"n={format_number(count)}"]
     if count and total is not None:
-        words.append(f"avg={_quantity(total / count, row)}")
+        parts.append(f"avg={_quantity(total / count, row)}")
     if row.get("max") is not None:
-        words.append(f"max={_quantity(row['max'], row)}")
-    words += [
+        parts.append(f"max={_quantity(row['max'], row)}")
+    parts += [
         f"p{format_number(item['quantile'] * 100)}={_quantity(item['value'], row)}"
         for item in row.get("quantiles", ())
     ]
-    return " ".join(words)
+    return " ".join(parts)
 
 
 def _quantity(value: float, row: _Row) -> str:
@@ -191,16 +199,19 @@ def _quantity(value: float, row: _Row) -> str:
 
 
 def _is_ratio(value: float, row: _Row) -> bool:
-    """OpenTelemetry gives the unit "1" to shares of a whole, and many give it to counts as well."""
+    """Whether a value is a share of a whole.
+
+    OpenTelemetry has the unit "1" for shares, and many senders use it for counts too.
+    """
     if row.get("unit") != "1":
         return False
     name = str(row.get("metric_name"))
-    return name.endswith(_RATIO_NAMES) or (row.get("metric_type") == "gauge" and 0 < value < 1)
+    return name.endswith(_RATIO_SUFFIXES) or (row.get("metric_type") == "gauge" and 0 < value < 1)
 
 
 def _plain(value: object) -> str:
     if value is None:
-        return _NOTHING
+        return NO_VALUE
     if value == "exponential_histogram":
         return "exp. histogram"
     if isinstance(value, Mapping):
@@ -211,14 +222,14 @@ def _plain(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as it would be typed; in quotes where a space would end it."""
+    """A value as a user types it: in quotes if it is empty or contains a space."""
     if isinstance(value, str) and value and not any(letter.isspace() for letter in value):
         return escape_controls(value)
     return escape_controls(json.dumps(value, ensure_ascii=False))
 
 
 def escape_controls(text: str) -> str:
-    """A text without control characters: senders decide what is in it, no terminal obeys it."""
+    """The text with control characters escaped: a sender must not control the terminal."""
     if text.isprintable():
         return text
     return "".join(

@@ -20,7 +20,7 @@ from exporter.render import (
     render_report_html,
     render_table,
 )
-from exporter.render.money import format_change
+from exporter.render.quantities import format_change
 
 DAY = 86_400.0
 START = 1_793_491_200.0  # 2026-11-01
@@ -51,7 +51,7 @@ def test_a_change_needs_something_to_change_from() -> None:
 
 
 def report(**different: Decimal) -> CostReport:
-    values = {"total": Decimal(30), "before": Decimal(20)} | different
+    values = {"total": Decimal(30), "previous_total": Decimal(20)} | different
     amounts = [Decimal(10), Decimal(0), Decimal(-5), Decimal(25)]
     buckets = [(START + place * DAY, amount) for place, amount in enumerate(amounts)]
     shares = [Share("compute", Decimal(20)), Share(HOSTILE, Decimal(10))]
@@ -130,7 +130,7 @@ def test_a_report_as_a_page_is_whole_and_needs_nothing_else() -> None:
 
 
 def test_a_period_of_credits_alone_is_drawn() -> None:
-    made = report(total=Decimal(-5), before=Decimal(0))
+    made = report(total=Decimal(-5), previous_total=Decimal(0))
     assert "USD -5.00" in text_of(made)
     assert "-5.00 USD" in "".join(render_report_html(made))
 

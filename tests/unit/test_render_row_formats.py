@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.render import render_csv, render_json
-from exporter.render.streams import iso_time
+from exporter.render.row_formats import iso_time
 
 POINT = {
     "timestamp": 1795453445.25,
