@@ -10,7 +10,7 @@ import typer
 from exporter.cli import output
 from exporter.cli.options import ConfigOption, certificates_for, load_settings
 from exporter.errors import ConfigError
-from exporter.receiver.probe import ask_health, reachable
+from exporter.receiver.probe import check_health, local_address
 
 __all__ = ["health"]
 
@@ -58,8 +58,8 @@ def health(
         openfinops-exporter health --config otel-config.yaml --timeout 1
     """
     receiving = load_settings(config, db=None, endpoint=endpoint).receiver
-    address = reachable(receiving.endpoint)
-    serving = ask_health(
+    address = local_address(receiving.endpoint)
+    serving = check_health(
         address,
         timeout_seconds=timeout,
         tls=certificates_for(receiving),

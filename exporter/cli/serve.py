@@ -157,7 +157,7 @@ def exposure_of(settings: ReceiverSettings) -> str | None:
 def is_loopback(endpoint: str) -> bool:
     """Whether only this machine can reach an endpoint (host:port, or unix:...).
 
-    A name other than localhost is taken for reachable, as it usually is.
+    A name other than localhost is taken for local_address, as it usually is.
     """
     if endpoint.startswith("unix:"):
         return True

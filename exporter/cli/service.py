@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Final
 
 from exporter.assembly import backend_for, pipeline_for, spool_for
@@ -83,6 +82,7 @@ class Service:
             accepting=lambda: self.pipeline.is_accepting,
             tls=certificates_for(receiving),
             tokens=tokens_for(receiving),
+            counters=self.pipeline.counters,
             server_options=_server_options(receiving),
         )
         address = receiver.start()
@@ -91,16 +91,7 @@ class Service:
 
     def stats(self) -> Snapshot:
         """The counters of the receiver and the pipeline."""
-        now = self.pipeline.stats()
-        if self._receiver is None:
-            return now
-        turned_away = self._receiver.counts()
-        return replace(
-            now,
-            requests_unauthenticated=turned_away.requests_unauthenticated,
-            requests_stalled=turned_away.requests_stalled,
-            requests_turned_away=now.requests_turned_away + turned_away.requests_overloaded,
-        )
+        return self.pipeline.stats()
 
     def stop(self, timeout_seconds: float) -> bool:
         """Stop the intake, write what was accepted, close the backend.

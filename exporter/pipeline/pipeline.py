@@ -38,7 +38,7 @@ class Pipeline:
         startup: opens the backend and the spool.
         writer: writes to the backend.
         maintenance: what the writer does between batches.
-        counters: of all parts.
+        counters: of all parts; the receiver adds the requests that it refuses.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Pipeline:
         self._startup = startup
         self._writer = writer
         self._maintenance = maintenance
-        self._counters = counters
+        self.counters = counters
         self._is_started = False
 
     def start(self) -> None:
@@ -165,7 +165,7 @@ class Pipeline:
 
     def stats(self) -> Snapshot:
         """The counters at this moment."""
-        return self._counters.snapshot(**self._durability.gauges())
+        return self.counters.snapshot(**self._durability.gauges())
 
     def _open_backend(self) -> None:
         # While the database is away, maintenance does not run: the spool is compacted here.

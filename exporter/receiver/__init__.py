@@ -1,15 +1,20 @@
-"""The OTLP/gRPC receiver: who may send, bytes to `submit`, errors to status codes.
+"""The OTLP/gRPC receiver: authenticates, limits, hands bytes to `submit`, answers with a status.
 
-How a request goes: `gate` decides on its headers (`tokens`, `counts`), `deadlines` waits for its
-message, `export` hands it to `submit` and puts the outcome into words (`replies`). `health` answers
-probes beside it. `server` puts these together; `tls` and `pem` are about certificates, `addresses`
-about ports, `workers` says how many threads there are, and `probe` is a client.
+server      `Receiver`: listens, and puts the parts below together
+admission   accepts or refuses a request by its headers, before its message is received
+tokens      bearer tokens
+deadlines   receives the message of a request, within a time limit
+export      the OTLP services: message to `submit`, outcome to a status
+replies     status codes, messages and RetryInfo
+health      the gRPC health service
+probe       a client of the health service
+tls, pem    certificates
+file_watch  notices that certificate and token files have changed
+addresses   checks that an endpoint is free
 """
 
-from exporter.receiver.limiter import ReceiverCounts
-from exporter.receiver.server import Receiver
+from exporter.receiver.server import Receiver, workers_for
 from exporter.receiver.tls import Certificates
 from exporter.receiver.tokens import BearerTokens
-from exporter.receiver.workers import workers_for
 
-__all__ = ["BearerTokens", "Certificates", "Receiver", "ReceiverCounts", "workers_for"]
+__all__ = ["BearerTokens", "Certificates", "Receiver", "workers_for"]

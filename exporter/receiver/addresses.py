@@ -1,4 +1,4 @@
-"""Where a receiver may listen: found out before gRPC is asked, which takes what it can get."""
+"""Checks that an endpoint is free, because gRPC listens on whatever part of it is."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 
 from exporter.errors import ReceiverError
 
-__all__ = ["cannot_listen", "check_free"]
+__all__ = ["check_free", "listen_error"]
 
 # A machine without IPv6 still resolves localhost to ::1.
 _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def check_free(endpoint: str) -> None:
-    """Make sure that every address of an endpoint is free.
+    """Check that every address of an endpoint is free.
 
-    gRPC is content with one of the addresses that a name stands for: with localhost it would
+    gRPC is content with one of the addresses that a name resolves to: with localhost it would
     take ::1 alone while another program has 127.0.0.1, and get none of the data sent there.
 
     Raises:
-        ReceiverError: an address is taken, or is not one of this machine.
+        ReceiverError: an address is taken, or does not belong to this machine.
     """
     host, _, port = endpoint.rpartition(":")
     if endpoint.startswith("unix:") or port == "0":
@@ -31,7 +31,7 @@ def check_free(endpoint: str) -> None:
             host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as exc:
-        raise cannot_listen(endpoint, str(exc)) from exc
+        raise listen_error(endpoint, str(exc)) from exc
     for family, kind, protocol, _, address in found:
         try:
             with socket.socket(family, kind, protocol) as probe:
@@ -41,11 +41,11 @@ def check_free(endpoint: str) -> None:
                 probe.bind(address)
         except OSError as exc:
             if exc.errno not in _NO_SUCH_ADDRESS or len(found) == 1:
-                raise cannot_listen(endpoint, f"{address[0]}: {exc.strerror}") from exc
+                raise listen_error(endpoint, f"{address[0]}: {exc.strerror}") from exc
 
 
-def cannot_listen(endpoint: str, reason: str) -> ReceiverError:
-    """The error for an endpoint that cannot be had."""
+def listen_error(endpoint: str, reason: str) -> ReceiverError:
+    """The error for an endpoint that cannot be listened on."""
     return ReceiverError(
         f"cannot listen for OTLP/gRPC on {endpoint}: {reason}; stop the other receiver or "
         "Collector on that port, or choose another endpoint (port 0 takes a free one)"

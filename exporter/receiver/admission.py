@@ -1,120 +1,129 @@
-"""Who gets a worker: decided on a request's headers, before its message is received.
+"""Accepts or refuses a request by its headers, before its message is received.
 
-Handlers are declared as taking a stream of messages, which on the wire is the same: gRPC then
-leaves it to the handler to receive the one message, and a refused request is never received.
+Methods are declared as streaming their request, which on the wire is the same: gRPC then leaves it
+to the method to receive the one message, and that of a refused request is never received.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import grpc
 
-from exporter.receiver.export import Behaviour
-from exporter.receiver.limiter import ConcurrencyLimiter
+from exporter.receiver.export import Method
 from exporter.receiver.replies import Refusal, abort
 from exporter.receiver.tokens import BearerTokens, Metadata
+from exporter.stats import Counters
 
-__all__ = ["AdmissionHandler", "PoolHandler"]
+__all__ = ["AdmissionHandler", "PoolMethod"]
 
 _log = logging.getLogger(__name__)
 
-_CROWDED: Final = Refusal(
+_TOO_MANY_REQUESTS: Final = Refusal(
     grpc.StatusCode.UNAVAILABLE,
-    "the receiver has as many requests under way as it takes at once; come back in a moment",
+    "the receiver handles as many requests at once as it can; send again in a moment",
 )
 
 
-class PoolHandler:
-    """A handler that runs in a pool of its own, so that busy workers do not hold it up.
+class PoolMethod:
+    """A method that runs in a thread pool of its own, so that it does not wait for a worker.
 
-    gRPC looks for the attribute by this name. A gRPC without it would use the workers.
+    gRPC looks for the attribute `experimental_thread_pool`. A version without it would use the
+    workers.
     """
 
-    def __init__(self, behaviour: Callable[..., Any], pool: ThreadPoolExecutor) -> None:
-        self._behaviour = behaviour
+    def __init__(self, method: Callable[..., Any], pool: ThreadPoolExecutor) -> None:
+        self._method = method
         self.experimental_thread_pool = pool
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run the handler."""
-        return self._behaviour(*arguments)
+        """Run the method."""
+        return self._method(*arguments)
 
 
 class AdmissionHandler(grpc.GenericRpcHandler):
-    """Finds the handler of a request, or one that refuses it.
+    """Finds the method of a request, or one that refuses it.
 
     Args:
-        methods: what takes a message, by the path of the method.
-        refused: what is refused in any case, by path.
+        methods: the methods that take a message, by path.
+        refused: what the methods that are not offered are answered, by path.
         tokens: None lets in everybody.
-        limiter: counts, and bounds how many are inside.
+        max_concurrent_requests: requests that may wait for a worker or have one.
         control_pool: threads for refusals, which must not wait for a worker.
-        on_arrival: called for every request; must be quick, and must not raise.
+        counters: where refusals are counted.
+        on_request: called for every request; must be quick, and must not raise.
     """
 
     def __init__(
         self,
-        methods: Mapping[str, Behaviour],
+        methods: Mapping[str, Method],
         refused: Mapping[str, Refusal],
         *,
         tokens: BearerTokens | None,
-        limiter: ConcurrencyLimiter,
+        max_concurrent_requests: int,
         control_pool: ThreadPoolExecutor,
-        on_arrival: Callable[[], None],
+        counters: Counters,
+        on_request: Callable[[], None],
     ) -> None:
         self._tokens = tokens
-        self._limiter = limiter
+        self._free_slots = threading.BoundedSemaphore(max_concurrent_requests)
         self._control_pool = control_pool
-        self._on_arrival = on_arrival
-        self._bounded = frozenset(methods)
-        # Made once, because making them takes as long as all the rest that is done here.
-        self._handlers = {path: self._taking(behaviour) for path, behaviour in methods.items()}
-        self._handlers |= {path: self._refusing(outcome) for path, outcome in refused.items()}
+        self._counters = counters
+        self._on_request = on_request
+        self._limited = frozenset(methods)
+        self._has_logged_refusal = False
+        # Made once: making one takes as long as everything else that `service` does.
+        self._handlers = {path: self._limiting(method) for path, method in methods.items()}
+        self._handlers |= {path: self._refusing(refusal) for path, refusal in refused.items()}
 
     def service(
         self, details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         """Called by gRPC on its one serving thread, for each request; must be quick."""
-        found = self._handlers.get(details.method)
-        if found is None:
+        handler = self._handlers.get(details.method)
+        if handler is None:
             return None
-        self._on_arrival()
-        refused = self._unauthenticated(details.invocation_metadata)
-        if refused is None and details.method in self._bounded:
-            refused = self._crowded()
-        return found if refused is None else self._refusing(refused)
+        self._on_request()
+        refusal = self._authenticate(details.invocation_metadata)
+        if refusal is None and details.method in self._limited:
+            refusal = self._take_slot()
+        return handler if refusal is None else self._refusing(refusal)
 
-    def _crowded(self) -> Refusal | None:
-        if self._limiter.enter():
+    def _take_slot(self) -> Refusal | None:
+        if self._free_slots.acquire(blocking=False):
             return None
-        self._limiter.count(requests_overloaded=1)
-        return _CROWDED
+        self._counters.add(requests_turned_away=1)
+        return _TOO_MANY_REQUESTS
 
-    def _unauthenticated(self, metadata: Metadata) -> Refusal | None:
-        refused = None if self._tokens is None else self._tokens.refusal(metadata)
-        if refused is None:
+    def _authenticate(self, metadata: Metadata) -> Refusal | None:
+        refusal = None if self._tokens is None else self._tokens.check(metadata)
+        if refusal is None:
             return None
-        if refused.code is not grpc.StatusCode.UNAUTHENTICATED:
-            self._limiter.count(requests_overloaded=1)
-        elif self._limiter.count(requests_unauthenticated=1).requests_unauthenticated == 1:
-            # Once: a client that keeps trying must not fill the log. The rest is counted.
-            _log.warning("a request was refused: %s", refused.details)
-        return refused
+        if refusal.code is not grpc.StatusCode.UNAUTHENTICATED:
+            self._counters.add(requests_turned_away=1)
+            return refusal
+        self._counters.add(requests_unauthenticated=1)
+        if not self._has_logged_refusal:
+            # Once: a client that keeps trying must not fill the log. The others are counted.
+            self._has_logged_refusal = True
+            _log.warning("a request was refused: %s", refusal.details)
+        return refusal
 
-    def _taking(self, behaviour: Behaviour) -> grpc.RpcMethodHandler[bytes, bytes]:
-        def inside(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+    def _limiting(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+        def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             try:
-                return behaviour(messages, context)
+                return method(messages, context)
             finally:
-                self._limiter.leave()
+                self._free_slots.release()
 
-        return grpc.stream_unary_rpc_method_handler(inside)
+        return grpc.stream_unary_rpc_method_handler(handle)
 
-    def _refusing(self, refused: Refusal) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _refusing(self, refusal: Refusal) -> grpc.RpcMethodHandler[bytes, bytes]:
         def refuse(_messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-            abort(context, refused)
+            abort(context, refusal)
 
-        return grpc.stream_unary_rpc_method_handler(PoolHandler(refuse, self._control_pool))
+        return grpc.stream_unary_rpc_method_handler(PoolMethod(refuse, self._control_pool))

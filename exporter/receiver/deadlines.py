@@ -1,9 +1,8 @@
-"""The one message of each request: waited for, but not for ever.
+"""Receives the one message of each request, within a time limit.
 
-gRPC for Python gives a request a thread before its message is there. A client that begins
-requests and never sends their messages, by intent or because its machine died, would so take
-one worker after the other. No thread watches over them: whoever is late is cut off when the next
-request arrives, for until then nobody misses the worker.
+gRPC for Python gives a request a worker before its message has arrived. A client that begins
+requests and never sends their messages, by intent or because its machine died, would take one
+worker after the other.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ _NO_MESSAGE = Refusal(
 
 
 class MessageDeadlines:
-    """Requests whose message is on its way; safe to use from any thread.
+    """The deadlines of messages that have not arrived yet; safe to use from any thread.
 
     Args:
-        timeout_seconds: how long a message may take from the moment a worker waits for it.
+        timeout_seconds: how long a message may take from the moment that a worker waits for it.
         clock: seconds that only go forward, such as `time.monotonic`.
     """
 
@@ -34,43 +33,47 @@ class MessageDeadlines:
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        # In the order of their deadlines, because all have the same time.
-        self._until: dict[grpc.ServicerContext, float] = {}
+        # In the order of the deadlines, because all have the same timeout.
+        self._deadlines: dict[grpc.ServicerContext, float] = {}
 
     def message(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """Wait for the message of a request.
 
         Raises:
-            grpc.RpcError: the request is over: the client left, or it was cut off.
+            grpc.RpcError: the request has ended: the client left, or it was cancelled.
         """
         with self._lock:
-            self._until[context] = self._clock() + self._timeout_seconds
+            self._deadlines[context] = self._clock() + self._timeout_seconds
         try:
             found = next(messages, None)
         finally:
             with self._lock:
-                self._until.pop(context, None)
+                self._deadlines.pop(context, None)
         if found is None:
             abort(context, _NO_MESSAGE)
         return found
 
-    def cut_off_late(self) -> int:
-        """End the requests whose message is late; returns how many there were."""
+    def cancel_late(self) -> int:
+        """Cancel the requests whose message is late; returns how many there were.
+
+        Called when another request arrives. No thread watches the deadlines, because until then
+        nobody needs the worker.
+        """
         late = self._take_late()
         for context in late:
-            # The client reads CANCELLED, upon which it may send again.
+            # The client sees CANCELLED, after which it may send again.
             context.cancel()
         return len(late)
 
     def _take_late(self) -> list[grpc.ServicerContext]:
-        if not self._until:
+        if not self._deadlines:
             return []
         now, late = self._clock(), []
         with self._lock:
-            for context, until in self._until.items():
-                if until > now:
+            for context, deadline in self._deadlines.items():
+                if deadline > now:
                     break
                 late.append(context)
             for context in late:
-                del self._until[context]
+                del self._deadlines[context]
         return late

@@ -1,13 +1,13 @@
-"""The OTLP services: bytes -> submit, outcome -> status code. Knows nothing of what is stored.
+"""The OTLP services: the bytes of a message to `submit`, its outcome to a status.
 
-Every outcome is a status that clients understand: an exception that escaped would become UNKNOWN,
+Every outcome is a status that clients understand. An exception that escaped would become UNKNOWN,
 upon which they drop the data (OTLP specification, "Failures").
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, TypeVar
@@ -24,24 +24,23 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.errors import ExporterError, PermanentError
 from exporter.receiver.deadlines import MessageDeadlines
-from exporter.receiver.replies import Refusal, abort, refusal
+from exporter.receiver.replies import Refusal, abort, refusal_of
 from exporter.wire import Rejections
 
 __all__ = [
     "LOGS_SERVICE",
     "METRICS_SERVICE",
     "Admit",
-    "Behaviour",
+    "Method",
     "Submit",
-    "logs_method",
-    "metrics_method",
-    "other_methods",
+    "export_methods",
+    "refused_methods",
 ]
 
 Submit = Callable[[bytes], Rejections]
-# Entered before a message is received; raises an ExporterError where there is no room for one.
+# Entered before a message is received; raises an ExporterError if there is no room for one.
 Admit = Callable[[], AbstractContextManager[None]]
-Behaviour = Callable[[Iterator[bytes], grpc.ServicerContext], bytes]
+Method = Callable[[Iterator[bytes], grpc.ServicerContext], bytes]
 
 _T = TypeVar("_T")
 
@@ -51,37 +50,45 @@ _COLLECTOR: Final = "opentelemetry.proto.collector"
 METRICS_SERVICE: Final = f"{_COLLECTOR}.metrics.v1.MetricsService"
 LOGS_SERVICE: Final = f"{_COLLECTOR}.logs.v1.LogsService"
 _TRACE_SERVICE: Final = f"{_COLLECTOR}.trace.v1.TraceService"
-_ADD_A_PIPELINE: Final = "add a pipeline for metrics to its configuration"
 
 
-def metrics_method(
-    submit: Submit, admit: Admit, deadlines: MessageDeadlines
-) -> Mapping[str, Behaviour]:
-    """The method that takes metrics, by its path."""
-    return {f"/{METRICS_SERVICE}/Export": _export(submit, admit, deadlines, _metrics_success)}
+def export_methods(
+    submit: Submit | None, submit_logs: Submit | None, admit: Admit, deadlines: MessageDeadlines
+) -> dict[str, Method]:
+    """The methods of the signals that are taken, by path.
+
+    Args:
+        submit: takes the messages of metrics; None if they are not taken.
+        submit_logs: takes the messages of logs; None if they are not taken.
+        admit: makes room for a message.
+        deadlines: receives the message of a request.
+    """
+    signals = (
+        (METRICS_SERVICE, submit, _metrics_response),
+        (LOGS_SERVICE, submit_logs, _logs_response),
+    )
+    return {
+        f"/{service}/Export": _export(submit_message, admit, deadlines, response)
+        for service, submit_message, response in signals
+        if submit_message is not None
+    }
 
 
-def logs_method(
-    submit: Submit, admit: Admit, deadlines: MessageDeadlines
-) -> Mapping[str, Behaviour]:
-    """The method that takes logs, by its path."""
-    return {f"/{LOGS_SERVICE}/Export": _export(submit, admit, deadlines, _logs_success)}
-
-
-def other_methods(*, takes_metrics: bool = True, takes_logs: bool) -> Mapping[str, Refusal]:
-    """What the methods for signals that are not taken are answered, by path."""
+def refused_methods(*, takes_metrics: bool, takes_logs: bool) -> dict[str, Refusal]:
+    """What the methods of signals that are not taken are answered, by path."""
     taken = " and ".join(["metrics"] * takes_metrics + ["cost events"] * takes_logs)
-    others = {"traces": (_TRACE_SERVICE, "")}
+    refused = {"traces": (_TRACE_SERVICE, "")}
     if not takes_metrics:
-        others["metrics"] = (METRICS_SERVICE, f"{_ADD_A_PIPELINE}, or ")
+        remedy = "add a pipeline for metrics to its configuration, or "
+        refused["metrics"] = (METRICS_SERVICE, remedy)
     if not takes_logs:
-        others["logs"] = (LOGS_SERVICE, "")
+        refused["logs"] = (LOGS_SERVICE, "")
     return {
         f"/{service}/Export": Refusal(
             grpc.StatusCode.UNIMPLEMENTED,
             f"this receiver takes {taken}; {remedy}point the exporter for {signal} elsewhere",
         )
-        for signal, (service, remedy) in others.items()
+        for signal, (service, remedy) in refused.items()
     }
 
 
@@ -89,8 +96,8 @@ def _export(
     submit: Submit,
     admit: Admit,
     deadlines: MessageDeadlines,
-    success: Callable[[Rejections], bytes],
-) -> Behaviour:
+    response: Callable[[Rejections], bytes],
+) -> Method:
     def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         admitted = _attempt(admit, 0)
         if isinstance(admitted, Refusal):
@@ -100,8 +107,8 @@ def _export(
             outcome = _attempt(partial(submit, message), len(message))
         if isinstance(outcome, Refusal):
             abort(context, outcome)
-        # An empty response where all is well: partial_success must stay unset.
-        return success(outcome) if outcome.counts else b""
+        # Empty if nothing is rejected: partial_success must stay unset.
+        return response(outcome) if outcome.counts else b""
 
     return export
 
@@ -110,16 +117,16 @@ def _attempt(step: Callable[[], _T], message_bytes: int) -> _T | Refusal:
     try:
         return step()
     except PermanentError as exc:
-        return refusal(grpc.StatusCode.INVALID_ARGUMENT, exc)
+        return refusal_of(grpc.StatusCode.INVALID_ARGUMENT, exc)
     except ExporterError as exc:
-        return refusal(grpc.StatusCode.UNAVAILABLE, exc)
+        return refusal_of(grpc.StatusCode.UNAVAILABLE, exc)
     except Exception as exc:  # noqa: BLE001 - an escaped one becomes UNKNOWN
-        # A fault of ours: retryable, so that the sender keeps what it has.
+        # A bug of ours: retryable, so that the sender keeps its data.
         _log.exception("a request of %d bytes could not be taken", message_bytes)
-        return refusal(grpc.StatusCode.UNAVAILABLE, exc)
+        return refusal_of(grpc.StatusCode.UNAVAILABLE, exc)
 
 
-def _metrics_success(rejections: Rejections) -> bytes:
+def _metrics_response(rejections: Rejections) -> bytes:
     return ExportMetricsServiceResponse(
         partial_success=ExportMetricsPartialSuccess(
             rejected_data_points=rejections.total, error_message=rejections.message()
@@ -127,7 +134,7 @@ def _metrics_success(rejections: Rejections) -> bytes:
     ).SerializeToString()
 
 
-def _logs_success(rejections: Rejections) -> bytes:
+def _logs_response(rejections: Rejections) -> bytes:
     return ExportLogsServiceResponse(
         partial_success=ExportLogsPartialSuccess(
             rejected_log_records=rejections.total, error_message=rejections.message()

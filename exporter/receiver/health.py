@@ -1,6 +1,6 @@
 """The gRPC health service: whether a request would be taken now (grpc.health.v1).
 
-Needs no token, because the probes of orchestrators have none, and tells no more than yes or no.
+Needs no token, because the probes of orchestrators have none; it answers only yes or no.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
-from exporter.receiver.admission import PoolHandler
+from exporter.receiver.admission import PoolMethod
 from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.replies import Refusal, abort
 
@@ -24,11 +24,13 @@ __all__ = ["HEALTH_SERVICE", "Health"]
 _log = logging.getLogger(__name__)
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
-_CROWDED: Final = Refusal(
-    grpc.StatusCode.RESOURCE_EXHAUSTED, "as many clients watch the health as may; use Check"
+_TOO_MANY_WATCHERS: Final = Refusal(
+    grpc.StatusCode.RESOURCE_EXHAUSTED, "no more clients may use Watch at once; use Check"
 )
-_UNKNOWN_SERVICE: Final = Refusal(grpc.StatusCode.NOT_FOUND, "there is no such service here")
-_UNREADABLE: Final = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "this is no HealthCheckRequest")
+_UNKNOWN_SERVICE: Final = Refusal(grpc.StatusCode.NOT_FOUND, "this receiver has no such service")
+_UNREADABLE: Final = Refusal(
+    grpc.StatusCode.INVALID_ARGUMENT, "the message is not a HealthCheckRequest"
+)
 
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
@@ -40,11 +42,11 @@ class Health(grpc.GenericRpcHandler):
     Args:
         services: names that can be asked for, besides "" for the whole receiver.
         accepting: whether a request would be taken; called on many threads at once.
-        deadlines: waits for the message of a request.
+        deadlines: receives the message of a request.
         control_pool: threads to answer on; each watching client takes one.
-        on_arrival: called for every request.
+        on_request: called for every request.
         max_watching: clients that may watch at the same time.
-        look_interval_seconds: how often a watching client is told of a change.
+        poll_interval_seconds: how often `accepting` is asked for a watching client.
     """
 
     def __init__(
@@ -54,30 +56,26 @@ class Health(grpc.GenericRpcHandler):
         *,
         deadlines: MessageDeadlines,
         control_pool: ThreadPoolExecutor,
-        on_arrival: Callable[[], None],
+        on_request: Callable[[], None],
         max_watching: int,
-        look_interval_seconds: float = 1.0,
+        poll_interval_seconds: float = 1.0,
     ) -> None:
         self._services = frozenset({"", *services})
         self._accepting = accepting
         self._deadlines = deadlines
-        self._on_arrival = on_arrival
-        self._seats = threading.BoundedSemaphore(max_watching)
-        self._look_interval_seconds = look_interval_seconds
+        self._on_request = on_request
+        self._watch_slots = threading.BoundedSemaphore(max_watching)
+        self._poll_interval_seconds = poll_interval_seconds
         self._draining = threading.Event()
-        check: _Handler = grpc.stream_unary_rpc_method_handler(
-            PoolHandler(self._check, control_pool)
-        )
-        watch: _Handler = grpc.stream_stream_rpc_method_handler(
-            PoolHandler(self._watch, control_pool)
-        )
+        check = PoolMethod(self._check, control_pool)
+        watch = PoolMethod(self._watch, control_pool)
         self._handlers: dict[str, _Handler] = {
-            f"/{HEALTH_SERVICE}/Check": check,
-            f"/{HEALTH_SERVICE}/Watch": watch,
+            f"/{HEALTH_SERVICE}/Check": grpc.stream_unary_rpc_method_handler(check),
+            f"/{HEALTH_SERVICE}/Watch": grpc.stream_stream_rpc_method_handler(watch),
         }
 
     def drain(self) -> None:
-        """Say NOT_SERVING from here on, to those who watch at once."""
+        """Say NOT_SERVING from here on, to watching clients at once."""
         self._draining.set()
 
     def service(
@@ -86,37 +84,37 @@ class Health(grpc.GenericRpcHandler):
         """Called by gRPC on its one serving thread, for each request."""
         handler = self._handlers.get(details.method)
         if handler is not None:
-            self._on_arrival()
+            self._on_request()
         return handler
 
     def _check(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        name = self._asked_for(messages, context)
+        name = self._requested_service(messages, context)
         if name not in self._services:
             abort(context, _UNKNOWN_SERVICE)
         return _response(self._status(name))
 
     def _watch(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        name = self._asked_for(messages, context)
-        if not self._seats.acquire(blocking=False):
-            abort(context, _CROWDED)
+        name = self._requested_service(messages, context)
+        if not self._watch_slots.acquire(blocking=False):
+            abort(context, _TOO_MANY_WATCHERS)
         try:
             yield from self._changes(name, context)
         finally:
-            self._seats.release()
+            self._watch_slots.release()
 
     def _changes(self, name: str, context: grpc.ServicerContext) -> Iterator[bytes]:
-        told = None
+        sent = None
         while context.is_active():
-            draining = self._draining.is_set()
+            is_draining = self._draining.is_set()
             status = self._status(name)
-            if status != told:
+            if status != sent:
                 yield _response(status)
-                told = status
-            if draining:
-                return  # the stream would hold up the shutdown
-            self._draining.wait(self._look_interval_seconds)
+                sent = status
+            if is_draining:
+                return  # an open stream would delay the shutdown
+            self._draining.wait(self._poll_interval_seconds)
 
-    def _asked_for(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> str:
+    def _requested_service(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> str:
         try:
             return HealthCheckRequest.FromString(self._deadlines.message(messages, context)).service
         except DecodeError:
@@ -132,8 +130,8 @@ class Health(grpc.GenericRpcHandler):
     def _is_accepting(self) -> bool:
         try:
             return self._accepting()
-        except Exception:  # noqa: BLE001 - a probe gets its answer whatever happened
-            _log.exception("it could not be found out whether requests can be taken")
+        except Exception:  # noqa: BLE001 - a probe gets an answer in any case
+            _log.exception("the health check could not find out whether requests can be taken")
             return False
 
 

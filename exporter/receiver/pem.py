@@ -1,7 +1,6 @@
-"""Certificate files: read, and tried out before gRPC gets them.
+"""Reads certificate files, and tests them in a handshake in memory before gRPC gets them.
 
-gRPC says of a wrong certificate no more than that a port cannot be had, and of an expired one
-nothing. So the files go through a handshake in memory first, with Python's own TLS.
+gRPC reports a wrong certificate as a port that it cannot listen on, and an expired one not at all.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class KeyPair:
     """A certificate and its key, in PEM form.
 
     Attributes:
-        certificate: with those between it and its authority.
+        certificate: followed by those between it and its authority.
         key: not encrypted.
-        not_after: the last second at which it is valid, as text.
-        name: one that the certificate is for.
+        not_after: the last second at which the certificate is valid, as text.
+        name: one of the names that the certificate is for.
     """
 
     certificate: bytes
@@ -38,43 +37,48 @@ class KeyPair:
 
 
 def load_key_pair(cert_file: Path, key_file: Path) -> KeyPair:
-    """Read a server's certificate and key, and try them out.
+    """Read a server's certificate and key, and test them.
 
     Raises:
-        ReceiverError: one cannot be read, they do not belong together, or no client would take
-            the certificate at this moment.
+        ReceiverError: one cannot be read, they do not belong together, or no client would accept
+            the certificate now.
     """
     certificate, key = read_pem(cert_file, "cert_file"), read_pem(key_file, "key_file")
     context = _server_context(cert_file, key_file)
     try:
-        shown = _rehearse(context, cert_file)
+        certificate_fields = _handshake(context, cert_file)
     except ssl.SSLCertVerificationError as exc:
-        _refuse(cert_file, exc.verify_message, "renew the certificate, or set this machine's clock")
+        _fail(cert_file, exc.verify_message, "renew the certificate, or set this machine's clock")
     except ssl.SSLError as exc:
-        _refuse(cert_file, _reason(exc), "give a certificate for a server")
-    return KeyPair(certificate, key, str(shown.get("notAfter")), _name_in(shown))
+        _fail(cert_file, _reason(exc), "give a certificate for a server")
+    not_after = str(certificate_fields.get("notAfter"))
+    return KeyPair(certificate, key, not_after, _name_in(certificate_fields))
 
 
 def load_authorities(path: Path) -> bytes:
-    """Read the authorities that clients' certificates must come from.
+    """Read the authorities that issue client certificates.
 
     Raises:
-        ReceiverError: the file cannot be read, or every certificate in it is expired.
+        ReceiverError: the file cannot be read, or every certificate in it has expired.
     """
     content = read_pem(path, "client_ca_file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as exc:
-        _refuse(path, _reason(exc), "give certificates of authorities in PEM form")
+        _fail(path, _reason(exc), "give certificates of authorities in PEM form")
     ends = [str(found["notAfter"]) for found in context.get_ca_certs()]
     if ends and all(ssl.cert_time_to_seconds(end) < time.time() for end in ends):
-        _refuse(path, f"expired on {ends[0]}", "give the certificate of the authority in use now")
+        _fail(path, f"expired on {ends[0]}", "give the certificate of the authority in use now")
     return content
 
 
 def read_pem(path: Path, key: str) -> bytes:
-    """The content of a file; `key` is what the configuration calls it.
+    """The content of a file.
+
+    Args:
+        path: of the file.
+        key: of the configuration that names the file.
 
     Raises:
         ReceiverError: it cannot be read.
@@ -91,7 +95,7 @@ def read_pem(path: Path, key: str) -> bytes:
 def _server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     def refuse_encrypted() -> NoReturn:
         remedy = "decrypt it (openssl pkey -in FILE -out PLAIN) and protect it by its file mode"
-        _refuse(key_file, "it is encrypted", remedy)
+        _fail(key_file, "it is encrypted", remedy)
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -99,37 +103,37 @@ def _server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
             found = f"it is not the key of the certificate in {cert_file}"
-            _refuse(key_file, found, "give the two files that were made together")
+            _fail(key_file, found, "give the two files that were made together")
         remedy = "give a certificate and its key in PEM form (-----BEGIN ...)"
-        _refuse(f"{cert_file} with {key_file}", _reason(exc), remedy)
+        _fail(f"{cert_file} with {key_file}", _reason(exc), remedy)
     return context
 
 
-def _rehearse(server_context: ssl.SSLContext, cert_file: Path) -> dict[str, Any]:
-    """One handshake in memory, with a client that trusts this certificate and no other.
+def _handshake(server_context: ssl.SSLContext, cert_file: Path) -> dict[str, Any]:
+    """Do a handshake in memory, with a client that trusts this certificate and no other.
 
     Returns:
-        What Python reads in the certificate.
+        The fields of the certificate, as `ssl.SSLSocket.getpeercert` names them.
 
     Raises:
-        ssl.SSLCertVerificationError: it is not valid, or not now.
+        ssl.SSLCertVerificationError: the certificate is not valid, or not now.
         ssl.SSLError: the handshake fails for another reason.
     """
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.check_hostname = False
-    # So that the certificate itself will do, without the authority that it comes from.
-    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    trusting.load_verify_locations(cert_file)
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.check_hostname = False
+    # The certificate itself is trusted, without the authority that issued it.
+    client_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client_context.load_verify_locations(cert_file)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trusting.wrap_bio(to_client, to_server)
+    client = client_context.wrap_bio(to_client, to_server)
     server = server_context.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(_HANDSHAKE_ROUNDS):
-        if all([_has_shaken_hands(client), _has_shaken_hands(server)]):
+        if all([_finishes_handshake(client), _finishes_handshake(server)]):
             break
     return dict(client.getpeercert() or {})
 
 
-def _has_shaken_hands(side: ssl.SSLObject) -> bool:
+def _finishes_handshake(side: ssl.SSLObject) -> bool:
     try:
         side.do_handshake()
     except ssl.SSLWantReadError:
@@ -151,5 +155,5 @@ def _reason(exc: ssl.SSLError) -> str:
     return (exc.reason or str(exc)).replace("_", " ").lower()
 
 
-def _refuse(place: Path | str, found: str, remedy: str) -> NoReturn:
+def _fail(place: Path | str, found: str, remedy: str) -> NoReturn:
     raise ReceiverError(f"cannot use TLS: {place}: {found}; {remedy}") from None

@@ -1,8 +1,8 @@
-"""Status codes of the answers, and what tells clients when to come back. Pure.
+"""The status of a refused request, with RetryInfo if the client may send it again. Pure.
 
 Clients drop what they sent upon UNAUTHENTICATED, INVALID_ARGUMENT and UNKNOWN, and keep it upon
-UNAVAILABLE (OTLP specification, "Failures"). RESOURCE_EXHAUSTED without RetryInfo means "drop"
-as well, so overload is always answered with UNAVAILABLE.
+UNAVAILABLE (OTLP specification, "Failures"). RESOURCE_EXHAUSTED without RetryInfo makes them drop
+it too, so overload is always answered with UNAVAILABLE.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from google.rpc.status_pb2 import Status
 
 from exporter.errors import ExporterError
 
-__all__ = ["Refusal", "abort", "refusal"]
+__all__ = ["Refusal", "abort", "refusal_of"]
 
-# Python SDKs give up at once when the asked delay is longer than what is left of their 10 s.
+# Python SDKs give up at once if this is longer than what is left of their timeout of 10 s.
 _RETRY_DELAY_SECONDS: Final = 1
-# Status details travel in an HTTP/2 header, which peers bound at 8 KiB and more.
+# Status details travel in an HTTP/2 header; peers limit it to 8 KiB or more.
 _MAX_DETAILS_CHARACTERS: Final = 1_000
 
 
@@ -34,22 +34,22 @@ class Refusal:
     details: str
 
 
-def refusal(code: grpc.StatusCode, exc: Exception) -> Refusal:
-    """A refusal for an exception; the words of one that is not ours stay inside."""
+def refusal_of(code: grpc.StatusCode, exc: Exception) -> Refusal:
+    """A refusal for an exception; only the text of an ExporterError reaches the client."""
     text = str(exc) if isinstance(exc, ExporterError) else "internal error, see the receiver's log"
     return Refusal(code, text[:_MAX_DETAILS_CHARACTERS])
 
 
-def abort(context: grpc.ServicerContext, refused: Refusal) -> NoReturn:
-    """End a request with its refusal, and with RetryInfo where it may come back."""
-    if refused.code is grpc.StatusCode.UNAVAILABLE:
-        context.set_trailing_metadata(_retry_metadata(refused.details))
-    context.abort(refused.code, refused.details)
+def abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+    """End a request with its refusal, and with RetryInfo if it is retryable."""
+    if refusal.code is grpc.StatusCode.UNAVAILABLE:
+        context.set_trailing_metadata(_retry_metadata(refusal.details))
+    context.abort(refusal.code, refusal.details)
     raise AssertionError("abort() raises")
 
 
 def _retry_metadata(details: str) -> tuple[tuple[str, bytes], ...]:
-    # The standard trailer is what Go reads; the Python SDK knows only the second.
+    # Go reads the standard trailer; the Python SDK knows only the second.
     info = RetryInfo(retry_delay=Duration(seconds=_RETRY_DELAY_SECONDS))
     status = Status(code=UNAVAILABLE, message=details)
     status.details.add().Pack(info)

@@ -1,7 +1,7 @@
-"""Bearer tokens: which requests show one that counts.
+"""Bearer tokens: whether a request carries a valid one.
 
-Only digests of one length are kept and compared, each time with all of them, so that the time an
-answer takes tells nothing about a token. No token is in a log line, an error or a repr.
+Only digests of one length are kept and compared, each time with all of them, so that the response
+time reveals nothing about a token. No token is in a log line, an error or a repr.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 import grpc
 
 from exporter.errors import ReceiverError
-from exporter.receiver.files import signature
+from exporter.receiver.file_watch import FileWatch
 from exporter.receiver.replies import Refusal
 
 __all__ = ["BearerTokens", "Metadata"]
@@ -28,7 +28,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 _log = logging.getLogger(__name__)
 
 _HEADER: Final = "authorization"
-_LOOK_INTERVAL_SECONDS: Final = 1.0
+_CHECK_INTERVAL_SECONDS: Final = 1.0
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _UNREADABLE: Final = Refusal(
     grpc.StatusCode.UNAVAILABLE,
@@ -37,13 +37,13 @@ _UNREADABLE: Final = Refusal(
 
 
 class BearerTokens:
-    """The tokens of which a request has to show one.
+    """The tokens of which a request needs one.
 
     Args:
         token: the only one. Exactly one of `token` and `path` is given.
-        path: a file with one token a line; empty lines and those that begin with # do not count.
-            It is read again when it changes, which is looked for at most once a second.
-        scheme: the word before the token in the header `authorization`.
+        path: a file with one token a line; empty lines and lines that begin with # are ignored.
+            It is read again when it has changed, which is checked at most once a second.
+        scheme: the word before the token in the header `authorization`; "" for none.
         clock: seconds that only go forward.
     """
 
@@ -57,10 +57,8 @@ class BearerTokens:
     ) -> None:
         self._path = path
         self._scheme = scheme
-        self._clock = clock
         self._digests: tuple[bytes, ...] = () if token is None else (_digest(token.encode()),)
-        self._signature: tuple[int, int, int] | None = None
-        self._look_at = 0.0
+        self._watch = FileWatch([path] if path else [], _CHECK_INTERVAL_SECONDS, clock)
 
     def __repr__(self) -> str:
         return f"BearerTokens(path={str(self._path)!r})" if self._path else "BearerTokens(***)"
@@ -72,59 +70,49 @@ class BearerTokens:
             How many there are.
 
         Raises:
-            ReceiverError: the file cannot be read, or holds none.
+            ReceiverError: the file cannot be read, or has none.
         """
         if self._path is not None:
-            self._look_at = self._clock() + _LOOK_INTERVAL_SECONDS
-            self._signature = signature(self._path)
+            self._watch.reset()
             self._digests = _read(self._path)
         return len(self._digests)
 
-    def refusal(self, metadata: Metadata) -> Refusal | None:
-        """Why a request is not let in; None for one that shows a token that counts.
+    def check(self, metadata: Metadata) -> Refusal | None:
+        """Why a request is refused; None for one with a valid token.
 
-        While the file is empty or cannot be read nobody is let in, but with UNAVAILABLE: that is
-        no fault of the clients, who upon UNAUTHENTICATED would drop what they have.
+        While the file is empty or unreadable all requests are refused with UNAVAILABLE. It is not
+        the clients' fault, and upon UNAUTHENTICATED they would drop their data.
         """
-        self._look()
+        if self._path is not None and self._watch.has_changed():
+            self._reload(self._path)
         if not self._digests:
             return _UNREADABLE
-        shown = [value for name, value in metadata if name == _HEADER]
-        if len(shown) == 1 and self._counts(shown[0]):
+        headers = [value for name, value in metadata if name == _HEADER]
+        if len(headers) == 1 and self._is_valid(headers[0]):
             return None
+        expected = f"{self._scheme} <token>".strip()
         return Refusal(
             grpc.StatusCode.UNAUTHENTICATED,
-            f"this receiver wants a bearer token that it knows, in the header {_HEADER}: "
-            f"'{self._expected('<token>')}'; found {'another one' if shown else 'no such header'}",
+            f"this receiver needs a bearer token that it knows, in the header {_HEADER}: "
+            f"'{expected}'; found {'another one' if headers else 'no such header'}",
         )
 
-    def _counts(self, header: str | bytes) -> bool:
+    def _is_valid(self, header: str | bytes) -> bool:
         value = header.encode("utf-8", "surrogateescape") if isinstance(header, str) else header
         scheme, _, token = value.partition(b" ") if self._scheme else (b"", b"", value)
         digest = _digest(token.strip())
-        # A list, so that a match early on does not save the rest.
+        # A list, so that an early match does not save the rest of the time.
         matches = [hmac.compare_digest(digest, each) for each in self._digests]
-        # The scheme is no secret, and no matter of case (RFC 9110, 11.1).
+        # The scheme is not secret, and its case does not matter (RFC 9110, 11.1).
         return any(matches) and scheme.lower() == self._scheme.encode().lower()
 
-    def _expected(self, token: str) -> str:
-        return f"{self._scheme} {token}".strip()
-
-    def _look(self) -> None:
-        """Read the file again if it changed."""
-        now = self._clock()
-        if self._path is None or now < self._look_at:
-            return
-        self._look_at = now + _LOOK_INTERVAL_SECONDS
-        before, self._signature = self._signature, signature(self._path)
-        if self._signature == before:
-            return
+    def _reload(self, path: Path) -> None:
         try:
-            self._digests = _read(self._path)
-            _log.info("%s was read again: %d bearer tokens", self._path, len(self._digests))
+            self._digests = _read(path)
+            _log.info("%s was read again: %d bearer tokens", path, len(self._digests))
         except ReceiverError as exc:
             self._digests = ()
-            _log.error("nobody is let in until this is put right: %s", exc)
+            _log.error("all requests are refused until this is corrected: %s", exc)
 
 
 def _digest(token: bytes) -> bytes:
@@ -149,7 +137,7 @@ def _read(path: Path) -> tuple[bytes, ...]:
     tokens = {line for line in lines if line and not line.startswith(b"#")}
     if not tokens:
         raise ReceiverError(
-            f"cannot use the bearer tokens in {path}: it holds none, so nobody could be let in; "
-            "write one token a line, or take `auth` out of the configuration"
+            f"cannot use the bearer tokens in {path}: it has none, so all requests would be "
+            "refused; write one token a line, or remove `auth` from the configuration"
         )
     return tuple(_digest(token) for token in tokens)

@@ -41,7 +41,7 @@ from exporter.costs.rules import CostRule, FieldSource
 from exporter.pipeline import build_pipeline
 from exporter.query import Reader
 from exporter.receiver import Receiver
-from exporter.receiver.probe import ask_health
+from exporter.receiver.probe import check_health
 from exporter.spool import Spool
 from exporter.wire import Rejections
 
@@ -307,7 +307,7 @@ def test_a_signal_that_is_not_taken_is_refused_by_name(takes: str, refused: str,
         assert call(address, LOGS if takes == "logs" else METRICS, b"") == b""
         with pytest.raises(grpc.RpcError) as caught:
             call(address, refused, b"")
-        assert ask_health(address, timeout_seconds=10)
+        assert check_health(address, timeout_seconds=10)
     finally:
         receiver.shutdown()
     assert isinstance(caught.value, grpc.Call)

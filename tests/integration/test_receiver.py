@@ -1,15 +1,17 @@
-"""The receiver's answers, over real gRPC channels."""
+"""The receiver's replies, over real gRPC channels."""
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from kit.receiver import LOGS, refused, send, serving
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -22,8 +24,6 @@ from exporter.intern import SeriesCache
 from exporter.receiver import Receiver
 from exporter.wire import Rejections, decode
 
-METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 NOW = 1_700_000_000_000_000_000
 
@@ -60,31 +60,16 @@ def request(*times: int, name: str = "cpu") -> ExportMetricsServiceRequest:
 
 @contextmanager
 def receiving(submit: Submit, **options: int) -> Iterator[grpc.Channel]:
-    receiver = Receiver(submit, endpoint="127.0.0.1:0", **options)
-    address = receiver.start()
-    try:
-        unlimited = [("grpc.max_send_message_length", -1)]
-        with grpc.insecure_channel(address, options=unlimited) as channel:
-            yield channel
-    finally:
-        receiver.shutdown()
+    unlimited = [("grpc.max_send_message_length", -1)]
+    with (
+        serving(Receiver(submit, endpoint="127.0.0.1:0", **options)) as address,
+        grpc.insecure_channel(address, options=unlimited) as channel,
+    ):
+        yield channel
 
 
-def export(
-    channel: grpc.Channel,
-    data: bytes,
-    method: str = METRICS,
-    compression: grpc.Compression | None = None,
-) -> ExportMetricsServiceResponse:
-    answer: bytes = channel.unary_unary(method)(data, timeout=20, compression=compression)
-    return ExportMetricsServiceResponse.FromString(answer)
-
-
-def refusal(channel: grpc.Channel, data: bytes, method: str = METRICS, **call: object) -> grpc.Call:
-    with pytest.raises(grpc.RpcError) as caught:
-        export(channel, data, method, **call)  # type: ignore[arg-type]
-    assert isinstance(caught.value, grpc.Call)
-    return caught.value
+def export(channel: grpc.Channel, data: bytes, **call: Any) -> ExportMetricsServiceResponse:
+    return ExportMetricsServiceResponse.FromString(send(channel, data, **call))
 
 
 def trailers(call: grpc.Call) -> dict[str, str | bytes]:
@@ -121,7 +106,7 @@ def test_rejected_points_are_counted_and_the_metric_is_named() -> None:
     assert "time_unix_nano is 0" in answer.partial_success.error_message
 
 
-def test_a_million_reasons_stay_a_short_message() -> None:
+def test_many_rejections_make_a_short_message() -> None:
     message = ExportMetricsServiceRequest()
     scope = message.resource_metrics.add().scope_metrics.add()
     for at in range(2_000):
@@ -134,7 +119,7 @@ def test_a_million_reasons_stay_a_short_message() -> None:
     assert len(answer.partial_success.error_message) < 4_000
 
 
-def test_a_huge_key_makes_a_short_message() -> None:
+def test_a_rejection_with_a_huge_key_makes_a_short_message() -> None:
     message = request(NOW)
     point = message.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
     for _ in range(2):
@@ -150,29 +135,29 @@ def test_a_huge_key_makes_a_short_message() -> None:
 )
 def test_undecodable_bytes_are_an_invalid_argument(data: bytes) -> None:
     with receiving(decoding()) as channel:
-        call = refusal(channel, data)
+        call = refused(channel, data)
     assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "ExportMetricsServiceRequest" in (call.details() or "")
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
-def test_a_message_over_the_limit_is_refused_for_good(
+def test_a_message_over_the_limit_is_refused_without_retry(
     compression: grpc.Compression | None,
 ) -> None:
     data = request(*[NOW] * 20_000).SerializeToString()
     limit = len(data) - 1
     with receiving(decoding(), max_message_bytes=limit) as channel:
-        call = refusal(channel, data, compression=compression)
+        call = refused(channel, data, compression=compression)
         assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert not {"grpc-status-details-bin", "google.rpc.retryinfo-bin"} & trailers(call).keys()
-        # and the connection goes on
+        # the connection still works
         assert not export(channel, request(NOW).SerializeToString()).HasField("partial_success")
 
 
 @pytest.mark.parametrize("error", [QueueFullError("full"), ShuttingDownError("stopping")])
-def test_a_retryable_failure_says_when_to_come_back(error: Exception) -> None:
+def test_a_retryable_failure_says_when_to_retry(error: Exception) -> None:
     with receiving(raising(error)) as channel:
-        call = refusal(channel, b"")
+        call = refused(channel, b"")
     assert call.code() is grpc.StatusCode.UNAVAILABLE
     assert call.details() == str(error)
     found = trailers(call)
@@ -189,11 +174,11 @@ def test_a_retryable_failure_says_when_to_come_back(error: Exception) -> None:
     assert unpacked == info
 
 
-def test_a_fault_of_ours_is_retryable_and_shows_no_inside(
+def test_a_bug_is_retryable_and_its_text_is_not_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with receiving(raising(ZeroDivisionError("secret detail"))) as channel:
-        call = refusal(channel, b"")
+        call = refused(channel, b"")
     assert call.code() is grpc.StatusCode.UNAVAILABLE
     assert "secret detail" not in (call.details() or "")
     assert "ZeroDivisionError" in caplog.text
@@ -207,16 +192,16 @@ def test_a_fault_of_ours_is_retryable_and_shows_no_inside(
         ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Import", b""),
     ],
 )
-def test_what_does_not_exist_is_unimplemented(method: str, data: bytes) -> None:
+def test_a_method_that_does_not_exist_is_unimplemented(method: str, data: bytes) -> None:
     with receiving(decoding()) as channel:
-        assert refusal(channel, data, method).code() is grpc.StatusCode.UNIMPLEMENTED
+        assert refused(channel, data, method).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_calls_on_one_connection_run_at_once() -> None:
+def test_calls_on_one_connection_run_concurrently() -> None:
     meeting = threading.Barrier(4, timeout=10)
 
     def submit(_data: bytes) -> Rejections:
-        meeting.wait()  # passes only when four calls are inside together
+        meeting.wait()  # passes only when four calls are in progress
         return Rejections()
 
     with receiving(submit, workers=4) as channel, ThreadPoolExecutor(4) as pool:
@@ -224,28 +209,23 @@ def test_calls_on_one_connection_run_at_once() -> None:
     assert len(answers) == 4
 
 
-def test_a_port_that_is_taken_is_named() -> None:
-    first = Receiver(decoding(), endpoint="127.0.0.1:0")
-    address = first.start()
-    try:
-        with pytest.raises(ReceiverError, match=address):
-            Receiver(decoding(), endpoint=address).start()
-    finally:
-        first.shutdown()
+def test_a_taken_port_is_named() -> None:
+    with (
+        serving(Receiver(decoding(), endpoint="127.0.0.1:0")) as address,
+        pytest.raises(ReceiverError, match=address),
+    ):
+        Receiver(decoding(), endpoint=address).start()
 
 
-def test_half_of_a_name_is_not_enough() -> None:
-    first = Receiver(decoding(), endpoint="127.0.0.1:0")
-    port = first.start().rpartition(":")[2]
-    try:
+def test_every_address_of_a_name_must_be_free() -> None:
+    with serving(Receiver(decoding(), endpoint="127.0.0.1:0")) as address:
+        port = address.rpartition(":")[2]
         with pytest.raises(ReceiverError, match=r"127\.0\.0\.1: Address already in use"):
             Receiver(decoding(), endpoint=f"localhost:{port}").start()
-    finally:
-        first.shutdown()
 
 
 @pytest.mark.parametrize("endpoint", ["no.such.host.invalid:4317", "192.0.2.1:4317"])
-def test_an_address_that_is_not_ours_is_named(endpoint: str) -> None:
+def test_an_address_of_another_machine_is_named(endpoint: str) -> None:
     with pytest.raises(ReceiverError, match=endpoint):
         Receiver(decoding(), endpoint=endpoint).start()
 
@@ -260,10 +240,7 @@ def test_start_and_shutdown_are_safe_twice() -> None:
 
 def test_a_unix_socket_works(tmp_path: pytest.TempPathFactory) -> None:
     endpoint = f"unix://{tmp_path}/otlp.sock"
-    receiver = Receiver(decoding(), endpoint=endpoint)
-    try:
-        assert receiver.start() == endpoint
+    with serving(Receiver(decoding(), endpoint=endpoint)) as address:
+        assert address == endpoint
         with grpc.insecure_channel(endpoint) as channel:
             assert not export(channel, b"").HasField("partial_success")
-    finally:
-        receiver.shutdown()

@@ -26,7 +26,7 @@ from kit.receiver import (
 
 from exporter.errors import ReceiverError
 from exporter.receiver import BearerTokens, Certificates, Receiver
-from exporter.receiver.probe import ask_health, reachable
+from exporter.receiver.probe import check_health, local_address
 
 SERVICES = ["", "opentelemetry.proto.collector.metrics.v1.MetricsService"]
 SERVING = HealthCheckResponse.SERVING
@@ -34,7 +34,7 @@ NOT_SERVING = HealthCheckResponse.NOT_SERVING
 
 
 class Accepting:
-    """Whether requests would be taken, as a test says."""
+    """Whether requests would be taken; a test changes `now`."""
 
     def __init__(self) -> None:
         self.now = True
@@ -73,12 +73,12 @@ def test_check_says_whether_requests_would_be_taken(service: str) -> None:
         assert check(channel, service) == SERVING
 
 
-def test_without_being_told_otherwise_a_receiver_serves() -> None:
+def test_a_receiver_serves_by_default() -> None:
     with serving(receiver()) as address, plain(address) as channel:
         assert check(channel) == SERVING
 
 
-def test_not_knowing_is_not_serving(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_check_is_not_serving(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> bool:
         raise ZeroDivisionError
 
@@ -87,7 +87,7 @@ def test_not_knowing_is_not_serving(caplog: pytest.LogCaptureFixture) -> None:
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_another_service_is_not_found() -> None:
+def test_an_unknown_service_is_not_found() -> None:
     with serving(receiver()) as address, plain(address) as channel:
         request = HealthCheckRequest(service="other").SerializeToString()
         assert refused(channel, request, CHECK).code() is grpc.StatusCode.NOT_FOUND
@@ -96,12 +96,12 @@ def test_another_service_is_not_found() -> None:
         call.cancel()
 
 
-def test_bytes_that_are_no_check_are_an_invalid_argument() -> None:
+def test_undecodable_bytes_are_an_invalid_argument() -> None:
     with serving(receiver()) as address, plain(address) as channel:
         assert refused(channel, b"\xff", CHECK).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_watch_tells_every_change_and_ends_with_the_receiver() -> None:
+def test_watch_sends_every_change_and_ends_with_the_receiver() -> None:
     accepting = Accepting()
     one = receiver(accepting=accepting)
     with serving(one) as address, plain(address) as channel:
@@ -123,19 +123,19 @@ def test_health_changes_before_requests_are_refused() -> None:
         assert send(channel, b"data") == b""
 
 
-def test_a_shutdown_tells_those_who_watch_and_does_not_wait_for_them() -> None:
+def test_a_shutdown_notifies_watching_clients_and_does_not_wait_for_them() -> None:
     submit = Blocked()
     one = Receiver(submit, endpoint="127.0.0.1:0")
     with serving(one) as address, plain(address) as channel, ThreadPoolExecutor(2) as pool:
         seen = statuses(watch(channel))
         assert next(seen) == SERVING
-        under_way = pool.submit(send, channel, b"data")
+        in_flight = pool.submit(send, channel, b"data")
         assert submit.inside.acquire(timeout=10)
         stopping = pool.submit(one.shutdown, 20.0)
-        assert list(seen) == [NOT_SERVING]  # while a request is still under way
+        assert list(seen) == [NOT_SERVING]  # while a request is still in flight
         assert not stopping.done()
         submit.go.set()
-        assert under_way.result(10) == b""
+        assert in_flight.result(10) == b""
         stopping.result(10)
 
 
@@ -151,7 +151,7 @@ def test_watching_clients_are_bounded_and_leave_room_for_checks() -> None:
         assert send(channel, b"data") == b""
         calls.pop().cancel()
         while (replacement := first_or_none(watch(channel))) is None:
-            pass  # until the receiver noticed that it left
+            pass  # until the receiver has noticed that it left
         assert replacement == SERVING
 
 
@@ -185,18 +185,20 @@ def test_health_needs_no_token() -> None:
         ("unix:///run/otel.sock", "unix:///run/otel.sock"),
     ],
 )
-def test_the_probe_asks_where_this_machine_can_reach_it(endpoint: str, address: str) -> None:
-    assert reachable(endpoint) == address
+def test_the_probe_connects_to_a_local_address(endpoint: str, address: str) -> None:
+    assert local_address(endpoint) == address
 
 
-def test_the_probe_tells_serving_from_not_serving() -> None:
+def test_the_probe_distinguishes_serving_and_not_serving() -> None:
     accepting = Accepting()
     with serving(receiver(accepting=accepting)) as address:
-        assert ask_health(address, timeout_seconds=10)
+        assert check_health(address, timeout_seconds=10)
         accepting.now = False
-        assert not ask_health(address, timeout_seconds=10)
-    with pytest.raises(ReceiverError, match=f"{address} does not say how it is: UNAVAILABLE"):
-        ask_health(address, timeout_seconds=10)
+        assert not check_health(address, timeout_seconds=10)
+    with pytest.raises(
+        ReceiverError, match=f"{address} did not answer the health check: UNAVAILABLE"
+    ):
+        check_health(address, timeout_seconds=10)
 
 
 @pytest.mark.parametrize("names", [("localhost",), ("*.example.org",), ("127.0.0.1",)])
@@ -206,12 +208,12 @@ def test_the_probe_reaches_a_receiver_with_tls(
     files = Authority(tmp_path_factory.mktemp("tls"), "ours").issue("server", *names)
     tls = Certificates(files.cert_file, files.key_file)
     with serving(receiver(tls=tls)) as address:
-        assert ask_health(address, timeout_seconds=10, tls=tls)
+        assert check_health(address, timeout_seconds=10, tls=tls)
         with pytest.raises(ReceiverError):
-            ask_health(address, timeout_seconds=10)
+            check_health(address, timeout_seconds=10)
 
 
-def test_the_probe_shows_a_certificate_where_one_is_required(
+def test_the_probe_shows_a_client_certificate_if_one_is_required(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     ours = Authority(tmp_path_factory.mktemp("ours"), "ours")
@@ -220,18 +222,18 @@ def test_the_probe_shows_a_certificate_where_one_is_required(
     def ask(tls: Certificates, client: Files | None = None) -> bool:
         shown = (client.cert_file, client.key_file) if client else None
         with serving(receiver(tls=tls)) as address:
-            return ask_health(address, timeout_seconds=10, tls=tls, client_files=shown)
+            return check_health(address, timeout_seconds=10, tls=tls, client_files=shown)
 
     server = ours.issue("server")
     own = Certificates(server.cert_file, server.key_file, client_ca_file=ours.file)
-    assert ask(own)  # its own certificate is one of the authority's
+    assert ask(own)  # the authority issued the receiver's own certificate too
     other = Certificates(server.cert_file, server.key_file, client_ca_file=agents.file)
     assert ask(other, agents.issue("probe"))
-    with pytest.raises(ReceiverError, match="does not say"):
+    with pytest.raises(ReceiverError, match="did not answer"):
         ask(other)
 
 
-def test_probes_of_many_threads_get_their_answers() -> None:
+def test_concurrent_probes_are_all_answered() -> None:
     calls = 0
     lock = threading.Lock()
 
@@ -242,6 +244,6 @@ def test_probes_of_many_threads_get_their_answers() -> None:
         return True
 
     with serving(receiver(accepting=accepting)) as address, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: ask_health(address, timeout_seconds=10), range(40)))
+        answers = list(pool.map(lambda _: check_health(address, timeout_seconds=10), range(40)))
     assert answers == [True] * 40
     assert calls == 40

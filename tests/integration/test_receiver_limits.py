@@ -1,4 +1,4 @@
-"""What one client, or many, cannot take away from the others; over real channels."""
+"""Limits that keep clients from starving each other, over real channels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from kit.receiver import (
 
 from exporter.errors import QueueFullError
 from exporter.receiver import Receiver
+from exporter.stats import Counters
 
 
 class Silent:
-    """A client that begins requests and does not send their message."""
+    """A client that begins requests and never sends their message."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -57,24 +58,32 @@ def first_answered(calls: list[Any]) -> Any:
     return answered.get(timeout=10)
 
 
-def test_requests_beyond_the_limit_are_told_to_come_back_at_once() -> None:
-    submit = Blocked()
-    receiver = Receiver(submit, endpoint="127.0.0.1:0", workers=2, max_concurrent_requests=3)
+def test_requests_beyond_the_limit_are_refused_at_once_as_retryable() -> None:
+    submit, counters = Blocked(), Counters()
+    receiver = Receiver(
+        submit,
+        endpoint="127.0.0.1:0",
+        workers=2,
+        max_concurrent_requests=3,
+        counters=counters,
+    )
     with serving(receiver) as address, plain(address) as channel:
-        taken = [begin(channel) for _ in range(4)]  # two with a worker, one that waits, one more
-        crowded = first_answered(taken)
-        taken.remove(crowded)
-        assert crowded.code() is grpc.StatusCode.UNAVAILABLE
-        assert "come back" in crowded.details()
-        info = RetryInfo.FromString(dict(crowded.trailing_metadata())["google.rpc.retryinfo-bin"])
+        taken = [begin(channel) for _ in range(4)]  # two with a worker, one that waits, one over
+        turned_away = first_answered(taken)
+        taken.remove(turned_away)
+        assert turned_away.code() is grpc.StatusCode.UNAVAILABLE
+        assert "send again in a moment" in turned_away.details()
+        info = RetryInfo.FromString(
+            dict(turned_away.trailing_metadata())["google.rpc.retryinfo-bin"]
+        )
         assert info.retry_delay.seconds == 1
         submit.go.set()
         assert [each.code() for each in taken] == [grpc.StatusCode.OK] * 3
-        assert [send(channel) for _ in range(10)] == [b""] * 10  # every one has left
-    assert receiver.counts().requests_overloaded == 1
+        assert [send(channel) for _ in range(10)] == [b""] * 10  # every slot is free again
+    assert counters.snapshot().requests_turned_away == 1
 
 
-def test_a_message_that_there_is_no_room_for_is_not_received() -> None:
+def test_a_message_that_is_not_admitted_is_not_received() -> None:
     submit = Submitted()
 
     def admit() -> AbstractContextManager[None]:
@@ -100,13 +109,20 @@ def test_health_is_answered_while_every_worker_is_busy() -> None:
         assert taken.result(10) == b""
 
 
-def test_a_client_that_never_sends_its_message_loses_its_worker() -> None:
-    receiver = Receiver(Submitted(), endpoint="127.0.0.1:0", workers=2, message_timeout_seconds=0.2)
+def test_a_request_whose_message_never_comes_is_cancelled() -> None:
+    counters = Counters()
+    receiver = Receiver(
+        Submitted(),
+        endpoint="127.0.0.1:0",
+        workers=2,
+        message_timeout_seconds=0.2,
+        counters=counters,
+    )
     with serving(receiver) as address, plain(address) as bad, plain(address) as good:
         silent = Silent(bad)
         for _ in range(4):
             silent.begin()
-        while receiver.counts().requests_stalled < 4:
+        while counters.snapshot().requests_stalled < 4:
             assert begin(good, timeout=0.1).code() in {
                 grpc.StatusCode.OK,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -124,7 +140,7 @@ def test_a_request_without_a_message_is_an_invalid_argument() -> None:
         assert "no message" in (call.details() or "")
 
 
-def test_a_client_that_leaves_gives_its_place_to_the_next() -> None:
+def test_a_client_that_disconnects_frees_its_slots() -> None:
     submit = Blocked()
     receiver = Receiver(submit, endpoint="127.0.0.1:0", workers=1, max_concurrent_requests=2)
     with serving(receiver) as address, plain(address) as leaving, plain(address) as staying:
@@ -134,12 +150,12 @@ def test_a_client_that_leaves_gives_its_place_to_the_next() -> None:
             call.cancel()
         submit.go.set()
         while (code := begin(staying).code()) is grpc.StatusCode.UNAVAILABLE:
-            pass  # until the receiver noticed
+            pass  # until the receiver has noticed
         assert code is grpc.StatusCode.OK
         assert [send(staying) for _ in range(4)] == [b""] * 4
 
 
-def test_connections_beyond_the_limit_are_closed_and_may_come_back() -> None:
+def test_connections_beyond_the_limit_are_closed_and_may_reconnect() -> None:
     receiver = Receiver(Submitted(), endpoint="127.0.0.1:0", max_connections=2)
     with serving(receiver) as address, ExitStack() as held:
         first = held.enter_context(plain(address))
@@ -151,10 +167,10 @@ def test_connections_beyond_the_limit_are_closed_and_may_come_back() -> None:
             assert send(first) == b""
             assert send(second) == b""
         while begin(held.enter_context(plain(address))).code() is not grpc.StatusCode.OK:
-            pass  # until the second's end has arrived
+            pass  # until the receiver has noticed that the second is closed
 
 
-def test_a_connection_that_is_not_used_gives_its_place_to_another() -> None:
+def test_an_idle_connection_is_closed_for_another() -> None:
     receiver = Receiver(
         Submitted(),
         endpoint="127.0.0.1:0",
@@ -164,11 +180,11 @@ def test_a_connection_that_is_not_used_gives_its_place_to_another() -> None:
     with serving(receiver) as address, plain(address) as idle, ExitStack() as held:
         assert send(idle) == b""
         while begin(held.enter_context(plain(address))).code() is not grpc.StatusCode.OK:
-            pass  # until it has been idle for long enough
+            pass  # until the first has been idle for long enough
 
 
 @pytest.mark.parametrize("kib", [17, 200])
-def test_headers_are_bounded(kib: int) -> None:
+def test_the_size_of_headers_is_limited(kib: int) -> None:
     submitted = Submitted()
     with serving(Receiver(submitted, endpoint="127.0.0.1:0")) as address, plain(address) as one:
         call = refused(one, b"data", metadata=[("x-padding", "x" * kib * 1024)])
@@ -177,7 +193,7 @@ def test_headers_are_bounded(kib: int) -> None:
     assert submitted.requests == [b"data"]
 
 
-def test_a_client_that_pings_too_often_is_disconnected_and_may_send_again() -> None:
+def test_a_client_that_pings_too_often_is_disconnected_and_may_reconnect() -> None:
     pinging = [
         ("grpc.keepalive_time_ms", 100),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -187,7 +203,7 @@ def test_a_client_that_pings_too_often_is_disconnected_and_may_send_again() -> N
     submit = Blocked()
     with serving(Receiver(submit, endpoint="127.0.0.1:0")) as address, ExitStack() as held:
         channel = held.enter_context(grpc.insecure_channel(address, pinging))
-        call = refused(channel, b"data")  # answered by the connection's end
+        call = refused(channel, b"data")  # the connection is closed
         assert call.code() is grpc.StatusCode.UNAVAILABLE
         assert "too many pings" in call.details().lower()
         submit.go.set()

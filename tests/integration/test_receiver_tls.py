@@ -63,7 +63,7 @@ def test_a_client_that_trusts_another_authority_sends_nothing(
     assert "CERTIFICATE_VERIFY_FAILED" in call.details()
 
 
-def test_plain_text_is_not_understood(ours: Authority) -> None:
+def test_plain_text_is_refused(ours: Authority) -> None:
     with serving(receiver(ours.issue("server"))) as address, plain(address) as channel:
         assert refused(channel).code() is grpc.StatusCode.UNAVAILABLE
 
@@ -76,7 +76,7 @@ def test_tls_works_on_a_unix_socket(ours: Authority, tmp_path: Path) -> None:
         assert send(channel) == b""
 
 
-def test_with_an_authority_for_clients_each_needs_its_certificate(
+def test_with_a_client_authority_each_client_needs_a_certificate_of_it(
     ours: Authority, theirs: Authority
 ) -> None:
     with serving(receiver(ours.issue("server"), client_ca_file=theirs.file)) as address:
@@ -91,14 +91,14 @@ def test_with_an_authority_for_clients_each_needs_its_certificate(
                 assert refused(channel).code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_certificate_that_is_replaced_is_shown_to_the_next_client(
+def test_a_replaced_certificate_is_shown_to_the_next_client(
     ours: Authority, theirs: Authority
 ) -> None:
     clock, files = Clock(), ours.issue("server")
     with serving(receiver(files, reload_interval_seconds=30, clock=clock)) as address:
         copy(theirs.issue("new"), files)
         with encrypted(address, ours) as channel:
-            assert send(channel) == b""  # not yet looked for
+            assert send(channel) == b""  # not checked yet
         clock.now += 30
         with encrypted(address, theirs) as channel:
             assert send(channel) == b""
@@ -106,9 +106,7 @@ def test_a_certificate_that_is_replaced_is_shown_to_the_next_client(
             assert refused(channel).code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_an_authority_that_is_replaced_decides_about_the_next_client(
-    ours: Authority, theirs: Authority
-) -> None:
+def test_a_replaced_authority_verifies_the_next_client(ours: Authority, theirs: Authority) -> None:
     clock, accepted = Clock(), ours.file.with_name("accepted.pem")
     shutil.copy(ours.file, accepted)
     one = receiver(ours.issue("server"), client_ca_file=accepted, clock=clock)
@@ -121,7 +119,7 @@ def test_an_authority_that_is_replaced_decides_about_the_next_client(
             assert refused(channel).code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_half_of_a_replacement_changes_nothing_until_the_other_half_is_there(
+def test_a_new_certificate_is_used_only_with_its_key(
     ours: Authority, theirs: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, files, new = Clock(), ours.issue("server"), theirs.issue("new")
@@ -172,7 +170,7 @@ def test_an_encrypted_key_is_refused_at_start(ours: Authority) -> None:
 
 @pytest.mark.parametrize("broken", ["cert_file", "key_file", "client_ca_file"])
 @pytest.mark.parametrize("how", ["missing", "a folder", "no PEM", "empty"])
-def test_a_file_that_cannot_be_used_is_named(ours: Authority, broken: str, how: str) -> None:
+def test_an_unusable_file_is_named(ours: Authority, broken: str, how: str) -> None:
     files = ours.issue("server")
     paths = {
         "cert_file": files.cert_file,
@@ -189,9 +187,7 @@ def test_a_file_that_cannot_be_used_is_named(ours: Authority, broken: str, how: 
         receiver(files, client_ca_file=ours.file).start()
 
 
-def test_authorities_that_are_all_expired_are_refused_at_start(
-    ours: Authority, tmp_path: Path
-) -> None:
+def test_expired_authorities_are_refused_at_start(ours: Authority, tmp_path: Path) -> None:
     files, former = ours.issue("server"), tmp_path / "former.pem"
     expired_authority(former)
     with pytest.raises(ReceiverError, match=f"{former}: expired on .*in use now"):

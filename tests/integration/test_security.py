@@ -142,7 +142,7 @@ def test_health_follows_the_program(place: Place) -> None:
         assert program.wait() == 0
     result = run(*arguments, address, cwd=place.folder)
     assert result.returncode == 1
-    assert f"error: the receiver at {address} does not say how it is" in result.stderr
+    assert f"error: the receiver at {address} did not answer the health check" in result.stderr
     assert "Traceback" not in result.stderr
 
 

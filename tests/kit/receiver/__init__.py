@@ -1,4 +1,4 @@
-"""Receivers over real channels, and certificates made for one test, for the tests of both."""
+"""Receivers over real channels, and certificates issued for one test."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 CHECK = "/grpc.health.v1.Health/Check"
 WATCH = "/grpc.health.v1.Health/Watch"
 
-# Channels of one process share connections otherwise, and with them a handshake that is done.
+# Without it, channels of one process share a connection, and with it a completed handshake.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
 class Submitted:
-    """Takes every request, and keeps what it took."""
+    """A `submit` that records every request."""
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -41,7 +41,7 @@ class Submitted:
 
 
 class Blocked:
-    """Takes requests and does not answer them before `go`."""
+    """A `submit` that does not return before `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -54,7 +54,7 @@ class Blocked:
 
 
 class Clock:
-    """Seconds that go forward when a test says so."""
+    """A clock that a test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -65,7 +65,7 @@ class Clock:
 
 @contextmanager
 def serving(receiver: Receiver) -> Iterator[str]:
-    """A receiver that listens; gives its address."""
+    """Run a receiver; gives its address."""
     address = receiver.start()
     try:
         yield address
@@ -79,13 +79,13 @@ def send(channel: grpc.Channel, data: bytes = b"", method: str = METRICS, **call
 
 
 def begin(channel: grpc.Channel, data: bytes = b"", **call: Any) -> Any:
-    """A request that is under way; its `code()` waits for the answer."""
+    """Send a request without waiting; its `code()` waits for the reply."""
     stub: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METRICS)
     return stub.future(data, **{"timeout": 20, **call})
 
 
 def refused(channel: grpc.Channel, data: bytes = b"", method: str = METRICS, **call: Any) -> Any:
-    """The failed call of a request that has to be refused."""
+    """Send a request that must be refused; returns the failed call."""
     with pytest.raises(grpc.RpcError) as caught:
         send(channel, data, method, **call)
     assert isinstance(caught.value, grpc.Call)
@@ -111,7 +111,7 @@ class Authority:
         self.file.write_bytes(self.pem)
 
     def issue(self, name: str, *identities: str, days: float = 1.0) -> Files:
-        """A certificate that is valid for so many days from now, or expired so long ago."""
+        """A certificate that is valid for `days` from now; expired if negative."""
         issued = self._authority.issue_cert(
             *(identities or ("localhost", "127.0.0.1")),
             not_after=datetime.now(UTC) + timedelta(days=days),
@@ -141,9 +141,9 @@ def expired_authority(path: Path) -> None:
 def encrypted(
     address: str, authority: Authority, client: Files | None = None, *, name: str = ""
 ) -> Iterator[grpc.Channel]:
-    """A channel that trusts one authority, and shows a certificate if it is given one.
+    """A channel that trusts one authority, with a client certificate if one is given.
 
-    `name` is expected in the certificate in place of the address.
+    `name` is expected in the certificate instead of the address.
     """
     options = [*OWN_CONNECTION, *([("grpc.ssl_target_name_override", name)] if name else [])]
     credentials = grpc.ssl_channel_credentials(
