@@ -39,9 +39,10 @@ from exporter.backends.postgresql.errors import (
 )
 from exporter.backends.postgresql.ledger import last_sequence
 from exporter.backends.postgresql.partitioning import DailyPartitions, TimePartitioning
-from exporter.backends.postgresql.reader_pool import ReaderPool
+from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
 from exporter.backends.postgresql.text_sanitizer import TextSanitizer, clean_text
+from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
@@ -95,8 +96,7 @@ class PostgreSQLBackend:
         self._pool_max_connections = pool_max_connections
         self._pool_timeout_seconds = pool_timeout_seconds
         self._place = f"{self._partitioning.backend} {self._location}"
-        self._pool: ReaderPool | None = None
-        self._process_id = 0
+        self._pool: PostgreSQLReaderPool | None = None
         # Below here only the thread that writes.
         self._writer: Connection | None = None
         self._refused_series: set[int] = set()
@@ -118,10 +118,9 @@ class PostgreSQLBackend:
         """Connect, create or migrate the schema, check the role's rights, open the pool."""
         if self._pool is not None:
             return
-        pool = ReaderPool(
+        pool = PostgreSQLReaderPool(
             lambda: connect_reader(self._parameters, self._place),
             self._place,
-            min_connections=self._pool_min_connections,
             max_connections=self._pool_max_connections,
             timeout_seconds=self._pool_timeout_seconds,
         )
@@ -133,11 +132,10 @@ class PostgreSQLBackend:
             else:
                 self._writer = self._connect_writer()
             try:
-                pool.start()
+                pool.open_idle(self._pool_min_connections)
             except BaseException:
                 self._drop_writer()
                 raise
-        self._process_id = os.getpid()
         self._pool = pool
 
     def write(self, batch: Batch) -> WriteResult:
@@ -215,7 +213,7 @@ class PostgreSQLBackend:
     def close(self) -> None:
         """Close every connection; reads that are under way end with an error."""
         pool, self._pool = self._pool, None
-        if pool is None or self._process_id != os.getpid():
+        if pool is None or pool.process_id != os.getpid():
             return  # after a fork the connections are the parent's
         pool.close()
         self._drop_writer()
@@ -314,13 +312,5 @@ class PostgreSQLBackend:
         if self._read_only:
             raise BackendRefusedError(f"{self._place}: it was opened for reading only")
 
-    def _require_open(self) -> ReaderPool:
-        pool = self._pool
-        if pool is None:
-            raise BackendRefusedError(f"{self._place}: it is not open; call start() first")
-        if self._process_id != os.getpid():
-            raise BackendRefusedError(
-                f"{self._place}: opened in process {self._process_id} and used in "
-                f"{os.getpid()}; connections do not survive a fork, so open it after forking"
-            )
-        return pool
+    def _require_open(self) -> PostgreSQLReaderPool:
+        return require_open(self._pool, self._place)

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.migrations import load, pending
+from exporter.backends.reader_pool import ReaderPool, require_open
 from exporter.backends.sqlite.connection import (
     connect_reader,
     connect_writer,
@@ -28,7 +29,6 @@ from exporter.backends.sqlite.connection import (
 from exporter.backends.sqlite.errors import READING, STORING, is_sound_after, translating
 from exporter.backends.sqlite.file import create_private, is_ours, path_of
 from exporter.backends.sqlite.ledger import last_sequence
-from exporter.backends.sqlite.readers import ReaderPool
 from exporter.backends.sqlite.retention import (
     delete_rows_before,
     prune_bookkeeping,
@@ -50,11 +50,13 @@ __all__ = ["SQLiteBackend"]
 
 _log = logging.getLogger(__name__)
 
+_MAX_IDLE_READERS: Final = 4
+
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
     file: FileIdentity
-    readers: ReaderPool
+    readers: ReaderPool[sqlite3.Connection]
     process_id: int
 
 
@@ -103,7 +105,12 @@ class SQLiteBackend:
                 return
             require_version()
             file = self._checked_file() if self._read_only else self._prepared_file()
-            readers = ReaderPool(self._connect_reader, self.location)
+            readers = ReaderPool(
+                self._connect_reader,
+                lambda connection, _: connection.interrupt(),
+                f"sqlite {self._path}",
+                max_idle=_MAX_IDLE_READERS,
+            )
             self._opened = _Opened(file, readers, os.getpid())
 
     def write(self, batch: Batch) -> WriteResult:
@@ -228,8 +235,13 @@ class SQLiteBackend:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         opened = self._require_opened()
         opened.file.check_in_place()
-        with opened.readers.connection() as connection:
+        connection, _ = opened.readers.take()
+        reuse = False
+        try:
             yield connection
+            reuse = not connection.in_transaction
+        finally:
+            opened.readers.give_back(connection, reuse=reuse)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -256,12 +268,4 @@ class SQLiteBackend:
             connection.close()
 
     def _require_opened(self) -> _Opened:
-        opened = self._opened
-        if opened is None:
-            raise BackendRefusedError(f"sqlite {self._path}: it is not open; call start() first")
-        if opened.process_id != os.getpid():
-            raise BackendRefusedError(
-                f"sqlite {self._path}: opened in process {opened.process_id} and used in "
-                f"{os.getpid()}; SQLite does not survive a fork, so open it after forking"
-            )
-        return opened
+        return require_open(self._opened, f"sqlite {self._path}")
