@@ -22,8 +22,8 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, histogr
 
 from exporter.backends.migrations import load
 from exporter.backends.postgresql import PostgreSQLBackend
+from exporter.backends.postgresql.daily_partitions import DailyPartitions
 from exporter.backends.postgresql.errors import translating
-from exporter.backends.postgresql.partitioning import DailyPartitions
 from exporter.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -400,7 +400,7 @@ def test_what_is_about_the_content_of_a_row_is_told_from_the_rest(
         using = f"ERRCODE = '{code}'"
     with (
         pytest.raises(ExporterError) as caught,
-        translating("storing a batch", "here", worked_before=True),
+        translating("storing a batch", "here", has_started=True),
     ):
         run(postgresql_database, f"DO $$ BEGIN RAISE EXCEPTION 'words' USING {using}; END $$")
     assert type(caught.value) is kind

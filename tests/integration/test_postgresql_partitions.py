@@ -29,11 +29,8 @@ from kit.backends.samples import (
 
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.postgresql.partitions import (
-    _PARTITION_LOCK,
-    LOCK_TIMEOUT_MILLISECONDS,
-    create_partitions,
-)
+from exporter.backends.postgresql.daily_partitions import PARTITION_LOCK, create_partitions
+from exporter.backends.postgresql.partitioning import LOCK_TIMEOUT_MILLISECONDS
 from exporter.model import Batch, WriteResult
 from exporter.query import Reader
 
@@ -148,7 +145,7 @@ def test_a_partition_counts_when_its_maker_is_done(postgresql_database: str) -> 
         ThreadPoolExecutor(1) as thread,
     ):
         backend.write(batch_of(point(1, NOW)))  # its partition can be seen by everybody
-        ask(maker, f"SELECT pg_advisory_xact_lock({_PARTITION_LOCK})")
+        ask(maker, f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})")
         looking = thread.submit(create_partitions, other, "system_metrics", [day])
         waiting = (
             "SELECT count(*) FROM pg_locks JOIN pg_database AS base ON base.oid = database "

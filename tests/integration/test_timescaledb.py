@@ -223,7 +223,7 @@ def test_another_chunk_interval_is_for_chunks_yet_to_come(timescaledb_database: 
 
 def test_a_start_that_was_interrupted_is_finished(timescaledb_database: str) -> None:
     with closing(psycopg2.connect(timescaledb_database)) as connection:
-        migrate(connection, "here", partitioned="")
+        migrate(connection, "here", partition_clause="")
         ask(
             connection,
             "INSERT INTO system_metrics VALUES (now(), 1, 1), (now() - interval '9 days', 1, 2)",
@@ -507,7 +507,7 @@ def test_older_names_do_the_same(
 ) -> None:
     capabilities = replace(capabilities_of(connection), **lacking)
     with closing(psycopg2.connect(timescaledb_database)) as setting_up:
-        migrate(setting_up, "here", partitioned="")
+        migrate(setting_up, "here", partition_clause="")
         configure_hypertables(setting_up, capabilities, COMPRESSING, "here")
         configure_hypertables(setting_up, capabilities, COMPRESSING, "here")
     with store(timescaledb_database, COMPRESSING) as backend:

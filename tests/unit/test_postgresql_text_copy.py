@@ -16,8 +16,9 @@ from kit.backends.samples import (
     summary,
 )
 
-from exporter.backends.postgresql.text_copy import days_of, text_copy_stream
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer, clean_json, clean_text
+from exporter.backends.postgresql.batch_writer import days_of
+from exporter.backends.postgresql.text_copy import text_copy_stream
+from exporter.backends.postgresql.text_values import TextSanitizer, clean_json, clean_text
 
 MOST = 2**63 - 1
 

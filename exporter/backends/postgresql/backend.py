@@ -26,11 +26,7 @@ from exporter.backends.postgresql.connection import (
     parse_connection_string,
     transaction,
 )
-from exporter.backends.postgresql.dead_letters import (
-    prune_bookkeeping,
-    with_dead_letters_before,
-    with_dead_letters_size,
-)
+from exporter.backends.postgresql.daily_partitions import DailyPartitions
 from exporter.backends.postgresql.errors import (
     READING,
     STORING,
@@ -38,11 +34,16 @@ from exporter.backends.postgresql.errors import (
     translating,
 )
 from exporter.backends.postgresql.ledger import last_sequence
-from exporter.backends.postgresql.partitioning import DailyPartitions, TimePartitioning
+from exporter.backends.postgresql.dead_letters import (
+    prune_bookkeeping,
+    with_dead_letters_before,
+    with_dead_letters_size,
+)
+from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
-from exporter.backends.postgresql.schema import migrate, require_migrated
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer, clean_text
 from exporter.backends.reader_pool import require_open
+from exporter.backends.postgresql.schema import migrate, require_migrated
+from exporter.backends.postgresql.text_values import TextSanitizer, clean_text
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
@@ -157,7 +158,7 @@ class PostgreSQLBackend:
     def last_sequence(self, writer_id: str) -> int:
         """How far the writer has come by its watermark, when its last transaction has ended."""
         self._require_writable()
-        with translating("reading a watermark", self._place, worked_before=True):
+        with translating("reading a watermark", self._place, has_started=True):
             connection = self._writing_connection()
             with self._dropping_what_broke(), transaction(connection) as cursor:
                 return last_sequence(cursor, writer_id)
@@ -170,7 +171,7 @@ class PostgreSQLBackend:
                 f"{self._place}: reading failed: there is a semicolon in the "
                 "statement; ask one question at a time, and bind texts as parameters"
             )
-        with translating(READING, self._place, worked_before=True):
+        with translating(READING, self._place, has_started=True):
             return pool.run(lambda connection: self._answer(connection, statement, parameters))
 
     def delete_before(self, time_unix_nano: int) -> int:
@@ -181,7 +182,7 @@ class PostgreSQLBackend:
         """
         self._require_writable()
         with (
-            translating("deleting old rows", self._place, worked_before=True),
+            translating("deleting old rows", self._place, has_started=True),
             closing(connect(self._parameters, self._place)) as connection,
         ):
             rows = self._partitioning.delete_before(connection, time_unix_nano)
@@ -191,7 +192,7 @@ class PostgreSQLBackend:
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
         """How many rows of each table `delete_before` would drop now; counted."""
         pool = self._require_open()
-        with translating("counting old rows", self._place, worked_before=True):
+        with translating("counting old rows", self._place, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_before(
                     connection,
@@ -203,7 +204,7 @@ class PostgreSQLBackend:
     def sizes(self) -> StoreSizes:
         """How much is stored; rows and times are estimates from the catalogue."""
         pool = self._require_open()
-        with translating("measuring the tables", self._place, worked_before=True):
+        with translating("measuring the tables", self._place, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_size(
                     connection, self._partitioning.sizes(connection)
@@ -224,7 +225,7 @@ class PostgreSQLBackend:
         try:
             self._partitioning.before_migrations(connection, self._location)
             applied = migrate(
-                connection, self._place, partitioned=self._partitioning.partition_clause
+                connection, self._place, partition_clause=self._partitioning.partition_clause
             )
             self._partitioning.after_migrations(connection, self._location)
         except BaseException:
@@ -237,7 +238,7 @@ class PostgreSQLBackend:
     def _attempt(self, batch: Batch, within: _Within) -> bool:
         """Write within a transaction or a dry run; whether the batch was yet to be stored."""
         self._require_writable()
-        with translating(STORING, self._place, worked_before=True):
+        with translating(STORING, self._place, has_started=True):
             for pause_seconds in _PAUSES_SECONDS:
                 try:
                     return self._store(batch, within)

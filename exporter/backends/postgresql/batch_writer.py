@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+import numpy as np
+
 from exporter.backends.costs import write_derived_costs
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.backends.postgresql.connection import Cursor
@@ -13,33 +15,28 @@ from exporter.backends.postgresql.costs import PostgreSQLCostTables
 from exporter.backends.postgresql.dead_letters import insert_dead_letters
 from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.series import register_series
-from exporter.backends.postgresql.text_copy import days_of, text_copy_stream
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer
-from exporter.model import Batch
+from exporter.backends.postgresql.text_copy import text_copy_stream
+from exporter.backends.postgresql.text_values import TextSanitizer
+from exporter.model import Batch, Int64Array
+from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
+from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["days_by_table", "write_batch"]
+__all__ = ["days_by_table", "days_of", "write_batch"]
 
 _COPY_BUFFER_BYTES: Final = 1 << 18
 
-_COPY_POINTS: Final = """
-    COPY system_metrics ("timestamp", series_id, value, start_timestamp)
-    FROM STDIN (FORMAT binary)"""
-_COPY_HISTOGRAMS: Final = """
-    COPY metric_histograms (
-        "timestamp", series_id, start_timestamp, count, sum, min, max, bounds, bucket_counts, scale,
-        zero_count, zero_threshold, positive_offset, positive_counts, negative_offset,
-        negative_counts
-    ) FROM STDIN"""
-_COPY_SUMMARIES: Final = """
-    COPY metric_summaries (
-        "timestamp", series_id, start_timestamp, count, sum, quantiles, quantile_values
-    ) FROM STDIN"""
-_COPY_EXEMPLARS: Final = """
-    COPY metric_exemplars ("timestamp", series_id, value, trace_id, span_id, attributes)
-    FROM STDIN"""
+_CopyMode = Callable[[Cursor, int], AbstractContextManager[None]]
 
 
-CopyMode = Callable[[Cursor, int], AbstractContextManager[None]]
+def _copy_statement(table: Table, options: str = "") -> str:
+    columns = ", ".join(f'"{name}"' for name in table.names)
+    return f"COPY {table.name} ({columns}) FROM STDIN {options}"
+
+
+_COPY_POINTS: Final = _copy_statement(POINTS, "(FORMAT binary)")
+_COPY_HISTOGRAMS: Final = _copy_statement(HISTOGRAMS)
+_COPY_SUMMARIES: Final = _copy_statement(SUMMARIES)
+_COPY_EXEMPLARS: Final = _copy_statement(EXEMPLARS)
 
 
 def write_batch(
@@ -48,19 +45,19 @@ def write_batch(
     refused: set[int],
     sanitizer: TextSanitizer,
     *,
-    copy_mode: CopyMode,
+    copy_mode: _CopyMode,
 ) -> bool:
-    """Store a batch and its watermark in the caller's transaction, unless the watermark is there.
+    """Store a batch and its watermark inside the caller's transaction, unless it is stored already.
 
     Args:
         cursor: of a connection with a transaction open and nothing done in it.
-        batch: what to store; there are partitions for all of its times.
+        batch: the rows; there are partitions for all of their times.
         refused: ids that two different series share; those found now are added.
-        sanitizer: cleans what is stored; new for each attempt.
-        copy_mode: entered around each COPY of number points, with how many they are.
+        sanitizer: cleans the texts; a new one for each attempt.
+        copy_mode: called with the number of points; the returned context surrounds their COPY.
 
     Returns:
-        Whether it was yet to be stored.
+        Whether the batch was not stored before.
     """
     if not advance(cursor, batch.watermark):
         return False
@@ -74,23 +71,24 @@ def write_batch(
     return True
 
 
-def _copy(cursor: Cursor, batch: Batch, sanitizer: TextSanitizer, copy_mode: CopyMode) -> None:
+def _copy(cursor: Cursor, batch: Batch, sanitizer: TextSanitizer, copy_mode: _CopyMode) -> None:
     if len(batch.points):
         with copy_mode(cursor, len(batch.points)):
-            for rows in binary_copy_streams(batch.points):
-                cursor.copy_expert(_COPY_POINTS, rows, _COPY_BUFFER_BYTES)
-    rarer: tuple[tuple[str, Sequence[Any]], ...] = (
+            for stream in binary_copy_streams(batch.points):
+                cursor.copy_expert(_COPY_POINTS, stream, _COPY_BUFFER_BYTES)
+    other_kinds: tuple[tuple[str, Sequence[Any]], ...] = (
         (_COPY_HISTOGRAMS, batch.histograms),
         (_COPY_SUMMARIES, batch.summaries),
         (_COPY_EXEMPLARS, batch.exemplars),
     )
-    for statement, items in rarer:
+    for statement, items in other_kinds:
         if items:
-            cursor.copy_expert(statement, text_copy_stream(items, sanitizer), _COPY_BUFFER_BYTES)
+            rows = text_copy_stream(items, sanitizer)
+            cursor.copy_expert(statement, rows, _COPY_BUFFER_BYTES)
 
 
 def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
-    """Which days, counted from 1970, the batch has rows of, for each fact table."""
+    """The days, since 1970, for which the batch has rows, for each fact table."""
     return {
         "system_metrics": days_of(batch.points.time_unix_nano),
         "metric_histograms": days_of([item.time_unix_nano for item in batch.histograms]),
@@ -99,3 +97,12 @@ def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
         "cost_entries": days_of([item.time_unix_nano for item in batch.costs])
         | days_of([item.time_unix_nano for item in batch.cost_samples]),
     }
+
+
+def days_of(times_unix_nano: Int64Array | list[int]) -> set[int]:
+    """The days, since 1970, of these times."""
+    days = np.asarray(times_unix_nano, np.int64) // NANOSECONDS_PER_DAY
+    # A batch rarely has two days; without this test, sorting took 17 ns a row.
+    if len(days) and days.min() == days.max():
+        return {int(days[0])}
+    return set(np.unique(days).tolist())

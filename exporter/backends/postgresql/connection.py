@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL: how they are opened, what they return, where a transaction ends.
+"""Connections to PostgreSQL: how they are opened, what types they return, transactions on them.
 
-Nothing here leans on the state of a session, so that a pooler such as pgbouncer may hand each
-transaction to another one; what is set for a writing session only makes a failure shorter.
+Nothing here depends on the state of a session, so a pooler such as pgbouncer may run each
+transaction in another session.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from exporter.errors import BackendRefusedError, BackendUnavailableError, Config
 __all__ = [
     "Connection",
     "Cursor",
-    "answer",
     "connect",
     "connect_reader",
     "connect_writer",
     "describe_location",
     "dry_run_transaction",
+    "fetch_all",
     "parse_connection_string",
     "transaction",
 ]
@@ -41,51 +41,53 @@ _OLDEST_VERSION: Final = 140_000
 _DEFAULTS: Final[Mapping[str, str | int]] = {
     "fallback_application_name": "openfinops-otel-exporter",
     "connect_timeout": 10,
-    # A server that vanished without a word is given up after a minute, not after two hours.
+    # These detect a server that vanished within a minute; the system's defaults take two hours.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-# The same the other way round: a session whose client vanished in the middle of a batch holds
-# locks that the client's next session waits for.
-_NOTICE_A_DEAD_CLIENT: Final = """
+# The server must detect a vanished client as fast: its session keeps the locks of an open
+# transaction, and the client's next session waits for them.
+_SERVER_KEEPALIVES: Final = """
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"""
 
-# Compiling pays for a statement that takes minutes. One that may read many partitions or chunks is
-# compiled even where it leaves them all out, an expression for each: of the 300 ms of one that read
-# a roll-up of 2 million costs that was 280.
-_BEFORE_AN_ANSWER: Final = b"SET TRANSACTION READ ONLY; SET LOCAL jit = off; "
+# JIT compilation pays only for statements that take minutes. The server compiles an expression for
+# each partition or chunk that a statement might read, also for those that it then skips: that was
+# 280 of the 300 ms of a statement over a roll-up of 2 million costs.
+_READ_PREFIX: Final = b"SET TRANSACTION READ ONLY; SET LOCAL jit = off; "
 _STILL_OPEN: Final = (TRANSACTION_STATUS_INTRANS, TRANSACTION_STATUS_INERROR)
 
-# The second is on in every transaction of a standby, and also where an administrator said so.
-_ROLE_OF_THE_SERVER: Final = """
+# `transaction_read_only` is on in every transaction of a standby, and also where an administrator
+# set default_transaction_read_only.
+_SERVER_ROLE: Final = """
     SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"""
 
 
 def parse_connection_string(connection_string: str, backend: str) -> dict[str, str]:
-    """The parameters in a connection string, a URL or key=value pairs as libpq takes them.
+    """Split a connection string, a URL or key=value pairs, into libpq's parameters.
 
     Args:
-        connection_string: what was configured.
-        backend: its name, for the error.
+        connection_string: the configured value.
+        backend: the backend's name, for the error.
 
     Raises:
-        ConfigError: it is neither; the message does not quote it, there may be a password in it.
+        ConfigError: libpq cannot parse it. The message does not quote the string, which may
+            contain a password.
     """
     try:
         return {name: str(value) for name, value in parse_dsn(connection_string).items()}
     except psycopg2.Error:
-        # `from None`: the driver quotes pieces of what it could not read.
+        # `from None`, because the driver's error quotes parts of the string.
         raise ConfigError(
-            f"backend {backend}: connection_string is not one that libpq understands; write "
+            f"backend {backend}: libpq cannot parse connection_string; write "
             "postgresql://user:password@host:5432/database?sslmode=require with special "
             "characters percent-encoded, or host=... dbname=... user=... password=..."
         ) from None
 
 
 def describe_location(parameters: Mapping[str, str]) -> str:
-    """Where the database is, for people: host, port and name, nothing secret."""
+    """Host, port and name of the database, for messages; nothing secret."""
     if "service" in parameters and "host" not in parameters:
         return f"service {parameters['service']}"
     hosts = (parameters.get("host") or parameters.get("hostaddr") or "localhost").split(",")
@@ -96,21 +98,21 @@ def describe_location(parameters: Mapping[str, str]) -> str:
     return f"{addresses}/{parameters.get('dbname') or parameters.get('user') or ''}"
 
 
-def connect(parameters: Mapping[str, str], place: str) -> Connection:
-    """A new connection to a database that can hold our text.
+def connect(parameters: Mapping[str, str], label: str) -> Connection:
+    """Open a connection to a database with the encoding UTF8.
 
     Args:
-        parameters: libpq's.
-        place: the backend and where its database is, for errors.
+        parameters: libpq's parameters.
+        label: the backend and the location of its database, for errors.
 
     Raises:
-        psycopg2.Error: there is none to be had.
+        psycopg2.Error: the connection failed.
         BackendRefusedError: the server is too old, or the database has another encoding.
     """
-    chosen: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
-    connection = psycopg2.connect(connection_factory=Connection, **chosen)
+    merged: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
+    connection = psycopg2.connect(connection_factory=Connection, **merged)
     try:
-        _require_usable(connection, place)
+        _require_usable(connection, label)
     except BaseException:
         connection.close()
         raise
@@ -119,64 +121,65 @@ def connect(parameters: Mapping[str, str], place: str) -> Connection:
     return connection
 
 
-def connect_writer(parameters: Mapping[str, str], place: str) -> Connection:
-    """A connection to write with; the same errors.
+def connect_writer(parameters: Mapping[str, str], label: str) -> Connection:
+    """Open a connection for writing; raises what `connect` raises.
 
     Raises:
-        BackendUnavailableError: the server takes no writes, and may again after a failover.
+        BackendUnavailableError: the server accepts no writes now, but may after a failover.
     """
-    connection = connect(parameters, place)
+    connection = connect(parameters, label)
     try:
         with transaction(connection) as cursor:
-            cursor.execute(_NOTICE_A_DEAD_CLIENT)
-            _require_primary(cursor, place)
+            cursor.execute(_SERVER_KEEPALIVES)
+            _require_primary(cursor, label)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def connect_reader(parameters: Mapping[str, str], place: str) -> Connection:
-    """A connection whose transactions only read, and that answers as the other backends do.
+def connect_reader(parameters: Mapping[str, str], label: str) -> Connection:
+    """Open a connection for reading; raises what `connect` raises.
 
-    JSON and arrays come as JSON text, whole numbers of any size as int; the same errors.
+    It returns the types that the other backends return: JSON and arrays as JSON text, whole
+    numbers of any size as int.
     """
-    connection = connect(parameters, place)
+    connection = connect(parameters, label)
     connection.set_session(readonly=True)
-    for reading_type in (_NUMBER, _NUMBERS, _DOUBLES):
-        register_type(reading_type, connection)
+    for type_caster in (_NUMERIC, _NUMERIC_ARRAY, _DOUBLE_ARRAY):
+        register_type(type_caster, connection)
     return connection
 
 
-def _require_usable(connection: Connection, place: str) -> None:
+def _require_usable(connection: Connection, label: str) -> None:
     if connection.server_version < _OLDEST_VERSION:
         raise BackendRefusedError(
-            f"{place}: the server has version {connection.server_version // 10_000}; "
+            f"{label}: the server has version {connection.server_version // 10_000}; "
             f"use {_OLDEST_VERSION // 10_000} or later"
         )
     encoding = connection.get_parameter_status("server_encoding")
     if encoding != "UTF8":
         raise BackendRefusedError(
-            f"{place}: the database has the encoding {encoding}, which cannot hold "
+            f"{label}: the database has the encoding {encoding}, which cannot store "
             "every text; create one with UTF8: createdb --template template0 --encoding UTF8 NAME"
         )
 
 
-def _require_primary(cursor: Cursor, place: str) -> None:
-    # A standby with all of our tables lets everything through that comes before the first row.
-    cursor.execute(_ROLE_OF_THE_SERVER)
+def _require_primary(cursor: Cursor, label: str) -> None:
+    # On a standby that has our tables, everything before the first INSERT would succeed.
+    cursor.execute(_SERVER_ROLE)
     [(is_standby, is_read_only)] = cursor.fetchall()
     if is_standby:
         raise BackendUnavailableError(
-            f"{place}: the server is a hot standby, which takes no writes [25006]; name the "
+            f"{label}: the server is a hot standby and accepts no writes [25006]; name the "
             "primary in connection_string (several hosts with target_session_attrs=read-write find "
-            "it); while a failover is under way, try again when one is promoted (pg_ctl promote)"
+            "it); during a failover, try again when a standby is promoted (pg_ctl promote)"
         )
     if is_read_only:
         raise BackendUnavailableError(
-            f"{place}: default_transaction_read_only is on, so that nothing can be written "
-            "[25006]; find out who set it and why (column source of pg_settings), or name the "
-            "server that takes writes in connection_string"
+            f"{label}: default_transaction_read_only is on, so nothing can be written "
+            "[25006]; find out where it was set (column source of pg_settings), or name a "
+            "server that accepts writes in connection_string"
         )
 
 
@@ -193,20 +196,19 @@ def transaction(connection: Connection) -> Iterator[Cursor]:
         raise
 
 
-def answer(connection: Connection, question: Callable[[Cursor], bytes]) -> list[tuple[Any, ...]]:
-    """All rows of one statement in a transaction that only reads, in one round trip.
-
-    BEGIN and COMMIT as statements of their own are two more, which is a third of the time of a
-    short answer. Several statements in one message are a transaction for the server.
+def fetch_all(connection: Connection, render: Callable[[Cursor], bytes]) -> list[tuple[Any, ...]]:
+    """Run one statement in a read-only transaction, in one round trip, and return all rows.
 
     Args:
-        connection: one to read with.
-        question: makes the statement, without a semicolon.
+        connection: from `connect_reader`.
+        render: returns the statement with its parameters bound, without a semicolon.
     """
+    # The server runs several statements of one message as one transaction. BEGIN and COMMIT sent
+    # separately are two more round trips, a third of the time of a short answer.
     connection.autocommit = True
     with connection.cursor() as cursor:
         try:
-            cursor.execute(_BEFORE_AN_ANSWER + question(cursor))
+            cursor.execute(_READ_PREFIX + render(cursor))
             return [] if cursor.description is None else cursor.fetchall()
         finally:
             if connection.info.transaction_status in _STILL_OPEN:  # the statement was a BEGIN
@@ -215,7 +217,7 @@ def answer(connection: Connection, question: Callable[[Cursor], bytes]) -> list[
 
 @contextmanager
 def dry_run_transaction(connection: Connection) -> Iterator[Cursor]:
-    """A cursor whose statements are taken back, after the checks that wait for a commit."""
+    """A cursor whose statements are rolled back, after the constraints deferred to the commit."""
     try:
         with connection.cursor() as cursor:
             yield cursor
@@ -227,23 +229,23 @@ def dry_run_transaction(connection: Connection) -> Iterator[Cursor]:
 def _roll_back(connection: Connection) -> None:
     try:
         connection.rollback()
-    except psycopg2.Error:  # it is gone, and the first error says more about why
+    except psycopg2.Error:  # the connection is lost; the first error says why
         connection.close()
 
 
-def _number(text: str | bytes | None, _: Cursor) -> int | float | None:
+def _to_number(text: str | bytes | None, _: Cursor) -> int | float | None:
     if not isinstance(text, str):
         return None
     return int(text) if text.removeprefix("-").isdecimal() else float(text)
 
 
-def _json_array(text: str | bytes | None, _: Cursor) -> str | None:
+def _to_json_array(text: str | bytes | None, _: Cursor) -> str | None:
     if not isinstance(text, str):
         return None
     return f"[{text[1:-1]}]"
 
 
-def _json_array_of_doubles(text: str | bytes | None, _: Cursor) -> str | None:
+def _to_json_double_array(text: str | bytes | None, _: Cursor) -> str | None:
     if not isinstance(text, str):
         return None
     items = text[1:-1].split(",") if text != "{}" else []
@@ -251,11 +253,11 @@ def _json_array_of_doubles(text: str | bytes | None, _: Cursor) -> str | None:
 
 
 def _json_number(text: str) -> str:
-    # NaN and the infinities have none.
+    # JSON has no NaN and no infinities, so these become text.
     return repr(float(text)) if text[-1].isdigit() else f'"{text}"'
 
 
-# The numbers are of the types numeric, numeric[] and double precision[] in pg_type.
-_NUMBER: Final = new_type((1700,), "NUMBER", _number)
-_NUMBERS: Final = new_type((1231,), "NUMBERS", _json_array)
-_DOUBLES: Final = new_type((1022,), "DOUBLES", _json_array_of_doubles)
+# The numbers are the ids of the types numeric, numeric[] and double precision[] in pg_type.
+_NUMERIC: Final = new_type((1700,), "NUMERIC", _to_number)
+_NUMERIC_ARRAY: Final = new_type((1231,), "NUMERIC_ARRAY", _to_json_array)
+_DOUBLE_ARRAY: Final = new_type((1022,), "DOUBLE_ARRAY", _to_json_double_array)

@@ -9,8 +9,7 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.costs import CostEncoder
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.text_copy import timestamp_text
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer
+from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
 from exporter.model import CostCursor, CostEntry, CostPoint
 
 __all__ = ["PostgreSQLCostTables"]

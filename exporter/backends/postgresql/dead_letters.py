@@ -12,8 +12,7 @@ from psycopg2.extras import execute_values
 from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.ledger import prune_watermarks
-from exporter.backends.postgresql.text_copy import timestamp_text
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer
+from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
 from exporter.model import DeadLetter, StoreSizes, TableSize
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer
+from exporter.backends.postgresql.text_values import TextSanitizer
 from exporter.backends.series_definitions import (
     IDENTITY,
     identity_of,

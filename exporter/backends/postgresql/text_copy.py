@@ -1,31 +1,27 @@
 """Histograms, summaries and exemplars in PostgreSQL's text format of COPY. Pure.
 
-Number points are binary, in `exporter.backends.postgresql.binary_copy`.
+Number points use the binary format: `exporter.backends.postgresql.binary_copy`.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
+from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
+from exporter.model import Exemplar, HistogramPoint, SummaryPoint
 
-from exporter.backends.postgresql.text_sanitizer import TextSanitizer
-from exporter.model import Exemplar, HistogramPoint, Int64Array, SummaryPoint
+__all__ = ["text_copy_stream"]
 
-__all__ = ["days_of", "text_copy_stream", "timestamp_text"]
-
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
-_NANOSECONDS_PER_DAY: Final = 86_400_000_000_000
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def text_copy_stream(
     items: Iterable[HistogramPoint | SummaryPoint | Exemplar], sanitizer: TextSanitizer
 ) -> io.BytesIO:
-    """Histograms, summaries or exemplars as one text COPY stream, in the order of the columns."""
-    lines = ("\t".join(map(_text, _columns(item, sanitizer))) + "\n" for item in items)
+    """Items of one kind as a COPY stream, with the columns in the order of `exporter.tables`."""
+    lines = ("\t".join(map(_field, _columns(item, sanitizer))) + "\n" for item in items)
     return io.BytesIO("".join(lines).encode())
 
 
@@ -54,22 +50,9 @@ def _columns(
     yield from (exponential.negative_offset, exponential.negative_counts)
 
 
-def timestamp_text(unix_nano: int) -> str:
-    """A time as PostgreSQL reads it, in microseconds."""
-    return f"{np.datetime64(unix_nano // _NANOSECONDS_PER_MICROSECOND, 'us')}Z"
-
-
-def _text(value: object) -> str:
+def _field(value: object) -> str:
     if value is None:
         return r"\N"
     if isinstance(value, tuple):
         return "{" + ",".join(map(str, value)) + "}"
     return str(value).translate(_ESCAPES)
-
-
-def days_of(times_unix_nano: Int64Array | list[Any]) -> set[int]:
-    """Days since 1970 that these times fall into."""
-    days = np.asarray(times_unix_nano, np.int64) // _NANOSECONDS_PER_DAY
-    if len(days) and days.min() == days.max():  # a batch rarely has two; sorting took 17 ns a row
-        return {int(days[0])}
-    return set(np.unique(days).tolist())

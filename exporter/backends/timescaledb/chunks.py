@@ -9,7 +9,7 @@ from typing import Final
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.partitions import LOCK_TIMEOUT_MILLISECONDS
+from exporter.backends.postgresql.partitioning import LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.timescaledb.capabilities import Capabilities
 
 __all__ = ["Chunk", "chunks_of", "count_rows", "drop_chunks"]

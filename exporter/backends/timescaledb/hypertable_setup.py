@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
-from exporter.backends.postgresql.partitions import FACT_TABLES
+from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.columnstore import (
     FIRST_SAFE_VERSION,
@@ -85,7 +85,7 @@ def configure_hypertables(
         BackendRefusedError: a table of the backend `postgresql` cannot be converted.
         psycopg2.Error: the database refuses something.
     """
-    for table in FACT_TABLES:
+    for table in FACT_TABLE_NAMES:
         with transaction(connection) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
             _make_hypertable(cursor, capabilities, options, table, location)
@@ -94,7 +94,7 @@ def configure_hypertables(
         return
     with transaction(connection) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
-        for table in FACT_TABLES:
+        for table in FACT_TABLE_NAMES:
             if table not in _CHANGED_LATER:
                 _compress(cursor, capabilities, options, table)
             _retain(cursor, capabilities, options, table)

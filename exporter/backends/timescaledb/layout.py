@@ -11,7 +11,7 @@ from typing import Final
 from psycopg2.errors import LockNotAvailable
 
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
-from exporter.backends.postgresql.partitions import FACT_TABLES, LOCK_TIMEOUT_MILLISECONDS
+from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.chunks import count_rows, drop_chunks
 from exporter.backends.timescaledb.columnstore import compresses_directly, direct_compress
@@ -72,7 +72,7 @@ class Hypertables:
         """
         self._capabilities = require_extension(connection, location, may_create=False)
         with transaction(connection) as cursor:
-            others = [table for table in FACT_TABLES if not is_hypertable(cursor, table)]
+            others = [table for table in FACT_TABLE_NAMES if not is_hypertable(cursor, table)]
         if others:
             raise BackendRefusedError(
                 f"timescaledb {location}: {', '.join(others)} is no hypertable, and it is opened "
@@ -101,7 +101,7 @@ class Hypertables:
         A table whose old chunks are in use is left to the next time.
         """
         deleted = 0
-        for table in FACT_TABLES:
+        for table in FACT_TABLE_NAMES:
             try:
                 with transaction(connection) as cursor:
                     deleted += drop_chunks(cursor, self._known(), table, _moment(time_unix_nano))
@@ -118,7 +118,7 @@ class Hypertables:
         """How many rows of each table `delete_before` would drop now; counted."""
         before = _moment(time_unix_nano)
         with transaction(connection) as cursor:
-            return {table: count_rows(cursor, table, before) for table in FACT_TABLES}
+            return {table: count_rows(cursor, table, before) for table in FACT_TABLE_NAMES}
 
     def sizes(self, connection: Connection) -> StoreSizes:
         """How much is stored."""

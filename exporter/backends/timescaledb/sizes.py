@@ -12,7 +12,7 @@ from typing import Any, Final
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.partitions import FACT_TABLES
+from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES
 from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.chunks import Chunk, chunks_of
 from exporter.model import StoreSizes, TableSize
@@ -45,7 +45,7 @@ _COMPRESSION: Final = """
 
 def read_sizes(cursor: Cursor, capabilities: Capabilities) -> StoreSizes:
     """The sizes as of one moment; continuous aggregates are not among them."""
-    tables = tuple(_table_size(cursor, capabilities, table) for table in FACT_TABLES)
+    tables = tuple(_table_size(cursor, capabilities, table) for table in FACT_TABLE_NAMES)
     series = _one(cursor, sql.SQL("SELECT count(*) FROM metric_series"))
     others = _one(cursor, sql.SQL(_OTHERS))
     return StoreSizes(
