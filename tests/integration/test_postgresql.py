@@ -180,7 +180,7 @@ def test_a_table_of_another_program_is_left_alone(postgresql_database: str) -> N
     run(postgresql_database, "CREATE TABLE system_metrics (mine text)")
     message = refused(PostgreSQLBackend(postgresql_database))
     assert 'relation "system_metrics" already exists' in message
-    assert "a table of this name that is not ours" in message
+    assert "another program owns a table of this name" in message
     assert tables_of(postgresql_database) == [("system_metrics",)]
 
 
@@ -268,7 +268,7 @@ def test_a_database_that_takes_no_writes_can_be_read(postgresql_database: str) -
             reader.fetch("DELETE FROM system_metrics")
     message = refused(PostgreSQLBackend(standby), BackendUnavailableError)
     assert "default_transaction_read_only is on" in message
-    assert "find out who set it" in message
+    assert "find out where it was set" in message
 
 
 # --- failures on the way
@@ -357,7 +357,7 @@ def written_after_restart(backend: PostgreSQLBackend, batch: Batch) -> None:
         ("53200", BackendUnavailableError, "short of a resource"),
         ("55P03", BackendUnavailableError, "holds a lock"),
         ("57P03", BackendUnavailableError, "starting, stopping"),
-        ("58030", BackendUnavailableError, "trouble with its files"),
+        ("58030", BackendUnavailableError, "failed to access its files"),
         ("42501", BackendRefusedError, "grant the role"),
         ("XX001", BackendRefusedError, "damage"),
         ("22003", BackendRefusedError, None),
@@ -543,6 +543,6 @@ def test_what_is_logged_and_shown_has_no_password(
         caplog.at_level(logging.DEBUG),
         started(of_role(postgresql_database, role, "right")) as backend,
     ):
-        assert f"schema is at version {len(load('postgresql'))}" in caplog.text
+        assert f"migrated the schema to version {len(load('postgresql'))}" in caplog.text
         backend.write(batch_of(point(1), histograms=(histogram(1),)))
         assert "right" not in caplog.text + backend.location + repr(backend)

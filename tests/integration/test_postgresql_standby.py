@@ -18,7 +18,7 @@ from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, Watermark, WriteResult
 
-ON_A_STANDBY = r"hot standby, which takes no writes .*name the primary .*when one is promoted"
+ON_A_STANDBY = r"hot standby and accepts no writes .*name the primary .*when a standby is promoted"
 
 
 def watermarked(sequence: int) -> Batch:
@@ -73,7 +73,7 @@ def test_of_hosts_none_of_which_is_the_primary(
     server.demote()
     with (
         closing(PostgreSQLBackend(f"{dsn}?target_session_attrs={attribute}")) as backend,
-        pytest.raises(BackendUnavailableError, match=r"25006.*while a failover is under way"),
+        pytest.raises(BackendUnavailableError, match=r"25006.*wait for a failover to end"),
     ):
         backend.start()
     server.promote()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.columnstore import DirectCompress, compresses_directly
+from exporter.backends.timescaledb.extension import Capabilities
 
 
 def capabilities(

@@ -1,4 +1,4 @@
-"""Keeps everything in PostgreSQL: one writing connection, a pool of reading ones."""
+"""The backend `postgresql`: one connection for writing, and a pool of connections for reading."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from exporter.backends.postgresql.batch_writer import days_by_table, write_batch
 from exporter.backends.postgresql.connection import (
     Connection,
     Cursor,
-    answer,
     connect,
     connect_reader,
     connect_writer,
     describe_location,
     dry_run_transaction,
+    fetch_all,
     parse_connection_string,
     transaction,
 )
 from exporter.backends.postgresql.daily_partitions import DailyPartitions
+from exporter.backends.postgresql.dead_letters import (
+    prune_bookkeeping,
+    with_dead_letters_before,
+    with_dead_letters_size,
+)
 from exporter.backends.postgresql.errors import (
     READING,
     STORING,
@@ -34,16 +39,11 @@ from exporter.backends.postgresql.errors import (
     translating,
 )
 from exporter.backends.postgresql.ledger import last_sequence
-from exporter.backends.postgresql.dead_letters import (
-    prune_bookkeeping,
-    with_dead_letters_before,
-    with_dead_letters_size,
-)
 from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
-from exporter.backends.reader_pool import require_open
 from exporter.backends.postgresql.schema import migrate, require_migrated
 from exporter.backends.postgresql.text_values import TextSanitizer, clean_text
+from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
@@ -51,30 +51,30 @@ __all__ = ["PostgreSQLBackend"]
 
 _log = logging.getLogger(__name__)
 
-# Before a batch that found no partition is tried again. At once is too early now and then while
-# several processes make partitions.
-_PAUSES_SECONDS: Final = (0.0, 0.05, 0.2)
+# The waits before a batch without a partition is written again. An immediate retry sometimes fails
+# when several processes create partitions.
+_RETRY_WAITS_SECONDS: Final = (0.0, 0.05, 0.2)
 
-_Within = Callable[[Connection], AbstractContextManager[Cursor]]
+_Transaction = Callable[[Connection], AbstractContextManager[Cursor]]
 
 
 class PostgreSQLBackend:
-    """The backend `postgresql`; keeps the contract of `exporter.backends.base.Backend`.
+    """The backend `postgresql`; implements `exporter.backends.base.Backend`.
+
+    A point with the series and time of a stored point is stored as a second row: a unique index
+    would cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a
+    watermark is not stored twice, because the watermark commits with it, in `ingest_ledger`.
 
     Args:
-        connection_string: as libpq takes it, a URL or key=value pairs.
-        read_only: never create, migrate or write; `start` then needs a database of this schema.
-        pool_min_connections: reading connections that are opened by `start`.
+        connection_string: a URL or key=value pairs, as libpq accepts them.
+        read_only: never create, migrate or write; `start` then requires the current schema.
+        pool_min_connections: connections for reading that `start` opens.
         pool_max_connections: how many reads may run at once.
-        pool_timeout_seconds: how long a read waits for one of them.
-        partitioning: how the fact tables are cut by time; a partition a day if None.
-
-    A point of the same series and time as a stored one is stored beside it: a unique index would
-    cost two thirds of the speed (docs/decisions/0003-postgresql-writes.md). A batch with a
-    watermark is not stored twice, because that commits with it, in `ingest_ledger`.
+        pool_timeout_seconds: how long a read waits for a free connection.
+        partitioning: how the fact tables are partitioned by time; None for a partition a day.
 
     Raises:
-        ConfigError: the connection string is not libpq's.
+        ConfigError: libpq cannot parse the connection string.
     """
 
     def __init__(
@@ -96,18 +96,18 @@ class PostgreSQLBackend:
         self._pool_min_connections = pool_min_connections
         self._pool_max_connections = pool_max_connections
         self._pool_timeout_seconds = pool_timeout_seconds
-        self._place = f"{self._partitioning.backend} {self._location}"
+        self._label = f"{self._partitioning.backend} {self._location}"
         self._pool: PostgreSQLReaderPool | None = None
-        # Below here only the thread that writes.
+        # Only the writer thread uses what follows.
         self._writer: Connection | None = None
         self._refused_series: set[int] = set()
-        # Of the last attempt: how many texts it altered. A commit whose answer is lost is found
-        # stored by the next attempt, which alters none and yet is the one that is counted.
+        # The batch of the last attempt, and how many texts that altered. When the reply to a COMMIT
+        # is lost, the next attempt finds the batch stored, and reports the count of this one.
         self._altered: tuple[Watermark | None, int] = (None, 0)
 
     @property
     def dialect(self) -> Dialect:
-        """PostgreSQL's."""
+        """PostgreSQL's dialect of SQL."""
         return POSTGRESQL
 
     @property
@@ -116,32 +116,32 @@ class PostgreSQLBackend:
         return self._location
 
     def start(self) -> None:
-        """Connect, create or migrate the schema, check the role's rights, open the pool."""
+        """Connect, create or migrate the schema, check the role's privileges, open the pool."""
         if self._pool is not None:
             return
         pool = PostgreSQLReaderPool(
-            lambda: connect_reader(self._parameters, self._place),
-            self._place,
+            lambda: connect_reader(self._parameters, self._label),
+            self._label,
             max_connections=self._pool_max_connections,
             timeout_seconds=self._pool_timeout_seconds,
         )
-        with translating("connecting", self._place):
+        with translating("connecting", self._label):
             if self._read_only:
-                with closing(connect(self._parameters, self._place)) as connection:
-                    require_migrated(connection, self._place)
+                with closing(connect(self._parameters, self._label)) as connection:
+                    require_migrated(connection, self._label)
                     self._partitioning.require_readable(connection, self._location)
             else:
                 self._writer = self._connect_writer()
             try:
                 pool.open_idle(self._pool_min_connections)
             except BaseException:
-                self._drop_writer()
+                self._close_writer()
                 raise
         self._pool = pool
 
     def write(self, batch: Batch) -> WriteResult:
-        """Store the whole batch in one transaction, or nothing of it; with a watermark, once."""
-        is_new = self._attempt(batch, transaction)
+        """Store the whole batch in one transaction, or nothing; once, if it has a watermark."""
+        is_new = self._write_or_retry(batch, transaction)
         stored = batch.without(self._refused_series).entries
         watermark, altered = self._altered
         return WriteResult(
@@ -152,47 +152,52 @@ class PostgreSQLBackend:
         )
 
     def dry_run(self, batch: Batch) -> None:
-        """Do all that `write` does but commit; partitions that are made for it stay."""
-        self._attempt(batch, dry_run_transaction)
+        """Do what `write` does and roll it back; the partitions that it created stay."""
+        self._write_or_retry(batch, dry_run_transaction)
 
     def last_sequence(self, writer_id: str) -> int:
-        """How far the writer has come by its watermark, when its last transaction has ended."""
+        """The writer's watermark; waits for the end of its last transaction."""
         self._require_writable()
-        with translating("reading a watermark", self._place, has_started=True):
-            connection = self._writing_connection()
-            with self._dropping_what_broke(), transaction(connection) as cursor:
+        with translating("reading a watermark", self._label, has_started=True):
+            connection = self._open_writer()
+            with self._discarding_broken_writer(), transaction(connection) as cursor:
                 return last_sequence(cursor, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Answer one reading SQL statement with all its rows; values are bound, not written in."""
+        """Run one reading SQL statement and return all rows; the driver binds the parameters."""
         pool = self._require_open()
         if ";" in statement:
             raise BackendRefusedError(
-                f"{self._place}: reading failed: there is a semicolon in the "
-                "statement; ask one question at a time, and bind texts as parameters"
+                f"{self._label}: reading failed: the statement contains a semicolon; send one "
+                "statement at a time, and bind texts as parameters"
             )
-        with translating(READING, self._place, has_started=True):
-            return pool.run(lambda connection: self._answer(connection, statement, parameters))
+        values = tuple(clean_text(v) if isinstance(v, str) else v for v in parameters)
+        with translating(READING, self._label, has_started=True):
+            return pool.run(
+                lambda connection: fetch_all(
+                    connection, lambda cursor: self._render(cursor, statement, values)
+                )
+            )
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Drop the partitions of days that are wholly older; younger rows keep the others.
+        """Drop the partitions or chunks whose rows are all older.
 
         Returns:
-            How many rows went. A partition that somebody reads stays until the next time.
+            How many rows were deleted. A partition in use is dropped by a later call.
         """
         self._require_writable()
         with (
-            translating("deleting old rows", self._place, has_started=True),
-            closing(connect(self._parameters, self._place)) as connection,
+            translating("deleting old rows", self._label, has_started=True),
+            closing(connect(self._parameters, self._label)) as connection,
         ):
             rows = self._partitioning.delete_before(connection, time_unix_nano)
             with transaction(connection) as cursor:
                 return rows + prune_bookkeeping(cursor, time_unix_nano)
 
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
-        """How many rows of each table `delete_before` would drop now; counted."""
+        """Count the rows of each table that `delete_before` would delete now."""
         pool = self._require_open()
-        with translating("counting old rows", self._place, has_started=True):
+        with translating("counting old rows", self._label, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_before(
                     connection,
@@ -202,9 +207,9 @@ class PostgreSQLBackend:
             )
 
     def sizes(self) -> StoreSizes:
-        """How much is stored; rows and times are estimates from the catalogue."""
+        """How much is stored; large partitions are estimated from the catalogue."""
         pool = self._require_open()
-        with translating("measuring the tables", self._place, has_started=True):
+        with translating("measuring the tables", self._label, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_size(
                     connection, self._partitioning.sizes(connection)
@@ -212,50 +217,55 @@ class PostgreSQLBackend:
             )
 
     def close(self) -> None:
-        """Close every connection; reads that are under way end with an error."""
+        """Close every connection; running reads end with an error."""
         pool, self._pool = self._pool, None
         if pool is None or pool.process_id != os.getpid():
-            return  # after a fork the connections are the parent's
+            return  # after a fork the connections belong to the parent
         pool.close()
-        self._drop_writer()
+        self._close_writer()
 
     def _connect_writer(self) -> Connection:
-        # Each new connection migrates: the server may have been restored, or be another one.
-        connection = connect_writer(self._parameters, self._place)
+        # Each new connection migrates, because the database may have been restored or replaced.
+        connection = connect_writer(self._parameters, self._label)
         try:
             self._partitioning.before_migrations(connection, self._location)
             applied = migrate(
-                connection, self._place, partition_clause=self._partitioning.partition_clause
+                connection, self._label, partition_clause=self._partitioning.partition_clause
             )
             self._partitioning.after_migrations(connection, self._location)
         except BaseException:
             connection.close()
             raise
         if applied:
-            _log.info("%s: schema is at version %d now", self._place, applied[-1])
+            _log.info("%s: migrated the schema to version %d", self._label, applied[-1])
         return connection
 
-    def _attempt(self, batch: Batch, within: _Within) -> bool:
-        """Write within a transaction or a dry run; whether the batch was yet to be stored."""
+    def _write_or_retry(self, batch: Batch, transact: _Transaction) -> bool:
+        """Write the batch; returns whether it was not stored before.
+
+        Args:
+            batch: the rows.
+            transact: `transaction` or `dry_run_transaction`.
+        """
         self._require_writable()
-        with translating(STORING, self._place, has_started=True):
-            for pause_seconds in _PAUSES_SECONDS:
+        with translating(STORING, self._label, has_started=True):
+            for wait_seconds in _RETRY_WAITS_SECONDS:
                 try:
-                    return self._store(batch, within)
+                    return self._write_once(batch, transact)
                 except psycopg2.Error as error:
                     if not is_missing_partition(error):
                         raise
-                    # Another receiver's retention has dropped it, or another has just made it and
-                    # the server has not told this session yet.
+                    # Another receiver's retention has dropped it, or another receiver has just
+                    # created it and this session cannot use it yet.
                     self._partitioning.invalidate()
-                    time.sleep(pause_seconds)
-            return self._store(batch, within)
+                    time.sleep(wait_seconds)
+            return self._write_once(batch, transact)
 
-    def _store(self, batch: Batch, within: _Within) -> bool:
-        connection = self._writing_connection()
-        with self._dropping_what_broke():
+    def _write_once(self, batch: Batch, transact: _Transaction) -> bool:
+        connection = self._open_writer()
+        with self._discarding_broken_writer():
             self._partitioning.ensure_partitions(connection, days_by_table(batch))
-            with within(connection) as cursor:
+            with transact(connection) as cursor:
                 sanitizer = TextSanitizer()
                 is_new = write_batch(
                     cursor,
@@ -268,42 +278,36 @@ class PostgreSQLBackend:
                     self._altered = (batch.watermark, sanitizer.altered)
         return is_new
 
-    def _writing_connection(self) -> Connection:
+    def _open_writer(self) -> Connection:
         if self._writer is None:
             self._writer = self._connect_writer()
             self._partitioning.invalidate()
         return self._writer
 
     @contextmanager
-    def _dropping_what_broke(self) -> Iterator[None]:
+    def _discarding_broken_writer(self) -> Iterator[None]:
         try:
             yield
         except ReadOnlySqlTransaction:
-            # The server is fenced, or another one behind the same pooler or proxy: a new connection
-            # may lead to the primary, and says what it found if it does not.
-            self._drop_writer()
+            # The server was fenced, or a pooler or proxy leads to a standby now. A new connection
+            # may reach the primary; otherwise opening it fails with advice.
+            self._close_writer()
             raise
         finally:
             if self._writer is not None and self._writer.closed:
-                self._drop_writer()
+                self._close_writer()
 
-    def _answer(
-        self, connection: Connection, statement: str, parameters: Sequence[object]
-    ) -> list[tuple[Any, ...]]:
-        values = tuple(clean_text(v) if isinstance(v, str) else v for v in parameters)
-        return answer(connection, lambda cursor: self._bound(cursor, statement, values))
-
-    def _bound(self, cursor: Any, statement: str, values: tuple[object, ...]) -> bytes:
+    def _render(self, cursor: Any, statement: str, values: tuple[object, ...]) -> bytes:
         try:
             text: bytes = cursor.mogrify(statement, values or None)
         except (TypeError, IndexError, ValueError) as error:
             raise BackendRefusedError(
-                f"{self._place}: reading failed: the statement and its "
-                f"{len(values)} parameters do not fit: {error}"
+                f"{self._label}: reading failed: the statement does not match its "
+                f"{len(values)} parameters: {error}"
             ) from error
         return text
 
-    def _drop_writer(self) -> None:
+    def _close_writer(self) -> None:
         connection, self._writer = self._writer, None
         if connection is not None:
             connection.close()
@@ -311,7 +315,7 @@ class PostgreSQLBackend:
     def _require_writable(self) -> None:
         self._require_open()
         if self._read_only:
-            raise BackendRefusedError(f"{self._place}: it was opened for reading only")
+            raise BackendRefusedError(f"{self._label}: it was opened for reading only")
 
     def _require_open(self) -> PostgreSQLReaderPool:
-        return require_open(self._pool, self._place)
+        return require_open(self._pool, self._label)

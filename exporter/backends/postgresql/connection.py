@@ -80,7 +80,7 @@ def parse_connection_string(connection_string: str, backend: str) -> dict[str, s
     except psycopg2.Error:
         # `from None`, because the driver's error quotes parts of the string.
         raise ConfigError(
-            f"backend {backend}: libpq cannot parse connection_string; write "
+            f"backend {backend}: connection_string is not valid for libpq; write "
             "postgresql://user:password@host:5432/database?sslmode=require with special "
             "characters percent-encoded, or host=... dbname=... user=... password=..."
         ) from None

@@ -1,14 +1,39 @@
-"""The backend `timescaledb`: PostgreSQL's, with hypertables where that one has partitions."""
+"""The backend `timescaledb`: the backend `postgresql` with hypertables instead of partitions."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+from psycopg2.errors import LockNotAvailable
+
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.timescaledb.hypertable_setup import HypertableOptions
-from exporter.backends.timescaledb.layout import Hypertables
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
+from exporter.backends.timescaledb.columnstore import compresses_directly, direct_compress
+from exporter.backends.timescaledb.extension import Capabilities, require_extension
+from exporter.backends.timescaledb.hypertable_setup import (
+    HypertableOptions,
+    configure_hypertables,
+    warn_about_limitations,
+)
+from exporter.backends.timescaledb.hypertables import (
+    count_rows_before,
+    drop_chunks,
+    is_hypertable,
+)
+from exporter.backends.timescaledb.sizes import read_sizes
+from exporter.errors import BackendRefusedError
+from exporter.model import StoreSizes
+from exporter.time_units import from_nanos
 
 __all__ = ["timescaledb_backend"]
 
-_DEFAULT_OPTIONS = HypertableOptions()
+_log = logging.getLogger(__name__)
+
+_DEFAULT_OPTIONS: Final = HypertableOptions()
 
 
 def timescaledb_backend(
@@ -18,29 +43,124 @@ def timescaledb_backend(
     read_only: bool = False,
     pool_min_connections: int = 1,
     pool_max_connections: int = 4,
-    pool_timeout_seconds: float = 30.0,
 ) -> PostgreSQLBackend:
-    """The backend `timescaledb`, not started; keeps the contract of `backends.base.Backend`.
+    """The backend `timescaledb`, not started; implements `exporter.backends.base.Backend`.
 
-    `start` creates the extension where the role may, and converts tables of the backend
-    `postgresql` where it finds them, which takes as long as copying their rows.
+    `start` creates the extension if the role may. It converts partitioned tables of the backend
+    `postgresql` to hypertables, which takes as long as copying their rows.
 
     Args:
-        connection_string: as libpq takes it, a URL or key=value pairs.
-        options: what is to become of the hypertables.
-        read_only: never create, migrate or write; `start` then needs hypertables of this schema.
-        pool_min_connections: reading connections that are opened by `start`.
+        connection_string: a URL or key=value pairs, as libpq accepts them.
+        options: chunks, compression, retention and roll-ups of the hypertables.
+        read_only: never create, migrate or write; `start` then requires hypertables of the current
+            schema.
+        pool_min_connections: connections for reading that `start` opens.
         pool_max_connections: how many reads may run at once.
-        pool_timeout_seconds: how long a read waits for one of them.
 
     Raises:
-        ConfigError: the connection string is not libpq's.
+        ConfigError: libpq cannot parse the connection string.
     """
     return PostgreSQLBackend(
         connection_string,
         read_only=read_only,
         pool_min_connections=pool_min_connections,
         pool_max_connections=pool_max_connections,
-        pool_timeout_seconds=pool_timeout_seconds,
-        partitioning=Hypertables(options),
+        partitioning=_Hypertables(options),
     )
+
+
+class _Hypertables:
+    """Implements `exporter.backends.postgresql.partitioning.TimePartitioning`."""
+
+    backend: Final = "timescaledb"
+    # Fact tables are created as plain tables, which `after_migrations` converts.
+    partition_clause: Final = ""
+
+    def __init__(self, options: HypertableOptions) -> None:
+        self._options = options
+        self._found: Capabilities | None = None
+        self._has_warned = False
+
+    def before_migrations(self, connection: Connection, location: str) -> None:
+        """Create the extension if it is missing.
+
+        Raises:
+            BackendRefusedError: there is no usable extension; the message says who should run what.
+        """
+        self._found = require_extension(connection, location)
+        if not self._has_warned:  # once, and not for each new connection
+            warn_about_limitations(self._found, self._options, location)
+            self._has_warned = True
+
+    def after_migrations(self, connection: Connection, location: str) -> None:
+        """Create the hypertables, policies and roll-ups that the options ask for."""
+        configure_hypertables(connection, self._capabilities, self._options, location)
+
+    def require_readable(self, connection: Connection, location: str) -> None:
+        """Check, without a change, that the fact tables are hypertables.
+
+        Raises:
+            BackendRefusedError: the extension is missing, or a table is not a hypertable.
+        """
+        self._found = require_extension(connection, location, may_create=False)
+        with transaction(connection) as cursor:
+            others = [table for table in FACT_TABLE_NAMES if not is_hypertable(cursor, table)]
+        if others:
+            raise BackendRefusedError(
+                f"timescaledb {location}: {', '.join(others)} must be converted to hypertables, "
+                "and the database is opened for reading only; start the exporter on it once, or "
+                "set backend: postgresql"
+            )
+
+    def ensure_partitions(self, connection: Connection, days: Mapping[str, set[int]]) -> None:
+        """Does nothing: the extension creates a chunk when a row needs it."""
+
+    def invalidate(self) -> None:
+        """Does nothing: nothing is cached."""
+
+    def copy_mode(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
+        """Let the COPY write compressed rows, if the options and the extension allow it."""
+        options = self._options
+        if options.enable_compression and compresses_directly(
+            options.direct_compress, self._capabilities, rows
+        ):
+            return direct_compress(cursor)
+        return nullcontext()
+
+    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
+        """Drop the chunks whose rows are all older; returns how many rows they had.
+
+        A table whose old chunks are in use is skipped until the next call.
+        """
+        rows = 0
+        for table in FACT_TABLE_NAMES:
+            try:
+                with transaction(connection) as cursor:
+                    rows += drop_chunks(
+                        cursor, self._capabilities, table, from_nanos(time_unix_nano)
+                    )
+            except LockNotAvailable:
+                _log.warning(
+                    "a statement has used old chunks of %s for longer than %d ms; they are "
+                    "dropped at the next cleanup",
+                    table,
+                    LOCK_TIMEOUT_MILLISECONDS,
+                )
+        return rows
+
+    def count_before(self, connection: Connection, time_unix_nano: int) -> dict[str, int]:
+        """Count the rows of each table that `delete_before` would drop now."""
+        before = from_nanos(time_unix_nano)
+        with transaction(connection) as cursor:
+            return {table: count_rows_before(cursor, table, before) for table in FACT_TABLE_NAMES}
+
+    def sizes(self, connection: Connection) -> StoreSizes:
+        """How much is stored; large tables are estimated from the catalogue."""
+        with transaction(connection) as cursor:
+            return read_sizes(cursor, self._capabilities)
+
+    @property
+    def _capabilities(self) -> Capabilities:
+        if self._found is None:
+            raise BackendRefusedError("timescaledb: it is not open; call start() first")
+        return self._found

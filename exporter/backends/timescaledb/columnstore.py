@@ -1,8 +1,4 @@
-"""The columnstore: what makes old rows a tenth of their size, and when COPY writes into it itself.
-
-Rows are ordered by series and time, with no segment: a segment a series would leave batches of a
-few rows, because one chunk of one batch has few rows of each (docs/decisions/0004).
-"""
+"""The columnstore, which compresses rows to a tenth, and when COPY compresses them directly."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Final, Literal
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.timescaledb.capabilities import Capabilities
+from exporter.backends.timescaledb.extension import Capabilities
 
 __all__ = [
     "FIRST_SAFE_VERSION",
@@ -26,15 +22,19 @@ __all__ = [
 
 DirectCompress = Literal["auto", "on", "off"]
 
-# An earlier one could lose rows (timescale/timescaledb#9381).
+# Earlier versions could lose rows with direct compress (timescale/timescaledb#9381).
 FIRST_SAFE_VERSION: Final = (2, 28)
-# Each COPY makes compressed batches of its own, of 1,000 rows at most. With 4,000 rows a COPY
-# they took 2.4 times the space of 60,000, and reads five times as long (docs/decisions/0004).
+# Each COPY creates its own compressed batches of at most 1,000 rows. With 4,000 rows a COPY instead
+# of 60,000, they took 2.4 times the space, and reads took five times as long
+# (docs/decisions/0004-timescaledb.md).
 LARGE_BATCH_ROWS: Final = 50_000
 
 _IS_ENABLED: Final = """
     SELECT compression_enabled FROM timescaledb_information.hypertables
     WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = %s::regclass"""
+# Rows are ordered by series and time, without segments. A segment for each series would leave
+# batches of a few rows, because a chunk has few rows of each series from one COPY
+# (docs/decisions/0004-timescaledb.md).
 _ENABLE: Final = """
     ALTER TABLE {table} SET (timescaledb.enable_columnstore = true,
         timescaledb.segmentby = '', timescaledb.orderby = 'series_id, "timestamp"')"""
@@ -44,17 +44,17 @@ _ENABLE_BY_OLDER_NAME: Final = """
         timescaledb.compress_segmentby = '',
         timescaledb.compress_orderby = 'series_id, "timestamp"')"""
 
-# `sort_batches`: the rows of a COPY come sorted, so the server need not sort them again.
-# `client_sorted` says more, that all COPYs together are in order, and they are not: they overlap.
-# With it on, TimescaleDB 2.23 answers ORDER BY series_id, "timestamp" in the wrong order.
-_SWITCH: Final = """
+# `sort_batches` is off, because the rows of a COPY are sorted already. `client_sorted` is off,
+# because it promises that all COPYs together are in order, and they overlap. With it on,
+# TimescaleDB 2.23 returns ORDER BY series_id, "timestamp" in the wrong order.
+_SET_DIRECT_COMPRESS: Final = """
     SELECT set_config('timescaledb.enable_direct_compress_copy', %s, true),
            set_config('timescaledb.enable_direct_compress_copy_sort_batches', 'off', true),
            set_config('timescaledb.enable_direct_compress_copy_client_sorted', 'off', true)"""
 
 
 def enable_columnstore(cursor: Cursor, capabilities: Capabilities, table: str) -> None:
-    """Let the chunks of a hypertable be compressed; settings that are there already stay.
+    """Enable compression of a hypertable's chunks; existing settings stay.
 
     Args:
         cursor: with a transaction open.
@@ -72,9 +72,9 @@ def compresses_directly(mode: DirectCompress, capabilities: Capabilities, rows: 
     """Whether a COPY into a hypertable with a columnstore should write compressed rows.
 
     Args:
-        mode: "auto" decides by version and size, "on" and "off" for every COPY.
+        mode: "auto" decides by version and size; "on" and "off" hold for every COPY.
         capabilities: of this database.
-        rows: how many the COPY has.
+        rows: the number of rows of the COPY.
     """
     if not (capabilities.is_community and capabilities.has_direct_compress_copy):
         return False
@@ -85,8 +85,8 @@ def compresses_directly(mode: DirectCompress, capabilities: Capabilities, rows: 
 
 @contextmanager
 def direct_compress(cursor: Cursor) -> Iterator[None]:
-    """COPY inside the block writes compressed rows; each must come sorted by series and time."""
-    cursor.execute(_SWITCH, ("on",))
+    """COPY inside the block writes compressed rows, which must be sorted by series and time."""
+    cursor.execute(_SET_DIRECT_COMPRESS, ("on",))
     yield
-    # Not in `finally`: after an error the transaction is over, and the setting with it.
-    cursor.execute(_SWITCH, ("off",))
+    # Not in `finally`: an error aborts the transaction, and the setting ends with it.
+    cursor.execute(_SET_DIRECT_COMPRESS, ("off",))

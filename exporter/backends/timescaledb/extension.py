@@ -1,20 +1,23 @@
-"""Sees to it that the database has the extension; without it, nothing is stored there.
+"""The TimescaleDB extension of a database: creates it if it is missing, and reads what it can do.
 
-Plain tables in the place of hypertables would go unnoticed until they are too large to change.
+Without the extension nothing is stored: plain tables instead of hypertables would go unnoticed
+until they are too large to convert.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import dataclass
 from typing import Final
 
 import psycopg2
+from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
-from exporter.backends.timescaledb.capabilities import Capabilities, read_capabilities
 from exporter.errors import BackendRefusedError
 
-__all__ = ["require_extension"]
+__all__ = ["Capabilities", "read_capabilities", "require_extension"]
 
 _log = logging.getLogger(__name__)
 
@@ -22,33 +25,98 @@ _OLDEST_MAJOR_VERSION: Final = 2
 # Any number that no other program's advisory locks use: "OFOX" as ASCII. Without the lock, the
 # second of two programs that create the extension at once fails on a unique index.
 _EXTENSION_LOCK: Final = 0x4F464F58
+# Features are detected by the names of functions and settings. Only a defect that a release fixed
+# has to be detected by the version.
+_CAPABILITIES: Final = """
+    SELECT extension.extversion,
+           schema.nspname,
+           coalesce(current_setting('timescaledb.license', true), ''),
+           EXISTS (SELECT FROM pg_proc
+                   WHERE pronamespace = schema.oid AND proname = 'by_range'),
+           EXISTS (SELECT FROM pg_proc
+                   WHERE pronamespace = schema.oid AND proname = 'add_columnstore_policy'),
+           EXISTS (SELECT FROM pg_settings
+                   WHERE name = 'timescaledb.enable_direct_compress_copy')
+    FROM pg_extension AS extension
+    JOIN pg_namespace AS schema ON schema.oid = extension.extnamespace
+    WHERE extension.extname = 'timescaledb'"""
+_AVAILABLE_VERSION: Final = """
+    SELECT current_database(),
+           (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb')"""
+_NUMBERS: Final = re.compile(r"(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one installation of the extension offers.
+
+    Attributes:
+        version: the extension's version, such as "2.28.1".
+        schema: where its functions are; not every role has that schema in search_path.
+        license: "timescale" for the Community Edition, "apache" for builds without the columnstore,
+            policies and continuous aggregates.
+        has_by_range: `create_hypertable` accepts `by_range(...)` (2.13).
+        has_columnstore_names: compression has the name columnstore (2.18).
+        has_direct_compress_copy: COPY can write compressed rows (2.21).
+    """
+
+    version: str
+    schema: str
+    license: str
+    has_by_range: bool
+    has_columnstore_names: bool
+    has_direct_compress_copy: bool
+
+    @property
+    def is_community(self) -> bool:
+        """Whether there are a columnstore, policies and continuous aggregates."""
+        return self.license == "timescale"
+
+    @property
+    def version_numbers(self) -> tuple[int, int]:
+        """Major and minor version; (0, 0) if `version` does not begin with them."""
+        found = _NUMBERS.match(self.version)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    def function(self, name: str) -> sql.Identifier:
+        """A function of the extension with its schema."""
+        return sql.Identifier(self.schema, name)
+
+
+def read_capabilities(cursor: Cursor) -> Capabilities | None:
+    """What the extension of this database offers; None if the database does not have it."""
+    cursor.execute(_CAPABILITIES)
+    row = cursor.fetchone()
+    return None if row is None else Capabilities(*row)
 
 
 def require_extension(
     connection: Connection, location: str, *, may_create: bool = True
 ) -> Capabilities:
-    """What the extension can do, after creating it where it is installed and missing.
+    """Create the extension if it is installed on the server and missing in the database.
 
     Args:
-        connection: one with no transaction open.
+        connection: with no transaction open.
         location: where the database is, for errors.
         may_create: whether to try CREATE EXTENSION.
 
+    Returns:
+        What the extension offers.
+
     Raises:
-        BackendRefusedError: there is none, and who is to run what.
-        psycopg2.Error: the database cannot be asked.
+        BackendRefusedError: there is no usable extension; the message says who should run what.
+        psycopg2.Error: a query failed.
     """
     with transaction(connection) as cursor:
         found = read_capabilities(cursor)
-        missing = None if found else _describe_missing(cursor)
-    if missing:
-        _create(connection, location, missing, may_create=may_create)
+    if found is None:
+        _create_extension(connection, location, may_create=may_create)
         with transaction(connection) as cursor:
             found = read_capabilities(cursor)
     if found is None:
         raise BackendRefusedError(
-            f"timescaledb {location}: CREATE EXTENSION timescaledb left no extension behind; see "
-            "the server's log"
+            f"timescaledb {location}: CREATE EXTENSION timescaledb succeeded, but the database has "
+            "no such extension; see the server's log"
         )
     if found.version_numbers[0] < _OLDEST_MAJOR_VERSION:
         raise BackendRefusedError(
@@ -58,22 +126,11 @@ def require_extension(
     return found
 
 
-def _describe_missing(cursor: Cursor) -> tuple[str, str | None]:
-    """The database's name and the version that the server could create there, if any."""
-    cursor.execute(
-        "SELECT current_database(), (SELECT default_version FROM pg_available_extensions"
-        " WHERE name = 'timescaledb')"
-    )
-    row = cursor.fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    return row[0], row[1]
-
-
-def _create(
-    connection: Connection, location: str, missing: tuple[str, str | None], *, may_create: bool
-) -> None:
-    database, available = missing
-    if available is None:
+def _create_extension(connection: Connection, location: str, *, may_create: bool) -> None:
+    with transaction(connection) as cursor:
+        cursor.execute(_AVAILABLE_VERSION)
+        [(database, version)] = cursor.fetchall()
+    if version is None:
         raise BackendRefusedError(
             f"timescaledb {location}: this PostgreSQL server has no TimescaleDB; install it there "
             "and add it to shared_preload_libraries, then let a superuser run CREATE EXTENSION "
@@ -93,11 +150,11 @@ def _create(
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_EXTENSION_LOCK,))
             cursor.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     except psycopg2.Error as error:
-        if connection.closed:  # the server went away, and said nothing of the extension
+        if connection.closed:  # the connection failed, not the extension
             raise
-        words = " ".join((error.diag.message_primary or str(error)).split())
+        message = " ".join((error.diag.message_primary or str(error)).split())
         raise BackendRefusedError(
-            f"timescaledb {location}: creating the extension timescaledb {available} failed: "
-            f"{words}; {advice}"
+            f"timescaledb {location}: creating the extension timescaledb {version} failed: "
+            f"{message}; {advice}"
         ) from error
-    _log.info("timescaledb %s: created the extension, version %s", location, available)
+    _log.info("timescaledb %s: created the extension, version %s", location, version)

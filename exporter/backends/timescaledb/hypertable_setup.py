@@ -1,4 +1,7 @@
-"""Brings the fact tables of a database to what the options say; safe twice, and beside another."""
+"""Creates and changes hypertables, policies and roll-ups as the options say.
+
+It may run repeatedly, and in several programs at once.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from typing import Final
 
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES
-from exporter.backends.timescaledb.capabilities import Capabilities
 from exporter.backends.timescaledb.columnstore import (
     FIRST_SAFE_VERSION,
     DirectCompress,
     enable_columnstore,
 )
+from exporter.backends.timescaledb.extension import Capabilities
 from exporter.backends.timescaledb.hypertables import (
     create_hypertable,
-    index_hypertable,
+    create_indexes,
     is_hypertable,
     set_chunk_interval,
 )
@@ -32,39 +35,38 @@ from exporter.backends.timescaledb.policies import (
     set_policy,
 )
 from exporter.backends.timescaledb.rollups import create_rollups
+from exporter.time_units import SECONDS_PER_DAY
 
 __all__ = ["HypertableOptions", "configure_hypertables", "warn_about_limitations"]
 
 _log = logging.getLogger(__name__)
 
-_SECONDS_PER_DAY: Final = 86_400
-# A late point changes the entry of the next one, and each entry is looked up by its key before it
-# is stored: both are slow in the columnstore, and there are few rows to save space with.
-_CHANGED_LATER: Final = frozenset({"cost_entries"})
+# These are not compressed. A late point updates the entry of the next point, and each insert looks
+# up the key of the entry. Both are slow in the columnstore, and few rows would save little space.
+_NEVER_COMPRESSED: Final = frozenset({"cost_entries"})
 # Any number that no other program's advisory locks use: "OFOH" as ASCII.
 _SETUP_LOCK: Final = 0x4F464F48
 
 
 @dataclass(frozen=True, slots=True)
 class HypertableOptions:
-    """What a user decides about hypertables.
+    """What a user configures about hypertables.
 
     Attributes:
-        chunk_interval_seconds: how much time one chunk holds; for chunks yet to be made. None
-            leaves it as it is: a day in a new table.
-        enable_compression: compress chunks, by a policy and as they are written; None leaves the
-            policies as they are.
-        compress_after_seconds: how old a chunk's end is when the policy compresses it. Late rows
-            still go in, but by a slower way, so it should be longer than senders try again.
+        chunk_interval_seconds: the time span of new chunks. None keeps the current span, a day for
+            a new table.
+        enable_compression: compress chunks, by a policy and by COPY. None keeps the policies.
+        compress_after_seconds: the age of a chunk's end at which the policy compresses it. Late
+            rows are inserted more slowly afterwards, so it should exceed the time for which senders
+            retry.
         direct_compress: whether COPY writes compressed rows; see `columnstore`.
-        retention_days: age of the chunks that the database drops by itself; None leaves the
-            policies as they are.
-        rollups: make continuous aggregates of number points and costs; those that are there stay.
+        retention_days: the age at which the database drops chunks. None keeps the policies.
+        rollups: create continuous aggregates of number points and costs. False keeps existing ones.
     """
 
     chunk_interval_seconds: float | None = None
     enable_compression: bool | None = None
-    compress_after_seconds: float = _SECONDS_PER_DAY
+    compress_after_seconds: float = SECONDS_PER_DAY
     direct_compress: DirectCompress = "auto"
     retention_days: float | None = None
     rollups: bool = True
@@ -73,31 +75,31 @@ class HypertableOptions:
 def configure_hypertables(
     connection: Connection, capabilities: Capabilities, options: HypertableOptions, location: str
 ) -> None:
-    """Make hypertables of the fact tables, with their policies and roll-ups.
+    """Convert the fact tables to hypertables, with their policies and roll-ups.
 
     Args:
         connection: with no transaction open; the schema is migrated.
         capabilities: of this database.
-        options: see there.
-        location: for messages.
+        options: what the user configured.
+        location: where the database is, for messages.
 
     Raises:
         BackendRefusedError: a table of the backend `postgresql` cannot be converted.
-        psycopg2.Error: the database refuses something.
+        psycopg2.Error: a statement failed.
     """
     for table in FACT_TABLE_NAMES:
         with transaction(connection) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
-            _make_hypertable(cursor, capabilities, options, table, location)
+            _ensure_hypertable(cursor, capabilities, options, table, location)
         move_partitions(connection, table, location)
     if not capabilities.is_community:
         return
     with transaction(connection) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
         for table in FACT_TABLE_NAMES:
-            if table not in _CHANGED_LATER:
-                _compress(cursor, capabilities, options, table)
-            _retain(cursor, capabilities, options, table)
+            if table not in _NEVER_COMPRESSED:
+                _set_compression(cursor, capabilities, options, table)
+            _set_retention(cursor, capabilities, options, table)
         if options.rollups:
             create_rollups(cursor, capabilities)
 
@@ -105,13 +107,13 @@ def configure_hypertables(
 def warn_about_limitations(
     capabilities: Capabilities, options: HypertableOptions, location: str
 ) -> None:
-    """Say once what the options ask for and this installation cannot do, or not safely."""
+    """Log what the options ask for and this installation cannot do, or not safely."""
     if not capabilities.is_community:
         _log.warning(
-            "timescaledb %s: the extension %s is built under the Apache license, which has no "
-            "columnstore, policies or continuous aggregates: rows stay uncompressed, there are no "
-            "roll-ups, and old rows are deleted only while the exporter runs; install the "
-            "Community Edition for these",
+            "timescaledb %s: the extension %s has the Apache license, without columnstore, "
+            "policies and continuous aggregates: rows stay uncompressed, there are no roll-ups, "
+            "and old rows are deleted only while the exporter runs; install the Community "
+            "Edition to change this",
             location,
             capabilities.version,
         )
@@ -129,7 +131,7 @@ def warn_about_limitations(
         )
 
 
-def _make_hypertable(
+def _ensure_hypertable(
     cursor: Cursor,
     capabilities: Capabilities,
     options: HypertableOptions,
@@ -138,26 +140,26 @@ def _make_hypertable(
 ) -> None:
     interval_seconds = options.chunk_interval_seconds
 
-    def make() -> None:
-        create_hypertable(cursor, capabilities, table, interval_seconds or _SECONDS_PER_DAY)
+    def convert() -> None:
+        create_hypertable(cursor, capabilities, table, interval_seconds or SECONDS_PER_DAY)
 
     if is_hypertable(cursor, table):
         if interval_seconds is not None:
             set_chunk_interval(cursor, capabilities, table, interval_seconds)
     elif is_partitioned(cursor, table):
         _log.info(
-            "timescaledb %s: %s is partitioned, as the backend postgresql leaves it; converting "
-            "it into a hypertable, newest rows first",
+            "timescaledb %s: the backend postgresql has partitioned %s; converting it to a "
+            "hypertable, newest rows first",
             location,
             table,
         )
-        replace_partitioned(cursor, table, make, location)
+        replace_partitioned(cursor, table, convert, location)
     else:
-        make()
-    index_hypertable(cursor, capabilities, table, location)
+        convert()
+    create_indexes(cursor, capabilities, table, location)
 
 
-def _compress(
+def _set_compression(
     cursor: Cursor, capabilities: Capabilities, options: HypertableOptions, table: str
 ) -> None:
     if options.enable_compression:
@@ -167,15 +169,15 @@ def _compress(
         return
     elif remove_policy(cursor, capabilities, COLUMNSTORE, table):
         _log.info(
-            "%s is not compressed any more, because enable_compression is off; chunks that are "
-            "compressed already stay so",
+            "removed the compression policy of %s, because enable_compression is off; compressed "
+            "chunks stay compressed",
             table,
         )
 
 
-def _retain(
+def _set_retention(
     cursor: Cursor, capabilities: Capabilities, options: HypertableOptions, table: str
 ) -> None:
     if options.retention_days is not None:
-        after_seconds = options.retention_days * _SECONDS_PER_DAY
+        after_seconds = options.retention_days * SECONDS_PER_DAY
         set_policy(cursor, capabilities, RETENTION, table, after_seconds)

@@ -1,40 +1,37 @@
-"""Turns the fact tables into hypertables, cut by time, with the indexes that reads need."""
+"""Hypertables: creates them with their indexes, lists their chunks, and drops the old ones."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.timescaledb.capabilities import Capabilities
+from exporter.backends.postgresql.partitioning import LOCK_TIMEOUT_MILLISECONDS
+from exporter.backends.postgresql.sizes import count_rows
+from exporter.backends.timescaledb.extension import Capabilities
 
-__all__ = ["create_hypertable", "index_hypertable", "is_hypertable", "set_chunk_interval"]
+__all__ = [
+    "Chunk",
+    "chunks_of",
+    "count_rows_before",
+    "create_hypertable",
+    "create_indexes",
+    "drop_chunks",
+    "is_hypertable",
+    "set_chunk_interval",
+]
 
 _log = logging.getLogger(__name__)
 
-# One for a series over time, one for the newest rows, as the partitions of the backend postgresql
-# have. Not unique, which would switch direct compress off (docs/decisions/0004). Compressed
-# rows are in neither, so that a columnstore loads a tenth slower and not by half.
-_INDEXES: Final = (
-    ("{table}_series", '(series_id, "timestamp")'),
-    ("{table}_time", '("timestamp")'),
-)
-_CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS {index} ON {table} {columns}"
-# What earlier versions had instead of both: forty times slower for the newest rows.
-_DROP_EARLIER: Final = "DROP INDEX IF EXISTS {brin}"
-_INDEXED_BY_MIGRATION: Final = frozenset({"cost_entries"})
-_HAS_INDEX: Final = """
+_IS_HYPERTABLE: Final = """
     SELECT EXISTS (
-        SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
-        WHERE indrelid = %s::regclass AND index.relname = %s
+        SELECT FROM timescaledb_information.hypertables
+        WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = to_regclass(%s)
     )"""
-# Two indexes took 2.7 s for 260 MB of rows, and nobody writes meanwhile.
-_LARGE_BYTES: Final = 1 << 30
-_ROW_STORE_BYTES: Final = """
-    SELECT coalesce(sum(pg_relation_size(chunk)), 0) FROM {show_chunks}({table}::regclass) AS chunk
-    """
 _BY_RANGE: Final = """
     SELECT {create_hypertable}({table}::regclass, {by_range}('timestamp', {interval}),
         create_default_indexes => false, if_not_exists => true, migrate_data => true)"""
@@ -47,44 +44,90 @@ _CHUNK_INTERVAL_DIFFERS: Final = """
     FROM timescaledb_information.dimensions
     WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = %s::regclass
         AND column_name = 'timestamp'"""
+_CHUNKS: Final = """
+    SELECT chunk_schema, chunk_name, range_start, range_end, is_compressed
+    FROM timescaledb_information.chunks
+    WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = %s::regclass
+    ORDER BY range_start"""
+
+# The first serves queries for a series over time, the second for the newest rows, as in the backend
+# postgresql. A unique index would switch direct compress off (docs/decisions/0004-timescaledb.md).
+# Compressed rows are in neither index, so a columnstore loads a tenth slower, and not by half.
+_INDEXES: Final = (
+    ("{table}_series", '(series_id, "timestamp")'),
+    ("{table}_time", '("timestamp")'),
+)
+_CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS {index} ON {table} {columns}"
+# Earlier versions had this one index instead: forty times slower for the newest rows.
+_DROP_BRIN: Final = "DROP INDEX IF EXISTS {brin}"
+_INDEXED_BY_MIGRATION: Final = frozenset({"cost_entries"})
+_HAS_INDEX: Final = """
+    SELECT EXISTS (
+        SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
+        WHERE indrelid = %s::regclass AND index.relname = %s
+    )"""
+# Creating two indexes took 2.7 s for 260 MB of rows, and blocks writers meanwhile.
+_LARGE_BYTES: Final = 1 << 30
+_ROW_STORE_BYTES: Final = """
+    SELECT coalesce(sum(pg_relation_size(chunk)), 0) FROM {show_chunks}({table}::regclass) AS chunk
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk of a hypertable; `begin` is inclusive, `end` exclusive."""
+
+    schema: str
+    name: str
+    begin: datetime
+    end: datetime
+    is_compressed: bool
 
 
 def is_hypertable(cursor: Cursor, table: str) -> bool:
-    """Whether a table of this name is a hypertable already."""
-    cursor.execute(
-        """
-        SELECT EXISTS (
-            SELECT FROM timescaledb_information.hypertables
-            WHERE format('%%I.%%I', hypertable_schema, hypertable_name)::regclass = to_regclass(%s)
-        )""",
-        (table,),
-    )
+    """Whether there is a hypertable of this name."""
+    cursor.execute(_IS_HYPERTABLE, (table,))
     return cursor.fetchone() == (True,)
 
 
 def create_hypertable(
     cursor: Cursor, capabilities: Capabilities, table: str, chunk_interval_seconds: float
 ) -> None:
-    """Make a plain table a hypertable, with the rows that are in it; nothing if it is one.
+    """Convert a plain table and its rows into a hypertable; does nothing if it is one.
 
     Args:
         cursor: with a transaction open.
         capabilities: of this database.
         table: a fact table.
-        chunk_interval_seconds: how much time one chunk holds.
+        chunk_interval_seconds: the time span of one chunk.
     """
     statement = sql.SQL(_BY_RANGE if capabilities.has_by_range else _BY_COLUMN)
     cursor.execute(
         statement.format(
-            create_hypertable=capabilities.name("create_hypertable"),
-            by_range=capabilities.name("by_range"),
+            create_hypertable=capabilities.function("create_hypertable"),
+            by_range=capabilities.function("by_range"),
             table=sql.Literal(table),
             interval=_interval(chunk_interval_seconds),
         )
     )
 
 
-def index_hypertable(
+def set_chunk_interval(
+    cursor: Cursor, capabilities: Capabilities, table: str, chunk_interval_seconds: float
+) -> None:
+    """Set the time span of new chunks; existing chunks keep theirs."""
+    cursor.execute(_CHUNK_INTERVAL_DIFFERS, (chunk_interval_seconds, table))
+    if cursor.fetchone() == (True,):
+        cursor.execute(
+            sql.SQL("SELECT {}({}::regclass, {})").format(
+                capabilities.function("set_chunk_time_interval"),
+                sql.Literal(table),
+                _interval(chunk_interval_seconds),
+            )
+        )
+
+
+def create_indexes(
     cursor: Cursor,
     capabilities: Capabilities,
     table: str,
@@ -92,14 +135,14 @@ def index_hypertable(
     *,
     large_bytes: int = _LARGE_BYTES,
 ) -> None:
-    """Make the indexes that are missing, or say how, if it would hold up writers for long.
+    """Create the missing indexes, or log the statements if they would block writers for long.
 
     Args:
         cursor: with a transaction open.
         capabilities: of this database.
         table: a hypertable.
         location: for messages.
-        large_bytes: with more than this in the row store it is left to the user.
+        large_bytes: above this size of the row store, the user has to run the statements.
     """
     if table in _INDEXED_BY_MIGRATION:
         return
@@ -112,8 +155,8 @@ def index_hypertable(
         return
     if _row_store_bytes(cursor, capabilities, table) > large_bytes:
         _log.warning(
-            "timescaledb %s: %s lacks indexes, without which reads are slow, and is too large to "
-            "make them now; run, while nobody else does: %s",
+            "timescaledb %s: %s lacks indexes, which makes reads slow, and is too large to create "
+            "them now; run this while nothing else writes: %s",
             location,
             table,
             "; ".join(f"{text} WITH (timescaledb.transaction_per_chunk)" for text in missing),
@@ -121,44 +164,70 @@ def index_hypertable(
         return
     for statement in missing:
         cursor.execute(statement)
-    cursor.execute(sql.SQL(_DROP_EARLIER).format(brin=sql.Identifier(f"{table}_brin")))
+    cursor.execute(sql.SQL(_DROP_BRIN).format(brin=sql.Identifier(f"{table}_brin")))
+
+
+def chunks_of(cursor: Cursor, table: str, before: datetime | None = None) -> list[Chunk]:
+    """The chunks of a hypertable, oldest first.
+
+    Args:
+        cursor: of any connection.
+        table: the hypertable.
+        before: if given, only the chunks that end by then.
+    """
+    cursor.execute(_CHUNKS, (table,))
+    found = [Chunk(*row) for row in cursor.fetchall()]
+    return [chunk for chunk in found if before is None or chunk.end <= before]
+
+
+def count_rows_before(cursor: Cursor, table: str, before: datetime) -> int:
+    """The rows in the chunks of a hypertable that end by then, counted."""
+    return sum(
+        count_rows(cursor, sql.Identifier(chunk.schema, chunk.name))
+        for chunk in chunks_of(cursor, table, before)
+    )
+
+
+def drop_chunks(cursor: Cursor, capabilities: Capabilities, table: str, before: datetime) -> int:
+    """Drop the chunks that end by then; returns how many rows they had.
+
+    Args:
+        cursor: with a transaction open.
+        capabilities: of this database.
+        table: the hypertable.
+        before: aware; a chunk that ends later stays whole.
+
+    Raises:
+        psycopg2.errors.LockNotAvailable: a statement uses one of the chunks for longer than
+            `LOCK_TIMEOUT_MILLISECONDS`. Without the timeout, all later statements would queue.
+    """
+    rows = count_rows_before(cursor, table, before)
+    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+    cursor.execute(
+        sql.SQL("SELECT {}({}::regclass, older_than => {}::timestamptz)").format(
+            capabilities.function("drop_chunks"), sql.Literal(table), sql.Literal(before)
+        )
+    )
+    return rows
 
 
 def _index_statement(cursor: Cursor, table: str, name: str, columns: str) -> str:
-    return (
-        sql.SQL(_CREATE_INDEX)
-        .format(
-            index=sql.Identifier(name.format(table=table)),
-            table=sql.Identifier(table),
-            columns=sql.SQL(columns),
-        )
-        .as_string(cursor)
+    statement = sql.SQL(_CREATE_INDEX).format(
+        index=sql.Identifier(name.format(table=table)),
+        table=sql.Identifier(table),
+        columns=sql.SQL(columns),
     )
+    return statement.as_string(cursor)
 
 
 def _row_store_bytes(cursor: Cursor, capabilities: Capabilities, table: str) -> int:
     cursor.execute(
         sql.SQL(_ROW_STORE_BYTES).format(
-            show_chunks=capabilities.name("show_chunks"), table=sql.Literal(table)
+            show_chunks=capabilities.function("show_chunks"), table=sql.Literal(table)
         )
     )
     [(size_bytes,)] = cursor.fetchall()
     return int(size_bytes)
-
-
-def set_chunk_interval(
-    cursor: Cursor, capabilities: Capabilities, table: str, chunk_interval_seconds: float
-) -> None:
-    """Let chunks that are made from now on hold this much time; those that are there stay."""
-    cursor.execute(_CHUNK_INTERVAL_DIFFERS, (chunk_interval_seconds, table))
-    if cursor.fetchone() == (True,):
-        cursor.execute(
-            sql.SQL("SELECT {}({}::regclass, {})").format(
-                capabilities.name("set_chunk_time_interval"),
-                sql.Literal(table),
-                _interval(chunk_interval_seconds),
-            )
-        )
 
 
 def _interval(seconds: float) -> sql.Composed:

@@ -1,9 +1,8 @@
-"""Moves the rows of tables that the backend `postgresql` cut into partitions into hypertables.
+"""Moves rows from the partitioned tables of the backend `postgresql` into hypertables.
 
-A partitioned table cannot become a hypertable, so a new table takes its name and the partitions
-follow one at a time, each in one transaction that copies its rows, compares the counts and drops
-it. What interrupts that leaves some partitions to the next start, and no row twice or not at all.
-The newest go first: until the last is there, answers lack the oldest rows.
+PostgreSQL cannot convert a partitioned table to a hypertable. A new table takes its name, and each
+partition is moved in one transaction, which copies its rows, compares the counts and drops it.
+After an interruption, the next start moves the remaining partitions; no row is lost or duplicated.
 """
 
 from __future__ import annotations
@@ -15,16 +14,18 @@ from typing import Final
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.postgresql.sizes import count_rows
 from exporter.errors import BackendRefusedError
 
 __all__ = ["is_partitioned", "move_partitions", "replace_partitioned"]
 
 _log = logging.getLogger(__name__)
 
-_OUR_VIEW: Final = "metric_samples"
+_SAMPLES_VIEW: Final = "metric_samples"
 # Any number that no other program's advisory locks use: "OFOC" as ASCII.
 _CONVERSION_LOCK: Final = 0x4F464F43
 
+# Newest first: until the conversion ends, queries miss the oldest rows.
 _PARTITIONS: Final = """
     SELECT space.nspname, child.relname
     FROM pg_inherits
@@ -32,7 +33,7 @@ _PARTITIONS: Final = """
     JOIN pg_namespace AS space ON space.oid = child.relnamespace
     WHERE inhparent = to_regclass(%s)
     ORDER BY child.relname DESC"""
-_FOREIGN_VIEWS: Final = """
+_DEPENDENT_VIEWS: Final = """
     SELECT DISTINCT rule.ev_class::regclass::text
     FROM pg_depend AS link
     JOIN pg_rewrite AS rule ON rule.oid = link.objid
@@ -53,36 +54,36 @@ _COLUMNS: Final = """
 
 
 def is_partitioned(cursor: Cursor, table: str) -> bool:
-    """Whether a table is one that PostgreSQL itself has partitioned."""
+    """Whether a table is a partitioned table of PostgreSQL."""
     cursor.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)", (table,))
     return cursor.fetchone() == (True,)
 
 
 def replace_partitioned(
-    cursor: Cursor, table: str, make_hypertable: Callable[[], None], location: str
+    cursor: Cursor, table: str, create_hypertable: Callable[[], None], location: str
 ) -> None:
-    """Put an empty hypertable in the place of a partitioned table, which is renamed.
+    """Rename a partitioned table, and create an empty hypertable with its name.
 
-    The view `metric_samples` and what was granted on both go over to the new table.
+    The view `metric_samples` is created again on the new table, with the privileges on both.
 
     Args:
         cursor: with a transaction open.
         table: the partitioned table.
-        make_hypertable: turns the plain table of that name into a hypertable.
-        location: for errors.
+        create_hypertable: converts the plain table of that name to a hypertable.
+        location: where the database is, for errors.
 
     Raises:
-        BackendRefusedError: somebody's view reads the table; it would go on reading the old one.
+        BackendRefusedError: a user's view reads the table, and would go on reading the old one.
     """
-    cursor.execute(_FOREIGN_VIEWS, (table, _OUR_VIEW, _OUR_VIEW))
+    cursor.execute(_DEPENDENT_VIEWS, (table, _SAMPLES_VIEW, _SAMPLES_VIEW))
     if views := [name for (name,) in cursor.fetchall()]:
         raise BackendRefusedError(
-            f"timescaledb {location}: {table} has to be converted into a hypertable, and "
-            f"{', '.join(views)} depends on it; drop that, start again, and create it anew"
+            f"timescaledb {location}: {table} must be converted to a hypertable, and "
+            f"{', '.join(views)} depends on it; drop that, start again, and create it again"
         )
-    cursor.execute(_GRANTS, (table, _OUR_VIEW))
+    cursor.execute(_GRANTS, (table, _SAMPLES_VIEW))
     grants = [statement for (statement,) in cursor.fetchall()]
-    view = _take_view(cursor) if table == "system_metrics" else None
+    view = _drop_view(cursor) if table == "system_metrics" else None
     names = {"table": sql.Identifier(table), "old": sql.Identifier(_old_name(table))}
     cursor.execute(sql.SQL("ALTER TABLE {table} RENAME TO {old}").format(**names))
     cursor.execute(
@@ -91,26 +92,26 @@ def replace_partitioned(
             " INCLUDING STORAGE INCLUDING INDEXES)"
         ).format(**names)
     )
-    make_hypertable()
+    create_hypertable()
     if view:
-        cursor.execute(sql.SQL("CREATE VIEW {} AS ").format(sql.Identifier(_OUR_VIEW)) + view)
+        cursor.execute(sql.SQL("CREATE VIEW {} AS ").format(sql.Identifier(_SAMPLES_VIEW)) + view)
     for grant in grants:
         cursor.execute(grant)
 
 
-def move_partitions(connection: Connection, table: str, location: str) -> int:
-    """Move what partitions a replaced table still has; how many rows that was.
+def move_partitions(connection: Connection, table: str, location: str) -> None:
+    """Move the remaining partitions of a replaced table; there may be none.
 
     Args:
         connection: with no transaction open.
-        table: a hypertable; there may be nothing to move.
-        location: for messages.
+        table: the hypertable.
+        location: where the database is, for messages.
 
     Raises:
-        BackendRefusedError: not as many rows arrived as left; that partition stays as it was.
+        BackendRefusedError: the hypertable received another number of rows than the partition has.
+            The partition is unchanged.
     """
     old = _old_name(table)
-    rows = 0
     while True:
         with transaction(connection) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_CONVERSION_LOCK,))
@@ -118,9 +119,8 @@ def move_partitions(connection: Connection, table: str, location: str) -> int:
             left = cursor.fetchall()
             if not left:
                 cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(old)))
-                return rows
+                return
             moved = _move(cursor, table, sql.Identifier(*left[0]), location)
-        rows += moved
         _log.info(
             "timescaledb %s: moved %d rows of %s into %s; %d partitions left",
             location,
@@ -133,8 +133,7 @@ def move_partitions(connection: Connection, table: str, location: str) -> int:
 
 def _move(cursor: Cursor, table: str, partition: sql.Identifier, location: str) -> int:
     cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(partition))
-    cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(partition))
-    [(rows,)] = cursor.fetchall()
+    rows = count_rows(cursor, partition)
     cursor.execute(_COLUMNS, (table,))
     columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in cursor.fetchall())
     cursor.execute(
@@ -146,19 +145,18 @@ def _move(cursor: Cursor, table: str, partition: sql.Identifier, location: str) 
         name = ".".join(partition.strings)
         raise BackendRefusedError(
             f"timescaledb {location}: moving {name} into {table} would turn {rows} rows into "
-            f"{cursor.rowcount}; nothing was changed, see whether a trigger or rule is on either "
-            "table"
+            f"{cursor.rowcount}; nothing was changed, check both tables for triggers and rules"
         )
     cursor.execute(sql.SQL("DROP TABLE {}").format(partition))
-    return int(rows)
+    return rows
 
 
-def _take_view(cursor: Cursor) -> sql.SQL | None:
-    cursor.execute("SELECT pg_get_viewdef(to_regclass(%s))", (_OUR_VIEW,))
+def _drop_view(cursor: Cursor) -> sql.SQL | None:
+    cursor.execute("SELECT pg_get_viewdef(to_regclass(%s))", (_SAMPLES_VIEW,))
     [(definition,)] = cursor.fetchall()
     if definition is None:
         return None
-    cursor.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(_OUR_VIEW)))
+    cursor.execute(sql.SQL("DROP VIEW {}").format(sql.Identifier(_SAMPLES_VIEW)))
     return sql.SQL(definition)
 
 

@@ -1,6 +1,6 @@
-"""Policies: jobs of the database that compress and delete chunks as they grow old.
+"""Policies: jobs of the database that compress or drop old chunks. Community Edition only.
 
-They run in the server, whether a receiver runs or not. Community Edition only.
+They run in the server, also while no receiver runs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.timescaledb.capabilities import Capabilities
+from exporter.backends.timescaledb.extension import Capabilities
 
 __all__ = ["COLUMNSTORE", "RETENTION", "Policy", "remove_policy", "set_policy"]
 
-_FIND: Final = """
+_FIND_JOB: Final = """
     SELECT job_id, (config ->> %s)::interval = make_interval(secs => %s)
     FROM timescaledb_information.jobs
     WHERE proc_name = %s
@@ -28,13 +28,13 @@ _ALTER: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One kind of policy in TimescaleDB's words.
+    """One kind of policy, in TimescaleDB's terms.
 
     Attributes:
-        procedure: what its job runs.
-        key: the job's setting with the age of the chunks.
-        add: creates one.
-        add_by_older_name: the same before 2.18, where that is another statement.
+        procedure: the procedure that its job runs.
+        key: the job's setting for the age of the chunks.
+        add: the statement that creates one.
+        add_by_older_name: the statement before 2.18, if it differs.
     """
 
     procedure: str
@@ -56,28 +56,28 @@ COLUMNSTORE: Final = Policy(
     add_by_older_name="SELECT {add_compression_policy}"
     "({table}::regclass, {after}, if_not_exists => true)",
 )
-_ADDERS: Final = ("add_retention_policy", "add_columnstore_policy", "add_compression_policy")
+_ADD_FUNCTIONS: Final = ("add_retention_policy", "add_columnstore_policy", "add_compression_policy")
 
 
 def set_policy(
     cursor: Cursor, capabilities: Capabilities, policy: Policy, table: str, after_seconds: float
 ) -> None:
-    """Have a policy on a hypertable that acts on chunks of this age, counted from their end.
+    """Create a policy for chunks of this age, counted from their end, or change its age.
 
     Args:
         cursor: with a transaction open.
         capabilities: of this database, a Community Edition.
         policy: which kind.
         table: a hypertable.
-        after_seconds: the age; one that is there with another is changed and keeps its schedule.
+        after_seconds: the age. A policy with another age is changed and keeps its schedule.
     """
-    job = _find(cursor, policy, table, after_seconds)
+    job = _find_job(cursor, policy, table, after_seconds)
     if job is None:
-        cursor.execute(_add(capabilities, policy, table, after_seconds))
+        cursor.execute(_add_statement(capabilities, policy, table, after_seconds))
     elif not job[1]:
         cursor.execute(
             sql.SQL(_ALTER).format(
-                alter_job=capabilities.name("alter_job"),
+                alter_job=capabilities.function("alter_job"),
                 key=sql.Literal(policy.key),
                 seconds=sql.Literal(after_seconds),
                 job_id=sql.Literal(job[0]),
@@ -86,26 +86,26 @@ def set_policy(
 
 
 def remove_policy(cursor: Cursor, capabilities: Capabilities, policy: Policy, table: str) -> bool:
-    """Take a policy off a hypertable; whether there was one."""
-    job = _find(cursor, policy, table, 0)
+    """Remove a policy from a hypertable; returns whether there was one."""
+    job = _find_job(cursor, policy, table, 0)
     if job is None:
         return False
     cursor.execute(
-        sql.SQL("SELECT {}({})").format(capabilities.name("delete_job"), sql.Literal(job[0]))
+        sql.SQL("SELECT {}({})").format(capabilities.function("delete_job"), sql.Literal(job[0]))
     )
     return True
 
 
-def _find(
+def _find_job(
     cursor: Cursor, policy: Policy, table: str, after_seconds: float
 ) -> tuple[int, bool] | None:
-    """The job of a policy, and whether it has this age already."""
-    cursor.execute(_FIND, (policy.key, after_seconds, policy.procedure, table))
+    """The id of a policy's job, and whether it has this age."""
+    cursor.execute(_FIND_JOB, (policy.key, after_seconds, policy.procedure, table))
     row: tuple[int, bool] | None = cursor.fetchone()
     return row
 
 
-def _add(
+def _add_statement(
     capabilities: Capabilities, policy: Policy, table: str, after_seconds: float
 ) -> sql.Composed:
     older = policy.add_by_older_name
@@ -113,5 +113,5 @@ def _add(
     return sql.SQL(statement).format(
         table=sql.Literal(table),
         after=sql.SQL("make_interval(secs => {})").format(sql.Literal(after_seconds)),
-        **{name: capabilities.name(name) for name in _ADDERS},
+        **{name: capabilities.function(name) for name in _ADD_FUNCTIONS},
     )

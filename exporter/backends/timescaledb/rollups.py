@@ -1,12 +1,7 @@
-"""Continuous aggregates: number points and costs by the hour and by the day, kept by the database.
+"""Continuous aggregates of number points and costs by the hour and day. Community Edition only.
 
-Each covers all times: what is materialized, and what came since, read from the rows. They are for
-SQL and dashboards, and `exporter.query` reads what is materialized and up to date
-(`exporter.query.rollup_planner`). Community Edition only.
-
-They have no retention of their own. Chunks of rows that are dropped leave an entry in the
-invalidation log, and the next refresh takes them out; chunks of a roll-up that are dropped leave
-none, and rows that are still there would be missing in it without a trace.
+Each covers all times: materialized buckets, and newer ones computed from the rows. They serve SQL
+and dashboards; `exporter.query` reads the buckets that are materialized and up to date.
 """
 
 from __future__ import annotations
@@ -17,11 +12,11 @@ from typing import Final
 from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.timescaledb.capabilities import Capabilities
+from exporter.backends.timescaledb.extension import Capabilities
 
 __all__ = ["ROLLUPS", "Rollup", "create_rollups"]
 
-# A NaN counts as a point and goes into nothing else, as in `exporter.query`.
+# A NaN counts as a point and is left out of every other column, as in `exporter.query`.
 _METRICS: Final = """
     SELECT {time_bucket}({bucket}::interval, "timestamp") AS bucket,
            series_id,
@@ -34,9 +29,9 @@ _METRICS: Final = """
            max("timestamp") FILTER (WHERE value IS NOT NULL) AS last_timestamp
     FROM system_metrics
     GROUP BY 1, 2"""
-# Without entries that came to nothing, as in `exporter.query`; and without tags, of which an entry
-# may have some of its own, so that there would be as many rows as entries. Nine indexes would be
-# kept up for nothing: questions are about times, which choose the chunks.
+# Entries with the amount 0 are left out, as in `exporter.query`. Tags are left out, because they
+# may be unique for each entry, and a roll-up would then have as many rows as entries. The nine
+# indexes that TimescaleDB would create are of no use: queries select times, and so chunks.
 _COSTS: Final = """
     SELECT {time_bucket}({bucket}::interval, "timestamp") AS bucket,
            currency, category, resource_id, region, cluster_id, node_id, service_name,
@@ -50,15 +45,14 @@ _COSTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """What one is made of.
+    """The definition of one continuous aggregate.
 
     Attributes:
-        bucket: its length.
-        refreshed_every: how often the database brings it up to date. A bucket is left to be
-            computed from the rows until it is over, so that the open one is not materialized again
-            and again.
-        query: its rows.
-        is_indexed: whether each column that is grouped by has an index of its own.
+        bucket: the length of a bucket.
+        refreshed_every: how often the database refreshes it. The current bucket is computed from
+            the rows until it ends; otherwise each refresh would materialize it again.
+        query: the statement that it materializes.
+        is_indexed: whether TimescaleDB creates an index for each column in GROUP BY.
     """
 
     bucket: str
@@ -67,6 +61,9 @@ class Rollup:
     is_indexed: bool
 
 
+# There is no retention policy for roll-ups. When chunks of rows are dropped, the invalidation log
+# has an entry, and the next refresh removes them from the roll-up. When chunks of a roll-up are
+# dropped, it has none, and rows that still exist would be missing in the roll-up without a trace.
 ROLLUPS: Final = {
     "metric_rollups_hourly": Rollup("1 hour", "30 minutes", _METRICS, is_indexed=True),
     "metric_rollups_daily": Rollup("1 day", "6 hours", _METRICS, is_indexed=True),
@@ -85,7 +82,7 @@ _ADD_POLICY: Final = """
 
 
 def create_rollups(cursor: Cursor, capabilities: Capabilities) -> None:
-    """Create the roll-ups that are missing, and the policies that keep them up to date.
+    """Create the missing roll-ups, and the policies that refresh them.
 
     Args:
         cursor: with a transaction open; the fact tables are hypertables.
@@ -98,8 +95,8 @@ def create_rollups(cursor: Cursor, capabilities: Capabilities) -> None:
         bucket = sql.Literal(rollup.bucket)
         query = sql.SQL(rollup.query).format(
             bucket=bucket,
-            time_bucket=capabilities.name("time_bucket"),
-            last=capabilities.name("last"),
+            time_bucket=capabilities.function("time_bucket"),
+            last=capabilities.function("last"),
         )
         cursor.execute(
             sql.SQL(_CREATE).format(
@@ -108,7 +105,7 @@ def create_rollups(cursor: Cursor, capabilities: Capabilities) -> None:
         )
         cursor.execute(
             sql.SQL(_ADD_POLICY).format(
-                add_continuous_aggregate_policy=capabilities.name(
+                add_continuous_aggregate_policy=capabilities.function(
                     "add_continuous_aggregate_policy"
                 ),
                 name=sql.Literal(name),
