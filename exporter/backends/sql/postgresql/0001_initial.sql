@@ -1,4 +1,5 @@
--- Times are timestamptz, JSON is jsonb. {{partitioned}} is how the fact tables are cut by time.
+-- Times are timestamptz, JSON is jsonb. The backend replaces {{partitioned}} with its clause that
+-- partitions a fact table by time, or with nothing.
 
 CREATE TABLE metric_series (
     series_id           bigint PRIMARY KEY,
@@ -21,7 +22,7 @@ CREATE TABLE metric_series (
 );
 CREATE INDEX metric_series_name ON metric_series (metric_name);
 
--- Gauge and sum points; value is NULL for "no recorded value".
+-- Gauge and sum points; value is NULL for OTLP's "no recorded value".
 CREATE TABLE system_metrics (
     "timestamp"     timestamptz NOT NULL,
     series_id       bigint NOT NULL,
@@ -29,8 +30,8 @@ CREATE TABLE system_metrics (
     start_timestamp timestamptz
 ) {{partitioned}};
 
--- Histogram points of both kinds: bounds and bucket_counts are NULL for exponential ones, scale
--- to negative_counts for explicit ones.
+-- Histogram points of both kinds. bounds and bucket_counts are NULL for exponential histograms;
+-- scale to negative_counts are NULL for explicit histograms.
 CREATE TABLE metric_histograms (
     "timestamp"     timestamptz NOT NULL,
     series_id       bigint NOT NULL,
@@ -69,14 +70,14 @@ CREATE TABLE metric_exemplars (
     attributes  jsonb NOT NULL
 ) {{partitioned}};
 
--- The highest batch that each writer has committed here: what tells a writer whose connection
--- broke during COMMIT whether that batch is in.
+-- The highest batch that each writer has committed. A writer whose connection broke during COMMIT
+-- reads here whether the batch is stored.
 CREATE TABLE ingest_ledger (
     receiver_id   text PRIMARY KEY,
     last_sequence bigint NOT NULL
 );
 
--- Points with their series, for people and dashboards.
+-- Points with their series, for users and dashboards.
 CREATE VIEW metric_samples AS
 SELECT
     m."timestamp" AS time,

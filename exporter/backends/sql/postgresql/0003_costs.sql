@@ -1,5 +1,5 @@
--- What things cost, an entry a row. Entries of series that carry cost have series_id, and the value
--- and start of the point that they were made of.
+-- Cost entries. An entry derived from a point of a series has series_id, and the value and start of
+-- that point.
 CREATE TABLE cost_entries (
     "timestamp"     timestamptz NOT NULL,
     entry_id        text NOT NULL,
@@ -22,8 +22,9 @@ CREATE TABLE cost_entries (
 CREATE UNIQUE INDEX cost_entries_key ON cost_entries ("timestamp", entry_id);
 CREATE INDEX cost_entries_series ON cost_entries (series_id, "timestamp");
 
--- How far each series that carries cost has come; stays when its entries are deleted. Its row is
--- locked while points of the series are stored, so that several receivers come one after the other.
+-- The last point of each series from which cost entries are derived; kept when the entries are
+-- deleted. A writer locks the row while it stores points of the series, so several receivers take
+-- turns.
 CREATE TABLE cost_cursors (
     series_id            bigint PRIMARY KEY,
     first_timestamp      timestamptz,
@@ -32,7 +33,7 @@ CREATE TABLE cost_cursors (
     last_value           double precision
 );
 
--- Costs can be refused as well.
+-- The kind cost, for refused cost entries.
 ALTER TABLE dead_letters DROP CONSTRAINT dead_letters_kind_check;
 ALTER TABLE dead_letters ADD CONSTRAINT dead_letters_kind_check CHECK (kind IN
     ('point', 'histogram', 'summary', 'exemplar', 'series', 'cost'));

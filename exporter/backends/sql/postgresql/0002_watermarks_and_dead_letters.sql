@@ -1,9 +1,9 @@
--- When each writer last came on, so that marks of writers long gone can be told.
+-- When each watermark was last advanced, so that those of writers long gone can be deleted.
 ALTER TABLE ingest_ledger ADD COLUMN updated_at timestamptz NOT NULL DEFAULT now();
 
 -- Rows that the database refused for their content, each with the reason; timestamp is NULL for a
--- series. content is json and not jsonb, which does not take every text that json does, and what
--- was refused once must not be refused here.
+-- series. content is json, because jsonb refuses some texts that json accepts, and a refused row must
+-- not be refused here again.
 CREATE TABLE dead_letters (
     letter_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     written_at  timestamptz NOT NULL DEFAULT now(),
