@@ -164,17 +164,17 @@ def answer(store: Connection, question: str) -> list[tuple[object, ...]]:
 
 
 def test_answers_are_right_where_that_is_easily_seen(store: Connection) -> None:
-    assert answer(store, "What is in there")[0][2:] == ("1", 602, 2)
+    assert answer(store, "The metrics with")[0][2:] == ("1", 602, 2)
     assert {row[2:] for row in answer(store, "Averages of five")} == {(0.5, 0.5)}
-    assert answer(store, "By an attribute") == [("host-1", "user", 0.5)]
-    assert {row[3] for row in answer(store, "How fast")} == {1.0}
-    assert [row[2:] for row in answer(store, "Average, and buckets")][:3] == [
+    assert answer(store, "Averages by an attribute") == [("host-1", "user", 0.5)]
+    assert {row[3] for row in answer(store, "The rate per second")} == {1.0}
+    assert [row[2:] for row in answer(store, "The average and the buckets")][:3] == [
         (0.5, 1),
         (5.0, 3),
         (float("inf"), 2),
     ]
     assert answer(store, "Traces of the slowest")[0][1] == 9.0
-    repairing = [(row[1], json.loads(str(row[5]))) for row in answer(store, "What was refused")]
+    repairing = [(row[1], json.loads(str(row[5]))) for row in answer(store, "Refused rows")]
     assert repairing == [
         ("point", {"cpu": 9}),
         ("point", {"cpu": 0, "state": "user"}),

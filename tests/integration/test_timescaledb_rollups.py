@@ -65,7 +65,7 @@ def test_the_names_and_widths_are_those_that_are_made() -> None:
 
 def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "schema-postgresql.md").read_text("utf-8")
-    section = page[page.index("## Roll-ups") : page.index("## Rights")]
+    section = page[page.index("## Roll-ups") : page.index("## Privileges")]
     of_points, of_costs = (
         re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", part, re.MULTILINE)
         for part in section.split("\n### ")[1:]

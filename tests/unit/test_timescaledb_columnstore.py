@@ -65,4 +65,4 @@ def test_never_where_the_extension_cannot(mode: DirectCompress) -> None:
 
 
 def test_names_are_quoted_with_the_schema_of_the_extension() -> None:
-    assert capabilities().name("drop_chunks").strings == ("public", "drop_chunks")
+    assert capabilities().function("drop_chunks").strings == ("public", "drop_chunks")
