@@ -411,7 +411,7 @@ def test_pages_hold_every_row_once_and_part_no_microsecond(
         def answer(statement: str, values: Any) -> list[tuple[Any, ...]]:
             return connection.execute(statement, tuple(values)).fetchall()
 
-        source = V030Store("here", answer, placeholder="?", find="")
+        source = V030Store("here", answer, placeholder="?", exists_sql="")
         (table,) = (table for table in TABLES if table.name == "service_metrics")
         pages = list(source.pages(table, ALL, rows=rows))
         found = [row.id for page in pages for row in page.rows]
