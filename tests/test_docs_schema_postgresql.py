@@ -68,7 +68,7 @@ def store(postgresql_server: Databases) -> Iterator[Connection]:
                     CostEntry("e-1", now, "vm-1", "compute", Decimal("1.25"), "USD"),
                     CostEntry("e-2", now, "vm-1", "compute", Decimal("-0.5"), "USD"),
                 ),
-                dead=(
+                dead_letters=(
                     dead_letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
                     *dead_letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
                 ),

@@ -103,7 +103,7 @@ class MemoryBackend:
                 written = write_batch(connection, batch, self._refused_series)
                 stored, evicted = self._evict(connection, written)
                 series, forgotten = self._forget(connection, batch, written, evicted)
-                if batch.dead:
+                if batch.dead_letters:
                     letters = keep_newest_dead_letters(connection, self._most_rows)
             self._rows += written.rows_added - evicted
             self._series = series

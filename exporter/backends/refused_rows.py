@@ -89,7 +89,7 @@ def _refused_rows(batch: Batch, dry_run: Callable[[Batch], None]) -> dict[int, s
 
     def attempt(positions: _Positions) -> str | None:
         # With the definitions of their series only: of thousands, each dry run would take long.
-        part = replace(batch.take(positions), dead=())
+        part = replace(batch.take(positions), dead_letters=())
         others = {one.series_id for one in batch.new_series} - set(_series_ids(part).tolist())
         return _reason(_less_definitions(part, others), dry_run)
 

@@ -1,8 +1,8 @@
-"""The values that travel through the exporter: plain, frozen, and without behaviour of their own.
+"""The values that the exporter passes from stage to stage: plain and frozen.
 
-Number points travel as parallel numpy columns, because there are millions of them; everything
-rarer travels as one small object each. Times are nanoseconds since 1970 UTC, as on the wire; a
-backend converts them to its own resolution. A start time of 0 means that it is unknown.
+Number points are parallel numpy columns, because there are millions of them; everything rarer is
+one small object each. Times are nanoseconds since 1970 UTC, as on the wire; a backend converts them
+to its own resolution. A start time of 0 is unknown.
 """
 
 from exporter.model.batch import Batch, DeadLetter, DeadLetterKind, Watermark

@@ -22,7 +22,7 @@ DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """How far a writer has come once the batch that carries this is stored.
+    """The position of a writer, committed with the batch that reaches it.
 
     Attributes:
         writer_id: names the writer, the same after its restart.
@@ -35,13 +35,13 @@ class Watermark:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One row that a backend refused for its content, in a form that every backend can keep.
+    """One row that a backend refused for its content, in a form that every backend can store.
 
     Attributes:
-        kind: what it is; a series that is refused has its points refused with it.
-        reason: why, in the backend's words.
-        series_id: of the row, or of the series itself; 0 for a cost entry of no series.
-        metric_name: the beginning of it; None where the batch did not define the series.
+        kind: of the row; with a series all of its points in the batch are refused.
+        reason: the backend's error message.
+        series_id: of the row, or of the series itself; 0 for a cost entry without a series.
+        metric_name: its first characters; None if the batch did not define the series.
         time_unix_nano: of the row; None for a series.
         content: JSON object with the fields of the refused value, under the names in this package;
             NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
@@ -57,16 +57,23 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction stores: points of every kind, and the series that are new in it.
+    """What one transaction stores: points of every kind, costs, and the definitions of new series.
 
-    `new_series` holds the definition of every series that the backend may not have yet; writing
-    one that it already has is harmless. With a `watermark` the backend stores the batch once,
-    however often it is written. `dead` is what was refused of it before, and is kept apart.
+    Its rows are its points, histograms, summaries, exemplars, costs and cost samples, in this
+    order.
 
-    Histograms and exemplars may be columns still, of which rows are made when they are first read.
-
-    Its rows are its points, histograms, summaries and exemplars, in this order. `cost_cursors` are
-    no rows: each says how far a series had come in a store that this one goes on from.
+    Attributes:
+        new_series: the definition of every series that the backend may not have yet. Writing one
+            that it already has is harmless.
+        points: number points.
+        histograms: explicit and exponential; may be columns whose rows are made when first read.
+        summaries: of summaries.
+        exemplars: may be columns whose rows are made when first read.
+        watermark: with one the backend stores the batch once, however often it is written.
+        dead_letters: rows that the backend refused; they are stored in a table of their own.
+        costs: complete cost entries.
+        cost_samples: points from which the backend computes cost entries.
+        cost_cursors: no rows: the first and last points of series in a store that was copied.
     """
 
     new_series: tuple[Series, ...] = ()
@@ -75,32 +82,32 @@ class Batch:
     summaries: tuple[SummaryPoint, ...] = ()
     exemplars: Sequence[Exemplar] = ()
     watermark: Watermark | None = None
-    dead: tuple[DeadLetter, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
     costs: tuple[CostEntry, ...] = ()
     cost_samples: tuple[CostSample, ...] = ()
     cost_cursors: tuple[CostCursor, ...] = ()
 
     @property
     def rows(self) -> int:
-        """How many rows: data points of any type, exemplars, costs and cost samples."""
+        """Number of data points of any type, exemplars, costs and cost samples."""
         return self.entries + len(self.exemplars) + len(self.cost_samples)
 
     @property
     def entries(self) -> int:
-        """How many data points of any type and complete cost entries.
+        """Number of data points of any type and complete cost entries.
 
-        Exemplars and cost samples ride with their points and are not counted.
+        Exemplars and cost samples belong to points, so they are not counted.
         """
         return len(self.points) + len(self.histograms) + len(self.summaries) + len(self.costs)
 
     def without(self, series_ids: Collection[int]) -> Batch:
-        """The batch less the points, exemplars and cost samples of these series."""
+        """The batch without the points, exemplars and cost samples of these series."""
         if not series_ids:
             return self
-        wanted = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
+        kept = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
         return replace(
             self,
-            points=self.points.take(np.flatnonzero(wanted)),
+            points=self.points.take(np.flatnonzero(kept)),
             histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
             summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
             exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
@@ -110,14 +117,14 @@ class Batch:
         )
 
     def take(self, positions: npt.NDArray[np.intp]) -> Batch:
-        """The batch less its other rows; definitions, watermark and dead letters stay.
+        """The batch with only these rows; definitions, watermark and dead letters stay.
 
         Args:
-            positions: of the rows that are wanted, rising.
+            positions: of the wanted rows, ascending.
         """
         chosen: dict[str, list[int]] = {}
         begin = len(self.points)
-        for name in _RARER_ROWS:
+        for name in _OBJECT_ROWS:
             first, end = np.searchsorted(positions, (begin, begin + len(getattr(self, name))))
             chosen[name] = (positions[first:end] - begin).tolist()
             begin += len(getattr(self, name))
@@ -125,18 +132,18 @@ class Batch:
         return replace(
             self,
             points=points,
-            histograms=tuple(self.histograms[place] for place in chosen["histograms"]),
-            summaries=tuple(self.summaries[place] for place in chosen["summaries"]),
-            exemplars=tuple(self.exemplars[place] for place in chosen["exemplars"]),
-            costs=tuple(self.costs[place] for place in chosen["costs"]),
-            cost_samples=tuple(self.cost_samples[place] for place in chosen["cost_samples"]),
+            histograms=tuple(self.histograms[index] for index in chosen["histograms"]),
+            summaries=tuple(self.summaries[index] for index in chosen["summaries"]),
+            exemplars=tuple(self.exemplars[index] for index in chosen["exemplars"]),
+            costs=tuple(self.costs[index] for index in chosen["costs"]),
+            cost_samples=tuple(self.cost_samples[index] for index in chosen["cost_samples"]),
         )
 
     @classmethod
     def merge(cls, parts: Iterable[Batch]) -> Batch:
-        """One batch with everything that the parts hold, in their order, and the last watermark.
+        """One batch with the rows of all parts in their order, and the last watermark.
 
-        Its watermark says that all of them are stored: the parts are one writer's, in its order.
+        The parts come from one writer in its order, so the last watermark covers all of them.
         """
         parts = list(parts)
         if len(parts) == 1:
@@ -154,11 +161,11 @@ class Batch:
             watermark=next(
                 (part.watermark for part in reversed(parts) if part.watermark is not None), None
             ),
-            dead=all_of("dead"),
+            dead_letters=all_of("dead_letters"),
             costs=all_of("costs"),
             cost_samples=all_of("cost_samples"),
             cost_cursors=all_of("cost_cursors"),
         )
 
 
-_RARER_ROWS: Final = ("histograms", "summaries", "exemplars", "costs", "cost_samples")
+_OBJECT_ROWS: Final = ("histograms", "summaries", "exemplars", "costs", "cost_samples")

@@ -1,4 +1,4 @@
-"""Histograms, summaries and exemplars: one object each, because there are fewer of them."""
+"""Histograms, summaries and exemplars: one object each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Exemplar", "ExponentialBuckets", "HistogramPoint", "SummaryPoint"]
 
 @dataclass(frozen=True, slots=True)
 class ExponentialBuckets:
-    """The part of a histogram point that only exponential histograms have.
+    """The fields of a point that only exponential histograms have.
 
     Bucket i of the positive range counts values in (base^i, base^(i+1)], with
     base = 2^(2^-scale); the first element of `positive_counts` is bucket `positive_offset`.
@@ -28,9 +28,9 @@ class ExponentialBuckets:
 class HistogramPoint:
     """One point of a histogram, explicit (`bounds`, `bucket_counts`) or exponential.
 
-    `count` is None for "no recorded value". `sum`, `min` and `max` are None where the sender
-    left them out. `bounds` and `bucket_counts` are both empty where there are no buckets;
-    otherwise there is one count more than there are bounds.
+    `count` is None for "no recorded value". `sum`, `min` and `max` are None if the sender left
+    them out. `bounds` and `bucket_counts` are both empty if the point has no buckets; otherwise
+    there is one count more than there are bounds.
     """
 
     series_id: int
@@ -60,10 +60,10 @@ class SummaryPoint:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One measurement that went into a point, with the trace it was made in.
+    """One measurement of a point, with the trace in which it was made.
 
-    `trace_id` (32 digits) and `span_id` (16) are lower-case hex, "" where absent;
-    `attributes` is canonical JSON of what the point's own attributes leave out.
+    `trace_id` (32 digits) and `span_id` (16) are lower-case hex, "" if absent; `attributes` is
+    canonical JSON of OTLP's `filtered_attributes`, those that are not among the point's own.
     """
 
     series_id: int

@@ -1,7 +1,6 @@
-"""A sequence that is made when it is first read: rows that are decoded as columns.
+"""A sequence whose items are made when it is first read: rows that were decoded as columns.
 
-Pure, but for remembering what it made. Where a batch waits in a queue its rows stay columns, and
-whoever stores them first makes the values.
+While a batch waits in a queue its rows stay columns; the thread that stores it makes the objects.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ class LazySequence(Sequence[Item]):
 
     Args:
         length: how many items there will be.
-        make: gives them; called once, or once in each thread where several are the first.
+        make: returns them; called once, or once in each of several threads that are the first.
     """
 
     __slots__ = ("_items", "_length", "_make")
 
     def __init__(self, length: int, make: Callable[[], Sequence[Item]]) -> None:
         self._length: Final = length
-        # Let go of once it was used: it holds the columns.
+        # None after it was used, because it holds the columns.
         self._make: Callable[[], Sequence[Item]] | None = make
         self._items: Sequence[Item] = ()
 
@@ -39,13 +38,13 @@ class LazySequence(Sequence[Item]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Item]: ...
     def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        return self._made()[index]
+        return self._evaluate()[index]
 
     def __iter__(self) -> Iterator[Item]:
-        return iter(self._made())
+        return iter(self._evaluate())
 
     def __eq__(self, other: object) -> bool:
-        """Equal to any sequence of equal items, so that it can stand for a tuple."""
+        """Equal to any sequence of equal items, so that it can replace a tuple."""
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
 
     __hash__ = None  # type: ignore[assignment]  # as of a list, items may have no hash
@@ -53,7 +52,7 @@ class LazySequence(Sequence[Item]):
     def __repr__(self) -> str:
         return f"LazySequence({self._length} items)"
 
-    def _made(self) -> Sequence[Item]:
+    def _evaluate(self) -> Sequence[Item]:
         make = self._make
         if make is not None:
             self._items = make()
@@ -62,7 +61,7 @@ class LazySequence(Sequence[Item]):
 
 
 def concatenate(parts: Sequence[Sequence[Item]]) -> Sequence[Item]:
-    """The items of all parts in their order, made no earlier than they are read."""
+    """The items of all parts in their order; lazy parts are not made before they are read."""
     filled = [part for part in parts if len(part)]
     if len(filled) < 2:
         return filled[0] if filled else ()

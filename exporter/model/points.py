@@ -1,4 +1,4 @@
-"""Number points, as parallel numpy columns: there are millions of them."""
+"""Number points, as parallel numpy columns."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Points:
     Attributes:
         series_id: int64.
         time_unix_nano: int64, always > 0.
-        start_time_unix_nano: int64, 0 where unknown.
-        value: float64; NaN and infinities are values like any other.
-        recorded: bool; False is OTLP's "no recorded value", whatever `value` holds.
+        start_time_unix_nano: int64, 0 if unknown.
+        value: float64; NaN and infinities are valid values.
+        recorded: bool; False is OTLP's "no recorded value", and `value` has no meaning.
     """
 
     series_id: Int64Array

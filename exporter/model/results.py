@@ -1,4 +1,4 @@
-"""What a backend says: of a write, and of how much it holds."""
+"""What a backend returns from a write, and its sizes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class WriteResult:
     """What a backend did with a batch.
 
     Attributes:
-        stored: data points and complete cost entries that are in the backend now because of this
-            batch, or of an earlier one that held the same cost entries.
-        refused: data points left out because their series id belongs to another series there
-            (a hash collision); each is named in a log line.
-        evicted: rows that a bounded backend let go to make room, over all its tables.
-        altered_texts: texts in what was written, definitions and dead letters with it, of which
-            the backend cannot hold a character, so that another stands for it.
+        stored: data points and complete cost entries that the backend now has because of this
+            batch, or of an earlier one with the same cost entries.
+        refused: data points that were left out because their series id belongs to another series
+            there (a hash collision); each series is named in a log line.
+        evicted: rows that a bounded backend deleted to make room, over all its tables.
+        altered_texts: texts of rows, definitions and dead letters that had a character which the
+            backend cannot store, and which was replaced.
         forgotten_series: ids whose definition the backend no longer has.
         already_stored: whether an earlier attempt at this batch, or a later batch of its writer,
-            had been stored, so that nothing was written now; `stored` counts as if it had been.
-            `altered_texts` does so where that attempt was one of this backend object.
+            had been stored, so that nothing was written. `stored` counts as if it had been
+            written now, and so does `altered_texts` if this backend object made that attempt.
     """
 
     stored: int
@@ -35,21 +35,21 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """How much one fact table holds.
+    """The size of one fact table.
 
     Attributes:
         table: its name, as in docs/schema.md.
-        rows: how many; the database's own estimate where counting would read the whole table.
-        rows_are_exact: whether they were counted.
-        size_bytes: with indexes, and with those of its partitions; None where unknown.
-        oldest_unix_nano: time of the oldest row, None where there is none.
-        newest_unix_nano: likewise of the newest.
-        times_are_exact: False where they are the bounds of the outermost partitions that have
-            rows, because finding the rows would read these partitions whole.
-        partitions: how many partitions or chunks; None where the backend makes none.
-        compressed_partitions: of these, compressed; None where the backend cannot compress.
+        rows: number of rows; the database's own estimate if counting would read the whole table.
+        rows_are_exact: whether the rows were counted.
+        size_bytes: with indexes and partitions; None if unknown.
+        oldest_unix_nano: time of the oldest row, None without rows.
+        newest_unix_nano: time of the newest row, None without rows.
+        times_are_exact: False if they are the bounds of the outermost partitions with rows,
+            because finding the rows would read these partitions whole.
+        partitions: number of partitions or chunks; None if the backend makes none.
+        compressed_partitions: number of compressed ones; None if the backend cannot compress.
         compression_ratio: bytes before over bytes after, of the compressed partitions; None
-            where there are none.
+            without compressed partitions.
     """
 
     table: str
@@ -66,14 +66,14 @@ class TableSize:
 
 @dataclass(frozen=True, slots=True)
 class StoreSizes:
-    """How much a backend holds.
+    """The size of a backend.
 
     Attributes:
         tables: every fact table, in the order of docs/schema.md; empty ones too.
-        series: series that are defined, with points or without.
-        total_bytes: everything that this store takes: all its tables with indexes, and files that
-            belong to it alone. Not other programs' tables in the same database.
-        free_bytes: of these, space without content that new rows will take; None where unknown.
+        series: number of defined series, with points or without.
+        total_bytes: all tables with indexes, and files that belong to this store alone. Not other
+            programs' tables in the same database.
+        free_bytes: of these, free space that new rows will use; None if unknown.
     """
 
     tables: tuple[TableSize, ...]

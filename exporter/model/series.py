@@ -1,4 +1,4 @@
-"""What identifies a stream of points."""
+"""The definition of a series."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Series:
         series_id: signed 64-bit hash of the identity, the same on every receiver.
         metric_name: the instrument's name.
         metric_type: one of the five OTLP types.
-        unit: UCUM unit, "" where the sender gave none.
-        description: not part of the identity; a text not seen before takes the place of the last.
+        unit: UCUM unit, "" if the sender gave none.
+        description: not part of the identity; a new text replaces the last.
         temporality: None for gauges and summaries.
         is_monotonic: None for everything but sums.
-        cluster_id: see `exporter.intern` for where it is looked for.
-        node_id: likewise.
-        service_name: resource attribute `service.name`, None where the sender gave none.
+        cluster_id: `exporter.intern` says from which attributes.
+        node_id: `exporter.intern` says from which attributes.
+        service_name: resource attribute `service.name`, None if the sender gave none.
         resource: resource attributes as canonical JSON (keys sorted).
-        resource_schema_url: "" where the sender gave none; not part of the identity.
+        resource_schema_url: "" if the sender gave none; not part of the identity.
         scope: JSON object with the keys name, version and attributes.
-        scope_schema_url: "" where the sender gave none; not part of the identity.
+        scope_schema_url: "" if the sender gave none; not part of the identity.
         attributes: point attributes as canonical JSON (keys sorted).
     """
 

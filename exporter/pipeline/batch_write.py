@@ -69,7 +69,7 @@ class BatchWrite:
         except RowRefusedError as exc:
             _log.warning("looking for the refused rows among %d rows: %s", self._batch.rows, exc)
             good, dead = isolate_refused_rows(self._batch, self._backend.dry_run)
-            self._batch = replace(good, dead=(*good.dead, *dead))
+            self._batch = replace(good, dead_letters=(*good.dead_letters, *dead))
             self._refused += dead
             return self._write()
 

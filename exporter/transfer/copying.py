@@ -149,6 +149,6 @@ def store(target: Backend, batch: Batch) -> int:
         target.write(batch)
     except RowRefusedError:
         good, dead = isolate_refused_rows(batch, target.dry_run)
-        target.write(replace(good, dead=tuple(dead)))
+        target.write(replace(good, dead_letters=tuple(dead)))
         return len(dead)
     return 0

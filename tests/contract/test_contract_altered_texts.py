@@ -42,7 +42,7 @@ def test_what_is_altered_counts_once_a_text(backend: Backend, kind: Kind) -> Non
     result = backend.write(Batch(costs=twice_and_another))
     assert result.altered_texts == altered(kind, 4)
     letter = DeadLetter("point", TEXT, 1, TEXT, NOW, "{}")
-    assert backend.write(Batch(dead=(letter,))).altered_texts == altered(kind, 2)
+    assert backend.write(Batch(dead_letters=(letter,))).altered_texts == altered(kind, 2)
 
 
 def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) -> None:

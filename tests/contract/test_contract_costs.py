@@ -173,7 +173,7 @@ def test_an_amount_that_cannot_be_kept_becomes_a_dead_letter(backend: Backend) -
     assert [one.kind for one in dead] == ["cost", "cost"]
     assert [one.series_id for one in dead] == [0, 7]
     assert '"amount": "NaN"' in dead[0].content
-    assert backend.write(replace(good, dead=tuple(dead))) == WriteResult(stored=1)
+    assert backend.write(replace(good, dead_letters=tuple(dead))) == WriteResult(stored=1)
     assert total(backend) == Decimal("5.25")
     assert backend.fetch("SELECT kind FROM dead_letters") == [("cost",), ("cost",)]
 

@@ -85,7 +85,7 @@ def assert_refused(backend: Backend, batch: Batch) -> None:
 def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLetter]]:
     """As the pipeline does, and once more, because an answer may get lost."""
     good, dead = isolate_refused_rows(batch, backend.dry_run)
-    repaired = replace(good, dead=tuple(dead))
+    repaired = replace(good, dead_letters=tuple(dead))
     assert backend.write(repaired) == WriteResult(stored=good.entries)
     assert backend.write(repaired) == WriteResult(stored=good.entries, already_stored=True)
     assert backend.last_sequence(WATERMARK.writer_id) == WATERMARK.sequence
@@ -199,7 +199,7 @@ def test_what_is_wrong_with_the_store_is_no_row_s_fault(changed: Changed) -> Non
 def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backend) -> None:
     began = time.time_ns() // 1_000 * 1_000 - SECOND
     old = DeadLetter("point", "because", 1, "name", 1_000, '{"value": "NaN"}')
-    backend.write(Batch(dead=(old, replace(old, kind="series", time_unix_nano=None))))
+    backend.write(Batch(dead_letters=(old, replace(old, kind="series", time_unix_nano=None))))
     size = {table.table: table for table in backend.sizes().tables}["dead_letters"]
     assert (size.rows, size.rows_are_exact, size.partitions) == (2, True, None)
     assert size.oldest_unix_nano is not None
@@ -217,7 +217,7 @@ def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backe
 def test_text_with_a_nul_is_kept_as_far_as_the_store_can(backend: Backend, kind: Kind) -> None:
     batch = Batch(exemplars=(exemplar(1, attributes='{"a":"\\u0000"}', trace_id=NO_TEXT),))
     _, dead = isolate_refused_rows(batch, backend.dry_run)
-    backend.write(Batch(dead=(replace(dead[0], reason="a\0b", metric_name="c\0d"),)))
+    backend.write(Batch(dead_letters=(replace(dead[0], reason="a\0b", metric_name="c\0d"),)))
     [row] = letters(backend)
     nul = "\0" if kind.keeps_nul else "\ufffd"
     assert (row[2], row[4]) == (f"c{nul}d", f"a{nul}b")

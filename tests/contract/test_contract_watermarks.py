@@ -47,7 +47,7 @@ def watermarked(sequence: int, writer_id: str = WRITER) -> Batch:
 
 
 def test_written_twice_is_stored_once_whatever_it_holds(backend: Backend) -> None:
-    batch = replace(watermarked(1), dead=(LETTER,))
+    batch = replace(watermarked(1), dead_letters=(LETTER,))
     assert backend.write(batch) == WriteResult(stored=5)
     before = stored(backend)
     for _ in range(2):
@@ -122,7 +122,7 @@ def test_a_failed_write_leaves_the_watermark(backend: Backend) -> None:
 def test_a_dry_run_stores_nothing_and_leaves_the_watermark(backend: Backend) -> None:
     backend.write(watermarked(1))
     before = stored(backend)
-    backend.dry_run(replace(watermarked(2), new_series=(series(8),), dead=(LETTER,)))
+    backend.dry_run(replace(watermarked(2), new_series=(series(8),), dead_letters=(LETTER,)))
     assert stored(backend) == before
     assert count(backend, "dead_letters") == 0
     assert backend.last_sequence(WRITER) == 1

@@ -140,8 +140,8 @@ def test_dead_letters_have_a_bound_of_their_own_and_the_newest_stay(
 ) -> None:
     backend = memory(3)
     letters = [DeadLetter("point", "why", index, None, NOW, "{}") for index in range(7)]
-    assert backend.write(Batch(dead=tuple(letters[:2]))) == WriteResult(stored=0)
-    full = batch_of(*(point(one) for one in range(3)), dead=tuple(letters[2:]))
+    assert backend.write(Batch(dead_letters=tuple(letters[:2]))) == WriteResult(stored=0)
+    full = batch_of(*(point(one) for one in range(3)), dead_letters=tuple(letters[2:]))
     assert backend.write(full) == WriteResult(stored=3, evicted=4)
     found = backend.fetch("SELECT series_id FROM dead_letters ORDER BY letter_id")
     assert found == [(4,), (5,), (6,)]

@@ -50,7 +50,7 @@ class Store:
         self.dry_runs += 1
         self.rows += batch.rows
         self.watermarks.add(batch.watermark)
-        assert batch.dead == ()
+        assert batch.dead_letters == ()
         if any(one.unit == "bad" for one in batch.new_series):
             raise RowRefusedError("a bad unit")
         if BAD in values_of(batch):
@@ -85,12 +85,12 @@ def test_a_batch_that_is_accepted_comes_back_as_it_is() -> None:
     batch = replace(
         batch_of(point(1), new_series=(series(1),), exemplars=(exemplar(1),)),
         watermark=WATERMARK,
-        dead=(EARLIER,),
+        dead_letters=(EARLIER,),
     )
     good, dead = isolate_refused_rows(batch, store.dry_run)
     assert dead == []
     assert contents(good) == contents(batch)
-    assert (good.watermark, good.dead) == (WATERMARK, (EARLIER,))
+    assert (good.watermark, good.dead_letters) == (WATERMARK, (EARLIER,))
     assert store.dry_runs == 2  # the definitions, then all
     assert store.watermarks == {WATERMARK}
 

@@ -67,7 +67,7 @@ def write_batch(
     cost_tables = PostgreSQLCostTables(cursor, sanitizer)
     cost_tables.insert_entries(kept.costs)
     write_derived_costs(cost_tables, kept.cost_cursors, kept.cost_samples)
-    insert_dead_letters(cursor, batch.dead, sanitizer)
+    insert_dead_letters(cursor, batch.dead_letters, sanitizer)
     return True
 
 
