@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from engines.asking import Connection, ask
 from engines.databases import Databases
+from engines.statements import Connection, execute
 from kit.backends.samples import SECOND, batch_of, exemplar, histogram, point, series
 
 from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
@@ -80,7 +80,7 @@ def store(postgresql_server: Databases) -> Iterator[Connection]:
 
 
 def columns_of(store: Connection, table: str) -> list[tuple[str, str, bool]]:
-    return ask(
+    return execute(
         store,
         "SELECT attname, format_type(atttypid, atttypmod), NOT attnotnull FROM pg_attribute "
         "WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
@@ -94,7 +94,7 @@ def documented(table: str) -> list[tuple[str, str, bool]]:
 
 
 def test_every_table_is_documented_and_every_documented_one_is_there(store: Connection) -> None:
-    tables = ask(
+    tables = execute(
         store,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind IN ('r', 'p', 'v') AND NOT relispartition",
@@ -153,14 +153,14 @@ def test_there_are_statements_for_the_usual_questions() -> None:
     "statement", [sql for _, sql in STATEMENTS], ids=[q for q, _ in STATEMENTS]
 )
 def test_a_statement_finds_something(store: Connection, statement: str) -> None:
-    rows = ask(store, statement)
+    rows = execute(store, statement)
     assert rows
     assert all(any(value is not None for value in row) for row in rows)
 
 
 def answer(store: Connection, question: str) -> list[tuple[object, ...]]:
     [statement] = [sql for asked, sql in STATEMENTS if asked.startswith(question)]
-    return ask(store, statement)
+    return execute(store, statement)
 
 
 def test_answers_are_right_where_that_is_easily_seen(store: Connection) -> None:

@@ -1,1 +1,1 @@
-"""The real database engines that the tests run against; README.md says what each can do."""
+"""The real databases that the tests use; README.md says what each can do."""

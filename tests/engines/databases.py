@@ -1,4 +1,4 @@
-"""Throw-away databases on any PostgreSQL-like server, made and dropped with plain SQL."""
+"""Temporary databases on any PostgreSQL-like server, created and dropped with SQL."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _CONNECT_TIMEOUT_SECONDS: Final = 60
 
 
 class Databases:
-    """Makes databases with random names on one server and drops what it made.
+    """Creates databases with random names on one server, and drops them.
 
     Args:
-        dsn: How to reach the server's maintenance database, with a role that may create databases.
+        dsn: of the maintenance database, with a role that may create databases.
     """
 
     def __init__(self, dsn: str) -> None:
         self.maintenance_dsn = dsn
-        self._made: set[str] = set()
+        self._created: set[str] = set()
 
-    def ask(self, statement: str) -> str:
-        """The first column of the first row that the server answers, as text.
+    def fetch_value(self, statement: str) -> str:
+        """The first column of the first row that a statement returns, as text.
 
         Raises:
-            EngineError: The server does not answer, or refuses.
+            EngineError: the server does not answer, or refuses.
         """
         with self._cursor() as cursor:
             cursor.execute(statement)
             row = cursor.fetchone()
         if row is None:
-            raise EngineError(f"ask the test server: {statement!r} gave no row")
+            raise EngineError(f"the test server returned no row for {statement!r}")
         return str(row[0])
 
     def create(self, template: str | None = None) -> str:
         """Create a database, a copy of `template` if given, and return its connection string.
 
         Raises:
-            EngineError: The server does not answer, or refuses.
+            EngineError: the server does not answer, or refuses.
         """
         name = f"openfinops_test_{secrets.token_hex(6)}"
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
@@ -54,22 +54,24 @@ class Databases:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
         with self._cursor() as cursor:
             cursor.execute(statement)
-        self._made.add(name)
+        self._created.add(name)
         return with_database(self.maintenance_dsn, name)
 
     def drop(self, dsn: str) -> None:
-        """Drop a database that `create` made, whoever is still connected to it.
+        """Drop a database that `create` made, also while clients are connected to it.
 
         Raises:
-            EngineError: The server does not answer, or refuses.
+            EngineError: the server does not answer, or refuses.
         """
         name = database_of(dsn)
-        if name not in self._made:
-            raise EngineError(f"drop the database {name!r}: it was not made by these tests")
+        if name not in self._created:
+            raise EngineError(
+                f"refused to drop the database {name!r}: these tests did not create it"
+            )
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with self._cursor() as cursor:
             cursor.execute(statement)
-        self._made.discard(name)
+        self._created.discard(name)
 
     @contextmanager
     def fresh(self, template: str | None = None) -> Iterator[str]:
@@ -81,8 +83,8 @@ class Databases:
             self.drop(dsn)
 
     def drop_all(self) -> None:
-        """Drop whatever `create` made and nobody dropped."""
-        for name in sorted(self._made):
+        """Drop the remaining databases that `create` made."""
+        for name in sorted(self._created):
             self.drop(with_database(self.maintenance_dsn, name))
 
     @contextmanager
@@ -91,11 +93,11 @@ class Databases:
             with closing(self._connect()) as connection, connection.cursor() as cursor:
                 yield cursor
         except psycopg2.Error as error:
-            raise EngineError(f"ask the test server: {str(error).strip()}") from error
+            raise EngineError(f"the test server failed: {str(error).strip()}") from error
 
     def _connect(self) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(
             self.maintenance_dsn, connect_timeout=_CONNECT_TIMEOUT_SECONDS
         )
-        connection.autocommit = True  # databases are not made in a transaction
+        connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
         return connection

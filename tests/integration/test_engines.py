@@ -11,10 +11,10 @@ from contextlib import ExitStack, closing
 import numpy as np
 import psycopg2
 import pytest
-from engines.asking import Connection, ask, copy_in, copy_out
 from engines.databases import Databases
 from engines.dsn import database_of, with_database
 from engines.errors import EngineError
+from engines.statements import Connection, copy_in, copy_out, execute
 from psycopg2 import errors
 
 ROW_TYPE = [
@@ -61,41 +61,41 @@ def connect(database: str) -> Iterator[Callable[..., Connection]]:
 
 def test_the_server_says_which_version_it_is(connect: Callable[..., Connection]) -> None:
     connection = connect()
-    assert ask(connection, "SHOW server_version_num") == [(str(connection.server_version),)]
+    assert execute(connection, "SHOW server_version_num") == [(str(connection.server_version),)]
 
 
 def test_each_database_is_fresh(server: Databases) -> None:
     for _ in range(2):
         with server.fresh() as dsn, closing(psycopg2.connect(dsn)) as connection, connection:
-            ask(connection, "CREATE TABLE samples (value int)")
-            ask(connection, "INSERT INTO samples VALUES (1)")
+            execute(connection, "CREATE TABLE samples (value int)")
+            execute(connection, "INSERT INTO samples VALUES (1)")
 
 
 def test_two_databases_at_once_are_two(server: Databases) -> None:
     with server.fresh() as one, server.fresh() as other:
         assert database_of(one) != database_of(other)
         with closing(psycopg2.connect(one)) as connection, connection:
-            ask(connection, "CREATE TABLE samples (value int)")
+            execute(connection, "CREATE TABLE samples (value int)")
         with (
             closing(psycopg2.connect(other)) as connection,
             pytest.raises(errors.UndefinedTable),
         ):
-            ask(connection, "SELECT * FROM samples")
+            execute(connection, "SELECT * FROM samples")
 
 
 def test_a_database_is_dropped_with_whoever_is_connected(server: Databases) -> None:
     dsn = server.create()
     with closing(psycopg2.connect(dsn)) as connection:
-        ask(connection, "SELECT 1")
+        execute(connection, "SELECT 1")
         server.drop(dsn)
         with pytest.raises(psycopg2.OperationalError):
-            ask(connection, "SELECT 1")
+            execute(connection, "SELECT 1")
     with pytest.raises(psycopg2.OperationalError, match="does not exist"):
         psycopg2.connect(dsn)
 
 
 def test_only_what_was_made_is_dropped(server: Databases) -> None:
-    with pytest.raises(EngineError, match="'postgres': it was not made by these tests"):
+    with pytest.raises(EngineError, match="'postgres': these tests did not create it"):
         server.drop(with_database(server.maintenance_dsn, "postgres"))
 
 
@@ -110,45 +110,45 @@ def test_an_error_fails_the_transaction_until_it_is_rolled_back(
     connect: Callable[..., Connection],
 ) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int)")
+    execute(connection, "CREATE TABLE samples (value int)")
     connection.commit()
-    ask(connection, "INSERT INTO samples VALUES (1)")
+    execute(connection, "INSERT INTO samples VALUES (1)")
     with pytest.raises(errors.DivisionByZero):
-        ask(connection, "SELECT 1 / 0")
+        execute(connection, "SELECT 1 / 0")
     with pytest.raises(errors.InFailedSqlTransaction):
-        ask(connection, "SELECT 1")
+        execute(connection, "SELECT 1")
     assert connection.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INERROR
     connection.rollback()
-    assert ask(connection, "SELECT count(*) FROM samples") == [(0,)]
+    assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
 def test_a_savepoint_saves_the_transaction(connect: Callable[..., Connection]) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int); SAVEPOINT before")
+    execute(connection, "CREATE TABLE samples (value int); SAVEPOINT before")
     with pytest.raises(errors.UndefinedColumn):
-        ask(connection, "SELECT nothing FROM samples")
-    ask(connection, "ROLLBACK TO before")
+        execute(connection, "SELECT nothing FROM samples")
+    execute(connection, "ROLLBACK TO before")
     connection.commit()
-    assert ask(connection, "SELECT count(*) FROM samples") == [(0,)]
+    assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
 def test_what_a_closed_connection_did_not_commit_is_gone(
     connect: Callable[..., Connection],
 ) -> None:
     connection, gone = connect(), connect()
-    ask(gone, "CREATE TABLE samples (value int)")
+    execute(gone, "CREATE TABLE samples (value int)")
     gone.close()
     with pytest.raises(errors.UndefinedTable):
-        ask(connection, "SELECT * FROM samples")
+        execute(connection, "SELECT * FROM samples")
 
 
 def test_binary_copy_in_and_out_gives_the_same_bytes(connect: Callable[..., Connection]) -> None:
     connection = connect()
-    ask(connection, SAMPLES)
+    execute(connection, SAMPLES)
     data = binary_copy_streams(ROWS)
     assert copy_in(connection, "COPY samples FROM STDIN WITH (FORMAT binary)", data) == ROWS
     connection.commit()
-    assert ask(connection, "SELECT count(*), max(at) FROM samples")[0][0] == ROWS
+    assert execute(connection, "SELECT count(*), max(at) FROM samples")[0][0] == ROWS
     assert copy_out(connection, "COPY samples TO STDOUT WITH BINARY") == data
 
 
@@ -168,9 +168,9 @@ def test_copy_from_the_client_however_it_is_written(
     connect: Callable[..., Connection], statement: str, data: bytes
 ) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE t (number int, word text)")
+    execute(connection, "CREATE TABLE t (number int, word text)")
     assert copy_in(connection, statement, data) == 2
-    assert ask(connection, "SELECT * FROM t ORDER BY number") == [(1, "one"), (2, None)]
+    assert execute(connection, "SELECT * FROM t ORDER BY number") == [(1, "one"), (2, None)]
 
 
 def test_copy_of_a_query_to_the_client(connect: Callable[..., Connection]) -> None:
@@ -200,12 +200,12 @@ def test_a_copy_that_fails_fails_its_transaction_only(
     words: str,
 ) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int); CREATE TABLE words (word text)")
+    execute(connection, "CREATE TABLE samples (value int); CREATE TABLE words (word text)")
     connection.commit()
     with pytest.raises(error, match=words):
         copy_in(connection, statement, data)
     with pytest.raises(errors.InFailedSqlTransaction):
-        ask(connection, "SELECT 1")
+        execute(connection, "SELECT 1")
     connection.rollback()
     assert copy_in(connection, "COPY samples FROM STDIN", b"1\n") == 1
 
@@ -220,7 +220,7 @@ def test_a_copy_whose_source_breaks_is_given_up(
     connect: Callable[..., Connection], *, autocommit: bool
 ) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int)")
+    execute(connection, "CREATE TABLE samples (value int)")
     connection.commit()
     connection.autocommit = autocommit
     with (
@@ -229,62 +229,62 @@ def test_a_copy_whose_source_breaks_is_given_up(
     ):
         cursor.copy_expert("COPY samples FROM STDIN", BrokenSource())
     connection.rollback()
-    assert ask(connection, "SELECT count(*) FROM samples") == [(0,)]
+    assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
 def test_text_is_unicode_and_has_no_nul(connect: Callable[..., Connection]) -> None:
     connection = connect()
     text = "äöü €  𝄞 漢字 \\ ' \" \n\t"
-    assert ask(connection, "SELECT %s, %s::jsonb", (text, '{"a": "€"}')) == [(text, {"a": "€"})]
+    assert execute(connection, "SELECT %s, %s::jsonb", (text, '{"a": "€"}')) == [(text, {"a": "€"})]
     with pytest.raises(errors.UntranslatableCharacter):
-        ask(connection, "SELECT '{\"a\": \"\\u0000\"}'::jsonb ->> 'a'")
+        execute(connection, "SELECT '{\"a\": \"\\u0000\"}'::jsonb ->> 'a'")
 
 
 def test_connections_in_turn_keep_their_own_settings(connect: Callable[..., Connection]) -> None:
     one = connect(options="-c work_mem=5MB", application_name="one")
     other = connect(application_name="other")
     one.autocommit = other.autocommit = True
-    ask(one, "SET search_path = pg_temp; SET statement_timeout = '7s'")
-    ask(other, "SET TimeZone = 'Asia/Tokyo'")
+    execute(one, "SET search_path = pg_temp; SET statement_timeout = '7s'")
+    execute(other, "SET TimeZone = 'Asia/Tokyo'")
     settings = "work_mem", "application_name", "search_path", "statement_timeout", "TimeZone"
     question = "SELECT " + ", ".join(f"current_setting('{name}')" for name in settings)
     for _ in range(2):
-        assert ask(one, question)[0][:4] == ("5MB", "one", "pg_temp", "7s")
-        assert ask(other, question)[0][1:] == ("other", '"$user", public', "0", "Asia/Tokyo")
-    ask(one, "RESET search_path")
-    assert ask(one, "SHOW search_path") == [('"$user", public',)]
+        assert execute(one, question)[0][:4] == ("5MB", "one", "pg_temp", "7s")
+        assert execute(other, question)[0][1:] == ("other", '"$user", public', "0", "Asia/Tokyo")
+    execute(one, "RESET search_path")
+    assert execute(one, "SHOW search_path") == [('"$user", public',)]
 
 
 def test_a_role_may_do_what_it_was_granted(connect: Callable[..., Connection]) -> None:
     owner = connect()
     owner.autocommit = True
-    ask(owner, "CREATE TABLE samples (value int); CREATE TABLE secrets (value int)")
-    ask(owner, "DROP ROLE IF EXISTS engines_test_role; CREATE ROLE engines_test_role")
-    ask(owner, "GRANT INSERT ON samples TO engines_test_role")
+    execute(owner, "CREATE TABLE samples (value int); CREATE TABLE secrets (value int)")
+    execute(owner, "DROP ROLE IF EXISTS engines_test_role; CREATE ROLE engines_test_role")
+    execute(owner, "GRANT INSERT ON samples TO engines_test_role")
     try:
         other = connect()
         other.autocommit = True
-        ask(other, "SET ROLE engines_test_role")
-        ask(other, "INSERT INTO samples VALUES (1)")
+        execute(other, "SET ROLE engines_test_role")
+        execute(other, "INSERT INTO samples VALUES (1)")
         with pytest.raises(errors.InsufficientPrivilege):
-            ask(other, "CREATE TABLE more (value int)")
+            execute(other, "CREATE TABLE more (value int)")
         with pytest.raises(errors.InsufficientPrivilege):
-            ask(other, "SELECT * FROM secrets")
-        assert ask(owner, "SELECT current_user <> 'engines_test_role'") == [(True,)]
+            execute(other, "SELECT * FROM secrets")
+        assert execute(owner, "SELECT current_user <> 'engines_test_role'") == [(True,)]
     finally:
-        ask(owner, "DROP OWNED BY engines_test_role; DROP ROLE engines_test_role")
+        execute(owner, "DROP OWNED BY engines_test_role; DROP ROLE engines_test_role")
 
 
 def test_threads_at_once_lose_nothing(connect: Callable[..., Connection]) -> None:
     owner = connect()
-    ask(owner, "CREATE TABLE samples (thread int, number int)")
+    execute(owner, "CREATE TABLE samples (thread int, number int)")
     owner.commit()
     per_thread = 25
 
     def work(connection: Connection, thread: int) -> None:
         for number in range(per_thread):
             with connection:
-                ask(connection, "SELECT count(*) FROM samples")
+                execute(connection, "SELECT count(*) FROM samples")
                 copy_in(connection, "COPY samples FROM STDIN", b"%d\t%d\n" % (thread, number))
 
     threads = [threading.Thread(target=work, args=(connect(), number)) for number in range(4)]
@@ -293,7 +293,7 @@ def test_threads_at_once_lose_nothing(connect: Callable[..., Connection]) -> Non
     for thread in threads:
         thread.join()
     question = "SELECT thread, count(DISTINCT number) FROM samples GROUP BY 1 ORDER BY 1"
-    assert ask(owner, question) == [(number, per_thread) for number in range(4)]
+    assert execute(owner, question) == [(number, per_thread) for number in range(4)]
 
 
 def test_an_advisory_lock_of_a_session_keeps_others_out(
@@ -302,10 +302,10 @@ def test_an_advisory_lock_of_a_session_keeps_others_out(
     holder, other = connect(), connect()
     holder.autocommit = other.autocommit = True
     order: list[str] = []
-    ask(holder, "SELECT pg_advisory_lock(7)")
+    execute(holder, "SELECT pg_advisory_lock(7)")
 
     def wait() -> None:
-        ask(other, "SELECT pg_advisory_lock(7)")
+        execute(other, "SELECT pg_advisory_lock(7)")
         order.append("other")
 
     waiting = threading.Thread(target=wait)
@@ -313,7 +313,7 @@ def test_an_advisory_lock_of_a_session_keeps_others_out(
     waiting.join(0.3)
     assert waiting.is_alive()
     order.append("holder")
-    ask(holder, "SELECT pg_advisory_unlock(7)")
+    execute(holder, "SELECT pg_advisory_unlock(7)")
     waiting.join()
     assert order == ["holder", "other"]
 
@@ -327,5 +327,5 @@ def test_a_server_side_cursor_reads_in_pieces(connect: Callable[..., Connection]
 
 def test_plans_scan_a_small_table_from_end_to_end(connect: Callable[..., Connection]) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int PRIMARY KEY)")
-    assert "Seq Scan" in ask(connection, "EXPLAIN SELECT * FROM samples")[0][0]
+    execute(connection, "CREATE TABLE samples (value int PRIMARY KEY)")
+    assert "Seq Scan" in execute(connection, "EXPLAIN SELECT * FROM samples")[0][0]

@@ -16,8 +16,8 @@ from typing import Any, Final
 import psutil
 import psycopg2
 import pytest
-from engines.asking import Connection, ask, copy_in, copy_out
 from engines.dsn import database_of
+from engines.statements import Connection, copy_in, copy_out, execute
 from engines.timescaledb import TimescaleDBServer
 from psycopg2 import errors
 
@@ -35,16 +35,16 @@ def connect(
 def test_a_role_that_logs_in_is_itself_and_may_copy(connect: Callable[..., Connection]) -> None:
     owner = connect()
     owner.autocommit = True
-    ask(owner, "CREATE ROLE guest LOGIN; CREATE TABLE samples (value int)")
-    ask(owner, "GRANT INSERT, SELECT ON samples TO guest")
+    execute(owner, "CREATE ROLE guest LOGIN; CREATE TABLE samples (value int)")
+    execute(owner, "GRANT INSERT, SELECT ON samples TO guest")
     guest = connect(user="guest")
     guest.autocommit = True
     assert copy_in(guest, "COPY samples FROM STDIN", b"1\n2\n") == 2
     assert copy_out(guest, "COPY samples TO STDOUT") == b"1\n2\n"
-    assert ask(owner, "SELECT session_user, current_user") == [("postgres", "postgres")]
-    assert ask(guest, "SELECT session_user, current_user") == [("guest", "guest")]
+    assert execute(owner, "SELECT session_user, current_user") == [("postgres", "postgres")]
+    assert execute(guest, "SELECT session_user, current_user") == [("guest", "guest")]
     with pytest.raises(errors.InsufficientPrivilege):
-        ask(guest, "CREATE TABLE more (value int)")
+        execute(guest, "CREATE TABLE more (value int)")
 
 
 def test_a_connection_waits_for_the_transaction_of_another(
@@ -53,42 +53,42 @@ def test_a_connection_waits_for_the_transaction_of_another(
     one, other = connect(), connect()
     other.autocommit = True
     answers: list[Any] = []
-    ask(one, "CREATE TABLE samples (value int)")
+    execute(one, "CREATE TABLE samples (value int)")
     waiting = threading.Thread(
-        target=lambda: answers.extend(ask(other, "SELECT count(*) FROM samples"))
+        target=lambda: answers.extend(execute(other, "SELECT count(*) FROM samples"))
     )
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
-    ask(one, "INSERT INTO samples VALUES (1)")
+    execute(one, "INSERT INTO samples VALUES (1)")
     one.commit()
     waiting.join()
     assert answers == [(1,)]
 
 
 def test_a_connection_that_waits_too_long_is_told_for_whom() -> None:
-    with TimescaleDBServer(turn_patience_seconds=0.1) as server:
+    with TimescaleDBServer(turn_timeout_seconds=0.1) as server:
         dsn = server.dsn
         with (
             closing(psycopg2.connect(dsn, application_name="holder")) as holder,
             closing(psycopg2.connect(dsn)) as other,
         ):
-            ask(holder, "SELECT 1")
+            execute(holder, "SELECT 1")
             with pytest.raises(errors.LockNotAvailable, match=r"client \d+ \(holder\)"):
-                ask(other, "SELECT 1")
+                execute(other, "SELECT 1")
             other.rollback()
             holder.rollback()
-            assert ask(other, "SELECT 1") == [(1,)]
+            assert execute(other, "SELECT 1") == [(1,)]
 
 
 def test_a_connection_that_waits_can_be_cancelled(connect: Callable[..., Connection]) -> None:
     one, other = connect(), connect()
     failures: list[BaseException] = []
-    ask(one, "SELECT 1")
+    execute(one, "SELECT 1")
 
     def wait() -> None:
         try:
-            ask(other, "SELECT 1")
+            execute(other, "SELECT 1")
         except errors.QueryCanceled as error:
             failures.append(error)
 
@@ -100,7 +100,7 @@ def test_a_connection_that_waits_can_be_cancelled(connect: Callable[..., Connect
     assert len(failures) == 1
     other.rollback()
     one.rollback()
-    assert ask(other, "SELECT 1") == [(1,)]
+    assert execute(other, "SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -108,16 +108,16 @@ def test_an_outage_cuts_connections_and_keeps_what_was_committed(
     own_timescaledb_server: TimescaleDBServer, connect: Callable[..., Connection], mode: str
 ) -> None:
     connection = connect()
-    ask(connection, "CREATE TABLE samples (value int)")
+    execute(connection, "CREATE TABLE samples (value int)")
     connection.commit()
-    ask(connection, "INSERT INTO samples VALUES (1)")
+    execute(connection, "INSERT INTO samples VALUES (1)")
     own_timescaledb_server.stop("immediate" if mode == "immediate" else "fast")
     with pytest.raises(psycopg2.OperationalError):
-        ask(connection, "SELECT 1")
+        execute(connection, "SELECT 1")
     with pytest.raises(psycopg2.OperationalError, match="refused"):
         connect()
     own_timescaledb_server.start()
-    assert ask(connect(), "SELECT count(*) FROM samples") == [(0,)]
+    assert execute(connect(), "SELECT count(*) FROM samples") == [(0,)]
 
 
 def test_a_copy_among_other_statements_is_refused_and_not_fatal(
@@ -125,9 +125,9 @@ def test_a_copy_among_other_statements_is_refused_and_not_fatal(
 ) -> None:
     connection = connect()
     with pytest.raises(errors.FeatureNotSupported, match="must be the only statement"):
-        ask(connection, "SELECT 1; COPY samples FROM STDIN")
+        execute(connection, "SELECT 1; COPY samples FROM STDIN")
     connection.rollback()
-    assert ask(connection, "SELECT 1") == [(1,)]
+    assert execute(connection, "SELECT 1") == [(1,)]
 
 
 def test_a_crash_of_the_engine_ends_its_database_only(
@@ -136,14 +136,14 @@ def test_a_crash_of_the_engine_ends_its_database_only(
     databases = own_timescaledb_server.databases
     dsn = databases.create()
     with closing(psycopg2.connect(dsn)) as connection:
-        ask(connection, "SET client_encoding = 'LATIN1'")
+        execute(connection, "SET client_encoding = 'LATIN1'")
         with pytest.raises(psycopg2.OperationalError):
-            ask(connection, "SELECT 'é'")
+            execute(connection, "SELECT 'é'")
     with pytest.raises(psycopg2.OperationalError, match="is gone: the test engine crashed"):
         psycopg2.connect(dsn)
     databases.drop(dsn)
     with databases.fresh() as another, closing(psycopg2.connect(another)) as connection:
-        assert ask(connection, "SELECT 1") == [(1,)]
+        assert execute(connection, "SELECT 1") == [(1,)]
 
 
 class Wire:

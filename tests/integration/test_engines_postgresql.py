@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.postgresql import PostgreSQLServer
+from engines.statements import execute
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -24,14 +24,14 @@ def test_what_was_committed_is_there_after_a_restart(
 ) -> None:
     dsn = own_postgresql_server.databases.create()
     with closing(psycopg2.connect(dsn)) as connection:
-        ask(connection, "CREATE TABLE samples (value int)")
+        execute(connection, "CREATE TABLE samples (value int)")
         connection.commit()
-        ask(connection, "INSERT INTO samples VALUES (1)")
+        execute(connection, "INSERT INTO samples VALUES (1)")
         own_postgresql_server.restart("immediate" if mode == "immediate" else "fast")
         with pytest.raises(psycopg2.OperationalError):
-            ask(connection, "SELECT 1")
+            execute(connection, "SELECT 1")
     with closing(psycopg2.connect(dsn)) as connection:
-        assert ask(connection, "SELECT count(*) FROM samples") == [(0,)]
+        assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
 def test_a_stopped_server_refuses_and_a_started_one_is_where_it_was(
@@ -43,12 +43,12 @@ def test_a_stopped_server_refuses_and_a_started_one_is_where_it_was(
         psycopg2.connect(own_postgresql_server.dsn)
     own_postgresql_server.start()
     with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
-        assert ask(connection, "SELECT 1") == [(1,)]
+        assert execute(connection, "SELECT 1") == [(1,)]
 
 
 def test_the_socket_asks_no_password(own_postgresql_server: PostgreSQLServer) -> None:
     with closing(psycopg2.connect(own_postgresql_server.socket_dsn)) as connection:
-        assert ask(connection, "SELECT inet_server_addr()") == [(None,)]
+        assert execute(connection, "SELECT inet_server_addr()") == [(None,)]
 
 
 def test_settings_and_fsync_are_as_given() -> None:
@@ -58,7 +58,7 @@ def test_settings_and_fsync_are_as_given() -> None:
     ):
         assert connection.server_version >= 180000
         question = "SELECT current_setting('fsync'), current_setting('work_mem')"
-        assert ask(connection, question) == [("on", "5MB")]
+        assert execute(connection, question) == [("on", "5MB")]
 
 
 STARTS_ONE = """

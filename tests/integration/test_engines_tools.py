@@ -38,7 +38,7 @@ def test_names_of_databases_are_quoted() -> None:
 
 
 def test_what_is_no_connection_string_is_refused() -> None:
-    with pytest.raises(EngineError, match="read the connection string"):
+    with pytest.raises(EngineError, match="the connection string is not valid"):
         with_database("postgresql//localhost", "new")
 
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg2
-from engines.asking import ask
+from engines.statements import execute
 from kit.backends.samples import NOW, SECOND, batch_of, flood, histogram, series
 from kit.processes import run
 
@@ -40,7 +40,7 @@ def test_a_file_goes_to_postgresql_and_back(tmp_path: Path, postgresql_database:
     assert (code, notes.splitlines()[0]) == (0, "system_metrics: 120,000 rows copied")
     assert "Every day of every table has the same rows and sums in both." in said
     with closing(psycopg2.connect(postgresql_database)) as connection:
-        assert ask(
+        assert execute(
             connection, "SELECT count(*), count(DISTINCT series_id) FROM system_metrics"
         ) == [(120_000, SERIES)]
     assert migrate(tmp_path, postgresql_database, "new.db")[0] == 0

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.postgresql import PostgreSQLServer
+from engines.statements import execute
 from engines.timescaledb import TimescaleDBServer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -375,7 +375,7 @@ def backend_of(kind: str, dsn: str) -> Backend:
 
 def count_in(dsn: str) -> list[tuple[int]]:
     with closing(psycopg2.connect(dsn)) as connection:
-        return ask(connection, "SELECT count(*) FROM system_metrics")
+        return execute(connection, "SELECT count(*) FROM system_metrics")
 
 
 def assert_survives(
@@ -410,7 +410,7 @@ def test_a_timescaledb_that_is_away(
 ) -> None:
     with own_timescaledb_server.databases.fresh() as dsn:
         with closing(psycopg2.connect(dsn)) as connection, connection:
-            ask(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+            execute(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
         assert_survives(own_timescaledb_server, "timescaledb", dsn, tmp_path)
 
 
@@ -432,8 +432,8 @@ def test_a_server_that_comes_back_without_the_database_is_waited_out(
     pipeline.submit(request(5, 1))
     with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
         connection.autocommit = True
-        ask(connection, "CREATE DATABASE yet_to_be_restored TEMPLATE template0")
+        execute(connection, "CREATE DATABASE yet_to_be_restored TEMPLATE template0")
         assert pipeline.flush(60.0)
         assert pipeline.shutdown()
         assert count_in(dsn) == [(10,)]
-        ask(connection, "DROP DATABASE yet_to_be_restored")
+        execute(connection, "DROP DATABASE yet_to_be_restored")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from engines.asking import ask
+from engines.statements import execute
 from kit.backends.proxy import Break, proxied
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -65,8 +65,8 @@ def test_refused_rows_are_counted_once_when_the_commit_beside_them_is_in_doubt(
         assert now.is_balanced
         assert pipeline.shutdown()
     with closing(psycopg2.connect(postgresql_database)) as connection:
-        assert ask(connection, "SELECT count(*) FROM system_metrics") == [(11,)]
-        assert ask(connection, "SELECT kind FROM dead_letters") == [("point",)]
+        assert execute(connection, "SELECT count(*) FROM system_metrics") == [(11,)]
+        assert execute(connection, "SELECT kind FROM dead_letters") == [("point",)]
 
 
 def changed(dsn: str, **parts: str) -> str:
@@ -89,7 +89,7 @@ def test_what_may_pass_is_waited_for(
 ) -> None:
     with closing(psycopg2.connect(postgresql_database)) as connection:
         connection.autocommit = True
-        ask(connection, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+        execute(connection, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
         try:
             pipeline = pipeline_to(changed(postgresql_database, **parts), tmp_path)
             pipeline.start()
@@ -98,7 +98,7 @@ def test_what_may_pass_is_waited_for(
                 pipeline.require_backend()
             assert not pipeline.shutdown()
         finally:
-            ask(connection, "DROP ROLE with_limit")
+            execute(connection, "DROP ROLE with_limit")
 
 
 @pytest.mark.parametrize(

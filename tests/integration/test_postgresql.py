@@ -13,10 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.databases import Databases
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
+from engines.statements import execute
 from kit.backends.reading import count, stored_points
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, series
 
@@ -57,7 +57,7 @@ def run(dsn: str, *statements: str) -> None:
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True
         for statement in statements:
-            ask(connection, statement)
+            execute(connection, statement)
 
 
 def with_option(dsn: str, name: str, value: str) -> str:
@@ -160,7 +160,7 @@ def test_a_role_that_may_write_but_not_make_partitions(postgresql_database: str,
 
 def tables_of(dsn: str) -> list[tuple[str]]:
     with closing(psycopg2.connect(dsn)) as connection:
-        return ask(
+        return execute(
             connection,
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
             "AND relkind IN ('r', 'p')",
@@ -470,7 +470,7 @@ def sleepers(dsn: str) -> list[tuple[int]]:
         SELECT pid FROM pg_stat_activity
         WHERE query LIKE '%pg_sleep(1)%' AND state = 'active' AND pid <> pg_backend_pid()"""
     with closing(psycopg2.connect(dsn)) as connection:
-        return ask(connection, asleep)
+        return execute(connection, asleep)
 
 
 def test_a_connection_that_is_killed_between_reads_is_replaced(postgresql_database: str) -> None:

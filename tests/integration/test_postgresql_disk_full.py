@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.errors import EngineError
 from engines.postgresql import PostgreSQLServer
+from engines.statements import execute
 from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, flood, series
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -39,7 +39,7 @@ def started(server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
         try:
             ending.enter_context(server)
         except EngineError as error:
-            if "mount a volume" in str(error):
+            if "mounting a volume failed" in str(error):
                 pytest.skip(str(error))
             raise
         yield server
@@ -52,7 +52,7 @@ def small_tablespace(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
     with started(PostgreSQLServer(major=major, volume_mib=24)) as server:
         with closing(psycopg2.connect(server.dsn)) as connection:
             connection.autocommit = True
-            ask(connection, f"CREATE TABLESPACE small LOCATION '{server.volume.folder}'")
+            execute(connection, f"CREATE TABLESPACE small LOCATION '{server.volume.folder}'")
         yield server
 
 
@@ -139,7 +139,7 @@ def test_the_pipeline_waits_until_there_is_room_and_stores_all_of_it_once(
     assert pipeline.shutdown()
     with closing(psycopg2.connect(dsn)) as connection:
         question = "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics"
-        assert ask(connection, question) == [(10 * POINTS, 10 * POINTS)]
+        assert execute(connection, question) == [(10 * POINTS, 10 * POINTS)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from engines.asking import ask
+from engines.statements import execute
 from kit.backends.programs import Program
 from kit.backends.proxy import Break, proxied
 from kit.backends.reading import count
@@ -155,7 +155,7 @@ def kill_writers(dsn: str, is_done: Callable[[], bool]) -> int:
         connection.autocommit = True
         while not is_done():
             killed += len(
-                ask(
+                execute(
                     connection,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE application_name = %s AND state <> 'idle' AND query NOT LIKE 'BEGIN%%' "

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import psycopg2
 import pytest
-from engines.asking import Connection, ask
+from engines.statements import Connection, execute
 from kit.backends.reading import count, rows_in_all, stored_points
 from kit.backends.samples import (
     NOW,
@@ -145,7 +145,7 @@ def test_a_partition_counts_when_its_maker_is_done(postgresql_database: str) -> 
         ThreadPoolExecutor(1) as thread,
     ):
         backend.write(batch_of(point(1, NOW)))  # its partition can be seen by everybody
-        ask(maker, f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})")
+        execute(maker, f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})")
         looking = thread.submit(create_partitions, other, "system_metrics", [day])
         waiting = (
             "SELECT count(*) FROM pg_locks JOIN pg_database AS base ON base.oid = database "
@@ -204,7 +204,7 @@ def test_a_long_read_delays_the_cleanup_and_not_the_writers(
     ):
         for day in range(20):
             writer.write(batch_of(point(1, NOW + day * DAY), exemplars=(exemplar(1),)))
-        ask(reader, "SELECT count(*) FROM system_metrics")  # and its transaction stays open
+        execute(reader, "SELECT count(*) FROM system_metrics")  # and its transaction stays open
         with ThreadPoolExecutor(1) as thread, caplog.at_level(logging.WARNING):
             began = time.monotonic()
             cleaning = thread.submit(cleaner.delete_before, NOW + 10 * DAY)
@@ -243,8 +243,8 @@ def test_two_cleanups_at_once_count_each_row_once(postgresql_database: str) -> N
 def test_other_tables_that_look_like_partitions_are_left_alone(postgresql_database: str) -> None:
     with started(postgresql_database) as backend, session(postgresql_database) as owner:
         backend.write(batch_of(point(1)))
-        ask(owner, "CREATE TABLE system_metrics_p20200101 (mine text)")
-        ask(
+        execute(owner, "CREATE TABLE system_metrics_p20200101 (mine text)")
+        execute(
             owner,
             "CREATE TABLE archive PARTITION OF system_metrics "
             "FOR VALUES FROM ('2001-01-01Z') TO ('2010-01-01Z')",
@@ -286,7 +286,7 @@ def ten_days(postgresql_database: str) -> Iterator[Explained]:
             time = MIDNIGHT + day * DAY
             backend.write(Batch(new_series=new_series, points=flood(20_000, time=time)))
         with session(postgresql_database) as owner:
-            ask(owner, "ANALYZE")
+            execute(owner, "ANALYZE")
             owner.commit()
         yield Explained(backend)
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 import pytest
-from engines.asking import ask
+from engines.statements import execute
 from psycopg2.extensions import make_dsn
 
 from exporter.assembly import backend_for
@@ -35,7 +35,7 @@ def test_connections_for_reading_are_kept_open(postgresql_database: str, kept: s
         configured(named, min_connections=kept),
         closing(psycopg2.connect(postgresql_database)) as connection,
     ):
-        [(sessions,)] = ask(
+        [(sessions,)] = execute(
             connection, "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", (NAME,)
         )
     assert sessions == int(kept) + 1  # one writes

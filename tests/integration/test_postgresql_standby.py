@@ -8,9 +8,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
+from engines.statements import execute
 from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
@@ -35,7 +35,7 @@ def server(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer
     if not own_postgresql_server.is_running:
         own_postgresql_server.start()
     with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
-        [(is_standby,)] = ask(connection, "SELECT pg_is_in_recovery()")
+        [(is_standby,)] = execute(connection, "SELECT pg_is_in_recovery()")
     if is_standby:  # the test failed half way
         own_postgresql_server.promote()
 
@@ -60,7 +60,7 @@ def test_a_standby_is_named_at_start_and_can_be_read(server: PostgreSQLServer, d
             assert count(reader) == 1
             assert reader.sizes().series == 1
             with closing(psycopg2.connect(dsn)) as connection:
-                ask(connection, "SELECT pg_promote()")
+                execute(connection, "SELECT pg_promote()")
             backend.start()
             assert backend.write(watermarked(2)) == WriteResult(stored=1)
             assert count(reader) == 2  # on the connection of before
@@ -113,17 +113,17 @@ def test_a_server_that_is_fenced_under_an_open_connection(
     ):
         administrator.autocommit = True
         backend.start()
-        ask(administrator, "ALTER SYSTEM SET default_transaction_read_only = on")
-        ask(administrator, "SELECT pg_reload_conf()")
+        execute(administrator, "ALTER SYSTEM SET default_transaction_read_only = on")
+        execute(administrator, "SELECT pg_reload_conf()")
         try:
             with pytest.raises(BackendUnavailableError, match="25006"):
                 wait_for_refusal(backend)
             with pytest.raises(BackendUnavailableError, match="default_transaction_read_only is"):
                 backend.write(watermarked(2))
         finally:
-            ask(administrator, "SET default_transaction_read_only = off")
-            ask(administrator, "ALTER SYSTEM RESET default_transaction_read_only")
-            ask(administrator, "SELECT pg_reload_conf()")
+            execute(administrator, "SET default_transaction_read_only = off")
+            execute(administrator, "ALTER SYSTEM RESET default_transaction_read_only")
+            execute(administrator, "SELECT pg_reload_conf()")
         written = write_until_stored(backend, watermarked(2))
         assert written == WriteResult(stored=1)
         assert count(backend) == 2

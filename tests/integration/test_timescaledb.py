@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import psycopg2
 import pytest
-from engines.asking import Connection, ask
 from engines.databases import Databases
+from engines.statements import Connection, execute
 from engines.timescaledb import WITHOUT_EXTENSION
 from kit.backends.reading import FACT_TABLES, count, stored
 from kit.backends.samples import (
@@ -102,7 +102,7 @@ def facts_of(backend: PostgreSQLBackend) -> tuple[TableSize, ...]:
 def jobs(connection: Connection, table: str) -> dict[str, timedelta]:
     """The age of each policy of a table, by its procedure."""
     return dict(
-        ask(
+        execute(
             connection,
             "SELECT proc_name, coalesce(config ->> 'drop_after', config ->> 'compress_after')"
             "::interval FROM timescaledb_information.jobs WHERE hypertable_name = %s"
@@ -114,13 +114,13 @@ def jobs(connection: Connection, table: str) -> dict[str, timedelta]:
 
 def run_policy(connection: Connection, table: str, procedure: str) -> None:
     """What the background workers would do."""
-    [(job,)] = ask(
+    [(job,)] = execute(
         connection,
         "SELECT job_id FROM timescaledb_information.jobs"
         " WHERE hypertable_name = %s AND proc_name = %s",
         (table, procedure),
     )
-    ask(connection, f"CALL run_job({job})")
+    execute(connection, f"CALL run_job({job})")
 
 
 # ---- tables ----
@@ -134,7 +134,7 @@ def test_every_fact_table_is_a_hypertable_of_days(
             backend.write(everything(NOW + days * DAY))
         for table in facts_of(backend):
             assert (table.rows, table.partitions, table.compressed_partitions) == (3, 3, 0)
-    found = ask(
+    found = execute(
         connection,
         "SELECT hypertable_name, time_interval FROM timescaledb_information.dimensions"
         " WHERE hypertable_schema = 'public'",
@@ -152,7 +152,7 @@ TWO_BTREES: Final = [
 
 
 def indexes(connection: Connection, table: str) -> list[str]:
-    found = ask(
+    found = execute(
         connection,
         "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = %s ORDER BY 1",
         (table,),
@@ -171,9 +171,9 @@ def test_two_indexes_and_none_unique(
 
 
 def as_an_earlier_version_left_it(connection: Connection) -> None:
-    ask(connection, "DROP INDEX system_metrics_series")
-    ask(connection, "DROP INDEX system_metrics_time")
-    ask(
+    execute(connection, "DROP INDEX system_metrics_series")
+    execute(connection, "DROP INDEX system_metrics_time")
+    execute(
         connection,
         'CREATE INDEX system_metrics_brin ON system_metrics USING brin ("timestamp", series_id)',
     )
@@ -210,7 +210,7 @@ def test_of_a_large_table_it_is_said_what_to_run(
         # which has one process for everything; a native server takes it.
         plain = statement.removesuffix(" WITH (timescaledb.transaction_per_chunk)")
         assert plain != statement
-        ask(connection, plain)
+        execute(connection, plain)
     assert set(TWO_BTREES) < set(indexes(connection, "system_metrics"))
 
 
@@ -227,7 +227,7 @@ def test_another_chunk_interval_is_for_chunks_yet_to_come(timescaledb_database: 
 def test_a_start_that_was_interrupted_is_finished(timescaledb_database: str) -> None:
     with closing(psycopg2.connect(timescaledb_database)) as connection:
         migrate(connection, "here", partition_clause="")
-        ask(
+        execute(
             connection,
             "INSERT INTO system_metrics VALUES (now(), 1, 1), (now() - interval '9 days', 1, 2)",
         )
@@ -257,7 +257,7 @@ def test_rows_of_a_large_table_are_estimated(
     with store(timescaledb_database, HypertableOptions(rollups=False)) as backend:
         for index in range(7):
             backend.write(Batch(points=flood(5_000, time=NOW + index * DAY)))
-        ask(connection, "ANALYZE system_metrics")
+        execute(connection, "ANALYZE system_metrics")
         size = points_of(backend)
     assert size.size_bytes is not None
     assert size.size_bytes > 1 << 20
@@ -313,8 +313,8 @@ def test_late_rows_go_into_a_compressed_chunk_and_are_compressed_later(
 
 def uncompressed_rows(connection: Connection) -> int:
     """Rows of the only chunk of system_metrics that are in the row store."""
-    [(chunk,)] = ask(connection, "SELECT c::text FROM show_chunks('system_metrics') AS c")
-    [(rows,)] = ask(connection, f"SELECT count(*) FROM ONLY {chunk}")  # noqa: S608 - the engine's name
+    [(chunk,)] = execute(connection, "SELECT c::text FROM show_chunks('system_metrics') AS c")
+    [(rows,)] = execute(connection, f"SELECT count(*) FROM ONLY {chunk}")  # noqa: S608 - the engine's name
     return int(rows)
 
 
@@ -389,7 +389,7 @@ def test_direct_compress_keeps_what_has_no_value_or_start(timescaledb_database: 
 def test_an_extension_that_lost_rows_is_not_trusted_with_it(
     timescaledb_database: str, connection: Connection, mode: Any
 ) -> None:
-    [(version,)] = ask(
+    [(version,)] = execute(
         connection, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
     )
     safe = tuple(map(int, version.split(".")[:2])) >= (2, 28)
@@ -418,7 +418,7 @@ def test_direct_compress_by_order_is_warned_of_where_it_is_not_safe(
 def test_the_retention_policy_drops_old_chunks_and_no_others(
     timescaledb_database: str, connection: Connection
 ) -> None:
-    [(now,)] = ask(connection, "SELECT (extract(epoch FROM now()) * 1000000)::bigint * 1000")
+    [(now,)] = execute(connection, "SELECT (extract(epoch FROM now()) * 1000000)::bigint * 1000")
     with store(timescaledb_database, COMPRESSING) as backend:
         for days in (0, 20, 40, 60):
             backend.write(everything(now - days * DAY))
@@ -548,7 +548,7 @@ def test_a_server_without_timescaledb_is_refused(
 ) -> None:
     refused(postgresql_database, "server has no TimescaleDB.*superuser run CREATE EXTENSION")
     with connected(postgresql_database) as connection:
-        assert ask(connection, "SELECT to_regclass('system_metrics')") == [(None,)]
+        assert execute(connection, "SELECT to_regclass('system_metrics')") == [(None,)]
 
 
 def test_nor_does_a_reader_read_plain_tables_there(postgresql_database: str) -> None:
@@ -562,16 +562,16 @@ def test_an_extension_that_is_installed_and_not_created_is_created(
 ) -> None:
     with timescaledb_server.fresh(WITHOUT_EXTENSION) as dsn:
         with connected(dsn) as connection:
-            ask(connection, "DROP ROLE IF EXISTS openfinops_test_clerk")
-            ask(connection, "CREATE ROLE openfinops_test_clerk")
-            ask(connection, "SET ROLE openfinops_test_clerk")
+            execute(connection, "DROP ROLE IF EXISTS openfinops_test_clerk")
+            execute(connection, "CREATE ROLE openfinops_test_clerk")
+            execute(connection, "SET ROLE openfinops_test_clerk")
             connection.autocommit = False
             with pytest.raises(
                 BackendRefusedError, match=r"permission denied.*superuser.*run CREATE EXTENSION"
             ):
                 require_extension(connection, "here")
             connection.rollback()
-            ask(connection, "RESET ROLE")
+            execute(connection, "RESET ROLE")
             connection.commit()
             with pytest.raises(BackendRefusedError, match="opened for reading only"):
                 require_extension(connection, "here", may_create=False)
@@ -752,7 +752,7 @@ def configured(timescaledb_database: str) -> Callable[..., AbstractContextManage
 
 
 def chunk_intervals(connection: Connection) -> set[timedelta]:
-    found = ask(
+    found = execute(
         connection,
         "SELECT time_interval FROM timescaledb_information.dimensions"
         " WHERE hypertable_name = ANY (%s)",
@@ -777,16 +777,20 @@ def test_settings_reach_the_hypertables_and_a_command_that_passes_by_leaves_them
             "policy_compression": timedelta(hours=36),
         }
         assert jobs(connection, "system_metrics") == expected
-        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
+        assert execute(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
     with configured(serving=False, retention_days="7"):
         assert chunk_intervals(connection) == {timedelta(hours=6)}
         assert jobs(connection, "system_metrics") == expected
-        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
+        assert execute(connection, "SELECT to_regclass('metric_rollups_hourly')") == [(None,)]
     with configured(rollups="on"):
         assert chunk_intervals(connection) == {timedelta(days=1)}
-        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [(False,)]
+        assert execute(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [
+            (False,)
+        ]
     with configured(rollups="off"):
-        assert ask(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [(False,)]
+        assert execute(connection, "SELECT to_regclass('metric_rollups_hourly') IS NULL") == [
+            (False,)
+        ]
 
 
 @pytest.mark.parametrize(("mode", "compressed"), [("on", 1), ("off", 0)])
@@ -801,7 +805,7 @@ def test_direct_compress_is_as_it_is_configured(
 def run(dsn: str, *statements: str) -> list[Any]:
     """Run statements on a connection of their own; the rows of the last."""
     with connected(dsn) as connection:
-        return [ask(connection, statement) for statement in statements][-1]
+        return [execute(connection, statement) for statement in statements][-1]
 
 
 def refused(dsn: str, words: str, *, read_only: bool = False) -> None:

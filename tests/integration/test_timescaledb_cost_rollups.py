@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from engines.asking import ask
 from engines.databases import Databases
+from engines.statements import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
@@ -106,7 +106,7 @@ def test_what_changed_since_the_last_refresh_is_read_from_the_entries(
     with filled(timescaledb_database, partial(store, days(3))) as stored:
         stored.refresh(HOURLY)
         assert not _reads_entries(ask_both(stored, bucket_seconds=HOUR))
-        ask(stored.connection, "UPDATE cost_entries SET amount = 7 WHERE entry_id = 'entry-5'")
+        execute(stored.connection, "UPDATE cost_entries SET amount = 7 WHERE entry_id = 'entry-5'")
         assert _reads_entries(ask_both(stored, bucket_seconds=HOUR))
         assert not _reads_entries(ask_both(stored, MIDNIGHT + DAY, bucket_seconds=HOUR))
         stored.refresh(HOURLY)
@@ -125,7 +125,7 @@ def test_entries_of_points_that_came_to_nothing_are_in_no_roll_up(
     timescaledb_database: str,
 ) -> None:
     with filled(timescaledb_database, partial(store, days(3))) as stored:
-        ask(
+        execute(
             stored.connection,
             "UPDATE cost_entries SET amount = 0, series_id = 7 WHERE entry_id < 'entry-2'",
         )
@@ -176,7 +176,7 @@ def carry_out(stored: Filled, at: int, step: tuple[Any, ...]) -> None:
         case ("write", entries):
             store(entries, stored.backend, first=1_000 * (at + 1))
         case ("change", number, amount):
-            ask(
+            execute(
                 stored.connection,
                 "UPDATE cost_entries SET amount = %s, series_id = 7 WHERE entry_id = %s",
                 (amount, f"entry-{number}"),

@@ -8,7 +8,7 @@ from typing import Final
 
 import psycopg2
 import pytest
-from engines.asking import ask
+from engines.statements import execute
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
@@ -50,7 +50,7 @@ def reading(dsn: str, older_than: int, chunks: int) -> Iterator[Reader]:
         backend.write(batch_of(*rows, new_series=defined))
         with closing(psycopg2.connect(dsn)) as connection:
             connection.autocommit = True
-            assert len(ask(connection, COMPRESS, (older_than // SECOND,))) == chunks
+            assert len(execute(connection, COMPRESS, (older_than // SECOND,))) == chunks
         yield Reader(backend)
     finally:
         backend.close()

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import psycopg2
 import pytest
-from engines.asking import ask
 from engines.databases import Databases
+from engines.statements import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.queries import Store
@@ -72,7 +72,7 @@ def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
     )
     with filled(timescaledb_database, Store().into) as store:
         for view in MADE:
-            columns = ask(
+            columns = execute(
                 store.connection,
                 "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
                 " WHERE attrelid = %s::regclass ORDER BY attnum",
@@ -81,9 +81,9 @@ def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
             assert columns == (of_costs if view.startswith("cost") else of_points)
         drop = re.search(r"`(DROP MATERIALIZED VIEW [^`]*)`", section)
         assert drop is not None
-        ask(store.connection, drop[1])
+        execute(store.connection, drop[1])
         assert (
-            ask(store.connection, "SELECT * FROM timescaledb_information.continuous_aggregates")
+            execute(store.connection, "SELECT * FROM timescaledb_information.continuous_aggregates")
             == []
         )
 
@@ -142,7 +142,7 @@ def chunks_read(plan: list[str], relation: str) -> int:
 def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> None:
     question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
     with filled(timescaledb_database, days(3).into) as store:
-        [(points, rolled)] = ask(
+        [(points, rolled)] = execute(
             store.connection,
             "SELECT raw_hypertable_id, mat_hypertable_id FROM _timescaledb_catalog.continuous_agg"
             " WHERE user_view_name = %s",
@@ -206,7 +206,7 @@ def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
         store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": DAY}
         assert len(ask_both(store, **question).reader().aggregate("level", **question)) == 2
-        policies = ask(
+        policies = execute(
             store.connection,
             "SELECT hypertable_name FROM timescaledb_information.jobs"
             " WHERE proc_name = 'policy_retention' AND hypertable_name = ANY (%s)",
@@ -214,7 +214,7 @@ def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
         )
         assert policies == []
         store.refresh(HOURLY)
-        assert ask(store.connection, f"SELECT min(bucket)::date::text FROM {HOURLY}") == [  # noqa: S608
+        assert execute(store.connection, f"SELECT min(bucket)::date::text FROM {HOURLY}") == [  # noqa: S608
             ("2023-11-17",)
         ]
         ask_both(store, **question)
@@ -227,25 +227,25 @@ def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
         store.refresh(HOURLY)
         clerk = f"clerk_{uuid.uuid4().hex}"
         password = psycopg2.extensions.parse_dsn(timescaledb_database).get("password", "")
-        ask(store.connection, f"CREATE ROLE {clerk} LOGIN PASSWORD %s", (password,))
+        execute(store.connection, f"CREATE ROLE {clerk} LOGIN PASSWORD %s", (password,))
         try:
             tables = "system_metrics, metric_series, schema_migrations"
-            ask(store.connection, f"GRANT SELECT ON {tables} TO {clerk}")
+            execute(store.connection, f"GRANT SELECT ON {tables} TO {clerk}")
             watched = Watched(store.backend)
             question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
             expected = watched.reader().aggregate("level", **question)
             as_clerk = psycopg2.extensions.make_dsn(timescaledb_database, user=clerk)
             for views, grant in (([], None), ([HOURLY], f"GRANT SELECT ON {HOURLY} TO {clerk}")):
                 if grant:
-                    ask(store.connection, grant)
+                    execute(store.connection, grant)
                 with closing(timescaledb_backend(as_clerk, read_only=True)) as backend:
                     backend.start()
                     watched = Watched(backend)
                     assert watched.reader().aggregate("level", **question) == expected
                     assert watched.views() == views
         finally:
-            ask(store.connection, f"DROP OWNED BY {clerk}")
-            ask(store.connection, f"DROP ROLE {clerk}")
+            execute(store.connection, f"DROP OWNED BY {clerk}")
+            execute(store.connection, f"DROP ROLE {clerk}")
 
 
 # ---- whatever comes, in whatever order ----

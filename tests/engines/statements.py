@@ -1,4 +1,4 @@
-"""Short forms of what tests do with a psycopg2 connection."""
+"""Runs single statements on a psycopg2 connection."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import psycopg2.extensions
 
-__all__ = ["Connection", "ask", "copy_in", "copy_out"]
+__all__ = ["Connection", "copy_in", "copy_out", "execute"]
 
 Connection = psycopg2.extensions.connection
 
 
-def ask(
+def execute(
     connection: Connection, statement: str, parameters: Sequence[object] | None = None
 ) -> list[Any]:
-    """Run a statement and return its rows; none if it has none."""
+    """Run a statement and return its rows, or an empty list if it returns none."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
@@ -30,7 +30,7 @@ def copy_in(connection: Connection, statement: str, data: bytes) -> int:
 
 
 def copy_out(connection: Connection, statement: str) -> bytes:
-    """Run a COPY TO STDOUT and return what it gave."""
+    """Run a COPY TO STDOUT and return its output."""
     data = io.BytesIO()
     with connection.cursor() as cursor:
         cursor.copy_expert(statement, data)
