@@ -1,7 +1,7 @@
-"""What the demo does: a real OpenTelemetry SDK sends this machine's metrics; reads them back.
+"""The demo's sender and reader: an OpenTelemetry SDK sends this machine's metrics.
 
-Knows nothing of the receiver but its address, and shows nothing: `exporter.cli.demo` puts the
-parts together and displays.
+Knows only the address of the receiver and prints nothing; `exporter.cli.demo` composes the parts
+and shows the result.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from opentelemetry.sdk.resources import Resource
 from exporter import hostmetrics
 from exporter.query import Reader
 
-__all__ = ["INTERVAL_SECONDS", "SERVICE_NAME", "Line", "Sender", "read_back"]
+__all__ = ["INTERVAL_SECONDS", "SERVICE_NAME", "MetricTrend", "Sender", "read_trends"]
 
 SERVICE_NAME: Final = "openfinops-demo"
 INTERVAL_SECONDS: Final = 1.0
 """Time between two exports."""
 
-# The most stretches of time that a line is cut into.
-_STRETCHES: Final = 8
+# Maximum number of values in a trend.
+_MAX_VALUES: Final = 8
 
-# The receiver is on this machine. gRPC would ask a proxy that the environment names even for a
-# loopback address, and the proxy cannot reach it.
+# The receiver is on this machine. If the environment names a proxy, gRPC would use it even for a
+# loopback address, which the proxy cannot reach.
 _CHANNEL_OPTIONS: Final = (("grpc.enable_http_proxy", 0),)
 
-# What fits on a screen: metrics, and the attribute that tells their series apart.
+# Metrics that fit on one screen, and the attribute that distinguishes their series.
 _SHOWN: Final = (
     ("system.cpu.utilization", "cpu.mode"),
     ("system.cpu.load_average.1m", None),
@@ -54,7 +54,7 @@ _SHOWN: Final = (
 
 
 class Sender:
-    """An OpenTelemetry SDK, set up as in any application, that sends this machine's metrics.
+    """An OpenTelemetry SDK, configured as in any application, that sends this machine's metrics.
 
     Args:
         endpoint: host:port of an OTLP/gRPC receiver.
@@ -67,11 +67,11 @@ class Sender:
 
     @property
     def points_sent(self) -> int:
-        """Data points of the exports that the receiver has acknowledged."""
+        """Data points that the receiver has acknowledged."""
         return 0 if self._exporter is None else self._exporter.points_sent
 
     def start(self) -> None:
-        """Begin to collect and send, the first time after one interval."""
+        """Start to collect and send, first after one interval."""
         self._exporter = _CountingExporter(
             endpoint=f"http://{self._endpoint}",
             insecure=True,
@@ -85,14 +85,14 @@ class Sender:
         hostmetrics.register(self._provider.get_meter("exporter.hostmetrics"))
 
     def stop(self, timeout_seconds: float) -> None:
-        """Collect and send a last time, then end the SDK's thread and connection."""
+        """Collect and send a last time, then stop the SDK's thread and close its connection."""
         provider, self._provider = self._provider, None
         if provider is not None:
             provider.shutdown(timeout_millis=timeout_seconds * 1000)
 
 
 class _CountingExporter(OTLPMetricExporter):
-    """The SDK's own exporter, and a count of what it delivered."""
+    """The SDK's own exporter, which also counts acknowledged data points."""
 
     points_sent = 0
 
@@ -125,15 +125,15 @@ def _resource() -> Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What a metric was like during the demo.
+class MetricTrend:
+    """The values of a series during the demo.
 
     Attributes:
-        metric_name: its name.
-        label: which of its series, by the attribute that tells them apart; "" if it has one.
-        unit: of the values; a rate of the metric's own unit where that is a running total.
+        metric_name: the name of the metric.
+        label: the attribute value that distinguishes the series; "" if the metric has only one.
+        unit: of the values; for a counter, its unit per second.
         points: data points that were stored.
-        values: the mean (or rate) of each stretch of time, oldest first; at least one.
+        values: the mean (for a counter: the rate) of each interval, oldest first; at least one.
     """
 
     metric_name: str
@@ -148,42 +148,42 @@ class Line:
         return fmean(self.values)
 
 
-def read_back(reader: Reader, start_time: float, end_time: float) -> list[Line]:
-    """What the demo stored, of the metrics that people know best.
+def read_trends(reader: Reader, start_time: float, end_time: float) -> list[MetricTrend]:
+    """The trends of the best known metrics that the demo stored.
 
     Args:
         reader: of the store.
-        start_time: of this demo, epoch seconds; the file may hold earlier ones.
-        end_time: likewise.
+        start_time: of this demo, in epoch seconds; the file may hold earlier demos.
+        end_time: of this demo, in epoch seconds.
     """
     series = reader.list_series(service_name=SERVICE_NAME)
     counters = {row["metric_name"]: bool(row["is_monotonic"]) for row in series}
-    bucket_seconds = max(INTERVAL_SECONDS, (end_time - start_time) / _STRETCHES)
-    lines: list[Line] = []
+    bucket_seconds = max(INTERVAL_SECONDS, (end_time - start_time) / _MAX_VALUES)
+    trends: list[MetricTrend] = []
     for name, attribute in _SHOWN:
         if name in counters:
-            question: dict[str, Any] = {
+            filters: dict[str, Any] = {
                 "service_name": SERVICE_NAME,
                 "start_time": start_time,
                 "group_by": () if attribute is None else (attribute,),
             }
-            counted = reader.aggregate(name, aggregation="count", **question)
+            counted = reader.aggregate(name, aggregation="count", **filters)
             change = "rate" if counters[name] else "avg"
             measured = reader.aggregate(
-                name, aggregation=change, bucket_seconds=bucket_seconds, **question
+                name, aggregation=change, bucket_seconds=bucket_seconds, **filters
             )
-            lines += _lines(counted, measured)
-    return lines
+            trends += _trends(counted, measured)
+    return trends
 
 
-def _lines(
+def _trends(
     counted: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]]
-) -> Iterator[Line]:
-    """One line a group; where there are many, those that were zero all the time are left out."""
+) -> Iterator[MetricTrend]:
+    """One trend per group; of more than two groups, those with only zeros are omitted."""
     for group in counted:
         rows = [row for row in reversed(measured) if row["attributes"] == group["attributes"]]
         values = tuple(row["value"] for row in rows)
         if values and (any(values) or len(counted) <= 2):
             label = " ".join(str(value) for value in group["attributes"].values())
             unit = rows[0]["unit"]
-            yield Line(group["metric_name"], label, unit, int(group["value"]), values)
+            yield MetricTrend(group["metric_name"], label, unit, int(group["value"]), values)

@@ -1,4 +1,4 @@
-"""The commands, and how their failures look."""
+"""All commands, and how their errors are shown."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from exporter.cli.cleanup import cleanup
 from exporter.cli.demo import demo
 from exporter.cli.export import app as export_app
 from exporter.cli.health import health
-from exporter.cli.import_ import app as import_app
+from exporter.cli.import_focus import app as import_app
 from exporter.cli.migrate import migrate
 from exporter.cli.query import app as query_app
-from exporter.cli.query_costs import costs
 from exporter.cli.report import report
 from exporter.cli.serve import serve
 from exporter.cli.stats import stats
@@ -33,7 +32,7 @@ _DISTRIBUTION: Final = "openfinops-otel-exporter"
 
 app: Final = typer.Typer(
     name="openfinops-exporter",
-    help="Receives OpenTelemetry metrics over OTLP/gRPC, keeps them in a database, and reads "
+    help="Receives OpenTelemetry metrics over OTLP/gRPC, stores them in a database, and reads "
     "them back.\n\nNew here? Run `openfinops-exporter demo`.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,7 +44,6 @@ app.command()(serve)
 app.command()(demo)
 app.command()(check)
 app.command()(health)
-query_app.command()(costs)
 app.add_typer(query_app, name="query")
 app.command()(report)
 app.add_typer(export_app, name="export")
@@ -59,9 +57,9 @@ def run() -> int:
     """Run the command that the process arguments name.
 
     Returns:
-        The exit code of a failure that was told on stderr; everything else exits by itself.
+        1 after an error was printed on stderr, else 0.
     """
-    # Names and attributes may be any Unicode, which not every terminal can show.
+    # Names and attributes may hold any Unicode character, which not every terminal can show.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -74,8 +72,16 @@ def run() -> int:
 
 @app.command()
 def version() -> None:
-    """Show the version of this program and of what it stands on."""
-    output.print_data([f"{_version_line()}\n"])
+    """Show the version of this program, of Python and of its main libraries."""
+    try:
+        number = metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        number = "(not installed)"
+    libraries = (
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"gRPC {grpc.__version__}"
+    )
+    output.print_data([f"openfinops-exporter {number} ({libraries})\n"])
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
@@ -95,14 +101,3 @@ def _main(
     ] = False,
 ) -> None:
     del show_version
-
-
-def _version_line() -> str:
-    try:
-        number = metadata.version(_DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        number = "(not installed)"
-    return (
-        f"openfinops-exporter {number} (Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}, gRPC {grpc.__version__})"
-    )

@@ -1,10 +1,9 @@
-"""`check`: would `serve` start with this configuration? Answers without changing anything."""
+"""`check`: whether `serve` could start with a configuration; changes nothing."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 from rich.table import Table
 from rich.text import Text
@@ -12,27 +11,19 @@ from rich.text import Text
 from exporter.assembly import backend_for
 from exporter.backends.sqlite.file import path_of
 from exporter.cli import output
-from exporter.cli.options import (
-    BackendOption,
-    ConfigOption,
-    DbOption,
-    certificates_for,
-    load_settings,
-    opened_for_reading,
-    tokens_for,
-)
+from exporter.cli.options import BackendOption, ConfigOption, DbOption
+from exporter.cli.service import certificates_for, tokens_for
+from exporter.cli.store import load_settings, open_store
 from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.errors import BackendRefusedError, NothingStoredError
 
 __all__ = ["check"]
 
-_NOT_SET: Final = "not set"
-
 
 def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOption = None) -> None:
-    """Check a configuration and its database, and show what would run.
+    """Check a configuration and its database, and show all settings.
 
-    Nothing is created or changed. Exits with 1 if `serve` could not start like this.
+    Nothing is created or changed. Exits with 1 if `serve` could not start.
 
     For example:
 
@@ -46,21 +37,21 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
     output.print_rich(_table(settings), Text())
     signals = _signals(settings.receiver)
     access = _access(settings.receiver)
-    found = _storage(settings.exporter)
+    storage = _storage(settings.exporter)
     output.print_rich(
         Text(f"configuration  {settings.source}: valid"),
         Text(f"signals        {signals}"),
         Text(f"access         {access}"),
-        Text(f"data           {found}"),
+        Text(f"data           {storage}"),
     )
 
 
 def _table(settings: Settings) -> Table:
-    """Every setting that has a value, under the section of the file that it belongs to."""
+    """Every setting that has a value, under its section of the file."""
     table = Table("Key", "Value", "From", box=None, pad_edge=False, header_style="bold")
     section = ""
     for path, value, origin in settings.table:
-        if value == _NOT_SET:
+        if value == "not set":
             continue
         parent, _, key = path.rpartition(".")
         if parent != section:
@@ -71,35 +62,35 @@ def _table(settings: Settings) -> Table:
 
 
 def _signals(settings: ReceiverSettings) -> str:
-    """What is taken, in one line."""
+    """The signals that the receiver accepts, in one line."""
     if settings.takes_metrics:
         return "metrics, and cost events in logs"
-    return "cost events in logs; metrics are refused, for which no pipeline is there"
+    return "cost events in logs; no pipeline takes metrics, so metrics are refused"
 
 
 def _access(settings: ReceiverSettings) -> str:
-    """Who may send, in one line; the files have been tried out.
+    """Who may send, in one line; reads the certificates and tokens.
 
     Raises:
-        ReceiverError: `serve` could not start with one of them.
+        ReceiverError: `serve` could not start with one of the files.
     """
     certificates, tokens = certificates_for(settings), tokens_for(settings)
     transport = "plain text"
     if certificates is not None:
         transport = f"TLS, certificate valid until {certificates.check()}"
-    needed = []
+    required = []
     if settings.tls is not None and settings.tls.client_ca_file is not None:
-        needed.append("a certificate")
+        required.append("a certificate")
     if tokens is not None:
         count = tokens.load()
-        needed.append("the bearer token" if count == 1 else f"one of {count} bearer tokens")
+        required.append("the bearer token" if count == 1 else f"one of {count} bearer tokens")
     return f"{transport}; " + (
-        f"clients need {' and '.join(needed)}" if needed else "whoever can connect may send"
+        f"clients need {' and '.join(required)}" if required else "every client may send"
     )
 
 
 def _storage(settings: ExporterSettings) -> str:
-    """What was found where the data is to be kept, in one line.
+    """The state of the store, in one line.
 
     Raises:
         ExporterError: `serve` could not start with it.
@@ -109,11 +100,11 @@ def _storage(settings: ExporterSettings) -> str:
     if settings.backend == "memory":
         return "memory: lost when serve ends; keeps max_memory_entries data points"
     try:
-        with opened_for_reading(settings) as backend:
+        with open_store(settings) as backend:
             return f"{settings.backend} {backend.location}: ready"
     except NothingStoredError:
-        where = backend_for(settings, read_only=True).location
-        return f"{settings.backend} {where}: reached, and empty; serve will make the tables"
+        location = backend_for(settings, read_only=True).location
+        return f"{settings.backend} {location}: reached, and empty; serve will create the tables"
 
 
 def _sqlite_file(path: Path, settings: ExporterSettings) -> str:
@@ -122,17 +113,17 @@ def _sqlite_file(path: Path, settings: ExporterSettings) -> str:
         return f"sqlite {path}: does not exist yet; serve will create it"
     _require_writable(path, f"sqlite {path}: the file cannot be written")
     # SQLite writes a -wal and a -shm file beside the database.
-    _require_writable(path.parent, f"sqlite {path}: nothing can be written beside the file")
-    with opened_for_reading(settings):
+    _require_writable(path.parent, f"sqlite {path}: no files can be written beside it")
+    with open_store(settings):
         return f"sqlite {path}: ready"
 
 
 def _require_writable(path: Path, failure: str) -> None:
-    """Raise BackendRefusedError with the failure and its reason unless we may write there."""
+    """Raise BackendRefusedError with the failure and its reason unless the path is writable."""
     if not path.exists():
         raise BackendRefusedError(f"{failure}: {path} does not exist; create it")
     if not os.access(path, os.W_OK):
         raise BackendRefusedError(
-            f"{failure}: user {os.geteuid()} may not write to {path}; give it the right to, or "
+            f"{failure}: user {os.geteuid()} may not write to {path}; grant write permission, or "
             "choose another path"
         )

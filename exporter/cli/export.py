@@ -1,7 +1,8 @@
-"""`export`: costs as FOCUS, and points of metrics, into files that other programs read."""
+"""`export`: writes costs as FOCUS, and points of metrics, into files for other programs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -9,16 +10,18 @@ from typing import Annotated, Final
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
-from exporter.cli.query import (
+from exporter.cli.options import (
     TIME_FORMS,
     ClusterOption,
+    ConfigOption,
+    DbOption,
     MetricOption,
     NodeOption,
     ServiceOption,
-    period,
+    time_range_of,
 )
-from exporter.column_files import FileFormat, open_writer
+from exporter.cli.store import open_store, store_settings
+from exporter.column_files import Column, FileFormat, Row, open_writer
 from exporter.focus import VERSIONS, Issuer, columns_of, entry_to_row
 from exporter.query.filters import Filters
 from exporter.query.pages import cost_pages, point_pages
@@ -29,17 +32,17 @@ __all__ = ["app"]
 app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Write what is stored to files, also while a receiver is running.\n\n"
-    "A file is there when it is whole, and takes the place of an older one. Parquet needs "
+    help="Write stored data to files, also while a receiver is running.\n\n"
+    "A complete file replaces an older one; an incomplete one never does. Parquet needs "
     "`pip install 'openfinops-otel-exporter[parquet]'`.",
 )
 
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", "-s", metavar="TIME", help=f"From then on: {TIME_FORMS}."),
+    typer.Option("--since", "-s", metavar="TIME", help=f"From this time on: {TIME_FORMS}."),
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", "-u", metavar="TIME", help="Until before then; likewise.")
+    str | None, typer.Option("--until", "-u", metavar="TIME", help="Before this time.")
 ]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")
@@ -47,14 +50,14 @@ OutputOption = Annotated[
 
 
 class CostFormat(StrEnum):
-    """How costs are written."""
+    """File formats for costs."""
 
     FOCUS_CSV = "focus-csv"
     FOCUS_PARQUET = "focus-parquet"
 
 
 class PointFormat(StrEnum):
-    """How points are written."""
+    """File formats for points."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -66,12 +69,12 @@ def costs(
     to: OutputOption,
     fmt: Annotated[
         CostFormat,
-        typer.Option("--format", "-f", metavar="|".join(CostFormat), help="Kind of the file."),
+        typer.Option("--format", "-f", metavar="|".join(CostFormat), help="File format."),
     ] = CostFormat.FOCUS_CSV,
     focus_version: Annotated[
         str,
         typer.Option(
-            "--focus-version", metavar="|".join(VERSIONS), help="Whose columns the file has."
+            "--focus-version", metavar="|".join(VERSIONS), help="Version that defines the columns."
         ),
     ] = "1.2",
     since: SinceOption = None,
@@ -81,7 +84,8 @@ def costs(
         typer.Option(
             "--provider",
             metavar="NAME",
-            help="ProviderName, PublisherName and InvoiceIssuerName of what is from no bill.",
+            help="ProviderName, PublisherName and InvoiceIssuerName of entries that are not from "
+            "a bill.",
         ),
     ] = "OpenFinOps",
     billing_account: Annotated[
@@ -89,7 +93,7 @@ def costs(
         typer.Option(
             "--billing-account",
             metavar="ID",
-            help="BillingAccountId of what is from no bill.",
+            help="BillingAccountId of entries that are not from a bill.",
             show_default="cluster_id",
         ),
     ] = None,
@@ -106,19 +110,16 @@ def costs(
     """
     if focus_version not in VERSIONS:
         raise typer.BadParameter(
-            f"{focus_version!r} is none of {', '.join(VERSIONS)}", param_hint="--focus-version"
+            f"{focus_version!r} is not one of {', '.join(VERSIONS)}", param_hint="--focus-version"
         )
-    time_range, issuer = period(since, until), Issuer(provider, billing_account)
+    time_range, issuer = time_range_of(since, until), Issuer(provider, billing_account)
     file_format: FileFormat = "csv" if fmt is CostFormat.FOCUS_CSV else "parquet"
-    columns = columns_of(focus_version)
-    written = 0
-    with (
-        opened_for_reading(store_settings(config, db=db)) as backend,
-        open_writer(to, file_format, columns) as write,
-    ):
-        for page in cost_pages(backend, time_range):
-            write([entry_to_row(entry, issuer) for entry in page])
-            written += len(page)
+    with open_store(store_settings(config, db=db)) as store:
+        pages = (
+            [entry_to_row(entry, issuer) for entry in page]
+            for page in cost_pages(store, time_range)
+        )
+        written = _write(to, file_format, columns_of(focus_version), pages)
     output.print_note(f"{format_number(written)} cost entries written to {to}")
 
 
@@ -128,7 +129,7 @@ def metrics(
     to: OutputOption,
     fmt: Annotated[
         PointFormat,
-        typer.Option("--format", "-f", metavar="|".join(PointFormat), help="Kind of the file."),
+        typer.Option("--format", "-f", metavar="|".join(PointFormat), help="File format."),
     ] = PointFormat.CSV,
     metric: MetricOption = None,
     since: SinceOption = None,
@@ -139,7 +140,7 @@ def metrics(
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
-    """Write points of metrics, each with what identifies its series.
+    """Write points of metrics, each with the columns that identify its series.
 
     For example:
 
@@ -148,14 +149,24 @@ def metrics(
         openfinops-exporter export metrics --format parquet --output all.parquet
     """
     filters = Filters(metric, cluster, node, service)
-    time_range = period(since, until)
+    time_range = time_range_of(since, until)
     file_format: FileFormat = "csv" if fmt is PointFormat.CSV else "parquet"
-    written = 0
-    with (
-        opened_for_reading(store_settings(config, db=db)) as backend,
-        open_writer(to, file_format, POINT_COLUMNS) as write,
-    ):
-        for page in point_pages(backend, filters, time_range):
-            write([export_row(point) for point in page])
-            written += len(page)
+    with open_store(store_settings(config, db=db)) as store:
+        pages = (
+            [export_row(point) for point in page]
+            for page in point_pages(store, filters, time_range)
+        )
+        written = _write(to, file_format, POINT_COLUMNS, pages)
     output.print_note(f"{format_number(written)} points written to {to}")
+
+
+def _write(
+    to: Path, file_format: FileFormat, columns: Sequence[Column], pages: Iterable[Sequence[Row]]
+) -> int:
+    """Write all pages into a file; returns the number of rows."""
+    written = 0
+    with open_writer(to, file_format, columns) as write:
+        for rows in pages:
+            write(rows)
+            written += len(rows)
+    return written

@@ -1,20 +1,20 @@
-"""`health`: does the receiver take requests? For probes of containers, and for people."""
+"""`health`: asks a receiver whether it accepts requests, as a probe for containers."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, certificates_for, load_settings
+from exporter.cli.options import ConfigOption
+from exporter.cli.service import certificates_for
+from exporter.cli.store import load_settings
 from exporter.errors import ConfigError
 from exporter.receiver.probe import check_health, local_address
 
 __all__ = ["health"]
-
-_NOT_SERVING: Final = 1
 
 
 def health(
@@ -33,8 +33,8 @@ def health(
         typer.Option(
             "--cert",
             metavar="FILE",
-            help="Certificate to show where the receiver wants one of its clients; without it the "
-            "receiver's own.",
+            help="Client certificate, if the receiver requires one. Without it, the receiver's own "
+            "certificate is used.",
         ),
     ] = None,
     key: Annotated[
@@ -42,13 +42,13 @@ def health(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long it may take."),
+        typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Maximum time to wait."),
     ] = 3.0,
 ) -> None:
-    """Ask a receiver on this machine whether it takes requests.
+    """Ask a receiver on this machine whether it accepts requests.
 
-    Exits with 0 if it does, and with 1 if not or if it does not answer. Give it the configuration
-    that `serve` has, for the endpoint and the TLS files. No token is needed. Other clients of the
+    Exits with 0 if it does, and with 1 if it does not or does not answer. Use the configuration
+    of `serve`, for the endpoint and the TLS files. No token is needed. Other clients of the
     gRPC health service get the same answer.
 
     For example:
@@ -57,22 +57,16 @@ def health(
 
         openfinops-exporter health --config otel-config.yaml --timeout 1
     """
-    receiving = load_settings(config, db=None, endpoint=endpoint).receiver
-    address = local_address(receiving.endpoint)
+    if (cert is None) != (key is None):
+        raise ConfigError("--cert and --key belong together; give both, or neither")
+    receiver = load_settings(config, db=None, endpoint=endpoint).receiver
+    address = local_address(receiver.endpoint)
     serving = check_health(
         address,
         timeout_seconds=timeout,
-        tls=certificates_for(receiving),
-        client_files=_pair(cert, key),
+        tls=certificates_for(receiver),
+        client_files=None if cert is None or key is None else (cert, key),
     )
     output.print_data([f"{address}: {'SERVING' if serving else 'NOT_SERVING'}\n"])
     if not serving:
-        raise typer.Exit(_NOT_SERVING)
-
-
-def _pair(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:
-    if cert is not None and key is not None:
-        return cert, key
-    if cert is None and key is None:
-        return None
-    raise ConfigError("--cert and --key belong together; give both, or neither")
+        raise typer.Exit(1)

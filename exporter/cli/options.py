@@ -1,32 +1,41 @@
-"""Options that several commands share, and the settings and backends that they lead to."""
+"""Options that several commands share, and how their values are parsed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from exporter import config
-from exporter.assembly import backend_for
-from exporter.backends.base import Backend
-from exporter.errors import BackendRefusedError, OtherBackendError
-from exporter.receiver import BearerTokens, Certificates
+from exporter.query import parse_time
+from exporter.query.filters import TimeRange
 
 __all__ = [
+    "TIME_FORMS",
     "BackendOption",
+    "CategoryOption",
+    "ClusterOption",
     "ConfigOption",
     "DbOption",
-    "certificates_for",
-    "connection_string",
-    "load_settings",
-    "opened_for_reading",
-    "store_settings",
-    "tokens_for",
+    "EndOption",
+    "Format",
+    "FormatOption",
+    "LimitOption",
+    "MetricOption",
+    "NodeOption",
+    "ResourceOption",
+    "ServiceOption",
+    "StartOption",
+    "TagOption",
+    "name_values",
+    "time_range",
+    "time_range_of",
 ]
+
+TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
 
 ConfigOption = Annotated[
     Path | None,
@@ -59,93 +68,86 @@ BackendOption = Annotated[
 ]
 
 
-def load_settings(path: Path | None, *, db: str | None, **flags: str | None) -> config.Settings:
-    """What to run with: flags over environment over file over defaults.
+class Format(StrEnum):
+    """How rows are written."""
 
-    Args:
-        path: the configuration file, if there is one.
-        db: what `--db` says.
-        flags: further overrides of `config.load`; None where nothing was said.
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="|".join(Format),
+        help="How rows are written. In a pipe, a table is neither cut nor coloured.",
+    ),
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, metavar="NUMBER", help="Maximum number of rows.")
+]
+MetricOption = Annotated[
+    str | None,
+    typer.Option("--metric", "-m", metavar="NAME", help="Name of the metric; * and ? match."),
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", metavar="ID", help="Only this cluster_id.")
+]
+NodeOption = Annotated[str | None, typer.Option("--node", metavar="ID", help="Only this node_id.")]
+ServiceOption = Annotated[
+    str | None, typer.Option("--service", metavar="NAME", help="Only this service.name.")
+]
+CategoryOption = Annotated[
+    str | None, typer.Option("--category", metavar="NAME", help="Only this category.")
+]
+ResourceOption = Annotated[
+    str | None, typer.Option("--resource", metavar="ID", help="Only this resource_id.")
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", "-t", metavar="NAME=VALUE", help="Only this tag; may be repeated."),
+]
+StartOption = Annotated[
+    str | None, typer.Option("--start", metavar="TIME", help=f"From this time on: {TIME_FORMS}.")
+]
+EndOption = Annotated[
+    str | None, typer.Option("--end", "--until", metavar="TIME", help="Before this time.")
+]
+
+
+def time_range(
+    since: str | None, start: str | None, end: str | None
+) -> tuple[float | None, float | None]:
+    """Begin and end of the range of --since or --start, and --end, in seconds since 1970.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        BadParameter: both --since and --start are given.
     """
-    overrides = {**flags, "connection_string": connection_string(db)}
-    return config.load(path, config.process_environment(), overrides=overrides)
-
-
-def store_settings(
-    path: Path | None, *, db: str | None, backend: str | None = None
-) -> config.ExporterSettings:
-    """What `load_settings` says of a store that is there, with the backend that its tables show.
-
-    A URL of PostgreSQL may lead to TimescaleDB as well, and who reads need not know which. Only
-    `serve` and `check` take the settings at their word, for they decide what the tables become.
-
-    Raises:
-        ConfigError: the configuration is wrong.
-        BackendUnavailableError: the database cannot be reached.
-    """
-    settings = load_settings(path, db=db, backend=backend).exporter
-    if settings.backend != "postgresql":
-        return settings
-    with closing(backend_for(settings, read_only=True)) as store:
-        try:
-            store.start()
-        except OtherBackendError as error:
-            return replace(settings, backend=error.backend)
-        except BackendRefusedError:
-            pass  # told when it is opened for what it is wanted for
-    return settings
-
-
-def connection_string(db: str | None) -> str | None:
-    """The connection string that `--db` stands for; a plain path is a SQLite file.
-
-    >>> connection_string("metrics.db"), connection_string("/var/lib/metrics.db")
-    ('sqlite:///metrics.db', 'sqlite:////var/lib/metrics.db')
-    """
-    if db is None or "://" in db or _is_key_value(db):
-        return db
-    return f"sqlite:///{db}"
-
-
-def _is_key_value(text: str) -> bool:
-    # libpq's form is `host=... dbname=...`; a path may have = in it, but seldom before a slash.
-    return "=" in text.partition("/")[0]
-
-
-def certificates_for(settings: config.ReceiverSettings) -> Certificates | None:
-    """The receiver's certificates, not yet read; None for plain text."""
-    tls = settings.tls
-    if tls is None:
-        return None
-    return Certificates(
-        tls.cert_file,
-        tls.key_file,
-        client_ca_file=tls.client_ca_file,
-        reload_interval_seconds=tls.reload_interval_seconds,
+    if since is not None and start is not None:
+        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
+    now = time.time()
+    begin = start if since is None else since
+    return (
+        None if begin is None else parse_time(begin, now),
+        None if end is None else parse_time(end, now),
     )
 
 
-def tokens_for(settings: config.ReceiverSettings) -> BearerTokens | None:
-    """The receiver's bearer tokens, not yet read; None where everybody may send."""
-    tokens = settings.tokens
-    if tokens is None:
-        return None
-    return BearerTokens(token=tokens.token, path=tokens.path, scheme=tokens.scheme)
+def time_range_of(since: str | None, until: str | None) -> TimeRange:
+    """The range of --since and --until."""
+    return TimeRange.of(*time_range(since, None, until))
 
 
-@contextmanager
-def opened_for_reading(settings: config.ExporterSettings) -> Iterator[Backend]:
-    """The backend that the settings name, opened without the means to change anything.
-
-    Raises:
-        ExporterError: there is none, or it cannot be read.
-    """
-    backend = backend_for(settings, read_only=True)
-    try:
-        backend.start()
-        yield backend
-    finally:
-        backend.close()
+def name_values(pairs: Sequence[str] | None, option: str) -> Mapping[str, str]:
+    """The mapping of a repeated `NAME=VALUE` option; a value may contain =, a name may not."""
+    attributes = {}
+    for pair in pairs or ():
+        name, separator, value = pair.partition("=")
+        if not (separator and name):
+            raise typer.BadParameter(
+                f"{pair!r} is not NAME=VALUE, such as cpu.mode=user", param_hint=option
+            )
+        attributes[name] = value
+    return attributes

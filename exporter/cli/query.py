@@ -1,48 +1,50 @@
-"""`query`: read what is stored, from any process, also while a receiver is running."""
+"""`query`: reads what is stored, from any process, also while a receiver is running."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
-from exporter.query import Reader, parse_duration, parse_time
-from exporter.query.filters import TimeRange
+from exporter.cli.options import (
+    CategoryOption,
+    ClusterOption,
+    ConfigOption,
+    DbOption,
+    EndOption,
+    Format,
+    FormatOption,
+    LimitOption,
+    MetricOption,
+    NodeOption,
+    ResourceOption,
+    ServiceOption,
+    StartOption,
+    TagOption,
+    name_values,
+    time_range,
+)
+from exporter.cli.store import open_reader
+from exporter.query import parse_duration
 from exporter.render import render_csv, render_json, render_table
 
-__all__ = [
-    "TIME_FORMS",
-    "ClusterOption",
-    "Format",
-    "FormatOption",
-    "LimitOption",
-    "NodeOption",
-    "ServiceOption",
-    "app",
-    "named_values",
-    "period",
-    "show",
-    "time_range",
-]
+__all__ = ["app"]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     help="Read what is stored, also while a receiver is running.\n\n"
-    "Only data goes to stdout, so all of it can be piped. What a running receiver has accepted "
-    "shows here after batch_interval_seconds (60 by default) at most.",
+    "Only data goes to stdout, so all of it can be piped. Data that a running receiver has "
+    "accepted is visible here after batch_interval_seconds (60 by default) at the latest.",
 )
 
 _Row = dict[str, Any]
 
-# Columns of the list of metrics, and how wide a terminal must be to show them as well; names of
-# metrics are there to be copied, and a narrow table would break them.
+# Columns of the list of metrics, and the terminal width from which each is shown. In a narrow
+# table the names of metrics would be wrapped, and users need to copy them.
 _LIST_COLUMNS: Final = {
     "metric_name": 0,
     "metric_type": 0,
@@ -54,73 +56,27 @@ _LIST_COLUMNS: Final = {
     "description": 130,
 }
 
+_COST_COLUMNS: Final = (
+    "timestamp",
+    "category",
+    "resource_id",
+    "amount",
+    "currency",
+    "region",
+    "service_name",
+    "tags",
+    "description",
+)
 
-class Format(StrEnum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-FormatOption = Annotated[
-    Format,
-    typer.Option(
-        "--format",
-        "-f",
-        metavar="|".join(Format),
-        help="A table is one in a pipe as well, and is then neither cut nor coloured.",
-    ),
-]
-LimitOption = Annotated[
-    int, typer.Option("--limit", "-n", min=1, metavar="NUMBER", help="Most rows.")
-]
-MetricOption = Annotated[
-    str | None,
-    typer.Option("--metric", "-m", metavar="NAME", help="Name of the metric; * and ? match."),
-]
-ClusterOption = Annotated[
-    str | None, typer.Option("--cluster", metavar="ID", help="Only of this cluster_id.")
-]
-NodeOption = Annotated[
-    str | None, typer.Option("--node", metavar="ID", help="Only of this node_id.")
-]
-ServiceOption = Annotated[
-    str | None, typer.Option("--service", metavar="NAME", help="Only of this service.name.")
-]
 AttributeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--attr",
         "-a",
         metavar="NAME=VALUE",
-        help="Attribute of the point or its resource; may be given several times.",
+        help="Attribute of the point or its resource; may be repeated.",
     ),
 ]
-TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
-
-
-def time_range(
-    since: str | None, start: str | None, end: str | None
-) -> tuple[float | None, float | None]:
-    """What --since or --start, and --end mean now, in seconds since 1970.
-
-    Raises:
-        BadParameter: --since and --start, which say the same.
-    """
-    if since is not None and start is not None:
-        raise typer.BadParameter("--start says the same; give one of them", param_hint="--since")
-    now = time.time()
-    begin = start if since is None else since
-    return (
-        None if begin is None else parse_time(begin, now),
-        None if end is None else parse_time(end, now),
-    )
-
-
-def period(since: str | None, until: str | None) -> TimeRange:
-    """What --since and --until mean now."""
-    return TimeRange.of(*time_range(since, None, until))
 
 
 @app.command()
@@ -131,11 +87,9 @@ def metrics(
         str | None,
         typer.Option("--since", "-s", metavar="DURATION", help="How far back: 5m, 2h, 7d."),
     ] = None,
-    start: Annotated[
-        str | None, typer.Option("--start", metavar="TIME", help=f"From then on: {TIME_FORMS}.")
-    ] = None,
+    start: StartOption = None,
     end: Annotated[
-        str | None, typer.Option("--end", metavar="TIME", help="Until before then; likewise.")
+        str | None, typer.Option("--end", metavar="TIME", help="Before this time.")
     ] = None,
     cluster: ClusterOption = None,
     node: NodeOption = None,
@@ -160,7 +114,7 @@ def metrics(
             "--group-by",
             "-g",
             metavar="NAME",
-            help="An attribute, cluster_id, node_id or service_name; may be given several times.",
+            help="An attribute, cluster_id, node_id or service_name; may be repeated.",
         ),
     ] = None,
     limit: LimitOption = 100,
@@ -168,7 +122,7 @@ def metrics(
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
-    """Show points, newest first, or what they come to (--agg).
+    """Show points, newest first, or aggregates of them (--agg).
 
     For example:
 
@@ -185,18 +139,17 @@ def metrics(
         )
     if agg is not None and metric is None:
         raise typer.BadParameter("it needs --metric, the metric to aggregate", param_hint="--agg")
-    begins, ends = time_range(since, start, end)
+    start_time, end_time = time_range(since, start, end)
     filters: _Row = {
-        "start_time": begins,
-        "end_time": ends,
+        "start_time": start_time,
+        "end_time": end_time,
         "cluster_id": cluster,
         "node_id": node,
         "service_name": service,
-        "attributes": named_values(attr, "--attr"),
+        "attributes": name_values(attr, "--attr"),
         "limit": limit + 1,
     }
-    with opened_for_reading(store_settings(config, db=db)) as backend:
-        reader = Reader(backend)
+    with open_reader(config, db) as reader:
         if agg is None:
             rows = reader.query_historical_metrics(metric_name=metric, **filters)
         else:
@@ -207,7 +160,7 @@ def metrics(
                 group_by=group_by or (),
                 **filters,
             )
-    show(rows, limit, fmt)
+    _show(rows, limit, fmt)
 
 
 @app.command("list")
@@ -215,7 +168,7 @@ def list_metrics(
     *,
     counts: Annotated[
         bool,
-        typer.Option("--counts", help="Count the points, which takes 0.3 s a million."),
+        typer.Option("--counts", help="Count the points, which takes 0.3 s per million."),
     ] = False,
     fmt: FormatOption = Format.TABLE,
     config: ConfigOption = None,
@@ -229,11 +182,11 @@ def list_metrics(
 
         openfinops-exporter query list --counts --format json
     """
-    with opened_for_reading(store_settings(config, db=db)) as backend:
-        rows = Reader(backend).list_metrics(with_counts=counts)
+    with open_reader(config, db) as reader:
+        rows = reader.list_metrics(with_counts=counts)
     width = output.console(sys.stdout).width
     columns = [name for name, needed in _LIST_COLUMNS.items() if width >= needed]
-    show(rows, len(rows), fmt, columns=columns)
+    _show(rows, len(rows), fmt, columns=columns)
 
 
 @app.command()
@@ -257,47 +210,109 @@ def series(
 
         openfinops-exporter query series --attr k8s.namespace.name=shop -f json
     """
-    with opened_for_reading(store_settings(config, db=db)) as backend:
-        rows = Reader(backend).list_series(
+    with open_reader(config, db) as reader:
+        rows = reader.list_series(
             metric,
             cluster_id=cluster,
             node_id=node,
             service_name=service,
-            attributes=named_values(attr, "--attr"),
+            attributes=name_values(attr, "--attr"),
             limit=limit + 1,
         )
-    show(rows, limit, fmt)
+    _show(rows, limit, fmt)
 
 
-def named_values(pairs: Sequence[str] | None, option: str) -> Mapping[str, str]:
-    """What several `--attr name=value` say; a value may have = in it, a name may not."""
-    attributes = {}
-    for pair in pairs or ():
-        name, separator, value = pair.partition("=")
-        if not (separator and name):
-            raise typer.BadParameter(
-                f"{pair!r} is not NAME=VALUE, such as cpu.mode=user", param_hint=option
+@app.command()
+def costs(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", "-s", metavar="DURATION", help="How far back: 2h, 7d, 30d."),
+    ] = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    category: CategoryOption = None,
+    resource: ResourceOption = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="NAME", help="Only this region.")
+    ] = None,
+    cluster: ClusterOption = None,
+    node: NodeOption = None,
+    service: ServiceOption = None,
+    tag: TagOption = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group-by",
+            "-g",
+            metavar="NAME",
+            help="Add up by category, resource_id, region, cluster_id, node_id, service_name, "
+            "billing_period, source, or a tag; may be repeated.",
+        ),
+    ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option("--bucket", "-b", metavar="DURATION", help="Add up by time: 1h, 1d, 7d."),
+    ] = None,
+    limit: LimitOption = 100,
+    fmt: FormatOption = Format.TABLE,
+    config: ConfigOption = None,
+    db: DbOption = None,
+) -> None:
+    """Show cost entries, newest first, or their sums (--group-by, --bucket).
+
+    Amounts of different currencies are never added.
+
+    For example:
+
+        openfinops-exporter query costs --since 7d --category compute
+
+        openfinops-exporter query costs --since 30d --group-by category --bucket 1d
+
+        openfinops-exporter query costs -g billing_period -g team --tag env=prod -f csv
+    """
+    start_time, end_time = time_range(since, start, end)
+    filters: _Row = {
+        "start_time": start_time,
+        "end_time": end_time,
+        "category": category,
+        "resource_id": resource,
+        "region": region,
+        "cluster_id": cluster,
+        "node_id": node,
+        "service_name": service,
+        "tags": name_values(tag, "--tag"),
+        "limit": limit + 1,
+    }
+    with open_reader(config, db) as reader:
+        if group_by or bucket:
+            bucket_seconds = None if bucket is None else parse_duration(bucket)
+            rows = reader.cost_totals(
+                group_by=group_by or (), bucket_seconds=bucket_seconds, **filters
             )
-        attributes[name] = value
-    return attributes
+            columns = list(rows[0]) if rows else None
+        else:
+            rows = reader.query_historical_costs(**filters)
+            columns = [name for name in _COST_COLUMNS if any(row[name] for row in rows)]
+    _show(rows, limit, fmt, columns=columns, nothing="No cost entry matches.")
 
 
-def show(
+def _show(
     rows: Sequence[_Row],
     limit: int,
     fmt: Format,
     *,
     columns: Sequence[str] | None = None,
-    nothing: str = "Nothing matches; `query list` and `query series` show what there is.",
+    nothing: str = "Nothing matches; `query list` and `query series` show what is stored.",
 ) -> None:
-    """Write the rows; say so if there are more than the limit.
+    """Write the rows, and a note if there are more than the limit.
 
     Args:
-        rows: may be one more than the limit.
-        limit: most to show.
-        fmt: how.
-        columns: of a table, in place of those that the table itself chooses.
-        nothing: what to say where a table would have no rows.
+        rows: up to limit + 1 rows; the last one only shows that there are more.
+        limit: maximum number of rows to write.
+        fmt: how to write them.
+        columns: the columns of a table, instead of those that `render_table` chooses.
+        nothing: the note for a table without rows.
     """
     shown = rows[:limit]
     if fmt is Format.JSON:
@@ -305,8 +320,8 @@ def show(
     elif fmt is Format.CSV:
         output.print_data(render_csv(shown))
     elif shown:
-        there = None if columns is None else [key for key in columns if key in shown[0]]
-        output.print_rich(render_table(shown, columns=there))
+        present = None if columns is None else [key for key in columns if key in shown[0]]
+        output.print_rich(render_table(shown, columns=present))
     else:
         output.print_note(nothing)
     if len(rows) > limit:

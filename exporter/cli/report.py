@@ -1,4 +1,4 @@
-"""`report`: what was spent in a period, compared with the time before it."""
+"""`report`: the costs of a period, compared with the period before it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from exporter.cli import output
-from exporter.cli.options import ConfigOption, DbOption, opened_for_reading, store_settings
-from exporter.cli.query import named_values
-from exporter.cli.query_costs import (
+from exporter.cli.options import (
     CategoryOption,
+    ConfigOption,
+    DbOption,
     EndOption,
     ResourceOption,
     StartOption,
     TagOption,
+    name_values,
 )
+from exporter.cli.store import open_reader
 from exporter.errors import QueryError
 from exporter.query import Reader, parse_duration, parse_time
 from exporter.render import (
@@ -29,12 +31,12 @@ from exporter.render import (
     render_report,
     render_report_html,
 )
+from exporter.time_units import SECONDS_PER_DAY, seconds_to_micros
 
 __all__ = ["cost_report", "report"]
 
-_SECONDS_PER_DAY: Final = 86_400.0
 _SECONDS_PER_HOUR: Final = 3_600.0
-_MOST_BUCKETS: Final = 400
+_MAX_BUCKETS: Final = 400
 
 
 def report(
@@ -50,12 +52,14 @@ def report(
             "--bucket",
             "-b",
             metavar="DURATION",
-            help="Length of a bar over time; without it an hour, a day or a week.",
+            help="Length of a bar over time. Without it an hour, a day or a week.",
         ),
     ] = None,
     top: Annotated[
         int,
-        typer.Option("--top", min=1, metavar="NUMBER", help="Most categories and resources."),
+        typer.Option(
+            "--top", min=1, metavar="NUMBER", help="Maximum number of categories and resources."
+        ),
     ] = 10,
     category: CategoryOption = None,
     resource: ResourceOption = None,
@@ -69,7 +73,7 @@ def report(
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
-    """Show what was spent in a period: total, trend, top categories and resources.
+    """Show the costs of a period: total, trend, top categories and resources.
 
     For example:
 
@@ -80,21 +84,21 @@ def report(
         openfinops-exporter report --start 2026-10-01 --end 2026-11-01 --html october.html
     """
     now = time.time()
-    until = now if end is None else parse_time(end, now)
-    begin = parse_time(since, until) if start is None else parse_time(start, now)
-    width = None if bucket is None else parse_duration(bucket)
+    end_time = now if end is None else parse_time(end, now)
+    start_time = parse_time(since, end_time) if start is None else parse_time(start, now)
+    bucket_seconds = None if bucket is None else parse_duration(bucket)
     filters = {
         "category": category,
         "resource_id": resource,
-        "tags": named_values(tag, "--tag"),
+        "tags": name_values(tag, "--tag"),
     }
-    with opened_for_reading(store_settings(config, db=db)) as backend:
-        made = cost_report(Reader(backend), begin, until, width, top=top, filters=filters)
+    with open_reader(config, db) as reader:
+        result = cost_report(reader, start_time, end_time, bucket_seconds, top=top, filters=filters)
     if html is None:
-        output.print_rich(*render_report(made))
+        output.print_rich(*render_report(result))
         return
     try:
-        html.write_text("".join(render_report_html(made)), encoding="utf-8")
+        html.write_text("".join(render_report_html(result)), encoding="utf-8")
     except OSError as error:
         raise QueryError(f"writing the report to {html} failed: {error.strerror}") from error
     output.print_note(f"The report is in {html}.")
@@ -109,83 +113,85 @@ def cost_report(
     top: int,
     filters: Mapping[str, Any],
 ) -> CostReport:
-    """Ask what a report says.
+    """Read the costs of a period and of the period of equal length before it.
 
     Args:
         reader: of a started backend.
         start: epoch seconds.
-        end: likewise, above `start`.
-        bucket_seconds: length of a bucket; None: what suits the period.
-        top: most categories and resources.
+        end: epoch seconds, above `start`.
+        bucket_seconds: length of a bucket; None for an hour, a day or a week, by the period.
+        top: maximum number of categories and resources.
         filters: as `Reader.cost_totals` takes them.
 
     Raises:
         QueryError: the period is empty, or has too many buckets.
     """
-    width = _bucket_seconds(end - start) if bucket_seconds is None else bucket_seconds
-    if end <= start or (end - start) / width > _MOST_BUCKETS:
+    if bucket_seconds is None:
+        bucket_seconds = _default_bucket_seconds(end - start)
+    if end <= start or (end - start) / bucket_seconds > _MAX_BUCKETS:
         raise QueryError(
-            f"report: {end - start:.0f} s in buckets of {width:.0f} s; give a period above 0, "
-            f"and at most {_MOST_BUCKETS} buckets"
+            f"report: {end - start:.0f} s in buckets of {bucket_seconds:.0f} s; give a period "
+            f"above 0, and at most {_MAX_BUCKETS} buckets"
         )
 
     def totals(since: float, until: float, **more: Any) -> list[dict[str, Any]]:
         return reader.cost_totals(since, until, **more, **filters)
 
-    before = _by_currency(totals(start - (end - start), start))
-    over_time = totals(start, end, bucket_seconds=width)
+    previous = _by_currency(totals(start - (end - start), start))
+    over_time = totals(start, end, bucket_seconds=bucket_seconds)
     categories = totals(start, end, group_by=["category"])
     resources = totals(start, end, group_by=["resource_id"])
-    starts = _bucket_starts(start, end, width)
+    bucket_starts = [
+        number * bucket_seconds
+        for number in range(int(start // bucket_seconds), int(-(-end // bucket_seconds)))
+    ]
     currencies = [
         CurrencyReport(
             currency=currency,
             total=total,
-            previous_total=before.get(currency, Decimal(0)),
-            buckets=_filled(starts, over_time, currency),
+            previous_total=previous.get(currency, Decimal(0)),
+            buckets=_all_buckets(bucket_starts, over_time, currency),
             categories=_shares(categories, "category", currency, top),
             resources=_shares(resources, "resource_id", currency, top),
         )
         for currency, total in sorted(_by_currency(over_time).items())
     ]
-    return CostReport(start, end, width, currencies)
+    return CostReport(start, end, bucket_seconds, currencies)
 
 
 def _by_currency(rows: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
-    """The sum of the amounts; to ask for it would read all entries once more."""
+    """The sum of the amounts, added here because another query would read all entries again."""
     sums: dict[str, Decimal] = {}
     for row in rows:
         sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + row["amount"]
     return sums
 
 
-def _bucket_seconds(length_seconds: float) -> float:
-    if length_seconds <= 3 * _SECONDS_PER_DAY:
+def _default_bucket_seconds(length_seconds: float) -> float:
+    if length_seconds <= 3 * SECONDS_PER_DAY:
         return _SECONDS_PER_HOUR
-    if length_seconds <= 93 * _SECONDS_PER_DAY:
-        return _SECONDS_PER_DAY
-    return 7 * _SECONDS_PER_DAY
+    if length_seconds <= 93 * SECONDS_PER_DAY:
+        return float(SECONDS_PER_DAY)
+    return 7.0 * SECONDS_PER_DAY
 
 
-def _bucket_starts(start: float, end: float, width: float) -> list[float]:
-    first, last = int(start // width), int(-(-end // width))
-    return [place * width for place in range(first, last)]
-
-
-def _filled(
+def _all_buckets(
     starts: Iterable[float], rows: Iterable[Mapping[str, Any]], currency: str
 ) -> list[tuple[float, Decimal]]:
-    """Every bucket, also those without costs."""
+    """The amount of every bucket, 0 for buckets without costs."""
     amounts = {
-        round(row["timestamp"] * 1_000_000): row["amount"]
+        seconds_to_micros(row["timestamp"]): row["amount"]
         for row in rows
         if row["currency"] == currency
     }
-    return [(start, amounts.get(round(start * 1_000_000), Decimal(0))) for start in starts]
+    return [(start, amounts.get(seconds_to_micros(start), Decimal(0))) for start in starts]
 
 
 def _shares(rows: Iterable[Mapping[str, Any]], name: str, currency: str, top: int) -> list[Share]:
-    """The dearest of one currency; rows come so. The others are one line more."""
+    """The most expensive of one currency, and one line for the sum of all others.
+
+    `rows` are sorted by amount, the largest first.
+    """
     shares = [Share(row[name], row["amount"]) for row in rows if row["currency"] == currency]
     others = shares[top:]
     if not others:

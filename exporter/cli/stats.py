@@ -1,26 +1,33 @@
-"""`stats`: how much is stored, from any process, also while a receiver is running."""
+"""`stats`: how much is stored; and the status file in which a running receiver counts for it.
+
+The status file lies beside the receiver's spool. The counters are not in the database, because
+they are needed most while it is unavailable.
+"""
 
 from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
 from exporter.assembly import backend_for, spool_path
 from exporter.cli import output
-from exporter.cli.options import (
-    BackendOption,
-    ConfigOption,
-    DbOption,
-    load_settings,
-    opened_for_reading,
-    store_settings,
-)
-from exporter.cli.query import Format, FormatOption
-from exporter.cli.status import read_status, status_path
+from exporter.cli.options import BackendOption, ConfigOption, DbOption, Format, FormatOption
+from exporter.cli.store import load_settings, open_store, store_settings
 from exporter.errors import ExporterError
 from exporter.query import Reader
 from exporter.render import render_csv, render_receiver, render_sizes, render_sizes_json
+from exporter.stats import Snapshot
 
-__all__ = ["stats"]
+__all__ = ["stats", "status_path", "write_status"]
+
+_log = logging.getLogger(__name__)
 
 
 def stats(
@@ -29,9 +36,9 @@ def stats(
     db: DbOption = None,
     fmt: FormatOption = Format.TABLE,
 ) -> None:
-    """Show how much is stored, table by table, and what the receiver on this machine counted.
+    """Show how much each table stores, and the counters of the receiver on this machine.
 
-    Rows that a running receiver has not yet written are among its points_queued.
+    Rows that a running receiver has not yet written are counted in its points_queued.
 
     For example:
 
@@ -40,14 +47,14 @@ def stats(
         openfinops-exporter stats --db /var/lib/metrics.db --format json
     """
     settings = load_settings(config, db=db, backend=backend).exporter
-    receiver = read_status(status_path(spool_path(settings, backend_for(settings))))
+    receiver = _read_status(status_path(spool_path(settings, backend_for(settings))))
     try:
         settings = store_settings(config, db=db, backend=backend)
-        with opened_for_reading(settings) as store:
+        with open_store(settings) as store:
             sizes = Reader(store).store_sizes()
             answer = {"backend": settings.backend, "location": store.location, **sizes}
     except ExporterError:
-        # Wanted most while the database is away.
+        # The receiver's counters are needed most while the database is unavailable.
         if receiver is not None and fmt is Format.TABLE:
             output.print_rich(render_receiver(receiver))
         raise
@@ -56,7 +63,34 @@ def stats(
     elif fmt is Format.CSV:
         output.print_data(render_csv(answer["tables"]))
     else:
-        place = Text(f"{answer['backend']} {answer['location']}")
-        output.print_rich(place, Text(), render_sizes(sizes))
+        location = Text(f"{answer['backend']} {answer['location']}")
+        output.print_rich(location, Text(), render_sizes(sizes))
         if receiver is not None:
             output.print_rich(Text(), render_receiver(receiver))
+
+
+def status_path(spool: Path) -> Path:
+    """The status file of the receiver with this spool."""
+    return spool.with_name(f"{spool.name}.status.json")
+
+
+def write_status(path: Path, counters: Snapshot, at_unix_seconds: float) -> None:
+    """Replace the status file; an error is logged, because only the counters are lost."""
+    document = {"pid": os.getpid(), "timestamp": at_unix_seconds, "counters": asdict(counters)}
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        fresh.replace(path)
+    except OSError as error:
+        _log.warning("the counters for `stats` could not be written to %s: %s", path, error)
+
+
+def _read_status(path: Path) -> Mapping[str, Any] | None:
+    """Process id, time and counters of the last report; None if there is no readable file."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and "counters" in document else None

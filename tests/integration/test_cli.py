@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from exporter.backends import open_backend
 from exporter.cli.app import app
-from exporter.cli.options import connection_string
+from exporter.cli.store import connection_string
 from exporter.pipeline import build_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -434,4 +434,4 @@ def test_check_of_an_empty_server_says_what_serve_will_do(
 ) -> None:
     checked = run("check", "--db", postgresql_database, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
-    assert "reached, and empty; serve will make the tables" in " ".join(checked.stdout.split())
+    assert "reached, and empty; serve will create the tables" in " ".join(checked.stdout.split())

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint, Sum
 
 from exporter import hostmetrics
-from exporter.cli.demo_report import sparkline
+from exporter.cli.demo import sparkline
 
 FILE = "openfinops_telemetry.db"
 # Nothing listens there: whoever asked this proxy for a way would get no answer.

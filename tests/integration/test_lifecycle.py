@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.cli.serve import is_loopback, report_changes
+from exporter.cli.serve import is_loopback, report_counters
 from exporter.stats import Snapshot
 
 FILE = "openfinops_telemetry.db"
@@ -315,7 +315,7 @@ def test_counters_are_logged_only_when_they_changed(caplog: pytest.LogCaptureFix
         taken.append(snapshots[len(taken)])
         return taken[-1]
 
-    report_changes(wait, stats, 10.0, published.append)
+    report_counters(wait, stats, 10.0, published.append)
     assert caplog.messages == ["requests=2", "requests=5"]
     assert published == snapshots
 

@@ -83,7 +83,7 @@ def test_metrics_are_refused_where_the_one_pipeline_is_for_logs(
 @pytest.mark.parametrize(
     ("signals", "said"),
     [
-        (("logs",), "cost events in logs; metrics are refused, for which no pipeline is there"),
+        (("logs",), "cost events in logs; no pipeline takes metrics, so metrics are refused"),
         (("metrics",), "metrics, and cost events in logs"),
     ],
 )

@@ -161,7 +161,7 @@ def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     result = run("cleanup", "--older-than", "30d", "--dry-run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / FILE).read_bytes() == before
-    assert "WOULD GO" in result.stdout
+    assert "TO DELETE" in result.stdout
     assert re.search(r"^system_metrics +2$", result.stdout, re.MULTILINE)
     assert result.stdout.endswith("Nothing was deleted.\n")
 
@@ -228,7 +228,7 @@ def test_both_work_on_postgresql(postgresql_server: Databases, tmp_path: Path) -
         assert counted.stdout.endswith("Nothing was deleted.\n")
         deleted = run("cleanup", "--older-than", "30d", "--db", dsn, cwd=tmp_path)
         assert "4 rows deleted. The store takes " in deleted.stdout
-        assert "Whole partitions go at once" in deleted.stdout
+        assert "Only whole partitions are deleted" in deleted.stdout
         answer = json.loads(run("stats", "--db", dsn, "-f", "json", cwd=tmp_path).stdout)
         assert [table["rows"] for table in answer["tables"]] == [1, 1, 0, 0, 0, 0]
 

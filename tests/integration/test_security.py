@@ -168,7 +168,7 @@ def test_health_shows_the_certificate_that_it_is_given(place: Place) -> None:
         ("", True, "clients need the bearer token"),
         ("client_ca_file: ours-ca.pem", False, "clients need a certificate"),
         ("client_ca_file: ours-ca.pem", True, "clients need a certificate and the bearer token"),
-        ("", False, "whoever can connect may send"),
+        ("", False, "every client may send"),
     ],
 )
 def test_check_says_who_may_send(place: Place, tls: str, *, tokens: bool, said: str) -> None:
@@ -212,9 +212,9 @@ def test_a_certificate_that_expired_ends_the_program(place: Place) -> None:
         ("localhost:4317", "", None),
         ("127.0.0.2:4317", "", None),
         ("unix:///run/otel.sock", "", None),
-        ("0.0.0.0:4317", "", "can send and read along"),
-        (":4317", "", "can send and read along"),
-        ("10.0.0.7:4317", "tls: {cert_file: a, key_file: b}", "every one of them can send: add"),
+        ("0.0.0.0:4317", "", "can send data and read the traffic"),
+        (":4317", "", "can send data and read the traffic"),
+        ("10.0.0.7:4317", "tls: {cert_file: a, key_file: b}", "each of them can send data: add"),
         ("10.0.0.7:4317", "auth: {authenticator: bearertokenauth}", "as plain text: add tls"),
         ("host:4317", "tls: {cert_file: a, key_file: b, client_ca_file: c}", None),
         (
