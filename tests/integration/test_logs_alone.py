@@ -71,7 +71,7 @@ def test_metrics_are_refused_where_the_one_pipeline_is_for_logs(
     with Program("serve", "--config", config, cwd=tmp_path) as program:
         address = program.wait_until_listening()
         if not points:
-            program.wait_for_line("cost events are taken, and metrics refused")
+            program.wait_for_line("cost events are accepted, metrics are refused")
         send_costs(address, "12.48", "0.02")
         with caplog.at_level(logging.ERROR, "opentelemetry"):
             send_metrics(address)
