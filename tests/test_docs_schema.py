@@ -14,7 +14,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, poi
 
 from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.file import APPLICATION_ID
+from exporter.backends.sqlite.file import STORE_FILE
 from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
@@ -189,4 +189,4 @@ def test_answers_are_right_where_that_is_easily_seen(store: sqlite3.Connection) 
 
 
 def test_the_application_id_is_the_real_one() -> None:
-    assert f"`application_id` {APPLICATION_ID}" in PAGE
+    assert f"`application_id` {STORE_FILE.application_id}" in PAGE

@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 from exporter.backends.dialect import Dialect
 from exporter.model import Batch, StoreSizes, WriteResult
 
-__all__ = ["WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS", "Backend"]
+__all__ = ["WATERMARK_RETENTION_NANOSECONDS", "Backend"]
 
 # A receiver that comes back after so long with requests that it had stored before would store
 # them twice; one whose watermark is kept for ever leaves a row for each time it was set up anew.
-WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
+WATERMARK_RETENTION_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
 
 
 class Backend(Protocol):

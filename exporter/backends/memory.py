@@ -1,78 +1,67 @@
-"""Keeps the newest rows in memory: the schema and SQL of SQLite, in a private database.
+"""The backend `memory`: the newest rows, in a private SQLite database of this process.
 
-So whatever reads SQLite reads this too. Nothing outlives the process.
+Everything that reads the backend `sqlite` reads this backend too. Nothing outlives the process.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
-from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.migrations import load
-from exporter.backends.sqlite.connection import (
-    connect_memory,
-    dry_run_transaction,
-    reading_only,
-    require_version,
-)
-from exporter.backends.sqlite.dead_letters import keep_newest_dead_letters
-from exporter.backends.sqlite.errors import MEMORY, READING, STORING, translating
+from exporter.backends.sqlite.batch_writer import WrittenBatch, write_batch
+from exporter.backends.sqlite.bookkeeping import keep_newest_dead_letters, prune_bookkeeping
+from exporter.backends.sqlite.connection import connect_memory, reading_only, require_version
+from exporter.backends.sqlite.errors import MEMORY, STORING, translate_errors
 from exporter.backends.sqlite.eviction import (
-    create_leaving,
+    count_remaining,
+    create_idle_series,
+    delete_idle_series,
     delete_older,
     evict_oldest,
-    let_series_leave,
-    mark_series,
-    still_there,
+    mark_idle_series,
 )
-from exporter.backends.sqlite.ledger import last_sequence
-from exporter.backends.sqlite.retention import prune_bookkeeping
 from exporter.backends.sqlite.schema import migrate
-from exporter.backends.sqlite.sizes import count_rows_before, has_dbstat, read_sizes
-from exporter.backends.sqlite.write import Written, write_batch
+from exporter.backends.sqlite.sizes import has_dbstat, read_sizes
+from exporter.backends.sqlite.store import SQLiteStore
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlitefiles import transaction
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 __all__ = ["MemoryBackend"]
 
-_LEAST_SERIES_KEPT: Final = 1_000
+_MIN_IDLE_SERIES: Final = 1_000
 
 
-class MemoryBackend:
+class MemoryBackend(SQLiteStore):
     """The backend `memory`; keeps the contract of `exporter.backends.base.Backend`.
 
-    Holds at most `max_memory_entries` rows over all tables of points and exemplars. Series
-    without rows stay until there are more of them than that (or than 1,000), so any number of
-    series may pass through. Dead letters have a bound of their own, the same number.
+    Holds at most `max_memory_entries` rows over all fact tables. Series without rows stay until
+    there are more of them than that (or than 1,000), so any number of series may pass through.
+    Dead letters have a limit of their own, the same number.
 
     Args:
-        max_memory_entries: how many rows to keep; beyond, the oldest by time go.
+        max_memory_entries: how many rows to keep; beyond it the oldest are evicted.
 
     Raises:
         ConfigError: the number is not positive.
     """
 
     def __init__(self, *, max_memory_entries: int = 10_000) -> None:
+        super().__init__()
         if max_memory_entries < 1:
             raise ConfigError(f"max_memory_entries is {max_memory_entries}; it must be 1 or more")
-        self._most_rows = max_memory_entries
-        self._most_idle_series = max(max_memory_entries, _LEAST_SERIES_KEPT)
+        self._max_rows = max_memory_entries
+        self._max_idle_series = max(max_memory_entries, _MIN_IDLE_SERIES)
         self._lock = threading.Lock()  # guards everything below
         self._connection: sqlite3.Connection | None = None
-        self._rows = 0
-        self._series = 0
-        self._any_marked = False
-        self._refused_series: set[int] = set()
-
-    @property
-    def dialect(self) -> Dialect:
-        """SQLite's."""
-        return SQLITE
+        self._row_count = 0
+        self._series_count = 0
+        self._has_marked_series = False
 
     @property
     def location(self) -> str:
@@ -80,117 +69,96 @@ class MemoryBackend:
         return MEMORY
 
     def start(self) -> None:
-        """Make the schema in a new, empty database."""
-        with self._lock, translating("making the schema", MEMORY):
+        """Create the schema in a new, empty database."""
+        with self._lock, translate_errors("creating the schema", MEMORY):
             if self._connection is not None:
                 return
             require_version()
             connection = connect_memory()
             migrate(connection, load("sqlite"), MEMORY)
-            create_leaving(connection)
+            create_idle_series(connection)
             self._connection = connection
 
     def write(self, batch: Batch) -> WriteResult:
-        """Store the whole batch, then let the oldest rows go if there are too many.
+        """Store the whole batch, then evict the oldest rows beyond the limit.
 
         Returns:
-            `stored` counts points of the batch that are there now: neither those that had to go
-            at once, nor those that a later one of the same series and microsecond replaced.
+            `stored` counts points of the batch that are stored now: neither those that were
+            evicted at once, nor those that a later point of the same series and microsecond
+            replaced.
         """
-        letters = 0
-        with translating(STORING, MEMORY), self._using() as connection:
+        evicted_letters = 0
+        with translate_errors(STORING, MEMORY), self._writing() as connection:
             with transaction(connection):
                 written = write_batch(connection, batch, self._refused_series)
                 stored, evicted = self._evict(connection, written)
-                series, forgotten = self._forget(connection, batch, written, evicted)
+                series_count, forgotten = self._limit_series(connection, batch, written, evicted)
                 if batch.dead_letters:
-                    letters = keep_newest_dead_letters(connection, self._most_rows)
-            self._rows += written.rows_added - evicted
-            self._series = series
-            self._any_marked = bool(forgotten)
+                    evicted_letters = keep_newest_dead_letters(connection, self._max_rows)
+            self._row_count += written.rows_added - evicted
+            self._series_count = series_count
+            self._has_marked_series = bool(forgotten)
         return WriteResult(
             stored=stored,
             refused=written.refused,
-            evicted=evicted + letters,
+            evicted=evicted + evicted_letters,
             forgotten_series=forgotten,
             already_stored=written.already_stored,
         )
 
-    def dry_run(self, batch: Batch) -> None:
-        """Do all that `write` does but commit; nothing is let go for it."""
-        with (
-            translating(STORING, MEMORY),
-            self._using() as connection,
-            dry_run_transaction(connection),
-        ):
-            write_batch(connection, batch, self._refused_series)
-
-    def last_sequence(self, writer_id: str) -> int:
-        """How far the writer has come since `start`; 0 if there is nothing of it."""
-        with translating("reading a watermark", MEMORY), self._using() as connection:
-            return last_sequence(connection, writer_id)
-
-    def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Answer one reading SQL statement with all its rows."""
-        with (
-            translating(READING, MEMORY),
-            self._using() as connection,
-            reading_only(connection),
-        ):
-            return connection.execute(statement, tuple(parameters)).fetchall()
-
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete what is older than this; returns how many rows went."""
-        timestamp = time_unix_nano // 1_000
-        with translating("deleting old rows", MEMORY), self._using() as connection:
+        """Delete older rows; returns how many were deleted."""
+        timestamp = time_unix_nano // NANOSECONDS_PER_MICROSECOND
+        with translate_errors("deleting old rows", MEMORY), self._writing() as connection:
             with transaction(connection):
                 deleted = delete_older(connection, timestamp)
-                letters = prune_bookkeeping(connection, timestamp)
-            self._rows -= deleted
-        return deleted + letters
-
-    def count_before(self, time_unix_nano: int) -> dict[str, int]:
-        """How many rows of each table `delete_before` would delete now; counted."""
-        with translating("counting old rows", MEMORY), self._using() as connection:
-            return count_rows_before(connection, time_unix_nano // 1_000)
+                deleted_letters = prune_bookkeeping(connection, timestamp)
+            self._row_count -= deleted
+        return deleted + deleted_letters
 
     def sizes(self) -> StoreSizes:
         """How much is stored; the bytes are of this process's memory."""
-        with translating("measuring the store", MEMORY), self._using() as connection:
+        with translate_errors("measuring the store", MEMORY), self._reading() as connection:
             return read_sizes(connection, dbstat=has_dbstat(connection))
 
     def close(self) -> None:
-        """Let go of everything that is stored."""
-        with self._lock, translating("closing", MEMORY):
+        """Discard everything that is stored."""
+        with self._lock, translate_errors("closing", MEMORY):
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
-            self._rows = self._series = 0
-            self._any_marked = False
+            self._row_count = self._series_count = 0
+            self._has_marked_series = False
             self._refused_series.clear()
 
-    def _evict(self, connection: sqlite3.Connection, written: Written) -> tuple[int, int]:
-        """Points of the batch that stay, and rows that went."""
-        excess = self._rows + written.rows_added - self._most_rows
+    def _evict(self, connection: sqlite3.Connection, written: WrittenBatch) -> tuple[int, int]:
+        """Points of the batch that stay, and how many rows were evicted."""
+        excess = self._row_count + written.rows_added - self._max_rows
         if excess <= 0:
             return written.stored, 0
         cutoff = evict_oldest(connection, excess)
-        return sum(still_there(connection, rows, cutoff) for rows in written.data), excess
+        return sum(count_remaining(connection, rows, cutoff) for rows in written.data), excess
 
-    def _forget(
-        self, connection: sqlite3.Connection, batch: Batch, written: Written, evicted: int
+    def _limit_series(
+        self, connection: sqlite3.Connection, batch: Batch, written: WrittenBatch, evicted: int
     ) -> tuple[int, frozenset[int]]:
-        """Series that are there now, and ids that will not be."""
-        series = self._series + written.series_added
-        if self._any_marked:
-            series -= let_series_leave(connection, (item.series_id for item in batch.new_series))
-        rows = self._rows + written.rows_added - evicted
-        if series - rows <= self._most_idle_series:
-            return series, frozenset()
-        return series, mark_series(connection)
+        """How many series are stored now, and the ids of those that the next batch deletes."""
+        series_count = self._series_count + written.series_added
+        if self._has_marked_series:
+            defined_again = (item.series_id for item in batch.new_series)
+            series_count -= delete_idle_series(connection, defined_again)
+        row_count = self._row_count + written.rows_added - evicted
+        if series_count - row_count <= self._max_idle_series:
+            return series_count, frozenset()
+        return series_count, mark_idle_series(connection)
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._writing() as connection, reading_only(connection):
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._connection is None:
                 raise BackendRefusedError("memory: it is not open; call start() first")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.assembly import backend_for
-from exporter.backends.sqlite.file import path_of
+from exporter.backends.sqlite.file import database_path
 from exporter.cli import output
 from exporter.cli.options import BackendOption, ConfigOption, DbOption
 from exporter.cli.service import certificates_for, tokens_for
@@ -96,7 +96,7 @@ def _storage(settings: ExporterSettings) -> str:
         ExporterError: `serve` could not start with it.
     """
     if settings.backend == "sqlite" and settings.connection_string is not None:
-        return _sqlite_file(path_of(settings.connection_string), settings)
+        return _sqlite_file(database_path(settings.connection_string), settings)
     if settings.backend == "memory":
         return "memory: lost when serve ends; keeps max_memory_entries data points"
     try:

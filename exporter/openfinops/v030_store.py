@@ -21,8 +21,8 @@ from exporter.backends.postgresql.connection import (
     transaction,
 )
 from exporter.backends.postgresql.errors import translating as translating_postgresql
-from exporter.backends.sqlite.errors import READING, translating
-from exporter.backends.sqlite.file import APPLICATION_ID, open_immutable, path_of
+from exporter.backends.sqlite.errors import READING, translate_errors
+from exporter.backends.sqlite.file import STORE_FILE, database_path, open_immutable
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.otlp_requests import LAST_MICRO
 from exporter.openfinops.v030_tables import TABLES, V030Table, Values
@@ -147,7 +147,7 @@ def open_v030_store(backend: str, connection_string: str | None) -> Iterator[V03
     if connection_string is None:
         yield None
     elif backend == "sqlite":
-        with _open_file(path_of(connection_string)) as store:
+        with _open_file(database_path(connection_string)) as store:
             yield store
     elif backend in {"postgresql", "timescaledb"}:
         with _open_database(connection_string, backend) as store:
@@ -163,14 +163,14 @@ def _open_file(path: Path) -> Iterator[V030Store | None]:
         return
     location = str(path)
     with (
-        translating(READING, location),
+        translate_errors(READING, location),
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection,
     ):
         # Text that is not UTF-8 must not stop the import; its invalid bytes become U+FFFD.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
 
         def fetch(statement: str, values: Sequence[object]) -> list[Values]:
-            with translating(READING, location):
+            with translate_errors(READING, location):
                 return connection.execute(statement, tuple(values)).fetchall()
 
         yield V030Store(
@@ -185,7 +185,7 @@ def _has_v030_tables(path: Path) -> bool:
     try:
         with open_immutable(path) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            if application_id == APPLICATION_ID:
+            if application_id == STORE_FILE.application_id:
                 return False
             columns = connection.execute("SELECT name FROM pragma_table_info('system_metrics')")
             return ("cpu_usage",) in columns.fetchall()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.backends.migrations import Migration, in_order, load, pending
-from exporter.backends.sqlite.schema import applied_versions, migrate, statements_in
+from exporter.backends.sqlite.schema import applied_versions, migrate, split_statements
 from exporter.errors import BackendRefusedError
 
 KNOWN = load("sqlite")
@@ -140,7 +140,7 @@ END;
 SELECT 'two; halves
 of a line';
 SELECT 3 -- without an end"""
-    found = list(statements_in(script))
+    found = list(split_statements(script))
     assert "".join(found) == script
     assert [one.split()[0] for one in found] == ["--", "CREATE", "SELECT", "SELECT"]
     with closing(sqlite3.connect(":memory:")) as connection:

@@ -11,7 +11,7 @@ import pytest
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, point
 
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.errors import STORING, translating
+from exporter.backends.sqlite.errors import STORING, translate_errors
 from exporter.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -49,7 +49,7 @@ def test_constraints_types_and_sizes_are_about_a_row(
 ) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
-        with pytest.raises(ExporterError) as caught, translating(operation, "/a/store.db"):
+        with pytest.raises(ExporterError) as caught, translate_errors(operation, "/a/store.db"):
             connection.execute(statement)
     assert type(caught.value) is kind
 
@@ -58,7 +58,7 @@ def test_a_file_that_may_not_be_written_is_no_row_s_fault(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
         connection.execute("PRAGMA query_only = ON")
-        with pytest.raises(BackendRefusedError) as caught, translating(STORING, str(path)):
+        with pytest.raises(BackendRefusedError) as caught, translate_errors(STORING, str(path)):
             connection.execute("INSERT INTO t VALUES (1)")
     assert type(caught.value) is BackendRefusedError
 

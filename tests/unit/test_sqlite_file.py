@@ -16,8 +16,7 @@ from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.migrations import load
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.file import APPLICATION_ID, is_ours, path_of
-from exporter.backends.sqlite.schema import mark_as_ours
+from exporter.backends.sqlite.file import STORE_FILE, claim_file, database_path, is_store
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 from exporter.model import Batch
 
@@ -38,7 +37,7 @@ HERE = Path.cwd()
     }.items(),
 )
 def test_the_file_that_a_connection_string_means(connection_string: str, path: Path) -> None:
-    assert path_of(connection_string) == path
+    assert database_path(connection_string) == path
 
 
 @pytest.mark.parametrize(
@@ -251,14 +250,14 @@ def test_a_vacant_file_becomes_a_store(path: Path, journal_mode: str | None) -> 
     backend.start()
     assert backend.write(batch_of(point(1))).stored == 1
     backend.close()
-    assert is_ours(path)
+    assert is_store(path)
 
 
 def test_a_file_that_another_program_began_to_use_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE bookmarks (url)")
-        with pytest.raises(BackendRefusedError, match="another program began to use"):
-            mark_as_ours(connection, str(path))
+        with pytest.raises(BackendRefusedError, match="belongs to another program"):
+            claim_file(connection, path)
         assert connection.execute("PRAGMA application_id").fetchone() == (0,)
 
 
@@ -277,7 +276,7 @@ def test_the_settings_that_durability_and_space_hang_on(path: Path) -> None:
     backend.start()
     pragmas = ("application_id", "journal_mode", "auto_vacuum")
     assert [backend.fetch(f"PRAGMA {name}") for name in pragmas] == [
-        [(APPLICATION_ID,)],
+        [(STORE_FILE.application_id,)],
         [("wal",)],
         [(2,)],  # incremental
     ]

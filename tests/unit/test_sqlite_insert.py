@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backends.sqlite.insert import insert_rows, statement_rows
-from exporter.backends.sqlite.rows import Rows, Table
+from exporter.backends.sqlite.rows import Rows, Table, insert_rows, statement_rows
 
 TABLE = Table("pairs", ("timestamp", "series_id", "text"))
 

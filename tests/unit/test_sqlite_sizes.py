@@ -12,7 +12,7 @@ from kit.backends.samples import NOW, flood, point, points
 
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.sizes import bytes_of_files, has_dbstat, read_sizes
+from exporter.backends.sqlite.sizes import file_bytes, has_dbstat, read_sizes
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch
 
@@ -36,7 +36,7 @@ def test_the_write_ahead_log_counts_too(backend: SQLiteBackend, path: Path) -> N
     assert wal.stat().st_size > 0
     assert backend.sizes().total_bytes == path.stat().st_size + wal.stat().st_size
     backend.close()
-    assert bytes_of_files(path) == path.stat().st_size
+    assert file_bytes(path) == path.stat().st_size
 
 
 def test_free_pages_are_told(backend: SQLiteBackend) -> None:

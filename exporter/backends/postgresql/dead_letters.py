@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg2.extras import execute_values
 
-from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
+from exporter.backends.base import WATERMARK_RETENTION_NANOSECONDS
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.ledger import prune_watermarks
 from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
@@ -57,9 +57,7 @@ def prune_bookkeeping(cursor: Cursor, time_unix_nano: int) -> int:
     Returns:
         How many letters went; watermarks are not counted.
     """
-    prune_watermarks(
-        cursor, timestamp_text(time_unix_nano - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS)
-    )
+    prune_watermarks(cursor, timestamp_text(time_unix_nano - WATERMARK_RETENTION_NANOSECONDS))
     cursor.execute(_DELETE, (timestamp_text(time_unix_nano),))
     return cursor.rowcount
 

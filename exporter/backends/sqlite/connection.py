@@ -1,4 +1,4 @@
-"""Connections to SQLite with the settings that this project relies on, each with its reason."""
+"""Connections to SQLite for one purpose each, and the blocks that statements run in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite.errors import is_lock
 from exporter.errors import BackendRefusedError
+from exporter.sqlitefiles import DURABLE, READ_ONLY, connect, is_lock
 
 __all__ = [
     "connect_memory",
@@ -22,10 +22,10 @@ __all__ = [
     "use_wal",
 ]
 
-_VERSION_NEEDED: Final = (3, 35, 0)  # WITH ... AS MATERIALIZED, which the queries rely on
-_WAL_KEPT_BYTES: Final = 64 * 1024 * 1024
-_CACHED_STATEMENTS: Final = 256
+_VERSION_NEEDED: Final = (3, 35, 0)  # WITH ... AS MATERIALIZED, which the queries need
 _LOCK_POLL_SECONDS: Final = 0.01
+# The table of incoming series is emptied with each batch; it need not reach a disk.
+_WRITER: Final = (*DURABLE, "temp_store = MEMORY")
 
 
 def require_version(found: tuple[int, int, int] = sqlite3.sqlite_version_info) -> None:
@@ -39,47 +39,30 @@ def require_version(found: tuple[int, int, int] = sqlite3.sqlite_version_info) -
 
 
 def connect_writer(path: Path, busy_timeout_seconds: float) -> sqlite3.Connection:
-    """A connection for the one writing thread; the file must be there."""
-    connection = _connect(path, busy_timeout_seconds)
-    try:
-        _sync_every_commit(connection)
-        _cut_the_wal_back(connection)
-        _keep_scratch_in_memory(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    """A connection for the one writing thread to an existing file."""
+    return connect(path, busy_timeout_seconds=busy_timeout_seconds, pragmas=_WRITER)
 
 
 def connect_reader(path: Path, busy_timeout_seconds: float) -> sqlite3.Connection:
-    """A connection that cannot change data; the file must be there."""
-    connection = _connect(path, busy_timeout_seconds)
-    try:
-        connection.execute("PRAGMA query_only = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    """A connection to an existing file that cannot change data."""
+    return connect(path, busy_timeout_seconds=busy_timeout_seconds, pragmas=READ_ONLY)
 
 
 def connect_memory() -> sqlite3.Connection:
-    """A new, empty database that lives as long as its connection."""
+    """A new, empty database in memory. Closing the connection discards it."""
     connection = sqlite3.connect(
-        ":memory:",
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
+        ":memory:", isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    # Give the memory of deleted rows back with the commit; must precede the first table.
+    # Frees the memory of deleted rows at each commit; must precede the first table.
     connection.execute("PRAGMA auto_vacuum = FULL")
     return connection
 
 
 def use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
-    """Write-ahead logging: readers see the last commit while a write is under way.
+    """Set write-ahead logging, so that readers see the last commit during a write.
 
-    It stays in the file. Changing to it needs the file for oneself for a moment, and SQLite does
-    not wait for that as it does for other locks, so two programs starting at once need this loop.
+    The file keeps the setting. The change needs an exclusive lock, for which SQLite does not wait
+    as it waits for other locks. So two programs that start at the same time need this loop.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:
@@ -95,18 +78,18 @@ def use_wal(connection: sqlite3.Connection, timeout_seconds: float) -> None:
 
 @contextmanager
 def dry_run_transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A transaction of which nothing stays."""
+    """A transaction that is always rolled back."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
     finally:
-        if connection.in_transaction:
+        if connection.in_transaction:  # SQLite ends it by itself after some errors
             connection.execute("ROLLBACK")
 
 
 @contextmanager
 def reading_only(connection: sqlite3.Connection) -> Iterator[None]:
-    """Refuse every change of data within the block."""
+    """Refuse every change of data inside the block."""
     connection.execute("PRAGMA query_only = ON")
     try:
         yield
@@ -114,33 +97,3 @@ def reading_only(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:  # the statement was a BEGIN
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA query_only = OFF")
-
-
-def _connect(path: Path, busy_timeout_seconds: float) -> sqlite3.Connection:
-    # mode=rw: a file that has vanished is an error and not a reason to begin an empty one.
-    # isolation_level=None: BEGIN and COMMIT stand in our code and nowhere else.
-    # check_same_thread: the backends' locks see to it; close() comes from another thread.
-    return sqlite3.connect(
-        f"{path.as_uri()}?mode=rw",
-        uri=True,
-        timeout=busy_timeout_seconds,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
-    )
-
-
-def _sync_every_commit(connection: sqlite3.Connection) -> None:
-    # NORMAL, the usual choice with WAL, may lose the last commits in a power cut, and those
-    # have been acknowledged to clients.
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _cut_the_wal_back(connection: sqlite3.Connection) -> None:
-    # A long read keeps the -wal from being reused, so it grows; afterwards it shrinks to this.
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
-
-
-def _keep_scratch_in_memory(connection: sqlite3.Connection) -> None:
-    # The table of incoming series is emptied with each batch; it need not reach a disk.
-    connection.execute("PRAGMA temp_store = MEMORY")

@@ -9,8 +9,7 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 from exporter.backends.costs import CostEncoder
-from exporter.backends.sqlite.insert import insert_rows
-from exporter.backends.sqlite.rows import COST_ENTRIES, Rows, Table, flattened
+from exporter.backends.sqlite.rows import COST_ENTRIES, Rows, Table, flattened, insert_rows
 from exporter.backends.statements import load_statements
 from exporter.model import CostCursor, CostEntry, CostPoint
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND

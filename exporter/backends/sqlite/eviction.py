@@ -1,4 +1,4 @@
-"""Keeps a database in memory within a number of rows, and its series within another."""
+"""Limits how many rows and series a database in memory holds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from exporter.backends.sqlite.rows import FACT_TABLES, Rows, Table
 from exporter.backends.statements import load_statements
 
 __all__ = [
-    "create_leaving",
+    "count_remaining",
+    "create_idle_series",
+    "delete_idle_series",
     "delete_older",
     "evict_oldest",
-    "let_series_leave",
-    "mark_series",
-    "still_there",
+    "mark_idle_series",
 ]
 
 _FILE: Final = "sqlite/eviction.sql"
@@ -27,11 +27,11 @@ def evict_oldest(connection: sqlite3.Connection, count: int) -> int:
 
     Args:
         connection: where a transaction is open.
-        count: how many; at least one, at most as many as there are.
+        count: how many rows; at least 1, at most as many as there are.
 
     Returns:
-        The time in microseconds of the newest row that went. Of rows of just that time, those
-        with the smaller keys went, table by table.
+        The time in microseconds of the newest deleted row. Of the rows with exactly this time,
+        those with the smallest keys are deleted, table by table.
     """
     cutoff: int
     (cutoff,) = connection.execute(load_statements(_FILE)["cutoff"], (count - 1,)).fetchone()
@@ -42,7 +42,7 @@ def evict_oldest(connection: sqlite3.Connection, count: int) -> int:
 
 
 def delete_older(connection: sqlite3.Connection, timestamp: int) -> int:
-    """Delete the rows of all fact tables that are older; returns how many went.
+    """Delete the older rows of all fact tables; returns how many were deleted.
 
     Args:
         connection: where a transaction is open.
@@ -55,8 +55,8 @@ def delete_older(connection: sqlite3.Connection, timestamp: int) -> int:
     return sum(connection.execute(sql, (timestamp,)).rowcount for sql in statements)
 
 
-def still_there(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
-    """How many of the rows just stored are there after `evict_oldest` returned the cutoff."""
+def count_remaining(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
+    """How many of these rows are still stored after `evict_oldest` returned the cutoff."""
     newer = sum(timestamp > cutoff for timestamp, _ in rows.row_keys())
     at_cutoff = {row_id for timestamp, row_id in rows.row_keys() if timestamp == cutoff}
     if not at_cutoff:
@@ -69,42 +69,42 @@ def still_there(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
     return newer + sum(row_id in at_cutoff for (row_id,) in found)
 
 
-def create_leaving(connection: sqlite3.Connection) -> None:
-    """Make the scratch table that the two functions below pass ids with; once a connection."""
-    connection.execute(load_statements(_FILE)["create_leaving"])
+def create_idle_series(connection: sqlite3.Connection) -> None:
+    """Create the scratch table that the two functions below use; once for a connection."""
+    connection.execute(load_statements(_FILE)["create_idle"])
 
 
-def mark_series(connection: sqlite3.Connection) -> frozenset[int]:
-    """Choose the series without rows; they leave at the end of the next batch, not at once.
+def mark_idle_series(connection: sqlite3.Connection) -> frozenset[int]:
+    """Mark the series without rows; `delete_idle_series` deletes them with the next batch.
 
-    That batch may hold points of such a series without its definition, because they were
-    decoded while the series was known; then the series has rows again, and stays.
+    They are not deleted at once, because that batch may hold points of such a series without its
+    definition: the points were decoded while the series was known. Then the series stays.
 
     Returns:
-        Their ids, whose definitions are to be sent again with their next points.
+        Their ids. The definitions are to be sent again with their next points.
     """
     sql = load_statements(_FILE)
-    connection.execute(sql["mark_leaving"])
-    (ids,) = connection.execute(sql["leaving"]).fetchone()
+    connection.execute(sql["mark_idle"])
+    (ids,) = connection.execute(sql["idle"]).fetchone()
     return frozenset(json.loads(ids))
 
 
-def let_series_leave(connection: sqlite3.Connection, defined_again: Iterable[int]) -> int:
-    """Delete the series marked before, but for those that have rows or came again.
+def delete_idle_series(connection: sqlite3.Connection, defined_again: Iterable[int]) -> int:
+    """Delete the marked series, except those that have rows again or were defined again.
 
     Args:
         connection: where a transaction is open, with the batch in it.
         defined_again: ids of the series that the batch defines.
 
     Returns:
-        How many left.
+        How many series were deleted.
     """
     sql = load_statements(_FILE)
-    connection.executemany(sql["stay"], ((series_id,) for series_id in defined_again))
-    left = connection.execute(sql["leave"]).rowcount
-    connection.execute(sql["leave_cursors"])
-    connection.execute(sql["clear_leaving"])
-    return left
+    connection.executemany(sql["unmark"], ((series_id,) for series_id in defined_again))
+    deleted = connection.execute(sql["delete_idle"]).rowcount
+    connection.execute(sql["delete_idle_cursors"])
+    connection.execute(sql["clear_idle"])
+    return deleted
 
 
 def _delete_some_at(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""Deletes old rows from a SQLite file in small steps, and gives its disk space back."""
+"""Deletes old rows from a SQLite file in small steps, and gives the disk space back."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from exporter.backends.base import WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS
-from exporter.backends.sqlite.dead_letters import delete_dead_letters_before
-from exporter.backends.sqlite.ledger import prune_watermarks
 from exporter.backends.sqlite.rows import FACT_TABLES, Table
-from exporter.sqlitefiles import transaction
+from exporter.sqlitefiles import count_free_pages, transaction, vacuum_pages
 
-__all__ = ["delete_rows_before", "prune_bookkeeping", "vacuum"]
+__all__ = ["delete_rows_before", "vacuum"]
 
-# One step takes some 10 ms, and that is how long a batch may have to wait for its turn.
+# A step takes about 10 ms. A batch waits that long for its turn.
 _ROWS_PER_STEP: Final = 20_000
 _PAGES_PER_STEP: Final = 2_000
-_FREE_SHARE_KEPT: Final = 4
+# One page in 4 may stay free. With a steady flow the next rows fill the pages of those just
+# deleted, and a file that shrinks and grows every hour only fragments.
+_PAGES_PER_FREE_PAGE: Final = 4
 
-_Use = Callable[[], AbstractContextManager[sqlite3.Connection]]
+_Borrow = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
-def delete_rows_before(reader: _Use, writer: _Use, timestamp: int) -> int:
-    """Delete the rows of all fact tables that are older, a bounded number at a time.
+def delete_rows_before(reader: _Borrow, writer: _Borrow, timestamp: int) -> int:
+    """Delete older rows from all fact tables, a bounded number at a time.
 
-    Where a step ends is looked up on the reading side, without the write lock, so a waiting
-    batch gets its turn between two steps.
+    The end of a step is looked up on the reading side, without the write lock, so a waiting batch
+    gets its turn between two steps.
 
     Args:
         reader: lends a connection that only reads.
@@ -35,45 +34,25 @@ def delete_rows_before(reader: _Use, writer: _Use, timestamp: int) -> int:
         timestamp: microseconds since 1970; rows of this time and later stay.
 
     Returns:
-        How many rows went.
+        How many rows were deleted.
     """
     return sum(_delete_from(table, reader, writer, timestamp) for table in FACT_TABLES)
 
 
-def prune_bookkeeping(connection: sqlite3.Connection, timestamp: int) -> int:
-    """Delete dead letters that were written earlier, and watermarks of writers long gone.
-
-    Args:
-        connection: where a transaction is open.
-        timestamp: microseconds since 1970.
-
-    Returns:
-        How many letters went; watermarks are not counted.
-    """
-    prune_watermarks(connection, timestamp - WATERMARKS_OUTLIVE_ROWS_BY_NANOSECONDS // 1_000)
-    return delete_dead_letters_before(connection, timestamp)
-
-
-def vacuum(writer: _Use) -> None:
-    """Cut free pages off the file if they are more than a quarter of it.
-
-    Some free space is worth keeping: with a steady flow the next rows take the place of those
-    just deleted, and a file that shrinks and grows every hour only fragments.
-    """
+def vacuum(writer: _Borrow) -> None:
+    """Truncate the file while more than a quarter of its pages are free."""
     while True:
         with writer() as connection:
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            if free * _FREE_SHARE_KEPT <= pages:
+            free = count_free_pages(connection)
+            if free * _PAGES_PER_FREE_PAGE <= pages:
                 return
-            # execute would stop after the first page, because each is a row without columns.
-            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_PER_STEP})")
-            (left,) = connection.execute("PRAGMA freelist_count").fetchone()
-            if left >= free:  # a file made without auto_vacuum keeps its pages for reuse
+            vacuum_pages(connection, _PAGES_PER_STEP)
+            if count_free_pages(connection) >= free:  # a file made without auto_vacuum
                 return
 
 
-def _delete_from(table: Table, reader: _Use, writer: _Use, timestamp: int) -> int:
+def _delete_from(table: Table, reader: _Borrow, writer: _Borrow, timestamp: int) -> int:
     deleted, more = 0, True
     while more:
         with reader() as connection:

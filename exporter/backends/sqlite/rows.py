@@ -1,20 +1,23 @@
-"""The values of a batch as rows of the SQLite schema. Pure.
+"""The values of a batch as rows of the SQLite schema, and inserting many rows with few statements.
 
-Rows travel as one flat list a table, because that is what a statement of many rows binds. Their
-first two columns are always the time in microseconds and the id that tells rows of one time apart.
+The rows of a table are one flat list, because a statement of many rows binds one. The first two
+columns are the time in microseconds and the id that tells rows of one time apart.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from functools import lru_cache
+from typing import Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from exporter.json_text import float_name
 from exporter.model import (
     Batch,
     Exemplar,
@@ -24,18 +27,36 @@ from exporter.model import (
     Points,
     SummaryPoint,
 )
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["COST_ENTRIES", "FACT_TABLES", "Rows", "Table", "flattened", "rows_of"]
+__all__ = [
+    "COST_ENTRIES",
+    "FACT_TABLES",
+    "Rows",
+    "Table",
+    "exemplar_rows",
+    "flattened",
+    "insert_rows",
+    "point_rows",
+    "statement_rows",
+]
 
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
-_NAN: Final = "NaN"  # SQLite turns a NaN into NULL, which says "no recorded value"
+_NAN: Final = "NaN"  # SQLite stores a NaN as NULL, which means "no recorded value"
+_MAX_STATEMENT_ROWS: Final = 4_096
+_ROWS_PER_PADDING_ROW: Final = 4  # at most a quarter of the remaining rows is padding
+
+_OnConflict = Literal["keep", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, and its columns in the order in which rows hold them.
+    """A table, with its columns in the order of a row's values.
 
-    A row with the key of a stored one replaces it, or is left out.
+    Attributes:
+        name: of the table.
+        columns: that are written.
+        key: names of the columns that identify a row.
+        replaces: whether a row with the key of a stored row replaces it; otherwise it is left out.
     """
 
     name: str
@@ -129,31 +150,79 @@ class Rows:
         return zip(*cast("tuple[list[int], list[int | str]]", columns), strict=True)
 
 
-def rows_of(batch: Batch, refused: Collection[int] = ()) -> tuple[list[Rows], Rows, int]:
-    """The rows that the points of a batch make, in the order of their keys.
+def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
+    """Insert rows in the caller's transaction; `Table.replaces` decides between equal keys.
 
-    Of points with one series and time (in microseconds) only the last is kept.
-
-    Args:
-        batch: what is to be stored.
-        refused: ids of series whose points are left out.
+    `executemany` steps once a row, and sqlite3 releases the interpreter lock for each step. While
+    another thread decodes, the writer may wait a whole switch interval (5 ms) for every row. One
+    statement of many rows is one step: 1.7 to 1.9 times the rows/s alone, and 17 to 90 times in the
+    slowest runs beside a busy thread (docs/decisions/0002).
 
     Returns:
-        Rows of points, histograms and summaries; rows of exemplars; and how many data points
-        were left out because their series is refused.
+        By how many rows the table grew.
     """
-    kept = batch.without(refused)
-    data = [
-        Rows(_POINTS, _point_values(kept.points)),
-        Rows(_HISTOGRAMS, flattened(_last_of_each(map(_histogram_row, kept.histograms)))),
-        Rows(_SUMMARIES, flattened(_last_of_each(map(_summary_row, kept.summaries)))),
+    table, width, added = rows.table, len(rows.table.columns), 0
+    max_rows = _max_statement_rows(connection, width)
+    begin, remaining = 0, len(rows)
+    while remaining > 0:
+        size = statement_rows(remaining, max_rows)
+        chunk = rows.values[begin * width : (begin + size) * width]
+        chunk += rows.values[-width:] * (size - remaining)  # padding: the last row again
+        new = connection.execute(_insert_sql(table, size, "keep"), chunk).rowcount
+        if table.replaces and new < min(size, remaining):
+            # Replacing rows are rare. A replacing insert does not tell how many rows are new, so
+            # it comes second.
+            connection.execute(_insert_sql(table, size, "replace"), chunk)
+        added += new
+        begin += size
+        remaining -= size
+    return added
+
+
+def statement_rows(remaining: int, max_rows: int) -> int:
+    """How many rows the next statement takes: a power of two, with at most a quarter of padding.
+
+    Compiling a statement costs twice as much as running it. With few different statements the
+    connection finds them in its cache. A repeated row has no effect: its key is stored already.
+    """
+    above = 1 << (remaining - 1).bit_length()
+    if above <= max_rows and above - remaining <= remaining // _ROWS_PER_PADDING_ROW:
+        return above
+    return min(1 << (remaining.bit_length() - 1), max_rows)
+
+
+def _max_statement_rows(connection: sqlite3.Connection, width: int) -> int:
+    variables = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    return min(_MAX_STATEMENT_ROWS, 1 << ((variables // width).bit_length() - 1))
+
+
+@lru_cache(maxsize=256)
+def _insert_sql(table: Table, rows: int, on_conflict: _OnConflict) -> str:
+    verb = "INSERT OR REPLACE" if on_conflict == "replace" else "INSERT"
+    row = f"({', '.join('?' * len(table.columns))})"
+    insert = f"{verb} INTO {table.name} ({', '.join(table.columns)}) VALUES "
+    return insert + ",".join([row] * rows) + (" ON CONFLICT DO NOTHING" * (on_conflict == "keep"))
+
+
+def point_rows(batch: Batch) -> list[Rows]:
+    """Rows of points, histograms and summaries, each table in the order of its key.
+
+    Of points with one series and microsecond only the last has a row.
+    """
+    return [
+        Rows(_POINTS, _point_values(batch.points)),
+        Rows(_HISTOGRAMS, flattened(_last_of_each(map(_histogram_row, batch.histograms)))),
+        Rows(_SUMMARIES, flattened(_last_of_each(map(_summary_row, batch.summaries)))),
     ]
-    exemplars = Rows(_EXEMPLARS, flattened(map(_exemplar_row, kept.exemplars)))
-    return data, exemplars, batch.entries - kept.entries
+
+
+def exemplar_rows(batch: Batch) -> Rows:
+    """Rows of exemplars."""
+    return Rows(_EXEMPLARS, flattened(map(_exemplar_row, batch.exemplars)))
 
 
 def _point_values(points: Points) -> list[object]:
-    timestamp = points.time_unix_nano // _NANOSECONDS_PER_MICROSECOND
+    timestamp = points.time_unix_nano // NANOSECONDS_PER_MICROSECOND
     order = _order_of_last(timestamp, points.series_id)
     timestamp, series_id = timestamp[order], points.series_id[order]
     start_unix_nano = points.start_time_unix_nano[order]
@@ -166,11 +235,11 @@ def _point_values(points: Points) -> list[object]:
 
 
 def _order_of_last(timestamp: Int64Array, series_id: Int64Array) -> npt.NDArray[np.intp]:
-    """Indices that sort by (timestamp, series id), the last one only where a key repeats.
+    """Indices that sort by (timestamp, series id); of equal keys only the last.
 
-    In the order of its key the table grows at its end, which is what makes it fast.
+    Rows in the order of the key are appended at the end of the table, which is fast.
     """
-    order = np.lexsort((series_id, timestamp))  # stable: equal keys stay as they came
+    order = np.lexsort((series_id, timestamp))  # stable, so the last of equal keys stays last
     if len(order) == 0:
         return order
     timestamp, series_id = timestamp[order], series_id[order]
@@ -191,7 +260,7 @@ def _value_column(
 def _start_column(start_unix_nano: Int64Array) -> Sequence[object]:
     if not start_unix_nano.any():  # gauges, the common case
         return [None] * len(start_unix_nano)
-    column: list[object] = (start_unix_nano // _NANOSECONDS_PER_MICROSECOND).tolist()
+    column: list[object] = (start_unix_nano // NANOSECONDS_PER_MICROSECOND).tolist()
     for index in np.flatnonzero(start_unix_nano == 0).tolist():
         column[index] = None
     return column
@@ -200,7 +269,7 @@ def _start_column(start_unix_nano: Int64Array) -> Sequence[object]:
 def _histogram_row(point: HistogramPoint) -> tuple[object, ...]:
     explicit = point.exponential is None
     return (
-        point.time_unix_nano // _NANOSECONDS_PER_MICROSECOND,
+        point.time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.series_id,
         _start(point.start_time_unix_nano),
         point.count,
@@ -229,7 +298,7 @@ def _exponential_columns(buckets: ExponentialBuckets | None) -> tuple[object, ..
 
 def _summary_row(point: SummaryPoint) -> tuple[object, ...]:
     return (
-        point.time_unix_nano // _NANOSECONDS_PER_MICROSECOND,
+        point.time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.series_id,
         _start(point.start_time_unix_nano),
         point.count,
@@ -241,7 +310,7 @@ def _summary_row(point: SummaryPoint) -> tuple[object, ...]:
 
 def _exemplar_row(exemplar: Exemplar) -> tuple[object, ...]:
     return (
-        exemplar.time_unix_nano // _NANOSECONDS_PER_MICROSECOND,
+        exemplar.time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         exemplar.series_id,
         _number(exemplar.value),
         exemplar.trace_id,
@@ -251,7 +320,7 @@ def _exemplar_row(exemplar: Exemplar) -> tuple[object, ...]:
 
 
 def _start(start_unix_nano: int) -> int | None:
-    return start_unix_nano // _NANOSECONDS_PER_MICROSECOND if start_unix_nano else None
+    return start_unix_nano // NANOSECONDS_PER_MICROSECOND if start_unix_nano else None
 
 
 def _number(value: float | None) -> float | str | None:
@@ -262,17 +331,13 @@ _encode_finite: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def _array(values: Sequence[float]) -> str:
-    """A JSON array; JSON has no NaN and infinities, so they are strings in it."""
+    """A JSON array, with NaN and infinities by name."""
     try:
         return _encode_finite(values)
     except ValueError:
-        return _encode_finite([value if math.isfinite(value) else _name(value) for value in values])
-
-
-def _name(value: float) -> str:
-    if math.isnan(value):
-        return _NAN
-    return "Infinity" if value > 0 else "-Infinity"
+        return _encode_finite(
+            [value if math.isfinite(value) else float_name(value) for value in values]
+        )
 
 
 def _last_of_each(rows: Iterable[tuple[object, ...]]) -> Iterable[tuple[object, ...]]:

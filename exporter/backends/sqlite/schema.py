@@ -1,4 +1,4 @@
-"""Brings a SQLite database to the schema of this version; safe when several programs do at once."""
+"""Migrates a SQLite database to the schema of this version, also when several programs do."""
 
 from __future__ import annotations
 
@@ -6,36 +6,13 @@ import sqlite3
 from collections.abc import Iterator
 
 from exporter.backends.migrations import Migration, pending
-from exporter.backends.sqlite.file import APPLICATION_ID
-from exporter.errors import BackendRefusedError
 from exporter.sqlitefiles import transaction
 
-__all__ = ["applied_versions", "mark_as_ours", "migrate", "statements_in"]
-
-
-def mark_as_ours(connection: sqlite3.Connection, location: str) -> None:
-    """Write our application_id into a vacant file, before WAL is on and before the first table.
-
-    So it is in the main file, where a look from outside finds it whatever the -wal holds.
-
-    Raises:
-        BackendRefusedError: another program made tables in it a moment ago.
-    """
-    # Lets the space of deleted rows be given back; must precede the first table.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    with transaction(connection):
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-        (entries,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if entries and application_id != APPLICATION_ID:
-            raise BackendRefusedError(
-                f"sqlite {location}: another program began to use this file at the same moment; "
-                "name another file"
-            )
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+__all__ = ["applied_versions", "migrate", "split_statements"]
 
 
 def applied_versions(connection: sqlite3.Connection) -> list[int]:
-    """The versions that the database records; none if it has no schema yet."""
+    """The versions that the database records; empty without a schema."""
     exists = connection.execute(
         "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'"
     ).fetchone()[0]
@@ -50,37 +27,34 @@ def migrate(
 ) -> tuple[int, ...]:
     """Run what is pending, each migration and its record in one transaction.
 
-    What is pending is asked again under the write lock, because another program may have started
-    at the same moment. Even if nothing is pending, this proves that the file can be written.
+    Reads the applied versions again under the write lock, because another program may migrate at
+    the same time. Without a pending migration this still proves that the file can be written.
 
     Returns:
         The versions that this call applied.
 
     Raises:
         BackendRefusedError: the schema is newer than `known`; nothing was changed.
-        sqlite3.Error: as it came; what had been applied before it stays.
+        sqlite3.Error: of a migration; those before it stay applied.
     """
     done: list[int] = []
     while True:
         with transaction(connection):
-            waiting = pending(known, applied_versions(connection), location)
-            if not waiting:
-                _prove_writable(connection)
+            remaining = pending(known, applied_versions(connection), location)
+            if not remaining:
+                # On a file without write permission BEGIN IMMEDIATE succeeds, and only a
+                # statement that writes fails.
+                connection.execute("DELETE FROM schema_migrations WHERE version < 1")
                 return tuple(done)
-            for statement in statements_in(waiting[0].sql):
+            for statement in split_statements(remaining[0].sql):
                 connection.execute(statement)
             connection.execute(
-                "INSERT INTO schema_migrations (version) VALUES (?)", (waiting[0].version,)
+                "INSERT INTO schema_migrations (version) VALUES (?)", (remaining[0].version,)
             )
-        done.append(waiting[0].version)
+        done.append(remaining[0].version)
 
 
-def _prove_writable(connection: sqlite3.Connection) -> None:
-    # On a file without write permission BEGIN IMMEDIATE succeeds, as a reading transaction.
-    connection.execute("DELETE FROM schema_migrations WHERE version < 1")
-
-
-def statements_in(sql: str) -> Iterator[str]:
+def split_statements(sql: str) -> Iterator[str]:
     """The statements of a script one by one: `executescript` would commit before the first."""
     statement = ""
     for line in sql.splitlines(keepends=True):

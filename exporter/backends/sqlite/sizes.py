@@ -1,8 +1,8 @@
 """How much a SQLite database holds, table by table; only reads.
 
-Rows are counted, not estimated: SQLite reads the leaves of the table alone for it, 9 ms a million
-rows from the page cache. Sizes come from the table `dbstat`, which most builds of SQLite have, and
-which visits each page once, 20 ms a million rows.
+Rows are counted: SQLite reads only the leaves of a table, 9 ms a million rows from the page cache.
+Bytes come from the table `dbstat`, which most builds of SQLite have and which visits each page
+once, 20 ms a million rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite.dead_letters import DEAD_LETTERS
 from exporter.backends.sqlite.rows import FACT_TABLES
 from exporter.model import StoreSizes, TableSize
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["bytes_of_files", "count_rows_before", "has_dbstat", "read_sizes"]
+__all__ = ["count_rows_before", "file_bytes", "has_dbstat", "read_sizes"]
 
-_NANOSECONDS_PER_MICROSECOND: Final = 1_000
-# The tables that grow, and the column by which retention deletes from them.
-_TABLES: Final = {table.name: "timestamp" for table in FACT_TABLES} | {DEAD_LETTERS: "written_at"}
+# The tables that grow, and the time column that retention compares.
+_TABLES: Final = {table.name: "timestamp" for table in FACT_TABLES} | {"dead_letters": "written_at"}
 
 
 def read_sizes(
@@ -29,9 +28,9 @@ def read_sizes(
     """The sizes as of one moment.
 
     Args:
-        connection: to a database with our schema, with no transaction open.
-        total_bytes: what the files take; None for a database without files, whose pages count.
-        dbstat: whether the table `dbstat` may be asked, see `has_dbstat`.
+        connection: to a store, with no transaction open.
+        total_bytes: of the files; None for a database without files: the bytes of its pages.
+        dbstat: whether to query the table `dbstat`, see `has_dbstat`.
     """
     connection.execute("BEGIN")
     try:
@@ -54,7 +53,7 @@ def read_sizes(
 
 
 def count_rows_before(connection: sqlite3.Connection, timestamp: int) -> dict[str, int]:
-    """Rows of each table that are older than this, in microseconds since 1970."""
+    """How many rows of each table are older than this time in microseconds since 1970."""
     return {
         name: _number(
             connection,
@@ -66,14 +65,14 @@ def count_rows_before(connection: sqlite3.Connection, timestamp: int) -> dict[st
 
 
 def has_dbstat(connection: sqlite3.Connection) -> bool:
-    """Whether this build of SQLite knows how large each table is."""
+    """Whether this build of SQLite has the table `dbstat`."""
     found = "SELECT count(*) FROM pragma_module_list WHERE name = 'dbstat'"
     return _number(connection, found) > 0
 
 
 def _bytes_by_table(connection: sqlite3.Connection) -> dict[str, int]:
-    """Bytes of the pages of each table with its indexes, by its name."""
-    # Without the condition on the schema, dbstat answers for attached databases as well.
+    """Bytes of each table with its indexes, by its name."""
+    # Without the condition on the schema, dbstat covers attached databases as well.
     return dict(
         connection.execute(
             "SELECT entry.tbl_name, sum(pages.pgsize) FROM dbstat AS pages "
@@ -83,13 +82,13 @@ def _bytes_by_table(connection: sqlite3.Connection) -> dict[str, int]:
     )
 
 
-def bytes_of_files(path: Path) -> int:
-    """What the database at a path takes on disk, with its write-ahead log.
+def file_bytes(path: Path) -> int:
+    """Bytes on disk of the database at a path, with its -wal.
 
-    The -shm is left out: 32 KiB of shared memory that come and go with the first reader.
+    Without the -shm: 32 KiB of shared memory that exist while the file is open.
     """
     wal_bytes = 0
-    with suppress(FileNotFoundError):  # whoever closes the database last removes it
+    with suppress(FileNotFoundError):  # the last connection removes it when it closes
         wal_bytes = path.with_name(path.name + "-wal").stat().st_size
     return path.stat().st_size + wal_bytes
 
@@ -97,7 +96,7 @@ def bytes_of_files(path: Path) -> int:
 def _table_size(
     connection: sqlite3.Connection, name: str, time: str, size_bytes: int | None
 ) -> TableSize:
-    # Two subqueries: min and max in one SELECT would read the whole table for them.
+    # min and max in one SELECT would read the whole table; a subquery each reads one row.
     rows, oldest, newest = connection.execute(
         f"SELECT (SELECT count(*) FROM {name}), "  # noqa: S608 - fixed names
         f"(SELECT min({time}) FROM {name}), (SELECT max({time}) FROM {name})"
@@ -113,7 +112,7 @@ def _table_size(
 
 
 def _nano(timestamp: int | None) -> int | None:
-    return None if timestamp is None else timestamp * _NANOSECONDS_PER_MICROSECOND
+    return None if timestamp is None else timestamp * NANOSECONDS_PER_MICROSECOND
 
 
 def _number(connection: sqlite3.Connection, statement: str, *parameters: object) -> int:

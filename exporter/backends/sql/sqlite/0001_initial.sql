@@ -1,13 +1,13 @@
 -- Times are INTEGER microseconds since 1970 UTC. JSON is TEXT, canonical (keys sorted).
 
--- Which migrations this database has had.
+-- The migrations that this database has had.
 CREATE TABLE schema_migrations (
     version    INTEGER PRIMARY KEY,
     applied_at INTEGER NOT NULL DEFAULT
                    (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000)
 );
 
--- One row a series: everything that does not change from point to point.
+-- One row a series: what does not change from point to point.
 CREATE TABLE metric_series (
     series_id           INTEGER PRIMARY KEY,
     metric_name         TEXT NOT NULL,
@@ -31,7 +31,7 @@ CREATE TABLE metric_series (
 CREATE INDEX metric_series_name ON metric_series (metric_name);
 
 -- Gauge and sum points. value is NULL for "no recorded value" and the text 'NaN' for a NaN,
--- which SQLite cannot keep as a number; infinities are numbers.
+-- which SQLite cannot store as a number; infinities are numbers.
 CREATE TABLE system_metrics (
     timestamp       INTEGER NOT NULL,
     series_id       INTEGER NOT NULL,
@@ -62,8 +62,8 @@ CREATE TABLE metric_histograms (
     PRIMARY KEY (timestamp, series_id)
 ) WITHOUT ROWID;
 
--- Summary points. quantiles and quantile_values are JSON arrays of one length; a NaN in them is
--- the string "NaN", infinities are "Infinity" and "-Infinity".
+-- Summary points. quantiles and quantile_values are JSON arrays of the same length. In them a NaN is
+-- the string "NaN"; infinities are "Infinity" and "-Infinity".
 CREATE TABLE metric_summaries (
     timestamp       INTEGER NOT NULL,
     series_id       INTEGER NOT NULL,

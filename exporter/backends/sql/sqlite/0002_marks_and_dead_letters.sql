@@ -1,5 +1,5 @@
--- How far each writer has come. The mark of a batch commits with its rows, so that a writer that
--- does not know whether a batch was stored, or starts again, can ask.
+-- The watermark of each writer. It commits in one transaction with the rows of its batch. A writer
+-- that restarts, or does not know whether a batch was stored, reads it.
 CREATE TABLE ingest_ledger (
     receiver_id   TEXT PRIMARY KEY NOT NULL,
     last_sequence INTEGER NOT NULL,
@@ -7,8 +7,8 @@ CREATE TABLE ingest_ledger (
                       (CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000)
 ) WITHOUT ROWID;
 
--- Rows that the store refused for their content, each with the reason. content is a JSON object;
--- timestamp is NULL for a series.
+-- Rows that the store refused because of their content, each with the reason. content is a JSON
+-- object; timestamp is NULL for a series.
 CREATE TABLE dead_letters (
     letter_id   INTEGER PRIMARY KEY,
     written_at  INTEGER NOT NULL DEFAULT

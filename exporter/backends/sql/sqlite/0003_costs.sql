@@ -1,7 +1,7 @@
--- What things cost, an entry a row. An amount is amount_units + amount_nanos / 10^9, with amount_nanos
--- from 0 to 999999999 also where it is negative: two integers, because sums of them are exact;
--- the column amount says the same as a double. Entries of series that carry cost have series_id,
--- and the value and start of the point that they were made of.
+-- One row a cost entry. An amount is amount_units + amount_nanos / 10^9, where amount_nanos is from 0
+-- to 999999999, also for a negative amount. They are two integers, because sums of integers are
+-- exact; the column amount is the same as a double. An entry that was derived from a point of a
+-- series has series_id, and the value and start of that point.
 CREATE TABLE cost_entries (
     timestamp       INTEGER NOT NULL,
     entry_id        TEXT NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE cost_entries (
 CREATE INDEX cost_entries_series ON cost_entries (series_id, timestamp)
     WHERE series_id IS NOT NULL;
 
--- How far each series that carries cost has come; stays when its entries are deleted.
+-- The first and last point of each series that carries cost. Retention does not delete them.
 CREATE TABLE cost_cursors (
     series_id            INTEGER PRIMARY KEY,
     first_timestamp      INTEGER NOT NULL,
@@ -37,7 +37,7 @@ CREATE TABLE cost_cursors (
     last_value           REAL NOT NULL
 );
 
--- Costs can be refused as well. SQLite changes no CHECK, so the table is made anew.
+-- Adds the kind 'cost'. SQLite cannot change a CHECK, so the table is created again.
 CREATE TABLE dead_letters_with_costs (
     letter_id   INTEGER PRIMARY KEY,
     written_at  INTEGER NOT NULL DEFAULT

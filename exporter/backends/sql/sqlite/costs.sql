@@ -1,4 +1,4 @@
--- Costs of series: what is known of a series before its next points.
+-- The stored points of series that carry cost.
 
 -- name: cursors
 SELECT series_id, first_timestamp, last_timestamp, last_start_timestamp, last_value
@@ -6,7 +6,7 @@ FROM cost_cursors
 WHERE series_id IN (SELECT value FROM json_each(?));
 
 -- name: points_between
--- From the last point before the first time to the first one after the last time.
+-- From the last point before the first time to the first point after the last time.
 SELECT timestamp, start_timestamp, value
 FROM cost_entries
 WHERE series_id = :series_id

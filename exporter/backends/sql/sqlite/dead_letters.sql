@@ -1,12 +1,11 @@
--- Dead letters: rows that the store refused, and why.
+-- Dead letters: rows that the store refused, each with the reason.
 
 -- name: now
--- Asked once, because the clock goes on between two statements, and letters of one batch are to be
--- found together.
+-- Read once for a batch, so that all its dead letters have the same time.
 SELECT CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER) * 1000;
 
 -- name: insert
--- A row whose batch did not define its series has one that is known here.
+-- Without the definition of the series in its batch, the stored name is used.
 INSERT INTO dead_letters (
     written_at, kind, reason, series_id, metric_name, timestamp, content)
 VALUES (
@@ -22,5 +21,5 @@ VALUES (
 DELETE FROM dead_letters
 WHERE letter_id <= (SELECT max(letter_id) FROM dead_letters) - ?;
 
--- name: delete_before
+-- name: prune
 DELETE FROM dead_letters WHERE written_at < ?;

@@ -1,8 +1,8 @@
--- Keeps the in-memory store within its bound: the oldest rows go, then series without rows.
+-- Limits the backend memory: the oldest rows are deleted, then series without rows.
 
 -- name: cutoff
--- The time of the last row to go. The tables are in the order of time, so this merges them and
--- reads no further than that row.
+-- The time of the newest row to delete. Each table is in the order of time, so SQLite merges them and
+-- reads no further than this row.
 SELECT timestamp FROM system_metrics
 UNION ALL SELECT timestamp FROM metric_histograms
 UNION ALL SELECT timestamp FROM metric_summaries
@@ -10,11 +10,11 @@ UNION ALL SELECT timestamp FROM metric_exemplars
 UNION ALL SELECT timestamp FROM cost_entries
 ORDER BY timestamp LIMIT 1 OFFSET ?;
 
--- name: create_leaving
-CREATE TEMP TABLE leaving_series (series_id INTEGER PRIMARY KEY);
+-- name: create_idle
+CREATE TEMP TABLE idle_series (series_id INTEGER PRIMARY KEY);
 
--- name: mark_leaving
-INSERT INTO temp.leaving_series
+-- name: mark_idle
+INSERT INTO temp.idle_series
 SELECT series_id FROM metric_series
 WHERE series_id NOT IN (
     SELECT series_id FROM system_metrics
@@ -23,16 +23,16 @@ WHERE series_id NOT IN (
     UNION SELECT series_id FROM metric_exemplars
     UNION SELECT series_id FROM cost_entries WHERE series_id IS NOT NULL);
 
--- name: leaving
--- One row for all of them, as a JSON array: a step for each would give the interpreter lock away.
-SELECT json_group_array(series_id) FROM temp.leaving_series;
+-- name: idle
+-- One row for all ids, as a JSON array: sqlite3 releases the interpreter lock at each row.
+SELECT json_group_array(series_id) FROM temp.idle_series;
 
--- name: stay
-DELETE FROM temp.leaving_series WHERE series_id = ?;
+-- name: unmark
+DELETE FROM temp.idle_series WHERE series_id = ?;
 
--- name: leave
+-- name: delete_idle
 DELETE FROM metric_series
-WHERE series_id IN (SELECT series_id FROM temp.leaving_series)
+WHERE series_id IN (SELECT series_id FROM temp.idle_series)
 AND series_id NOT IN (
     SELECT series_id FROM system_metrics
     UNION SELECT series_id FROM metric_histograms
@@ -40,11 +40,11 @@ AND series_id NOT IN (
     UNION SELECT series_id FROM metric_exemplars
     UNION SELECT series_id FROM cost_entries WHERE series_id IS NOT NULL);
 
--- name: leave_cursors
--- A series that comes back is a new one, so its total counts whole; what it came to before is gone.
+-- name: delete_idle_cursors
+-- A deleted series that returns is new: its first total counts whole, because its entries are gone.
 DELETE FROM cost_cursors
-WHERE series_id IN (SELECT series_id FROM temp.leaving_series)
+WHERE series_id IN (SELECT series_id FROM temp.idle_series)
 AND series_id NOT IN (SELECT series_id FROM metric_series);
 
--- name: clear_leaving
-DELETE FROM temp.leaving_series;
+-- name: clear_idle
+DELETE FROM temp.idle_series;

@@ -1,7 +1,7 @@
--- How far each writer has come.
+-- The watermark of each writer.
 
 -- name: advance
--- Changes no row if the writer has come as far, or farther.
+-- Changes no row if the stored watermark is as high or higher.
 INSERT INTO ingest_ledger (receiver_id, last_sequence) VALUES (?, ?)
 ON CONFLICT (receiver_id) DO UPDATE SET
     last_sequence = excluded.last_sequence,
@@ -11,5 +11,5 @@ WHERE ingest_ledger.last_sequence < excluded.last_sequence;
 -- name: last_sequence
 SELECT last_sequence FROM ingest_ledger WHERE receiver_id = ?;
 
--- name: forget
+-- name: prune
 DELETE FROM ingest_ledger WHERE updated_at < ?;

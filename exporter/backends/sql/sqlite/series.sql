@@ -1,5 +1,5 @@
--- Registers the series of a batch in a constant number of statements, however many there are:
--- each step of a statement gives the interpreter lock away, so a loop over rows would crawl.
+-- Registers the series of a batch with a constant number of statements: sqlite3 releases the
+-- interpreter lock at each step of a statement, so a statement for each series would be slow.
 
 -- name: create_incoming
 CREATE TEMP TABLE IF NOT EXISTS incoming_series (
@@ -24,8 +24,8 @@ CREATE TEMP TABLE IF NOT EXISTS incoming_series (
 DELETE FROM temp.incoming_series;
 
 -- name: collisions
--- The same id for another identity. Description, schema URLs and what is derived from the
--- attributes (cluster, node, service) are no part of it.
+-- Stored series with the same id and another identity. The identity is what these columns hold:
+-- without description, schema URLs, cluster, node and service.
 SELECT
     stored.series_id, stored.metric_name, stored.metric_type, stored.unit, stored.temporality,
     stored.is_monotonic, stored.resource, stored.scope, stored.attributes
