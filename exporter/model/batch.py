@@ -65,9 +65,9 @@ class Batch:
     Attributes:
         new_series: the definition of every series that the backend may not have yet. Writing one
             that it already has is harmless.
-        points: number points.
-        histograms: explicit and exponential; may be columns whose rows are made when first read.
-        summaries: of summaries.
+        points: of gauges and sums.
+        histograms: of both kinds; may be columns whose rows are made when first read.
+        summaries: summary points.
         exemplars: may be columns whose rows are made when first read.
         watermark: with one the backend stores the batch once, however often it is written.
         dead_letters: rows that the backend refused; they are stored in a table of their own.
@@ -105,16 +105,11 @@ class Batch:
         if not series_ids:
             return self
         kept = ~np.isin(self.points.series_id, np.fromiter(series_ids, np.int64))
-        return replace(
-            self,
-            points=self.points.take(np.flatnonzero(kept)),
-            histograms=tuple(item for item in self.histograms if item.series_id not in series_ids),
-            summaries=tuple(item for item in self.summaries if item.series_id not in series_ids),
-            exemplars=tuple(item for item in self.exemplars if item.series_id not in series_ids),
-            cost_samples=tuple(
-                item for item in self.cost_samples if item.series_id not in series_ids
-            ),
-        )
+        rows: dict[str, Any] = {
+            name: tuple(row for row in getattr(self, name) if row.series_id not in series_ids)
+            for name in _ROWS_OF_SERIES
+        }
+        return replace(self, points=self.points.take(np.flatnonzero(kept)), **rows)
 
     def take(self, positions: npt.NDArray[np.intp]) -> Batch:
         """The batch with only these rows; definitions, watermark and dead letters stay.
@@ -122,22 +117,15 @@ class Batch:
         Args:
             positions: of the wanted rows, ascending.
         """
-        chosen: dict[str, list[int]] = {}
+        rows: dict[str, Any] = {}
         begin = len(self.points)
         for name in _OBJECT_ROWS:
-            first, end = np.searchsorted(positions, (begin, begin + len(getattr(self, name))))
-            chosen[name] = (positions[first:end] - begin).tolist()
-            begin += len(getattr(self, name))
+            items = getattr(self, name)
+            first, end = np.searchsorted(positions, (begin, begin + len(items)))
+            rows[name] = tuple(items[index] for index in (positions[first:end] - begin).tolist())
+            begin += len(items)
         points = self.points.take(positions[: np.searchsorted(positions, len(self.points))])
-        return replace(
-            self,
-            points=points,
-            histograms=tuple(self.histograms[index] for index in chosen["histograms"]),
-            summaries=tuple(self.summaries[index] for index in chosen["summaries"]),
-            exemplars=tuple(self.exemplars[index] for index in chosen["exemplars"]),
-            costs=tuple(self.costs[index] for index in chosen["costs"]),
-            cost_samples=tuple(self.cost_samples[index] for index in chosen["cost_samples"]),
-        )
+        return replace(self, points=points, **rows)
 
     @classmethod
     def merge(cls, parts: Iterable[Batch]) -> Batch:
@@ -168,4 +156,6 @@ class Batch:
         )
 
 
+# The rows besides the points, in the order of `Batch.take`.
 _OBJECT_ROWS: Final = ("histograms", "summaries", "exemplars", "costs", "cost_samples")
+_ROWS_OF_SERIES: Final = ("histograms", "summaries", "exemplars", "cost_samples")
