@@ -1,4 +1,4 @@
-"""Starting while the database is away: what comes meanwhile and what waited is stored once."""
+"""Starting while the database is away: all requests are stored once when it is back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -17,30 +17,21 @@ import pytest
 from engines.postgresql import PostgreSQLServer
 from engines.statements import execute
 from engines.timescaledb import TimescaleDBServer
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
+from kit.pipelines import (
+    abandon,
+    pipeline_to,
+    request,
+    spool_beside,
+    spooled_pipeline_to,
+    stored,
+    wait_until,
 )
 
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.timescaledb import timescaledb_backend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
-from exporter.pipeline import Pipeline, build_pipeline
-from exporter.spool import Spool
-
-NOW = time.time_ns()
-SECOND = 1_000_000_000
-
-
-def request(points: int, at: int, *, series: int = 0) -> bytes:
-    """Points a millisecond apart, from so many seconds after NOW."""
-    message = ExportMetricsServiceRequest()
-    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name=f"m{series}")
-    for place in range(points):
-        time_unix_nano = NOW + at * SECOND + place * 1_000_000
-        metric.gauge.data_points.add(time_unix_nano=time_unix_nano, as_double=place)
-    return message.SerializeToString()
+from exporter.pipeline import build_pipeline
 
 
 @pytest.fixture
@@ -48,19 +39,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-def spool_beside(path: Path) -> Spool:
-    return Spool(path.with_suffix(".spool"), max_bytes=10**9, retry_window_seconds=3600.0)
-
-
-def pipeline_to(path: Path, **options: float) -> Pipeline:
-    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    values = {"batch_interval_seconds": 3600.0, **options}
-    return build_pipeline(backend, spool_beside(path), **values)  # type: ignore[arg-type]
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The database can neither be read nor written."""
+    """Lock the database, so that it can neither be read nor written."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode = EXCLUSIVE")
         holder.execute("BEGIN IMMEDIATE")
@@ -69,29 +50,16 @@ def locked(path: Path) -> Iterator[None]:
         holder.execute("ROLLBACK")
 
 
-def made(path: Path) -> None:
-    """A store and a spool that were used before, and are empty."""
-    pipeline = pipeline_to(path)
+def create_store(path: Path) -> None:
+    """Make a store and a spool, both empty."""
+    pipeline = spooled_pipeline_to(path)
     pipeline.start()
     assert pipeline.shutdown()
 
 
-def stored(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("SELECT count(*) FROM system_metrics").fetchone()[0])
-
-
-def abandon(pipeline: Pipeline, path: Path) -> None:
-    """Stop a pipeline as a crash does: with nothing written that was not written before."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        assert not pipeline.shutdown(timeout_seconds=0.5)
-        holder.execute("ROLLBACK")
-
-
-def left_waiting(path: Path, requests: int) -> None:
-    """A run that stored a request, and was killed with so many more in its spool."""
-    crashed = pipeline_to(path, batch_size=1000)
+def crash_with_pending(path: Path, requests: int) -> None:
+    """Store a request, and crash with so many more in the spool."""
+    crashed = spooled_pipeline_to(path, batch_size=1000)
     crashed.start()
     crashed.submit(request(5, 0))
     assert crashed.flush()
@@ -100,18 +68,11 @@ def left_waiting(path: Path, requests: int) -> None:
     abandon(crashed, path)
 
 
-def eventually(condition: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
-
-
-def test_requests_are_taken_and_stored_when_the_database_is_there(
+def test_requests_are_accepted_and_stored_when_the_database_is_back(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made(path)
-    pipeline = pipeline_to(path)
+    create_store(path)
+    pipeline = spooled_pipeline_to(path)
     with locked(path):
         pipeline.start()
         for at in range(20):
@@ -137,13 +98,13 @@ def test_requests_are_taken_and_stored_when_the_database_is_there(
     assert "opening the database failed, trying again in" in caplog.text
 
 
-def test_what_waited_from_before_is_stored_first_and_once(path: Path) -> None:
-    left_waiting(path, 10)
-    pipeline = pipeline_to(path)
+def test_requests_of_the_last_run_are_stored_first_and_once(path: Path) -> None:
+    crash_with_pending(path, 10)
+    pipeline = spooled_pipeline_to(path)
     with locked(path):
         pipeline.start()
         pipeline.submit(request(5, 100))
-        pipeline.submit(request(5, 10))  # its sender had no answer before the crash
+        pipeline.submit(request(5, 10))  # its sender got no reply before the crash
         now = pipeline.stats()
         assert (now.points_accepted, now.points_replayed, now.points_queued) == (55, 50, 55)
         assert now.requests_deduplicated == 1
@@ -157,17 +118,17 @@ def test_what_waited_from_before_is_stored_first_and_once(path: Path) -> None:
         assert connection.execute("SELECT last_sequence FROM ingest_ledger").fetchall() == [(12,)]
 
 
-def test_of_what_waited_the_ledger_tells_what_is_stored(path: Path) -> None:
-    left_waiting(path, 3)
+def test_the_ledger_says_which_spooled_requests_are_stored(path: Path) -> None:
+    crash_with_pending(path, 3)
     spool = path.with_suffix(".spool")
     shutil.copy(spool, spool.with_suffix(".copy"))
-    storing = pipeline_to(path)
+    storing = spooled_pipeline_to(path)
     storing.start()
     assert storing.shutdown()
     assert stored(path) == 20
-    # As after a crash right after the commit: the spool has not heard of it.
+    # As after a crash right after the commit: the spool has not been told of it.
     shutil.move(spool.with_suffix(".copy"), spool)
-    pipeline = pipeline_to(path)
+    pipeline = spooled_pipeline_to(path)
     with locked(path):
         pipeline.start()
         pipeline.submit(request(5, 100))
@@ -179,17 +140,17 @@ def test_of_what_waited_the_ledger_tells_what_is_stored(path: Path) -> None:
     assert stored(path) == 25
 
 
-def test_several_starts_without_a_database_lose_nothing(path: Path) -> None:
-    left_waiting(path, 2)
+def test_repeated_starts_without_a_database_lose_nothing(path: Path) -> None:
+    crash_with_pending(path, 2)
     with locked(path):
         for run in range(3):
-            pipeline = pipeline_to(path)
+            pipeline = spooled_pipeline_to(path)
             pipeline.start()
             assert pipeline.stats().points_replayed == 10 + 5 * run
             pipeline.submit(request(5, 100 + run))
             assert not pipeline.shutdown()
             assert pipeline.stats().points_queued == 15 + 5 * run
-    pipeline = pipeline_to(path)
+    pipeline = spooled_pipeline_to(path)
     pipeline.start()
     assert pipeline.stats().points_replayed == 25
     assert pipeline.flush()
@@ -198,10 +159,10 @@ def test_several_starts_without_a_database_lose_nothing(path: Path) -> None:
 
 
 def put_back_an_older_copy(path: Path) -> None:
-    """The ledger is at 30; the spool knows of 10 requests, and none of them waits."""
+    """Let the ledger be at 30, and the spool at 10 with no pending requests."""
     spool = path.with_suffix(".spool")
     for at, first in enumerate((0, 10)):
-        pipeline = pipeline_to(path)
+        pipeline = spooled_pipeline_to(path)
         pipeline.start()
         for number in range(10 + 10 * at):
             pipeline.submit(request(5, first + number))
@@ -213,14 +174,14 @@ def put_back_an_older_copy(path: Path) -> None:
 
 @pytest.mark.parametrize("requests", [5, 20, 40])
 @pytest.mark.parametrize("starts", [1, 2])
-def test_a_ledger_that_is_ahead_takes_nothing_for_stored_that_came_meanwhile(
+def test_a_ledger_that_is_ahead_does_not_hide_new_requests(
     path: Path, requests: int, starts: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_back_an_older_copy(path)
-    pipeline = pipeline_to(path)
+    pipeline = spooled_pipeline_to(path)
     with locked(path):
         for start in range(starts):
-            pipeline = pipeline_to(path)
+            pipeline = spooled_pipeline_to(path)
             pipeline.start()
             for number in range(requests):
                 pipeline.submit(request(5, 1000 * (start + 1) + number))
@@ -232,21 +193,21 @@ def test_a_ledger_that_is_ahead_takes_nothing_for_stored_that_came_meanwhile(
     assert pipeline.shutdown()
     assert stored(path) == 5 * (30 + requests * starts + 1)
     assert "an older copy of the file was put back" in caplog.text
-    again = pipeline_to(path)
+    again = spooled_pipeline_to(path)
     again.start()
     assert again.stats().points_replayed == 0
     assert again.shutdown()
 
 
-def test_a_killed_run_without_a_ledger_and_then_one_that_is_ahead(path: Path) -> None:
+def test_a_run_without_the_ledger_followed_by_a_ledger_that_is_ahead(path: Path) -> None:
     put_back_an_older_copy(path)
     with locked(path):
-        killed = pipeline_to(path)
+        killed = spooled_pipeline_to(path)
         killed.start()
         for number in range(25):  # past the watermark at 30
             killed.submit(request(5, 1000 + number))
         assert not killed.shutdown()
-    pipeline = pipeline_to(path)
+    pipeline = spooled_pipeline_to(path)
     pipeline.start()
     assert pipeline.stats().points_replayed == 125
     assert pipeline.flush()
@@ -254,14 +215,14 @@ def test_a_killed_run_without_a_ledger_and_then_one_that_is_ahead(path: Path) ->
     assert stored(path) == 5 * (30 + 25)
 
 
-@pytest.mark.parametrize("is_ahead", [False, True], ids=["watermark of before", "watermark ahead"])
-def test_senders_at_the_moment_when_the_database_comes_back(path: Path, *, is_ahead: bool) -> None:
+@pytest.mark.parametrize("is_ahead", [False, True], ids=["earlier watermark", "watermark ahead"])
+def test_concurrent_requests_while_the_database_comes_back(path: Path, *, is_ahead: bool) -> None:
     if is_ahead:
         put_back_an_older_copy(path)
     else:
-        left_waiting(path, 29)
+        crash_with_pending(path, 29)
     before = 150
-    pipeline = pipeline_to(path, batch_size=50, batch_interval_seconds=0.01)
+    pipeline = spooled_pipeline_to(path, batch_size=50, batch_interval_seconds=0.01)
     is_over = threading.Event()
     sent = [0] * 8
     unbalanced: list[object] = []
@@ -279,8 +240,8 @@ def test_senders_at_the_moment_when_the_database_comes_back(path: Path, *, is_ah
         threads = [threading.Thread(target=send, args=(series,)) for series in range(8)]
         for thread in threads:
             thread.start()
-        eventually(lambda: min(sent) > 3)
-    eventually(lambda: pipeline.stats().batches_written > 3)
+        wait_until(lambda: min(sent) > 3)
+    wait_until(lambda: pipeline.stats().batches_written > 3)
     is_over.set()
     for thread in threads:
         thread.join()
@@ -291,9 +252,9 @@ def test_senders_at_the_moment_when_the_database_comes_back(path: Path, *, is_ah
     assert pipeline.stats().points_queued == 0
 
 
-def test_an_outage_from_the_start_costs_disk_and_not_memory(path: Path) -> None:
-    made(path)
-    pipeline = pipeline_to(path, max_queued_entries=20)
+def test_an_outage_from_the_start_fills_the_spool_and_not_memory(path: Path) -> None:
+    create_store(path)
+    pipeline = spooled_pipeline_to(path, max_queued_entries=20)
     with locked(path):
         pipeline.start()
         for at in range(50):
@@ -304,54 +265,53 @@ def test_an_outage_from_the_start_costs_disk_and_not_memory(path: Path) -> None:
     assert stored(path) == 250
 
 
-def test_stopping_without_a_database_is_quick_and_leaves_all_in_the_spool(path: Path) -> None:
-    left_waiting(path, 1)
+def test_shutdown_without_a_database_is_quick_and_keeps_all_in_the_spool(path: Path) -> None:
+    crash_with_pending(path, 1)
     with locked(path):
-        pipeline = pipeline_to(path)
+        pipeline = spooled_pipeline_to(path)
         pipeline.start()
         pipeline.submit(request(5, 100))
         began = time.monotonic()
         assert not pipeline.shutdown(timeout_seconds=25.0)
-        assert time.monotonic() - began < 10  # and not all of the time that it was given
+        assert time.monotonic() - began < 10  # of the 25 s that it was given
         assert not pipeline.is_accepting
         assert not pipeline.shutdown()
     spool = spool_beside(path)
-    spool.start()  # nobody has it any more
+    spool.start()  # the lock is free
     assert spool.state.pending_requests == 2
     spool.close()
 
 
-def test_stopping_without_a_database_and_without_requests_leaves_nothing(path: Path) -> None:
-    made(path)
+def test_shutdown_without_a_database_and_without_requests(path: Path) -> None:
+    create_store(path)
     with locked(path):
-        pipeline = pipeline_to(path)
+        pipeline = spooled_pipeline_to(path)
         pipeline.start()
-        assert pipeline.flush()  # there is nothing to do
+        assert pipeline.flush()  # nothing to write
         assert pipeline.shutdown()
 
 
-def test_nothing_is_deleted_before_the_database_is_there(
+def test_expired_rows_are_deleted_once_the_database_is_back(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeping = pipeline_to(path)
+    keeping = spooled_pipeline_to(path)
     keeping.start()
     keeping.submit(request(5, -10 * 86_400))
     assert keeping.shutdown()
-    pipeline = pipeline_to(path, retention_days=1.0)
+    pipeline = spooled_pipeline_to(path, retention_days=1.0)
     with locked(path):
         pipeline.start()
         pipeline.submit(request(5, 0))
         assert not pipeline.flush(0.5)
-    eventually(lambda: pipeline.stats().rows_expired == 5)
+    wait_until(lambda: pipeline.stats().rows_expired == 5)
     assert "cleanup failed" not in caplog.text
     assert pipeline.shutdown()
     assert stored(path) == 5
 
 
-def test_without_a_spool_it_is_an_error(path: Path) -> None:
-    made(path)
-    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    pipeline = build_pipeline(backend)
+def test_without_a_spool_a_database_that_is_away_is_an_error(path: Path) -> None:
+    create_store(path)
+    pipeline = pipeline_to(path)
     before = threading.active_count()
     with locked(path), pytest.raises(BackendUnavailableError):
         pipeline.start()
@@ -359,9 +319,9 @@ def test_without_a_spool_it_is_an_error(path: Path) -> None:
     assert not pipeline.is_accepting
 
 
-def test_what_is_wrong_for_good_is_an_error_with_a_spool_too(path: Path) -> None:
+def test_a_permanent_error_ends_the_start_with_a_spool_too(path: Path) -> None:
     path.write_text("not a database, but long enough to look like something" * 100)
-    pipeline = pipeline_to(path)
+    pipeline = spooled_pipeline_to(path)
     before = threading.active_count()
     with pytest.raises(BackendRefusedError, match="not a SQLite database"):
         pipeline.start()
@@ -381,7 +341,7 @@ def count_in(dsn: str) -> list[tuple[int]]:
 def assert_survives(
     server: PostgreSQLServer | TimescaleDBServer, kind: str, dsn: str, folder: Path
 ) -> None:
-    """Runs that begin with the server and without it, on one spool."""
+    """Start with the server and without it, on one spool, and count what is stored."""
     first = build_pipeline(backend_of(kind, dsn), spool_beside(folder / kind), batch_size=1)
     first.start()
     first.submit(request(5, 0))
@@ -414,7 +374,7 @@ def test_a_timescaledb_that_is_away(
         assert_survives(own_timescaledb_server, "timescaledb", dsn, tmp_path)
 
 
-def test_a_server_that_comes_back_without_the_database_is_waited_out(
+def test_a_server_that_comes_back_without_the_database_is_retried(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -425,7 +385,7 @@ def test_a_server_that_comes_back_without_the_database_is_waited_out(
     pipeline.start()
     pipeline.submit(request(5, 0))
     own_postgresql_server.start()
-    eventually(lambda: "create the database" in caplog.text)
+    wait_until(lambda: "create the database" in caplog.text)
     levels = {one.levelno for one in caplog.records if "create the database" in one.message}
     assert levels == {logging.ERROR}
     assert pipeline.is_accepting

@@ -1,8 +1,7 @@
-"""The pipeline on PostgreSQL, with connections that break where it matters."""
+"""The pipeline into PostgreSQL, with connections that break during COMMIT."""
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import psycopg2
 import pytest
 from engines.statements import execute
 from kit.backends.proxy import Break, proxied
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from kit.pipelines import NEVER_SECONDS, request
 from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
@@ -20,24 +17,14 @@ from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
-NOW = time.time_ns()
 
-
-def request(points: int, *, first_time: int = NOW) -> bytes:
-    message = ExportMetricsServiceRequest()
-    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name="load")
-    for at in range(points):
-        metric.gauge.data_points.add(time_unix_nano=first_time + at * 1_000_000, as_double=at)
-    return message.SerializeToString()
-
-
-def pipeline_to(dsn: str, folder: Path) -> Pipeline:
+def spooled_pipeline(dsn: str, folder: Path) -> Pipeline:
     spool = Spool(folder / "requests.spool", max_bytes=10**9, retry_window_seconds=3600.0)
-    return build_pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=3600.0)
+    return build_pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=NEVER_SECONDS)
 
 
 def refuse_value(dsn: str, value: float) -> None:
-    """Let a constraint of the database's owner refuse points of one value."""
+    """Add a constraint that refuses points of one value."""
     with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(
             f"ALTER TABLE system_metrics ADD CONSTRAINT not_this CHECK (value <> {value}) NOT VALID"
@@ -45,17 +32,17 @@ def refuse_value(dsn: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("how", Break)
-def test_refused_rows_are_counted_once_when_the_commit_beside_them_is_in_doubt(
+def test_refused_rows_are_counted_once_if_the_outcome_of_the_commit_is_unknown(
     postgresql_database: str, tmp_path: Path, how: Break
 ) -> None:
     with proxied(postgresql_database) as (proxy, dsn):
-        pipeline = pipeline_to(dsn, tmp_path)
+        pipeline = spooled_pipeline(dsn, tmp_path)
         pipeline.start()
-        pipeline.submit(request(2))  # makes the partition, with a commit of its own
+        pipeline.submit(request(2))  # makes the partition, in a transaction of its own
         assert pipeline.flush()
         refuse_value(postgresql_database, 3.0)
         proxy.next_commit = how
-        pipeline.submit(request(10, first_time=NOW + 10**9))
+        pipeline.submit(request(10, seconds=1))
         assert pipeline.flush(30.0)
         assert proxy.next_commit is None
         now = pipeline.stats()
@@ -84,14 +71,14 @@ def changed(dsn: str, **parts: str) -> str:
     ],
     ids=["refused", "unknown host", "no standby", "too many"],
 )
-def test_what_may_pass_is_waited_for(
+def test_temporary_failures_are_retried(
     postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
 ) -> None:
     with closing(psycopg2.connect(postgresql_database)) as connection:
         connection.autocommit = True
         execute(connection, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
         try:
-            pipeline = pipeline_to(changed(postgresql_database, **parts), tmp_path)
+            pipeline = spooled_pipeline(changed(postgresql_database, **parts), tmp_path)
             pipeline.start()
             pipeline.submit(request(1))
             with pytest.raises(BackendUnavailableError, match=words):
@@ -106,7 +93,7 @@ def test_what_may_pass_is_waited_for(
     [
         ({"password": "wrong"}, "correct the password"),
         ({"dbname": "no_such_database"}, "create the database"),
-        ({"user": "nobody_of_this_name"}, "correct the password"),  # nobody is told which
+        ({"user": "nobody_of_this_name"}, "correct the password"),  # the server does not say which
         ({"sslmode": "require"}, "correct connection_string"),
         ({"sslmode": "bogus"}, "correct connection_string"),
         ({"port": "99999999"}, "correct connection_string"),
@@ -115,10 +102,10 @@ def test_what_may_pass_is_waited_for(
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_what_somebody_has_to_change_ends_the_start(
+def test_permanent_errors_end_the_start(
     postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
 ) -> None:
-    pipeline = pipeline_to(changed(postgresql_database, **parts), tmp_path)
+    pipeline = spooled_pipeline(changed(postgresql_database, **parts), tmp_path)
     with pytest.raises(BackendRefusedError, match=words):
         pipeline.start()
     assert not pipeline.is_accepting

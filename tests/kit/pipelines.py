@@ -1,0 +1,106 @@
+"""Pipelines into a SQLite file with a spool beside it, and the requests that are sent to them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+
+from exporter.backends.sqlite import SQLiteBackend
+from exporter.pipeline import Pipeline, build_pipeline
+from exporter.spool import Spool
+
+__all__ = [
+    "DAY_SECONDS",
+    "NEVER_SECONDS",
+    "NOW",
+    "abandon",
+    "pipeline_to",
+    "request",
+    "spool_beside",
+    "spooled_pipeline_to",
+    "stored",
+    "wait_until",
+    "write_locked",
+]
+
+NOW = time.time_ns()
+DAY_SECONDS = 86_400
+# A batch interval that no test waits for.
+NEVER_SECONDS = 3600.0
+
+
+def request(
+    points: int, seconds: float = 0, *, series: int = 0, first_unix_nano: int | None = None
+) -> bytes:
+    """A request with points of one gauge, a millisecond apart.
+
+    Args:
+        points: how many.
+        seconds: of the first one, after NOW.
+        series: number of the gauge.
+        first_unix_nano: time of the first one, instead of `seconds`.
+    """
+    first = NOW + round(seconds * 10**9) if first_unix_nano is None else first_unix_nano
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name=f"m{series}")
+    for index in range(points):
+        time_unix_nano = first + index * 1_000_000
+        metric.gauge.data_points.add(time_unix_nano=time_unix_nano, as_double=index)
+    return message.SerializeToString()
+
+
+def spool_beside(path: Path, max_bytes: int = 10**9) -> Spool:
+    """The spool of the store at this path."""
+    return Spool(path.with_suffix(".spool"), max_bytes=max_bytes, retry_window_seconds=3600.0)
+
+
+def pipeline_to(path: Path, spool: Spool | None = None, **options: Any) -> Pipeline:
+    """A pipeline into the file at this path; writes when a batch is full, and when it is told to.
+
+    It soon gives up waiting for a lock of the file.
+    """
+    backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
+    options = {"batch_interval_seconds": NEVER_SECONDS, **options}
+    return build_pipeline(backend, spool, **options)
+
+
+def spooled_pipeline_to(path: Path, **options: Any) -> Pipeline:
+    """A pipeline of that kind with its spool beside the file."""
+    return pipeline_to(path, spool_beside(path), **options)
+
+
+def stored(path: Path) -> int:
+    """How many number points the store at this path has."""
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM system_metrics").fetchone()[0])
+
+
+@contextmanager
+def write_locked(path: Path) -> Iterator[None]:
+    """Hold the write lock of a database, as another program may."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+def abandon(pipeline: Pipeline, path: Path) -> None:
+    """Stop a pipeline as a crash does: what it has not written yet stays unwritten."""
+    with write_locked(path):
+        assert not pipeline.shutdown(timeout_seconds=0.5)
+
+
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = 30.0) -> None:
+    """Wait until the condition holds; fail if it does not in time."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
