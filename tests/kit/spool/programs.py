@@ -14,7 +14,7 @@ _WORKER: Final = Path(__file__).with_name("worker.py")
 
 
 class Program:
-    """One running program; at the end of the `with` block it is gone."""
+    """One running program, killed at the end of the `with` block."""
 
     def __init__(
         self, name: str, path: Path, *arguments: object, wrapper: tuple[str, ...] = ()
@@ -39,21 +39,21 @@ class Program:
         self._process.stdout.close()
 
     def line(self) -> str:
-        """The next line that it prints; "" at its end."""
+        """The next line that it prints; "" after the last."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().rstrip("\n")
 
     def rest(self) -> list[str]:
-        """All lines until its end."""
+        """All lines until it ends."""
         return list(iter(self.line, ""))
 
-    def go_on(self) -> None:
-        """Let it go on where it waits."""
+    def resume(self) -> None:
+        """Send the line that it waits for."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """kill -9, as a crash."""
+        """Send SIGKILL, and wait for the end."""
         self._process.kill()
         self._process.wait()
