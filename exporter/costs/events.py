@@ -30,7 +30,7 @@ from exporter.costs.entry_fields import (
     check_amount,
     parse_currency,
 )
-from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, locate
+from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, cluster_or_node_id
 from exporter.json_text import canonical_json
 from exporter.model import Batch, CostEntry
 from exporter.wire import ANY_TIME, Decoded, Rejections, TimeWindow
@@ -90,13 +90,13 @@ def _entry(
     cluster_id_attributes: Sequence[str],
     node_id_attributes: Sequence[str],
 ) -> CostEntry:
-    if event.refusal:
-        raise CostRefusedError(event.refusal)
+    if event.rejection_reason:
+        raise CostRefusedError(event.rejection_reason)
     reader = AttributeReader(event.attributes, event.resource, used=_NEVER_TAGS)
     time_unix_nano = _time(event, window)
     category = reader.text(CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY
     texts = _texts(event.attributes), _texts(event.resource)
-    node_id = locate(tuple(node_id_attributes), *texts)
+    node_id = cluster_or_node_id(tuple(node_id_attributes), *texts)
     return CostEntry(
         entry_id=_entry_id(event, reader.own_text(_ENTRY_ID_ATTRIBUTES)),
         time_unix_nano=time_unix_nano,
@@ -105,7 +105,7 @@ def _entry(
         amount=_amount(reader.own_value(_AMOUNT_ATTRIBUTES), category),
         currency=_currency(reader.text(CURRENCY_ATTRIBUTES)),
         region=reader.text(REGION_ATTRIBUTES) or None,
-        cluster_id=locate(tuple(cluster_id_attributes), *texts),
+        cluster_id=cluster_or_node_id(tuple(cluster_id_attributes), *texts),
         node_id=node_id,
         service_name=reader.text(_SERVICE_ATTRIBUTES) or None,
         description=reader.own_text(DESCRIPTION_ATTRIBUTES),
@@ -120,7 +120,7 @@ def _entry(
 def _time(event: LogEvent, window: TimeWindow) -> int:
     if event.time_unix_nano == 0:
         raise CostRefusedError("time_unix_nano and observed_time_unix_nano are 0")
-    refusal = window.refusal(event.time_unix_nano)
+    refusal = window.rejection_reason(event.time_unix_nano)
     if refusal is not None:
         raise CostRefusedError(refusal)
     return event.time_unix_nano

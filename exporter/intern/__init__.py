@@ -1,38 +1,36 @@
-"""Identity -> Series: which stream of points is this, and has its definition been handed on?
+"""The series cache: maps the bytes of resource, scope, metric and attributes to series ids.
 
-A bounded cache in three steps, each keyed by what the wire offers: resource bytes, scope bytes,
-then the fields of a metric. The last step maps the bytes of a point's attributes to a series id,
-so that the commonest point costs one dictionary look-up. Nothing here parses a message: the
-caller brings canonical values when a look-up misses.
-
-Not thread-safe: the pipeline calls under its lock.
+A bounded cache with one level for each part of an OTLP message, so that a point of a known series
+costs one dictionary look-up. It parses no message: on a miss the caller passes canonical values.
+It is not thread-safe; the pipeline calls it under its lock.
 """
 
-from exporter.intern.cache import SeriesCache, SeriesRefusedError
+from exporter.intern.cache import CacheTransaction, SeriesCache, SeriesRefusedError
 from exporter.intern.entries import (
+    CLUSTER_ID_ATTRIBUTES,
+    NODE_ID_ATTRIBUTES,
+    Fragments,
+    MetricCacheKey,
     MetricEntry,
     MetricKey,
-    Pieces,
     ResourceEntry,
     ScopeEntry,
-    WrittenMetric,
+    cluster_or_node_id,
     identity_key,
 )
-from exporter.intern.locating import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, locate
-from exporter.intern.registration import Registration
 
 __all__ = [
     "CLUSTER_ID_ATTRIBUTES",
     "NODE_ID_ATTRIBUTES",
+    "CacheTransaction",
+    "Fragments",
+    "MetricCacheKey",
     "MetricEntry",
     "MetricKey",
-    "Pieces",
-    "Registration",
     "ResourceEntry",
     "ScopeEntry",
     "SeriesCache",
     "SeriesRefusedError",
-    "WrittenMetric",
+    "cluster_or_node_id",
     "identity_key",
-    "locate",
 ]

@@ -1,4 +1,4 @@
-"""A bounded memory of the series that were seen; see `exporter.intern`."""
+"""The bounded cache of known series; see `exporter.intern`."""
 
 from __future__ import annotations
 
@@ -9,34 +9,68 @@ from typing import Any, Final
 
 import xxhash
 
-from exporter.intern.entries import MetricEntry, Pieces, ResourceEntry
-from exporter.intern.locating import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, locate
-from exporter.intern.registration import Registration
+from exporter.intern.entries import (
+    CLUSTER_ID_ATTRIBUTES,
+    NODE_ID_ATTRIBUTES,
+    Fragments,
+    MetricEntry,
+    ResourceEntry,
+    cluster_or_node_id,
+)
 from exporter.model import Series
 
-__all__ = ["SeriesCache", "SeriesRefusedError"]
+__all__ = ["CacheTransaction", "SeriesCache", "SeriesRefusedError"]
 
 _SIGN_BIT: Final = 1 << 63
-# Longer attributes, and other texts, count as so many entries more.
-_BYTES_OF_AN_ENTRY: Final = 256
+# Attributes and other texts count as one more entry for every 256 bytes.
+_BYTES_PER_ENTRY: Final = 256
 
 
 class SeriesRefusedError(Exception):
-    """A series that cannot be taken; the message says why."""
+    """The cache refuses a series; the message says why."""
+
+
+class CacheTransaction:
+    """What one request adds to the cache, so that all of it can be rolled back.
+
+    Attributes:
+        new_series: definitions of series that are new, or whose definition changed.
+        added: keys that were added, in one list for each mapping. One request can add a hundred
+            thousand keys, so no object is kept for each.
+        previous_fingerprints: series whose definition changed, with the fingerprint before.
+        new_series_ids: series that were unknown before.
+        extra_entries: resources with the entries counted for large texts.
+    """
+
+    __slots__ = ("added", "extra_entries", "new_series", "new_series_ids", "previous_fingerprints")
+
+    def __init__(self) -> None:
+        self.new_series: list[Series] = []
+        self.added: list[tuple[MutableMapping[Any, Any], list[Any]]] = []
+        self.previous_fingerprints: list[tuple[int, int]] = []
+        self.new_series_ids: list[int] = []
+        self.extra_entries: list[tuple[ResourceEntry, int]] = []
+
+    def add_key(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
+        """Record that the key was added to the mapping."""
+        if not self.added or self.added[-1][0] is not mapping:
+            self.added.append((mapping, []))
+        self.added[-1][1].append(key)
 
 
 class SeriesCache:
-    """Bounded memory of the series seen; least recently used resources go first.
+    """Bounded cache of known series; evicts the least recently used resources.
 
     Args:
-        max_entries: how many resources, scopes, metrics and attribute sets are remembered
-            together. A sender that shuffles its attributes takes several sets a series, and one of
-            many KiB counts once for each. Forgetting costs a second definition, no more.
-        cluster_id_attributes: where cluster_id is looked for: the first name among the point's
-            attributes, then each among the resource's.
-        node_id_attributes: likewise for node_id.
-        max_series: how many series may be known at a time; further ones are refused. None for any
-            number, which `max_entries` bounds still.
+        max_entries: upper bound of resources, scopes, metrics and attribute sets together. A
+            sender that shuffles its attributes uses several attribute sets for each series, and
+            large texts count for several entries. An evicted series is defined once more when it
+            comes again; nothing else depends on the bound.
+        max_series: how many series may be known at a time; further series are refused. None for
+            no limit besides `max_entries`.
+        cluster_id_attributes: attribute names for cluster_id, in order of precedence; see
+            `cluster_or_node_id`.
+        node_id_attributes: the same for node_id.
     """
 
     def __init__(
@@ -51,150 +85,157 @@ class SeriesCache:
         self._max_series = max_series
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
-        self._resources: OrderedDict[tuple[Pieces, str], ResourceEntry] = OrderedDict()
-        # Series id -> hash of the identity (upper 64 bits) and of the whole definition (lower):
-        # tells a collision and a changed description apart from a series that is known.
-        self._known: dict[int, int] = {}
+        self._resources: OrderedDict[tuple[Fragments, str], ResourceEntry] = OrderedDict()
+        # Series id -> fingerprint: hash of the identity (upper 64 bits) and of the fields that do
+        # not identify (lower 64 bits). The upper half detects a collision of ids, the lower half a
+        # changed description or schema URL.
+        self._fingerprints: dict[int, int] = {}
         self._entries = 0
-        self._registration = Registration()
-        # Length of a ResourceMetrics message -> where its resource may stand, and its schema URL:
-        # what it takes to find the resource of a message without parsing it.
-        self.places_of_resource: dict[int, list[tuple[int, int, str]]] = {}
+        self._transaction = CacheTransaction()
+        # Length of a ResourceMetrics message -> possible (start, end) offsets of its resource and
+        # its schema URL: finds the resource of a message without parsing the message.
+        self.resource_offsets: dict[int, list[tuple[int, int, str]]] = {}
 
     def __len__(self) -> int:
-        """How many entries are remembered: resources, scopes, metrics and attribute sets."""
+        """How many entries the cache holds: resources, scopes, metrics and attribute sets."""
         return self._entries
 
-    def knows(self, series_id: int) -> bool:
-        """Whether the definition of this series was handed out and not forgotten since."""
-        return series_id in self._known
+    def has_series(self, series_id: int) -> bool:
+        """Whether the definition of this series was emitted and not invalidated since."""
+        return series_id in self._fingerprints
 
-    def resource(self, pieces: Pieces, schema_url: str) -> ResourceEntry | None:
-        """The entry of a resource seen before, which becomes the most recently used one."""
-        entry = self._resources.get((pieces, schema_url))
+    def get_resource(self, fragments: Fragments, schema_url: str) -> ResourceEntry | None:
+        """The entry of a known resource, which becomes the most recently used one."""
+        entry = self._resources.get((fragments, schema_url))
         if entry is not None:
-            self._resources.move_to_end((pieces, schema_url))
+            self._resources.move_to_end((fragments, schema_url))
         return entry
 
-    def remember(self, mapping: MutableMapping[Any, Any], key: Any, entry: Any) -> None:
-        """Put an entry below another one of this cache; goes again if the request is refused."""
+    def add_entry(self, mapping: MutableMapping[Any, Any], key: Any, entry: Any) -> None:
+        """Add an entry to a mapping of this cache; a roll-back removes it."""
         mapping[key] = entry
         self._entries += 1
-        self._registration.add(mapping, key)
+        self._transaction.add_key(mapping, key)
 
-    def add_resource(self, pieces: Pieces, schema_url: str, entry: ResourceEntry) -> None:
-        """Remember a resource under the bytes that it was written with."""
-        self.remember(self._resources, (pieces, schema_url), entry)
-        self.count_large(entry, sum(map(len, pieces)) + len(entry.json))
+    def add_resource(self, fragments: Fragments, schema_url: str, entry: ResourceEntry) -> None:
+        """Add a resource under the bytes that it was received with."""
+        self.add_entry(self._resources, (fragments, schema_url), entry)
+        self.count_text(entry, sum(map(len, fragments)) + len(entry.json))
 
-    def count_large(self, resource: ResourceEntry, size_bytes: int) -> None:
-        """Note that something of this size was remembered below the resource."""
-        entries = size_bytes // _BYTES_OF_AN_ENTRY
+    def add_series_id(self, metric: MetricEntry, attributes: bytes, series_id: int) -> None:
+        """Add a series id under the attributes as one sender encodes them."""
+        self.add_entry(metric.series_ids, attributes, series_id)
+        self.count_text(metric.scope.resource, len(attributes))
+
+    def count_text(self, resource: ResourceEntry, size_bytes: int) -> None:
+        """Count a text of this size, held below the resource, as extra entries if it is large."""
+        entries = size_bytes // _BYTES_PER_ENTRY
         if entries:
-            resource.large_entries += entries
+            resource.extra_entries += entries
             self._entries += entries
-            self._registration.large.append((resource, entries))
+            self._transaction.extra_entries.append((resource, entries))
+
+    def count_template_points(self, change: int) -> None:
+        """Count points that the templates or series sequences of a resource gained or lost."""
+        self._entries += change
 
     @contextmanager
-    def registration(self) -> Iterator[Registration]:
-        """Collect what is new; an exception takes it all back.
+    def transaction(self) -> Iterator[CacheTransaction]:
+        """Collect what is added to the cache; an exception rolls all of it back.
 
-        A request that is refused in its middle must leave no series behind whose definition
-        nobody was handed.
+        A request that is refused halfway must not leave a series in the cache, because the
+        definition of that series was never emitted.
         """
-        self._registration = registration = Registration()
+        self._transaction = transaction = CacheTransaction()
         entries = self._entries
         try:
-            yield registration
+            yield transaction
         except BaseException:
-            self._take_back(registration)
+            self._roll_back(transaction)
             self._entries = entries
             raise
         finally:
-            self._registration = Registration()  # the other has been handed on
+            # The caller keeps the other one.
+            self._transaction = CacheTransaction()
         self._evict()
 
-    def add_series(self, metric: MetricEntry, raw: bytes, series_id: int) -> None:
-        """Remember a series id under the attributes as one sender writes them."""
-        self.remember(metric.series_ids, raw, series_id)
-        self.count_large(metric.scope.resource, len(raw))
-
-    def count_template_points(self, points: int) -> None:
-        """Note that the templates of some resource grew or shrank by so many points."""
-        self._entries += points
-
     def register(self, metric: MetricEntry, attributes: str, texts: Mapping[str, str]) -> int:
-        """The id of the series with these attributes; its definition is new if not known.
+        """The id of the series with these attributes; emits its definition if it is new.
 
         Args:
             metric: the metric that the point belongs to.
-            attributes: the point's attributes as canonical JSON.
-            texts: the same, each value as text.
+            attributes: the attributes of the point as canonical JSON.
+            texts: the same attributes, each value as text.
 
         Returns:
             The series id.
 
         Raises:
-            SeriesRefusedError: another identity has the same 64-bit hash, or there are too many
-                series.
+            SeriesRefusedError: another identity has the same 64-bit hash, or `max_series` are
+                known.
         """
-        key, scope = metric.key, metric.scope
         identity = metric.identity(attributes)
         unsigned = xxhash.xxh3_64_intdigest(identity)
         series_id = unsigned - (1 << 64) if unsigned & _SIGN_BIT else unsigned
-        described = [key.description, scope.resource.schema_url, scope.schema_url]
-        definition = "\0".join(described).encode()
-        check = xxhash.xxh3_64_intdigest(identity, seed=1)
-        fingerprint = check << 64 | xxhash.xxh3_64_intdigest(definition)
-        known = self._known.get(series_id)
-        if known is not None and known >> 64 != check:
+        identity_hash = xxhash.xxh3_64_intdigest(identity, seed=1)
+        scope = metric.scope
+        described = [metric.key.description, scope.resource.schema_url, scope.schema_url]
+        definition_hash = xxhash.xxh3_64_intdigest("\0".join(described).encode())
+        fingerprint = identity_hash << 64 | definition_hash
+        known = self._fingerprints.get(series_id)
+        if known is not None and known >> 64 != identity_hash:
             raise SeriesRefusedError("another series has the same 64-bit id (hash collision)")
-        if known is None and self._max_series is not None and len(self._known) >= self._max_series:
-            raise SeriesRefusedError(
-                f"{self._max_series} series are known and no more are taken (max_series)"
-            )
-        if known != fingerprint:
-            self._known[series_id] = fingerprint
-            self._registration.note(series_id, known)
-            self._registration.new_series.append(self._define(series_id, metric, attributes, texts))
+        if known == fingerprint:
+            return series_id
+        if known is None:
+            if self._max_series is not None and len(self._fingerprints) >= self._max_series:
+                raise SeriesRefusedError(
+                    f"the limit of {self._max_series} series is reached (max_series)"
+                )
+            self._transaction.new_series_ids.append(series_id)
+        else:
+            self._transaction.previous_fingerprints.append((series_id, known))
+        self._fingerprints[series_id] = fingerprint
+        self._transaction.new_series.append(self._define(series_id, metric, attributes, texts))
         return series_id
 
     @contextmanager
-    def without_limit(self) -> Iterator[None]:
-        """Take any number of series: for requests that were accepted before."""
+    def without_series_limit(self) -> Iterator[None]:
+        """Ignore `max_series`: for replayed requests, which were accepted before."""
         limit, self._max_series = self._max_series, None
         try:
             yield
         finally:
             self._max_series = limit
 
-    def forget(self, series_ids: Collection[int]) -> None:
-        """Hand out the definitions of these series again when they are next seen.
+    def invalidate(self, series_ids: Collection[int]) -> None:
+        """Emit the definitions of these series again when they come next.
 
-        For when a backend no longer has them, or a batch that carried them was not stored.
+        Needed when a backend deleted these series, or did not store the batch that defined them.
         """
-        gone = frozenset(series_ids)
-        if not gone:
+        invalid = frozenset(series_ids)
+        if not invalid:
             return
         for resource in self._resources.values():
-            self.count_template_points(-sum(each.points for each in resource.rosters.values()))
-            resource.rosters.clear()
+            sequences = resource.series_sequences
+            self.count_template_points(-sum(each.point_count for each in sequences.values()))
+            sequences.clear()
             for metric in resource.metrics():
-                stale = [raw for raw, known in metric.series_ids.items() if known in gone]
+                stale = [raw for raw, known in metric.series_ids.items() if known in invalid]
                 for raw in stale:
                     del metric.series_ids[raw]
                 self._entries -= len(stale)
                 if stale:
                     self.count_template_points(-resource.template_points)
-                    resource.attempts.clear()
-        for series_id in gone:
-            self._known.pop(series_id, None)
+                    resource.template_caches.clear()
+        for series_id in invalid:
+            self._fingerprints.pop(series_id, None)
 
     def clear(self) -> None:
-        """Forget everything; each definition is handed out again when it is next seen."""
+        """Remove everything; each definition is emitted again when its series comes next."""
         self._resources.clear()
-        self._known.clear()
-        self.places_of_resource.clear()
+        self._fingerprints.clear()
+        self.resource_offsets.clear()
         self._entries = 0
 
     def _define(
@@ -209,8 +250,8 @@ class SeriesCache:
             description=key.description,
             temporality=key.temporality,
             is_monotonic=key.is_monotonic,
-            cluster_id=locate(self._cluster_id_attributes, texts, resource.attributes),
-            node_id=locate(self._node_id_attributes, texts, resource.attributes),
+            cluster_id=cluster_or_node_id(self._cluster_id_attributes, texts, resource.attributes),
+            node_id=cluster_or_node_id(self._node_id_attributes, texts, resource.attributes),
             service_name=resource.attributes.get("service.name"),
             resource=resource.json,
             resource_schema_url=resource.schema_url,
@@ -219,26 +260,26 @@ class SeriesCache:
             attributes=attributes,
         )
 
-    def _take_back(self, registration: Registration) -> None:
-        for mapping, keys in registration.added:
+    def _roll_back(self, transaction: CacheTransaction) -> None:
+        for mapping, keys in transaction.added:
             for key in keys:
                 mapping.pop(key, None)
-        # In reverse: of a series that was handed out twice the first note counts, and one that
-        # was unknown to begin with goes whatever came later.
-        for series_id, known in reversed(registration.known_before):
-            self._known[series_id] = known
-        for series_id in registration.unknown_before:
-            del self._known[series_id]
-        for resource, large_entries in registration.large:
-            resource.large_entries -= large_entries
+        # In reverse, because a series can change twice in one request: its first fingerprint is
+        # restored last. A series that was unknown is deleted whatever changed later.
+        for series_id, fingerprint in reversed(transaction.previous_fingerprints):
+            self._fingerprints[series_id] = fingerprint
+        for series_id in transaction.new_series_ids:
+            del self._fingerprints[series_id]
+        for resource, entries in transaction.extra_entries:
+            resource.extra_entries -= entries
 
     def _evict(self) -> None:
-        # A resource that fills the cache alone goes too: bounded comes before fast.
+        # A resource that fills the cache alone is evicted too: the bound has priority over speed.
         while self._entries > self._max_entries and self._resources:
             _, resource = self._resources.popitem(last=False)
             self._entries -= 1 + len(resource.scopes) + resource.template_points
-            self._entries -= resource.large_entries
+            self._entries -= resource.extra_entries
             for metric in resource.metrics():
                 self._entries -= 1 + len(metric.series_ids)
                 for series_id in metric.series_ids.values():
-                    self._known.pop(series_id, None)
+                    self._fingerprints.pop(series_id, None)

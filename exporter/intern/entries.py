@@ -1,31 +1,50 @@
-"""What is remembered of resources, scopes and metrics, and what identifies a series of them."""
+"""Cache entries of resources, scopes and metrics, and the identity of a series. Pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from exporter.model import MetricType, Temporality
 
 __all__ = [
+    "CLUSTER_ID_ATTRIBUTES",
+    "NODE_ID_ATTRIBUTES",
+    "Fragments",
+    "MetricCacheKey",
     "MetricEntry",
     "MetricKey",
-    "Pieces",
     "ResourceEntry",
     "ScopeEntry",
-    "WrittenMetric",
+    "cluster_or_node_id",
     "identity_key",
 ]
 
-# A serialized message, in as many pieces as it was written in.
-Pieces = tuple[bytes, ...]
-# A metric's name, type, unit, description, temporality code and monotonicity, as written.
-WrittenMetric = tuple[str, str, str, str, int, bool | None]
+CLUSTER_ID_ATTRIBUTES: Final = (
+    "cluster_id",
+    "k8s.cluster.name",
+    "k8s.cluster.uid",
+    "deployment.environment.name",
+)
+NODE_ID_ATTRIBUTES: Final = (
+    "node_id",
+    "k8s.node.name",
+    "host.name",
+    "host.id",
+    "service.instance.id",
+)
+_DEFAULT_CLUSTER_OR_NODE: Final = "default"
+
+# The serialized fragments of one sub-message. Protobuf lets an encoder write a singular
+# sub-message in several fragments, which a parser merges.
+Fragments = tuple[bytes, ...]
+# A metric's name, type, unit, description, temporality code and monotonicity, as received.
+MetricCacheKey = tuple[str, str, str, str, int, bool | None]
 
 
 class MetricKey(NamedTuple):
-    """The fields of a metric that its series share."""
+    """The fields of a metric that all its series share."""
 
     name: str
     type: MetricType
@@ -36,45 +55,56 @@ class MetricKey(NamedTuple):
 
 
 class ResourceEntry:
-    """One resource, as one sender writes it.
+    """One resource, as one sender encodes it.
 
-    `attempts` is the decoder's memory of whole messages of this resource, by their length; it
-    goes with the resource, and when a series of it is forgotten. `rosters` is its memory of points
-    that came together, the first of them of this resource; it goes when any series is forgotten.
+    Attributes:
+        json: the resource attributes as canonical JSON.
+        schema_url: of the ResourceMetrics message.
+        attributes: the resource attributes, each value as text.
+        rejection_reason: why no point below this resource can be stored; None if points can be.
+        scopes: the scopes below this resource, by their bytes and schema URL.
+        template_caches: the decoder's message templates, by message length. They are dropped with
+            the resource, and when one of its series is invalidated.
+        series_sequences: the decoder's sequences of series ids, keyed by their first point. All
+            are dropped when any series is invalidated.
+        extra_entries: what large texts count for, in entries, besides the one entry for each.
     """
 
     __slots__ = (
-        "attempts",
         "attributes",
+        "extra_entries",
         "json",
-        "large_entries",
-        "refusal",
-        "rosters",
+        "rejection_reason",
         "schema_url",
         "scopes",
+        "series_sequences",
+        "template_caches",
     )
 
     def __init__(
-        self, json: str, schema_url: str, attributes: Mapping[str, str], refusal: str | None
+        self,
+        json: str,
+        schema_url: str,
+        attributes: Mapping[str, str],
+        rejection_reason: str | None,
     ) -> None:
         self.json = json
         self.schema_url = schema_url
         self.attributes = attributes
-        self.refusal = refusal
-        self.scopes: dict[tuple[Pieces, str], ScopeEntry] = {}
-        self.attempts: OrderedDict[int, Any] = OrderedDict()
-        self.rosters: OrderedDict[Any, Any] = OrderedDict()
-        # What large texts below this resource, and its own, count for besides one entry each.
-        self.large_entries = 0
+        self.rejection_reason = rejection_reason
+        self.scopes: dict[tuple[Fragments, str], ScopeEntry] = {}
+        self.template_caches: OrderedDict[int, Any] = OrderedDict()
+        self.series_sequences: OrderedDict[Any, Any] = OrderedDict()
+        self.extra_entries = 0
 
     @property
     def template_points(self) -> int:
-        """How many points the templates and rosters of this resource know."""
-        known = (*self.attempts.values(), *self.rosters.values())
-        return sum(each.points for each in known)
+        """How many points the templates and series sequences of this resource hold."""
+        caches = (*self.template_caches.values(), *self.series_sequences.values())
+        return sum(cache.point_count for cache in caches)
 
     def metrics(self) -> Iterator[MetricEntry]:
-        """Those below all of its scopes."""
+        """The metrics below all scopes of this resource."""
         for scope in self.scopes.values():
             yield from scope.metrics.values()
 
@@ -82,52 +112,50 @@ class ResourceEntry:
 class ScopeEntry:
     """One instrumentation scope below one resource."""
 
-    __slots__ = ("json", "metrics", "refusal", "resource", "schema_url")
+    __slots__ = ("json", "metrics", "rejection_reason", "resource", "schema_url")
 
     def __init__(
-        self, resource: ResourceEntry, json: str, schema_url: str, refusal: str | None
+        self, resource: ResourceEntry, json: str, schema_url: str, rejection_reason: str | None
     ) -> None:
         self.resource = resource
         self.json = json
         self.schema_url = schema_url
-        self.refusal = refusal
-        # Keyed by the fields as written: the temporality still a number of any meaning.
-        self.metrics: dict[WrittenMetric, MetricEntry] = {}
+        self.rejection_reason = rejection_reason
+        self.metrics: dict[MetricCacheKey, MetricEntry] = {}
 
 
 class MetricEntry:
-    """One metric below one scope, and the series ids of the attribute sets seen of it.
+    """One metric below one scope, and the series id of each attribute set seen with it.
 
-    `series_ids` is keyed by attributes as they stand in points of the metric's type, tags included.
-    `refusal` says why no point of this metric can be stored, None where they can.
+    Attributes:
+        key: the fields of the metric.
+        scope: the scope that the metric belongs to.
+        rejection_reason: why no point of this metric can be stored; None if points can be.
+        series_ids: by the serialized attributes of a point of the metric's type, tags included.
     """
 
-    __slots__ = ("key", "refusal", "scope", "series_ids")
+    __slots__ = ("key", "rejection_reason", "scope", "series_ids")
 
-    def __init__(self, scope: ScopeEntry, key: MetricKey, refusal: str | None) -> None:
+    def __init__(self, scope: ScopeEntry, key: MetricKey, rejection_reason: str | None) -> None:
         self.scope = scope
         self.key = key
-        self.refusal = refusal
+        self.rejection_reason = rejection_reason
         self.series_ids: dict[bytes, int] = {}
 
     def identity(self, attributes: str) -> bytes:
-        """The identity of the series of this metric with these attributes.
-
-        Made anew for each series, and kept nowhere: it holds the whole resource, of which one
-        request can name a thousand metrics.
-        """
+        """The identity of the series of this metric with these attributes, as canonical JSON."""
+        # Not kept: it contains the whole resource, and one request can have a thousand metrics.
         return identity_key(self.key, self.scope.resource.json, self.scope.json, attributes)
 
 
 def identity_key(key: MetricKey, resource: str, scope: str, *attributes: str) -> bytes:
-    """The bytes that identify a series; equal exactly when the identities are.
+    """The bytes that identify a series; equal exactly when the identities are equal.
 
-    Each part is preceded by its length in bytes as a fixed-width number, so the parts can be
-    read back one after the other: two different lists of parts cannot give the same bytes, and
-    the key of a list is the concatenation of the keys of its pieces. The JSON parts are canonical
-    (sorted keys, one spelling a value, types told apart), so attribute order does not matter.
-    Description and schema URLs are left out: they do not identify (data-model.md, "Timeseries
-    Model").
+    Each part follows its length in bytes, a fixed-width number. The parts can therefore be read
+    back one after the other, and two different lists of parts never give the same bytes. The JSON
+    parts are canonical (sorted keys, one spelling for each value, distinct types), so the order of
+    attributes does not matter. Description and schema URLs do not identify a series
+    (data-model.md, "Timeseries Model") and are left out.
     """
     parts = (
         key.name,
@@ -139,9 +167,25 @@ def identity_key(key: MetricKey, resource: str, scope: str, *attributes: str) ->
         scope,
         *attributes,
     )
-    return b"".join(map(_with_length, parts))
+    return b"".join(map(_length_prefixed, parts))
 
 
-def _with_length(part: str) -> bytes:
+def _length_prefixed(part: str) -> bytes:
     encoded = part.encode()
     return len(encoded).to_bytes(4, "little") + encoded
+
+
+def cluster_or_node_id(
+    names: tuple[str, ...], point: Mapping[str, str], resource: Mapping[str, str]
+) -> str:
+    """The cluster id or node id that the attributes give, "default" if they give none.
+
+    Args:
+        names: attribute names in order of precedence. On the point only the first one is read,
+            on the resource all of them.
+        point: the attributes of the point, each value as text.
+        resource: the attributes of the resource, each value as text.
+    """
+    if names and (found := point.get(names[0])):
+        return found
+    return next((resource[name] for name in names if resource.get(name)), _DEFAULT_CLUSTER_OR_NODE)

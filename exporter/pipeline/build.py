@@ -95,7 +95,7 @@ def build_pipeline(
         cost_rules,
         use_defaults=use_default_cost_rules,
         prices=TokenPrices(token_prices),
-        is_cached=series.knows,
+        is_cached=series.has_series,
     )
     decoder = RequestDecoder(
         series,

@@ -67,7 +67,7 @@ class RequestDecoder:
         Raises:
             DecodeError: it can no longer be decoded.
         """
-        with self._series.without_limit():
+        with self._series.without_series_limit():
             return self.decode(signal, data, window)
 
     def clear_series(self) -> None:

@@ -197,7 +197,7 @@ class Writer:
 
     def _forget_series(self, series_ids: Collection[int]) -> None:
         with self._queue.changed:
-            self._series.forget(series_ids)
+            self._series.invalidate(series_ids)
 
     def _retry(self, what: str, attempt: Callable[[], None], failures: int = 0) -> bool:
         """Call until it succeeds; returns False if the deadline of `stop` comes first.

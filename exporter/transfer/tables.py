@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from exporter.json_text import canonical_json
 from exporter.model import (
     Batch,
     CostEntry,
@@ -25,7 +26,6 @@ from exporter.model import (
     SummaryPoint,
 )
 from exporter.query.costs import parse_amount
-from exporter.wire.attributes import canonical_json
 
 __all__ = ["SERIES_COLUMNS", "TABLES", "Column", "Row", "Table", "series_of"]
 

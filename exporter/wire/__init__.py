@@ -1,13 +1,14 @@
-"""OTLP bytes -> points: pure, and raises nothing but `DecodeError`.
+"""OTLP protobuf bytes -> points, series definitions and rejections.
 
-`decode` is what the receiver uses; `decode_reference` does the same through the official
-messages and is what `decode` is tested against.
+`decode` is what the pipeline calls. `decode_reference` gives the same result through the official
+messages; tests compare the two. Neither does I/O or reads a clock; both add new series to the
+series cache that they are given, and raise nothing but `DecodeError`.
 """
 
-from exporter.wire.ages import ANY_TIME, AgeLimits, TimeWindow
-from exporter.wire.fast import decode
+from exporter.wire.decoder import decode
 from exporter.wire.reference import decode_reference
 from exporter.wire.result import Decoded, Rejections
+from exporter.wire.time_window import ANY_TIME, AgeLimits, TimeWindow
 
 __all__ = [
     "ANY_TIME",

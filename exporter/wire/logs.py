@@ -1,21 +1,22 @@
-"""OTLP bytes -> log records, through the official messages: there are few of them."""
+"""OTLP log records, parsed with the official messages: requests with logs are few."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from exporter.errors import DecodeError
-from exporter.wire.attributes import InvalidAttributesError, plain
+from exporter.wire.attributes import InvalidAttributesError, attributes_to_dict
+from exporter.wire.time_window import INT64_MAX
 
 __all__ = ["LogEvent", "decode_logs"]
 
-_INT64_MAX: Final = (1 << 63) - 1
 _EVENT_NAME: Final = "event.name"
 
 
@@ -24,25 +25,26 @@ class LogEvent:
     """One log record.
 
     Attributes:
-        name: of the event, "" where it has none.
-        time_unix_nano: when it happened or, where that is not said, was observed; 0 for neither.
+        name: the name of the event, "" if it has no name.
+        time_unix_nano: when it happened; if that is not set, when it was observed; 0 if neither
+            is set.
         attributes: as plain values.
-        resource: likewise those of its resource.
-        refusal: why its attributes or time cannot be kept, "" where they can.
+        resource: the attributes of its resource, as plain values.
+        rejection_reason: why its attributes or its time cannot be stored, "" if they can.
     """
 
     name: str
     time_unix_nano: int
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
-    refusal: str = ""
+    rejection_reason: str = ""
 
 
 def decode_logs(data: bytes) -> Iterator[LogEvent]:
     """The records of one serialized ExportLogsServiceRequest, in their order.
 
     Raises:
-        DecodeError: it is not such a request.
+        DecodeError: the bytes are not an ExportLogsServiceRequest.
     """
     try:
         request = ExportLogsServiceRequest.FromString(data)
@@ -52,24 +54,25 @@ def decode_logs(data: bytes) -> Iterator[LogEvent]:
             "the receiver takes OTLP logs in protobuf encoding"
         ) from exc
     for resource_logs in request.resource_logs:
-        resource, refusal = _plain(resource_logs.resource.attributes)
+        resource, reason = _read_attributes(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             for record in scope_logs.log_records:
-                yield _event(record, resource, refusal)
+                yield _event(record, resource, reason)
 
 
-def _event(record: LogRecord, resource: Mapping[str, Any], refusal: str) -> LogEvent:
-    attributes, own_refusal = _plain(record.attributes)
+def _event(record: LogRecord, resource: Mapping[str, Any], resource_reason: str) -> LogEvent:
+    attributes, reason = _read_attributes(record.attributes)
     time_unix_nano = record.time_unix_nano or record.observed_time_unix_nano
-    if time_unix_nano > _INT64_MAX:
-        own_refusal = "its time is later than the year 2262"
-    named = attributes.get(_EVENT_NAME)
-    name = record.event_name or (named if isinstance(named, str) else "")
-    return LogEvent(name, time_unix_nano, attributes, resource, own_refusal or refusal)
+    if time_unix_nano > INT64_MAX:
+        reason = "its time is later than the year 2262"
+    # Before the field event_name existed, senders put the name into an attribute.
+    attribute_name = attributes.get(_EVENT_NAME)
+    name = record.event_name or (attribute_name if isinstance(attribute_name, str) else "")
+    return LogEvent(name, time_unix_nano, attributes, resource, reason or resource_reason)
 
 
-def _plain(attributes: Any) -> tuple[Mapping[str, Any], str]:
+def _read_attributes(attributes: Iterable[KeyValue]) -> tuple[Mapping[str, Any], str]:
     try:
-        return plain(attributes), ""
+        return attributes_to_dict(attributes), ""
     except InvalidAttributesError as exc:
         return {}, str(exc)

@@ -1,6 +1,7 @@
-"""The plain decoder: the official messages, one point after the other.
+"""The reference decoder: the official messages, one point after the other.
 
-Slow and obvious on purpose: it is what the fast decoder is proven equal to.
+Simple and slow; the fast decoder is tested to be equal to it. It must not import a module of the
+fast decoder (tests/test_layers.py lists what it may import).
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache
-from exporter.wire.ages import ANY_TIME, TimeWindow
-from exporter.wire.identity import metric_entry, resource_entry, scope_entry
-from exporter.wire.points import Rows
+from exporter.wire.cache_entries import metric_entry, resource_entry, scope_entry
+from exporter.wire.data_points import BatchBuilder
+from exporter.wire.limits import check_message_count
 from exporter.wire.result import Decoded
-from exporter.wire.shape import check_shape
+from exporter.wire.time_window import ANY_TIME, TimeWindow
 
-__all__ = ["decode_reference", "parse"]
+__all__ = ["decode_reference", "parse_request"]
 
 
-def parse(data: bytes) -> ExportMetricsServiceRequest:
+def parse_request(data: bytes) -> ExportMetricsServiceRequest:
     """The request as an official message.
 
     Raises:
@@ -38,10 +39,10 @@ def parse(data: bytes) -> ExportMetricsServiceRequest:
 
 def decode_reference(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> Decoded:
     """Decode one serialized ExportMetricsServiceRequest; see `exporter.wire.decode`."""
-    check_shape(data)
-    request = parse(data)
-    rows = Rows(series, window)
-    with series.registration() as registration:
+    check_message_count(data)
+    request = parse_request(data)
+    builder = BatchBuilder(series, window)
+    with series.transaction() as transaction:
         for resource_metrics in request.resource_metrics:
             resource = resource_entry(
                 series,
@@ -62,5 +63,5 @@ def decode_reference(data: bytes, series: SeriesCache, window: TimeWindow = ANY_
                     data_message = getattr(metric, type_name)
                     entry = metric_entry(series, scope, metric, type_name, data_message)
                     for point in data_message.data_points:
-                        rows.add(entry, point)
-        return rows.finish(registration.new_series)
+                        builder.add_point(entry, point)
+        return builder.build(transaction.new_series)

@@ -1,4 +1,4 @@
-"""What decoding a request gives: a batch, and what was left out of it and why."""
+"""The result of decoding a request: the batch, and the rejections with their reasons. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from exporter.model import Batch
 
 __all__ = ["Decoded", "Rejections"]
 
-# A response must stay under 4 MiB and is read by people: name the commonest reasons.
-_REASONS_SHOWN: Final = 10
-_NAMES_SHOWN: Final = 5
-_NAME_SHOWN: Final = 100
+# The message is read by people, and a gRPC response must stay under 4 MiB: name only the most
+# frequent reasons.
+_MAX_REASONS_SHOWN: Final = 10
+_MAX_NAMES_SHOWN: Final = 5
+_MAX_NAME_CHARACTERS_SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rejections:
-    """What was not stored, counted by name (of the metric or event) and reason.
+    """Data points or log records that were not stored.
 
-    `noun` is what one of them is called.
+    Attributes:
+        counts: how many, by name (of the metric or event) and reason.
+        noun: what one of them is called in the message.
     """
 
     counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -33,19 +36,20 @@ class Rejections:
         return sum(self.counts.values())
 
     def message(self) -> str:
-        """English for `partial_success.error_message`; empty where nothing was rejected."""
+        """English text for `partial_success.error_message`; empty if nothing was rejected."""
         if not self.counts:
             return ""
-        named = "metric" if self.noun == "data point" else "record"
+        owner = "metric" if self.noun == "data point" else "record"
         names: dict[str, list[str]] = {}
         counts: Counter[str] = Counter()
         for (name, reason), count in self.counts.items():
-            names.setdefault(reason, []).append(name[:_NAME_SHOWN] or f"a {named} without a name")
+            shown_name = name[:_MAX_NAME_CHARACTERS_SHOWN] or f"a {owner} without a name"
+            names.setdefault(reason, []).append(shown_name)
             counts[reason] += count
         ranked = counts.most_common()
         shown = [
-            f"{count} because {reason} ({_some(names[reason], named)})"
-            for reason, count in ranked[:_REASONS_SHOWN]
+            f"{count} because {reason} ({_name_list(names[reason], owner)})"
+            for reason, count in ranked[:_MAX_REASONS_SHOWN]
         ]
         if len(ranked) > len(shown):
             shown.append(f"and {len(ranked) - len(shown)} more reasons")
@@ -53,15 +57,15 @@ class Rejections:
         return f"{self.total} {noun} rejected: " + "; ".join(shown)
 
 
-def _some(names: list[str], named: str) -> str:
-    more = len(names) - _NAMES_SHOWN
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    return f"{shown} and {more} more {named}s" if more > 0 else shown
+def _name_list(names: list[str], owner: str) -> str:
+    more = len(names) - _MAX_NAMES_SHOWN
+    shown = ", ".join(names[:_MAX_NAMES_SHOWN])
+    return f"{shown} and {more} more {owner}s" if more > 0 else shown
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A request as rows."""
+    """A decoded request."""
 
     batch: Batch
     rejections: Rejections

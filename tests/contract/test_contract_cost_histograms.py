@@ -143,7 +143,7 @@ class Receiver:
     def __init__(self) -> None:
         self.series = SeriesCache()
         self.cost_deriver = CostDeriver(
-            [RULE], prices=TokenPrices(PRICES), is_cached=self.series.knows
+            [RULE], prices=TokenPrices(PRICES), is_cached=self.series.has_series
         )
 
     def take(self, data: bytes, repeated: int) -> Batch:

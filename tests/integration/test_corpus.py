@@ -88,16 +88,16 @@ def test_real_requests_are_stored_as_the_data_model_says(
         data = (corpus / folder / entry["file"]).read_bytes()
         found = observe(decoder(data, SeriesCache()), Definitions())
         expected = expect(ExportMetricsServiceRequest.FromString(data))
-        for identity, places in expected.places.items():
-            assert found.places.get(identity, set()) <= places, entry["file"]
-        assert found == without_spare_places(expected, found), entry["file"]
+        for identity, metadata in expected.metadata.items():
+            assert found.metadata.get(identity, set()) <= metadata, entry["file"]
+        assert found == without_unused_metadata(expected, found), entry["file"]
 
 
-def without_spare_places(expected: Expected, found: Expected) -> Expected:
+def without_unused_metadata(expected: Expected, found: Expected) -> Expected:
     """A series with two descriptions in one request is defined with one of them, or both."""
-    expected.places = {
-        identity: places & found.places.get(identity, set())
-        for identity, places in expected.places.items()
+    expected.metadata = {
+        identity: metadata & found.metadata.get(identity, set())
+        for identity, metadata in expected.metadata.items()
     }
     return expected
 
@@ -112,7 +112,7 @@ def test_all_encodings_of_all_files_are_one_stream_to_one_cache(
         for folder in ENCODINGS:
             data = (corpus / folder / entry["file"]).read_bytes()
             found = observe(decode(data, cache), definitions)
-            found.places.clear()  # the later encodings have nothing left to define
+            found.metadata.clear()  # the later encodings have nothing left to define
             seen.append(found)
         assert all(found == seen[0] for found in seen), entry["file"]
     assert definitions.ids()

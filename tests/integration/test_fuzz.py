@@ -21,11 +21,11 @@ import grpc
 import psutil
 import pytest
 from kit.fuzz import http2
+from kit.fuzz.comparison import DecoderComparison
 from kit.fuzz.http2 import Connection, connected, frame, header_block, message
 from kit.fuzz.inputs import Inputs
-from kit.fuzz.judge import Judge
 from kit.fuzz.seeds import captured, made
-from kit.otlp.strategies import showcase
+from kit.otlp.strategies import request_of_all_types
 from kit.processes import Program, environment
 from kit.receiver import CHECK, begin, plain, send
 
@@ -65,18 +65,18 @@ def resident_mib(pid: int | None = None) -> int:
 def test_both_decoders_say_the_same_of_any_bytes(
     inputs: Inputs, pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
 ) -> None:
-    judge = Judge()
+    comparison = DecoderComparison()
     before_mib = resident_mib()
     for number in numbers(pytestconfig):
         try:
-            judge.judge(inputs[number])
+            comparison.compare(inputs[number])
         except BaseException as exc:
             exc.add_note(f"input {number} of --fuzz-seed {pytestconfig.getoption('--fuzz-seed')}")
             raise
-    record_property("outcomes", dict(judge.outcomes))
-    print(f"decoders: {dict(judge.outcomes)}, grown by {resident_mib() - before_mib} MiB")  # noqa: T201 - the figures for docs/robustness.md, with -s
-    assert min(judge.outcomes.values()) > 0
-    assert len(judge.outcomes) == 3
+    record_property("outcomes", dict(comparison.outcomes))
+    print(f"decoders: {dict(comparison.outcomes)}, grown by {resident_mib() - before_mib} MiB")  # noqa: T201 - the figures for docs/robustness.md, with -s
+    assert min(comparison.outcomes.values()) > 0
+    assert len(comparison.outcomes) == 3
     assert resident_mib() - before_mib < 200  # one stream of each decoder, and its test kit
 
 
@@ -93,7 +93,7 @@ def receiving(folder: Path, *arguments: str, **settings: str) -> Iterator[tuple[
 
 def is_well(address: str) -> bool:
     """Whether it serves, and takes a request that is in order, and that it does not know yet."""
-    good = showcase()
+    good = request_of_all_types()
     points = good.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points
     points[0].as_int = time.monotonic_ns()
     with plain(address) as channel:
@@ -162,7 +162,7 @@ def bomb(mib: int, window_bits: int) -> bytes:
 
 GZIP: Final = ("grpc-encoding", "gzip")
 DEFLATE: Final = ("grpc-encoding", "deflate")
-SOUND: Final = showcase().SerializeToString()
+SOUND: Final = request_of_all_types().SerializeToString()
 
 # Body, headers, and the answer: the number of a gRPC status code, or the end of the stream. 13 is
 # INTERNAL, which gRPC's own compression.md and statuscodes.md ask for where its framing is broken;

@@ -48,7 +48,7 @@ class Sender:
     def __init__(self, *rules: CostRule, use_defaults: bool = True, **resource: Any) -> None:
         self.series = SeriesCache()
         self.cost_deriver = CostDeriver(
-            rules, use_defaults=use_defaults, is_cached=self.series.knows
+            rules, use_defaults=use_defaults, is_cached=self.series.has_series
         )
         self.resource = {name.replace("__", "."): value for name, value in resource.items()}
         self.refused: dict[tuple[str, str], int] = {}
@@ -397,14 +397,14 @@ def test_a_rule_can_say_that_something_is_no_cost_and_the_defaults_can_be_left_o
 def test_a_series_that_was_forgotten_is_matched_again() -> None:
     sender = Sender()
     (first,) = sender.send(total("spend", 1.0, "USD"))
-    sender.series.forget([first.series_id])
+    sender.series.invalidate([first.series_id])
     (second,) = sender.send(total("spend", 1.0, "USD"))
     assert second == first
 
 
 def test_memory_follows_the_series_cache() -> None:
     cache = SeriesCache(max_entries=300)
-    cost_deriver = CostDeriver(is_cached=cache.knows)
+    cost_deriver = CostDeriver(is_cached=cache.has_series)
     for at in range(30):
         message = ExportMetricsServiceRequest()
         group = message.resource_metrics.add()
@@ -433,7 +433,7 @@ def test_the_same_requests_give_the_same_samples_to_a_fresh_cache() -> None:
 def test_nothing_is_done_where_no_series_carries_cost() -> None:
     cache = SeriesCache()
     batch = decode(b"", cache).batch
-    derived, refused = CostDeriver(is_cached=cache.knows).derive(batch)
+    derived, refused = CostDeriver(is_cached=cache.has_series).derive(batch)
     assert derived is batch
     assert refused == {}
     assert Batch().cost_samples == ()

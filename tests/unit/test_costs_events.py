@@ -219,7 +219,7 @@ def test_attributes_that_come_twice_are_refused() -> None:
     record = message.resource_logs[0].scope_logs[0].log_records[0]
     record.attributes.extend(pairs({"currency": "EUR"}))
     decoded = decode_cost_events(message.SerializeToString())
-    assert "comes twice" in decoded.rejections.message()
+    assert "occurs twice" in decoded.rejections.message()
 
 
 def test_other_bytes_are_no_logs() -> None:

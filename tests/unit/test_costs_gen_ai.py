@@ -34,7 +34,7 @@ class Sender:
     def __init__(self, *table: TokenPrice, use_library: bool = False) -> None:
         self.series = SeriesCache()
         prices = TokenPrices(table, use_library=use_library)
-        self.cost_deriver = CostDeriver(prices=prices, is_cached=self.series.knows)
+        self.cost_deriver = CostDeriver(prices=prices, is_cached=self.series.has_series)
         self.samples: list[CostSample] = []
         self.refused: dict[tuple[str, str], int] = {}
 

@@ -37,7 +37,7 @@ def test_a_request_that_has_not_reached_the_queue_is_not_replayed(tmp_path: Path
     series = SeriesCache()
     decoder = RequestDecoder(
         series,
-        CostDeriver((), is_cached=series.knows),
+        CostDeriver((), is_cached=series.has_series),
         cluster_id_attributes=(),
         node_id_attributes=(),
     )

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.otlp.checks import (
+    DecoderSession,
+    assert_defined,
+    assert_stored,
+    both_decoders,
+    expect_bytes,
+)
 from kit.otlp.encode import encode
-from kit.otlp.faults import FAULTS, data_points
-from kit.otlp.judge import Stream, assert_defined, assert_stored, both_decoders, official
 from kit.otlp.layouts import ENCODERS, random_layouts
 from kit.otlp.model import Identity, expect
 from kit.otlp.mutate import mutated_bytes
-from kit.otlp.strategies import BASE_UNIX_NANO, requests, showcase, steady_requests
+from kit.otlp.strategies import BASE_UNIX_NANO, request_of_all_types, requests, steady_requests
+from kit.otlp.violations import VIOLATIONS, data_points
 
 from exporter.wire import AgeLimits, TimeWindow, decode, decode_reference
 
@@ -31,18 +37,18 @@ if TYPE_CHECKING:
 
 UPB: Final = ENCODERS[0]
 LAYOUTS: Final = st.one_of(st.sampled_from(ENCODERS), random_layouts(), random_layouts())
-STEADY: Final = steady_requests(most_points=60)
-REQUESTS: Final = st.one_of(requests(), requests(most_faults=3), STEADY)
+STEADY: Final = steady_requests(max_points=60)
+REQUESTS: Final = st.one_of(requests(), requests(max_violations=3), STEADY)
 ENCODINGS: Final = st.builds(encode, REQUESTS, LAYOUTS)
 
 
 def damaged_copies(data: bytes) -> st.SearchStrategy[tuple[bytes, list[bytes]]]:
-    copies = mutated_bytes(st.just(data), most_changes=2)
+    copies = mutated_bytes(st.just(data), max_changes=2)
     return st.tuples(st.just(data), st.lists(copies, min_size=8, max_size=8))
 
 
 def series_ids(decoder: Any, request: ExportMetricsServiceRequest) -> dict[Identity, int]:
-    stream = Stream(decoder)
+    stream = DecoderSession(decoder)
     assert stream.feed(encode(request, UPB)) is not None
     return stream.ids()
 
@@ -52,21 +58,21 @@ def series_ids(decoder: Any, request: ExportMetricsServiceRequest) -> dict[Ident
 def test_a_request_is_stored_as_the_data_model_says(
     decoder: Any, request: ExportMetricsServiceRequest, layout: Any
 ) -> None:
-    assert_defined(Stream(decoder).feed(encode(request, layout)), expect(request))
+    assert_defined(DecoderSession(decoder).feed(encode(request, layout)), expect(request))
 
 
 @both_decoders
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", VIOLATIONS)
 def test_each_fault_sinks_what_it_is_in_and_nothing_else(decoder: Any, fault: str) -> None:
-    sound = expect(showcase())
+    sound = expect(request_of_all_types())
     assert not sound.rejected
     changed = 0
     for choice in range(40):
-        request = showcase()
-        FAULTS[fault](request, choice)
+        request = request_of_all_types()
+        VIOLATIONS[fault](request, choice)
         expected = expect(request)
         changed += expected != sound
-        assert_defined(Stream(decoder).feed(encode(request, UPB)), expected)
+        assert_defined(DecoderSession(decoder).feed(encode(request, UPB)), expected)
     assert changed
 
 
@@ -81,18 +87,18 @@ def test_points_and_exemplars_outside_the_time_window_are_not_stored(
 ) -> None:
     window = TimeWindow(*ends, BASE_UNIX_NANO, AgeLimits(max_past_days=1, max_future_days=1))
     expected = expect(request, ends)
-    stream = Stream(decoder, window=window)
+    stream = DecoderSession(decoder, window=window)
     for _ in range(2):
         assert_stored(stream.feed(encode(request, layout)), expected)
 
 
-@given(request=requests(most_faults=2))
+@given(request=requests(max_violations=2))
 def test_every_known_encoder_is_understood(request: ExportMetricsServiceRequest) -> None:
     expected = expect(request)
-    warm = Stream(decode)
+    warm = DecoderSession(decode)
     for layout in ENCODERS:
         data = encode(request, layout)
-        cold = Stream(decode)
+        cold = DecoderSession(decode)
         assert_stored(cold.feed(data), expected)
         assert_stored(warm.feed(data), expected)
         assert cold.ids() == warm.ids(), layout.name
@@ -103,7 +109,7 @@ def test_a_warm_cache_changes_nothing(
     request: ExportMetricsServiceRequest, layouts: list[Any]
 ) -> None:
     expected = expect(request)
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for layout in [*layouts, *layouts]:
         assert_stored(stream.feed(encode(request, layout)), expected)
 
@@ -111,9 +117,11 @@ def test_a_warm_cache_changes_nothing(
 @pytest.mark.parametrize("max_entries", [1, 5, 1_000_000])
 @given(stream=st.lists(ENCODINGS | mutated_bytes(ENCODINGS), max_size=6))
 def test_one_cache_serves_any_sequence_of_requests(max_entries: int, stream: list[bytes]) -> None:
-    decoders = [Stream(each, max_entries=max_entries) for each in (decode, decode_reference)]
+    decoders = [
+        DecoderSession(each, max_entries=max_entries) for each in (decode, decode_reference)
+    ]
     for data in stream:
-        expected = official(data)
+        expected = expect_bytes(data)
         for decoder in decoders:
             assert_stored(decoder.feed(data), expected)
 
@@ -124,8 +132,11 @@ def test_damaged_bytes_are_refused_or_mean_the_same_to_both(
 ) -> None:
     _, damaged = family
     for data in damaged:
-        fast, reference = Stream(decode).feed(data), Stream(decode_reference).feed(data)
-        assert_stored(fast, official(data))
+        fast, reference = (
+            DecoderSession(decode).feed(data),
+            DecoderSession(decode_reference).feed(data),
+        )
+        assert_stored(fast, expect_bytes(data))
         assert fast == reference
 
 
@@ -134,28 +145,28 @@ def test_knowing_a_request_does_not_make_its_damaged_copies_acceptable(
     family: tuple[bytes, list[bytes]],
 ) -> None:
     good, damaged = family
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     stream.feed(good)
     for data in damaged:
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
 
 
 @given(data=st.binary(max_size=40))
 def test_any_bytes_are_refused_or_mean_the_same_to_both(data: bytes) -> None:
-    expected = official(data)
-    assert_stored(Stream(decode).feed(data), expected)
-    assert_stored(Stream(decode_reference).feed(data), expected)
+    expected = expect_bytes(data)
+    assert_stored(DecoderSession(decode).feed(data), expected)
+    assert_stored(DecoderSession(decode_reference).feed(data), expected)
 
 
 @given(family=ENCODINGS.flatmap(damaged_copies))
 def test_a_refusal_leaves_the_cache_as_it_was(family: tuple[bytes, list[bytes]]) -> None:
     good, damaged = family
     for data in damaged:
-        stream = Stream(decode)
+        stream = DecoderSession(decode)
         if stream.feed(data) is None:
-            assert_defined(stream.feed(good), official(good))
+            assert_defined(stream.feed(good), expect_bytes(good))
         else:
-            assert_stored(stream.feed(good), official(good))
+            assert_stored(stream.feed(good), expect_bytes(good))
 
 
 def shuffled_attributes(request: ExportMetricsServiceRequest) -> None:
@@ -225,7 +236,7 @@ def test_what_does_not_identify_a_series_does_not_change_its_id(
 
 @given(request=requests())
 def test_new_words_for_a_known_series_are_handed_on(request: ExportMetricsServiceRequest) -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     stream.feed(encode(request, UPB))
     other_words(request)
     assert_defined(stream.feed(encode(request, UPB)), expect(request))
@@ -235,15 +246,15 @@ def test_new_words_for_a_known_series_are_handed_on(request: ExportMetricsServic
 def test_ids_are_the_same_in_every_layout_and_from_both_decoders(
     request: ExportMetricsServiceRequest, layout: Any
 ) -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     stream.feed(encode(request, layout))
     assert stream.ids() == series_ids(decode_reference, request)
 
 
 @given(streams=st.lists(requests(), min_size=2, max_size=4))
 def test_every_identity_has_an_id_of_its_own(streams: list[ExportMetricsServiceRequest]) -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for request in streams:
         stream.feed(encode(request, UPB))
-    identities = {each for request in streams for each in expect(request).places}
+    identities = {each for request in streams for each in expect(request).metadata}
     assert stream.ids().keys() == identities

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from kit.otlp.checks import DecoderSession, assert_stored, expect_bytes
 from kit.otlp.encode import encode
-from kit.otlp.faults import data_points
-from kit.otlp.judge import Stream, assert_stored, official
 from kit.otlp.layouts import ENCODERS, random_layouts
 from kit.otlp.mutate import mutated_bytes
 from kit.otlp.strategies import BASE_UNIX_NANO, requests
+from kit.otlp.violations import data_points
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
 from exporter.wire import ANY_TIME, AgeLimits, TimeWindow, decode
-from exporter.wire.recognition import recognise
+from exporter.wire.template_cache import match_templates
 
 if TYPE_CHECKING:
     pass
@@ -36,7 +36,7 @@ LAYOUTS: Final = st.sampled_from(ENCODERS) | random_layouts()
 SEEDS: Final = st.integers(0, 10_000)
 # What a template may stand beside: anything, sound or not.
 OTHERS: Final = st.one_of(
-    st.just(ExportMetricsServiceRequest()), requests(), requests(most_faults=2)
+    st.just(ExportMetricsServiceRequest()), requests(), requests(max_violations=2)
 )
 
 
@@ -57,7 +57,7 @@ def steady(others: ExportMetricsServiceRequest, series: int = SERIES) -> Any:
 
 def tick(request: Any, seed: int, times: tuple[int, ...] = ()) -> Any:
     """The same with other times and values, written in as many bytes."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     after = ExportMetricsServiceRequest()
     after.CopyFrom(request)
     for group in after.resource_metrics:
@@ -65,35 +65,35 @@ def tick(request: Any, seed: int, times: tuple[int, ...] = ()) -> Any:
             for metric in scope_metrics.metrics:
                 for point in data_points(metric):
                     if point.time_unix_nano:
-                        choices = times or (BASE_UNIX_NANO + dice.randrange(10**12),)
-                        point.time_unix_nano = dice.choice(choices)
+                        choices = times or (BASE_UNIX_NANO + rng.randrange(10**12),)
+                        point.time_unix_nano = rng.choice(choices)
                     if metric.WhichOneof("data") in {"gauge", "sum"}:
-                        revalue(point, dice)
+                        revalue(point, rng)
     return after
 
 
-def revalue(point: Any, dice: random.Random) -> None:
+def revalue(point: Any, rng: random.Random) -> None:
     if point.start_time_unix_nano:
-        point.start_time_unix_nano = BASE_UNIX_NANO - dice.randrange(10**12)
+        point.start_time_unix_nano = BASE_UNIX_NANO - rng.randrange(10**12)
     if point.WhichOneof("value") is None:
         return
-    if dice.random() < 0.5:
-        point.as_int = dice.choice(INTEGERS)
+    if rng.random() < 0.5:
+        point.as_int = rng.choice(INTEGERS)
     else:
-        point.as_double = dice.choice(DOUBLES)
+        point.as_double = rng.choice(DOUBLES)
 
 
-def taught(request: Any, layout: Any) -> Stream:
+def taught(request: Any, layout: Any) -> DecoderSession:
     """A decoder that has a template for this request, if it is written orderly."""
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     data = encode(request, layout)
     for _ in range(2):
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
     return stream
 
 
-def has_template(stream: Stream, data: bytes) -> bool:
-    return bool(recognise(data, stream.cache, ANY_TIME).parts)
+def has_template(stream: DecoderSession, data: bytes) -> bool:
+    return bool(match_templates(data, stream.cache, ANY_TIME).matches)
 
 
 @given(others=OTHERS, layout=LAYOUTS, seed=SEEDS)
@@ -105,7 +105,7 @@ def test_new_times_and_values_are_read_from_their_places(
     assume(has_template(stream, encode(request, layout)))
     for step in range(3):
         data = encode(tick(request, seed + step), layout)
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
 
 
 @pytest.mark.parametrize("layout", ENCODERS, ids=lambda layout: layout.name)
@@ -113,9 +113,9 @@ def test_every_known_encoder_gets_a_template(layout: Any) -> None:
     request = steady(ExportMetricsServiceRequest())
     stream = taught(request, layout)
     data = encode(tick(request, 3), layout)
-    recognition = recognise(data, stream.cache, ANY_TIME)
-    assert [len(part.points) for part in recognition.parts] == [SERIES]
-    assert recognition.rest == b""
+    matched = match_templates(data, stream.cache, ANY_TIME)
+    assert [len(part.points) for part in matched.matches] == [SERIES]
+    assert matched.rest == b""
 
 
 @given(others=OTHERS, layout=LAYOUTS, seed=SEEDS, data=st.data())
@@ -127,7 +127,7 @@ def test_damaged_copies_mean_what_the_official_messages_say(
     assume(has_template(stream, encode(request, layout)))
     good = encode(tick(request, seed), layout)
     for damaged in data.draw(st.lists(mutated_bytes(st.just(good)), min_size=4, max_size=4)):
-        assert_stored(stream.feed(damaged), official(damaged))
+        assert_stored(stream.feed(damaged), expect_bytes(damaged))
 
 
 @given(layout=LAYOUTS, seed=SEEDS, at=st.integers(0, 10**6), byte=st.integers(0, 255))
@@ -137,7 +137,7 @@ def test_any_single_byte_may_be_wrong(layout: Any, seed: int, at: int, byte: int
     assume(has_template(stream, encode(request, layout)))
     data = bytearray(encode(tick(request, seed), layout))
     data[at % len(data)] = byte
-    assert_stored(stream.feed(bytes(data)), official(bytes(data)))
+    assert_stored(stream.feed(bytes(data)), expect_bytes(bytes(data)))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_times_that_cannot_be_stored_are_rejected(times: tuple[int, ...]) -> Non
     request = steady(ExportMetricsServiceRequest())
     stream = taught(request, layout)
     data = encode(tick(request, 5, times), layout)
-    assert_stored(stream.feed(data), official(data))
+    assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def test_points_outside_the_window_are_rejected_though_a_template_fits() -> None:
@@ -159,7 +159,7 @@ def test_points_outside_the_window_are_rejected_though_a_template_fits() -> None
     window = TimeWindow(
         BASE_UNIX_NANO, BASE_UNIX_NANO + 10, BASE_UNIX_NANO, AgeLimits(max_future_days=1)
     )
-    stream = Stream(decode, window=window)
+    stream = DecoderSession(decode, window=window)
     for _ in range(3):
         stream.feed(encode(request, layout))
     data = encode(tick(request, 1, (BASE_UNIX_NANO, BASE_UNIX_NANO + 11)), layout)
@@ -175,7 +175,7 @@ def test_a_start_time_that_cannot_be_stored_rejects_its_point() -> None:
     metric = request.resource_metrics[0].scope_metrics[0].metrics[0]
     metric.gauge.data_points[3].start_time_unix_nano = 2**63
     data = encode(request, layout)
-    assert_stored(stream.feed(data), official(data))
+    assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def test_one_series_in_two_messages_of_a_request_is_kept_once() -> None:
@@ -185,7 +185,7 @@ def test_one_series_in_two_messages_of_a_request_is_kept_once() -> None:
     twice = ExportMetricsServiceRequest(resource_metrics=[*request.resource_metrics] * 2)
     data = encode(twice, layout)
     found = stream.feed(data)
-    assert_stored(found, official(data))
+    assert_stored(found, expect_bytes(data))
     assert found is not None
     assert sum(found.rejected.values()) == SERIES
 
@@ -197,19 +197,19 @@ def test_messages_of_one_length_and_several_contents_each_have_a_template() -> N
         request = steady(ExportMetricsServiceRequest())
         request.resource_metrics[0].scope_metrics[0].metrics[0].name = name * 6
         turns.append(request)
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for seed in range(8):
         for request in turns:
             stream.feed(encode(tick(request, seed), layout))
     for request in turns:
         data = encode(tick(request, 99), layout)
         assert has_template(stream, data)
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def test_senders_of_one_length_are_told_apart_by_their_resource() -> None:
     layout = ENCODERS[0]
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     fleet = []
     for host in range(5):
         request = steady(ExportMetricsServiceRequest())
@@ -219,7 +219,7 @@ def test_senders_of_one_length_are_told_apart_by_their_resource() -> None:
     for seed in range(3):
         for request in fleet:
             data = encode(tick(request, seed), layout)
-            assert_stored(stream.feed(data), official(data))
+            assert_stored(stream.feed(data), expect_bytes(data))
     for request in fleet:
         data = encode(tick(request, 7), layout)
         assert has_template(stream, data)
@@ -229,32 +229,32 @@ def test_a_sender_that_shuffles_is_given_up_and_welcomed_back() -> None:
     layout = ENCODERS[0]
     request = steady(ExportMetricsServiceRequest())
     points = request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points
-    stream = Stream(decode)
-    dice = random.Random(1)
+    stream = DecoderSession(decode)
+    rng = random.Random(1)
     for _ in range(40):
         order = list(points)
-        dice.shuffle(order)
+        rng.shuffle(order)
         del points[:]
         points.extend(order)
-        data = encode(tick(request, dice.randrange(10**6)), layout)
-        assert_stored(stream.feed(data), official(data))
+        data = encode(tick(request, rng.randrange(10**6)), layout)
+        assert_stored(stream.feed(data), expect_bytes(data))
     for step in range(140):
         data = encode(tick(request, step), layout)
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
     assert has_template(stream, data)
 
 
 @pytest.mark.parametrize("max_entries", [30, 60, 1_000_000])
 def test_templates_are_bounded_with_the_series_that_they_know(max_entries: int) -> None:
     layout = ENCODERS[0]
-    stream = Stream(decode, max_entries=max_entries)
+    stream = DecoderSession(decode, max_entries=max_entries)
     for host in range(10):
         request = steady(ExportMetricsServiceRequest())
         resource = request.resource_metrics[0].resource
         resource.attributes.add(key="host.name").value.string_value = f"host {host}"
         for seed in range(4):
             data = encode(tick(request, seed), layout)
-            assert_stored(stream.feed(data), official(data))
+            assert_stored(stream.feed(data), expect_bytes(data))
         assert len(stream.cache) <= max_entries
 
 
@@ -265,7 +265,7 @@ def test_a_forgotten_series_takes_its_templates_along() -> None:
     data = encode(tick(request, 2), layout)
     known = decode(data, stream.cache).batch
     entries = len(stream.cache)
-    stream.cache.forget([int(known.points.series_id[0])])
+    stream.cache.invalidate([int(known.points.series_id[0])])
     assert not has_template(stream, data)
     assert len(stream.cache) == entries - SERIES - 1
     again = decode(data, stream.cache).batch

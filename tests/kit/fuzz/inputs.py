@@ -37,32 +37,32 @@ class Inputs:
         self._seed = seed
 
     def __getitem__(self, number: int) -> bytes:
-        dice = random.Random(f"{self._seed}:{number}")
-        data = self._chosen(dice)
+        rng = random.Random(f"{self._seed}:{number}")
+        data = self._chosen(rng)
         if number % _SOUND_EVERY == 0:
             return data
-        for _ in range(dice.choice(_CHANGES_MADE)):
-            data = dice.choice(_CHANGES)(data, self._chosen(dice), dice)
+        for _ in range(rng.choice(_CHANGES_MADE)):
+            data = rng.choice(_CHANGES)(data, self._chosen(rng), rng)
         return data
 
-    def _chosen(self, dice: random.Random) -> bytes:
-        seeds = self._seeds[:_STEADY_SEEDS] if dice.random() < 0.5 else self._seeds
-        return dice.choice(seeds)
+    def _chosen(self, rng: random.Random) -> bytes:
+        seeds = self._seeds[:_STEADY_SEEDS] if rng.random() < 0.5 else self._seeds
+        return rng.choice(seeds)
 
 
-def _damage(data: bytes, _other: bytes, dice: random.Random) -> bytes:
-    return damaged(data, dice)
+def _damage(data: bytes, _other: bytes, rng: random.Random) -> bytes:
+    return damaged(data, rng)
 
 
-def _change_a_number(data: bytes, _other: bytes, dice: random.Random) -> bytes:
+def _change_a_number(data: bytes, _other: bytes, rng: random.Random) -> bytes:
     """Eight bytes in a row become others: often a time or a value."""
-    start = dice.randrange(max(len(data) - 8, 1))
-    return data[:start] + dice.randbytes(8) + data[start + 8 :]
+    start = rng.randrange(max(len(data) - 8, 1))
+    return data[:start] + rng.randbytes(8) + data[start + 8 :]
 
 
-def _splice(data: bytes, other: bytes, dice: random.Random) -> bytes:
+def _splice(data: bytes, other: bytes, rng: random.Random) -> bytes:
     """The beginning of one message and the end of another."""
-    return data[: dice.randint(0, len(data))] + other[dice.randint(0, len(other)) :]
+    return data[: rng.randint(0, len(data))] + other[rng.randint(0, len(other)) :]
 
 
 def _join(data: bytes, other: bytes, _dice: random.Random) -> bytes:
@@ -70,18 +70,18 @@ def _join(data: bytes, other: bytes, _dice: random.Random) -> bytes:
     return data + other
 
 
-def _repeat(data: bytes, _other: bytes, dice: random.Random) -> bytes:
+def _repeat(data: bytes, _other: bytes, rng: random.Random) -> bytes:
     """A stretch of the message many times."""
-    start = dice.randrange(max(len(data), 1))
-    stretch = data[start : start + dice.randint(1, 64)]
-    return data[:start] + stretch * dice.randint(2, 200) + data[start:]
+    start = rng.randrange(max(len(data), 1))
+    stretch = data[start : start + rng.randint(1, 64)]
+    return data[:start] + stretch * rng.randint(2, 200) + data[start:]
 
 
-def _lie(data: bytes, _other: bytes, dice: random.Random) -> bytes:
+def _lie(data: bytes, _other: bytes, rng: random.Random) -> bytes:
     """A length, or some other small number, becomes one that is far off."""
-    start = dice.randrange(max(len(data), 1))
-    number = dice.choice(_LENGTHS)
-    return data[:start] + varint(number, dice.randint(1, 9)) + data[start + 1 :]
+    start = rng.randrange(max(len(data), 1))
+    number = rng.choice(_LENGTHS)
+    return data[:start] + varint(number, rng.randint(1, 9)) + data[start + 1 :]
 
 
 _CHANGES: Final[Sequence[Callable[[bytes, bytes, random.Random], bytes]]] = (

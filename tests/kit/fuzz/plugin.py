@@ -6,7 +6,7 @@ import pytest
 
 __all__ = ["pytest_addoption"]
 
-pytest.register_assert_rewrite("kit.fuzz.judge")
+pytest.register_assert_rewrite("kit.fuzz.comparison")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,9 +16,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from kit.otlp.encode import LENGTH_DELIMITED, encode, varint
-from kit.otlp.faults import FAULTS, nested
 from kit.otlp.layouts import ENCODERS
-from kit.otlp.strategies import showcase
+from kit.otlp.strategies import request_of_all_types
+from kit.otlp.violations import VIOLATIONS, nested
 
 __all__ = ["captured", "made"]
 
@@ -39,13 +39,19 @@ def captured(corpus: Path | None) -> list[bytes]:
 
 def made() -> list[bytes]:
     """Requests of every type, as every encoder writes them, and with each fault."""
-    requests = [ExportMetricsServiceRequest(), showcase(), _steady(), *_faulty(), *_deep()]
+    requests = [
+        ExportMetricsServiceRequest(),
+        request_of_all_types(),
+        _steady(),
+        *_faulty(),
+        *_deep(),
+    ]
     return [*(encode(request, layout) for request in requests for layout in ENCODERS), *_too_deep()]
 
 
 def _steady() -> ExportMetricsServiceRequest:
     """What a template is learned from: many points of one shape."""
-    dice = random.Random(0)
+    rng = random.Random(0)
     request = ExportMetricsServiceRequest()
     group = request.resource_metrics.add()
     group.resource.attributes.add(key="host.name").value.string_value = "a"
@@ -53,14 +59,14 @@ def _steady() -> ExportMetricsServiceRequest:
     for name in ("requests", "latency"):
         data = metrics.add(name=name, unit="1").gauge
         for series in range(20):
-            point = data.data_points.add(time_unix_nano=_FIRST_UNIX_NANO, as_double=dice.random())
+            point = data.data_points.add(time_unix_nano=_FIRST_UNIX_NANO, as_double=rng.random())
             point.attributes.add(key="series").value.int_value = series
     return request
 
 
 def _faulty() -> Iterator[ExportMetricsServiceRequest]:
-    for fault in FAULTS.values():
-        request = showcase()
+    for fault in VIOLATIONS.values():
+        request = request_of_all_types()
         fault(request, 0)
         yield request
 
@@ -68,7 +74,7 @@ def _faulty() -> Iterator[ExportMetricsServiceRequest]:
 def _deep() -> Iterator[ExportMetricsServiceRequest]:
     # The kit builds no deeper ones, because protobuf itself refuses them; `_too_deep` does.
     for levels in (10, 21, 30):
-        request = showcase()
+        request = request_of_all_types()
         attribute = request.resource_metrics[0].resource.attributes.add(key="deep")
         attribute.value.CopyFrom(nested(levels, kvlists=bool(levels % 2)))
         yield request

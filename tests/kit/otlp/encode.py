@@ -85,7 +85,7 @@ def _oneof_members(known: FieldDescriptor) -> list[FieldDescriptor]:
 
 
 class _Writer:
-    """Writes one message after the other; holds the dice of the layout."""
+    """Writes one message after the other; holds the rng of the layout."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -139,7 +139,7 @@ class _Writer:
         return [self._framed(known, b"".join(piece)) for piece in pieces]
 
     def _pieces(self, items: Sequence[_T]) -> list[Sequence[_T]]:
-        if not self._happens(self._layout.disorder.split):
+        if not self._happens(self._layout.irregularities.split):
             return [items]
         middle = self._dice.randint(0, len(items))
         return [items[:middle], items[middle:]]
@@ -163,7 +163,7 @@ class _Writer:
         return self._varint(number << 3 | wire_type, 1, _WIDEST_LENGTH_BYTES)
 
     def _varint(self, number: int, least_bytes: int, most_bytes: int) -> bytes:
-        if self._happens(self._layout.disorder.pad):
+        if self._happens(self._layout.irregularities.pad):
             shortest = len(varint(number, least_bytes))
             least_bytes = shortest + self._dice.randint(1, _LONGEST_PADDING_BYTES)
         return varint(number, min(least_bytes, most_bytes))
@@ -182,7 +182,7 @@ class _Writer:
 
     def _stale(self, known: FieldDescriptor) -> list[bytes]:
         """What the record after it overrides: the last value counts, the last of a oneof too."""
-        if not self._happens(self._layout.disorder.stale):
+        if not self._happens(self._layout.irregularities.stale):
             return []
         members = _oneof_members(known)
         if members:
@@ -197,9 +197,9 @@ class _Writer:
         return self._tag(known.number, wire_type) + body
 
     def _arranged(self, runs: list[list[bytes]]) -> list[bytes]:
-        if self._happens(self._layout.disorder.shuffle):
+        if self._happens(self._layout.irregularities.shuffle):
             self._dice.shuffle(runs)
-        if not self._happens(self._layout.disorder.interleave):
+        if not self._happens(self._layout.irregularities.interleave):
             return [record for run in runs for record in run]
         turns = [index for index, run in enumerate(runs) for _ in run]
         self._dice.shuffle(turns)
@@ -207,11 +207,11 @@ class _Writer:
         return [next(heads[index]) for index in turns]
 
     def _with_unknown(self, records: list[bytes], known: list[FieldDescriptor]) -> list[bytes]:
-        if self._layout.disorder.unknown <= 0.0:
+        if self._layout.irregularities.unknown <= 0.0:
             return records
         mixed = []
         for record in records:
-            if self._happens(self._layout.disorder.unknown):
+            if self._happens(self._layout.irregularities.unknown):
                 mixed.append(self._unknown(known))
             mixed.append(record)
         return mixed

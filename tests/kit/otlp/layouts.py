@@ -22,11 +22,11 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
-__all__ = ["CALM", "ENCODERS", "Disorder", "Layout", "random_layouts"]
+__all__ = ["ENCODERS", "REGULAR", "Irregularities", "Layout", "random_layouts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Disorder:
+class Irregularities:
     """Chances, each from 0 to 1, of what no tidy encoder does and protobuf allows all the same.
 
     Attributes:
@@ -47,7 +47,7 @@ class Disorder:
     pad: float = 0.0
 
 
-CALM: Final = Disorder()
+REGULAR: Final = Irregularities()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,7 +60,7 @@ class Layout:
         length_bytes: least width of the length of a sub-message or a packed run, 1 to 5.
         unpacked: "Message.field" of the repeated numbers that are not packed.
         explicit_defaults: chance that an unset field without presence is written as its default.
-        disorder: see there.
+        irregularities: see there.
         seed: of everything that is left to chance.
     """
 
@@ -69,12 +69,12 @@ class Layout:
     length_bytes: int = 1
     unpacked: frozenset[str] = frozenset()
     explicit_defaults: float = 0.0
-    disorder: Disorder = CALM
+    irregularities: Irregularities = REGULAR
     seed: int = 0
 
     def __repr__(self) -> str:
         habits = (self.name, self.length_bytes, sorted(self.unpacked), self.explicit_defaults)
-        return f"Layout({habits}, order..., {self.disorder}, seed={self.seed})"
+        return f"Layout({habits}, order..., {self.irregularities}, seed={self.seed})"
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # noqa: FBT001 - hypothesis calls it
         # The orders would fill a screen of every falsifying example.
@@ -169,19 +169,19 @@ ENCODERS: Final = (
 
 
 def _shuffled_orders(seed: int) -> dict[str, tuple[int, ...]]:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
 
     def shuffled(message_type: Descriptor) -> tuple[int, ...]:
         numbers = list(_ascending(message_type))
-        dice.shuffle(numbers)
+        rng.shuffle(numbers)
         return tuple(numbers)
 
     return _orders(shuffled)
 
 
 _chances = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])
-_disorders = st.builds(
-    Disorder,
+_irregularities = st.builds(
+    Irregularities,
     shuffle=_chances,
     interleave=_chances,
     split=_chances,
@@ -205,6 +205,6 @@ def random_layouts(draw: st.DrawFn) -> Layout:
         length_bytes=draw(st.integers(1, 5)),
         unpacked=draw(st.sampled_from([frozenset(), PACKABLE])),
         explicit_defaults=draw(_chances),
-        disorder=draw(st.just(CALM) | _disorders),
+        irregularities=draw(st.just(REGULAR) | _irregularities),
         seed=seed,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar, Metric
 
-__all__ = ["Expected", "Identity", "Place", "expect", "real"]
+__all__ = ["Expected", "Identity", "SeriesMetadata", "expect", "float_repr"]
 
 LARGEST_INT64: Final = 2**63 - 1
 DEEPEST_LEVELS: Final = 16
@@ -57,7 +57,7 @@ class Identity(NamedTuple):
     attributes: Json
 
 
-class Place(NamedTuple):
+class SeriesMetadata(NamedTuple):
     """What a series' definition says besides its identity; the last four may vary in a request."""
 
     cluster_id: str
@@ -78,7 +78,7 @@ class Expected:
             bounds, bucket counts, exponential part.
         summaries: identity, time, start time, count, sum, quantiles, values.
         exemplars: identity of the point's series, time, value, trace id, span id, attributes.
-        places: for every stored series what its definition may say.
+        metadata: for every stored series what its definition may say.
         rejected: data points that are not stored, by the name of their metric.
     """
 
@@ -86,7 +86,7 @@ class Expected:
     histograms: Counter[Json] = field(default_factory=Counter)
     summaries: Counter[Json] = field(default_factory=Counter)
     exemplars: Counter[Json] = field(default_factory=Counter)
-    places: dict[Identity, set[Place]] = field(default_factory=dict)
+    metadata: dict[Identity, set[SeriesMetadata]] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -99,7 +99,7 @@ class _InvalidError(Exception):
     """This point, or everything below this resource or scope, breaks the data model."""
 
 
-def real(number: float) -> str:
+def float_repr(number: float) -> str:
     """A float that can be compared: NaN equals itself, zeros have signs."""
     return repr(float(number))
 
@@ -119,7 +119,7 @@ def _double(number: float) -> Json:
     if math.isinf(number):
         text = "Infinity" if number > 0 else "-Infinity"
         return _object([("doubleValue", ("string", text))])
-    return ("double", real(number))
+    return ("double", float_repr(number))
 
 
 def _value(value: AnyValue, level: int) -> Json:
@@ -207,11 +207,11 @@ def _number(point: Any) -> Json:
     if point.flags & NO_RECORDED_VALUE:
         return (None,)
     _require(kind is not None, "point has no value")
-    return (real(getattr(point, str(kind))),)
+    return (float_repr(getattr(point, str(kind))),)
 
 
 def _optional(point: Any, name: str) -> str | None:
-    return real(getattr(point, name)) if point.HasField(name) else None
+    return float_repr(getattr(point, name)) if point.HasField(name) else None
 
 
 def _check_counts(total: int, *parts: int) -> None:
@@ -230,7 +230,7 @@ def _histogram(point: Any) -> Json:
         _require(len(counts) == len(bounds) + 1, "buckets and bounds do not match")
         _require(sum(counts) == point.count, "buckets do not add up")
     measured = (_optional(point, name) for name in ("sum", "min", "max"))
-    return (point.count, *measured, tuple(map(real, bounds)), counts, None)
+    return (point.count, *measured, tuple(map(float_repr, bounds)), counts, None)
 
 
 def _exponential(point: Any) -> Json:
@@ -244,7 +244,7 @@ def _exponential(point: Any) -> Json:
     buckets = (
         point.scale,
         point.zero_count,
-        real(point.zero_threshold),
+        float_repr(point.zero_threshold),
         *(positive.offset, tuple(positive.bucket_counts)),
         *(negative.offset, tuple(negative.bucket_counts)),
     )
@@ -257,8 +257,8 @@ def _summary(point: Any) -> Json:
     _check_counts(point.count)
     quantiles = [each.quantile for each in point.quantile_values]
     _require(all(0.0 <= quantile <= 1.0 for quantile in quantiles), "quantile is not in [0, 1]")
-    values = tuple(real(each.value) for each in point.quantile_values)
-    return (point.count, real(point.sum), tuple(map(real, quantiles)), values)
+    values = tuple(float_repr(each.value) for each in point.quantile_values)
+    return (point.count, float_repr(point.sum), tuple(map(float_repr, quantiles)), values)
 
 
 _READERS: Final = {
@@ -281,7 +281,7 @@ def _exemplar(exemplar: Exemplar, point_time_unix_nano: int, window: Window) -> 
     except _InvalidError:
         return None
     ids = exemplar.trace_id.hex(), exemplar.span_id.hex()
-    return (time_unix_nano, real(getattr(exemplar, kind)), *ids, attributes)
+    return (time_unix_nano, float_repr(getattr(exemplar, kind)), *ids, attributes)
 
 
 def _exemplars(point: Any, window: Window) -> list[Json]:
@@ -290,13 +290,13 @@ def _exemplars(point: Any, window: Window) -> list[Json]:
     return [each for each in read if each is not None]
 
 
-def _place(identity: Identity, metric: Metric, urls: tuple[str, str]) -> Place:
+def _metadata(identity: Identity, metric: Metric, urls: tuple[str, str]) -> SeriesMetadata:
     def located(point_key: str, resource_keys: tuple[str, ...]) -> str:
         texts = [_text(identity.attributes, point_key)]
         texts += [_text(identity.resource, key) for key in (point_key, *resource_keys)]
         return next((text for text in texts if text), "default")
 
-    return Place(
+    return SeriesMetadata(
         located("cluster_id", _CLUSTER_KEYS),
         located("node_id", _NODE_KEYS),
         _text(identity.resource, "service.name"),
@@ -331,7 +331,7 @@ class _Reader:
         if key in self._latest:
             self.expected.rejected[metric.name] += 1
         self._latest[key] = (table, metric.name, row, _exemplars(point, self._window))
-        self.expected.places.setdefault(identity, set()).add(_place(identity, metric, urls))
+        self.expected.metadata.setdefault(identity, set()).add(_metadata(identity, metric, urls))
 
     def result(self) -> Expected:
         """Everything that was read."""

@@ -68,90 +68,90 @@ def _joined(fields: list[tuple[int, bytes]]) -> bytes:
     return b"".join(record(tag, body) for tag, body in fields)
 
 
-def _change_a_field(data: bytes, dice: random.Random) -> bytes:
+def _change_a_field(data: bytes, rng: random.Random) -> bytes:
     """One field dropped, doubled, moved, cut, emptied, renumbered or changed, at any depth."""
     fields = _fields(data)
     if not fields:
-        return _change_a_byte(data, dice)
-    place = dice.randrange(len(fields))
+        return _change_a_byte(data, rng)
+    place = rng.randrange(len(fields))
     tag, body = fields[place]
-    if tag & 7 == LENGTH_DELIMITED and body and dice.random() < _CHANCE_TO_GO_DEEPER:
-        fields[place] = (tag, _change_a_field(body, dice))
+    if tag & 7 == LENGTH_DELIMITED and body and rng.random() < _CHANCE_TO_GO_DEEPER:
+        fields[place] = (tag, _change_a_field(body, rng))
         return _joined(fields)
-    match dice.randrange(7):
+    match rng.randrange(7):
         case 0:
             del fields[place]
         case 1:
-            fields.insert(dice.randint(0, len(fields)), (tag, body))
+            fields.insert(rng.randint(0, len(fields)), (tag, body))
         case 2:
-            fields.insert(dice.randrange(len(fields)), fields.pop(place))
+            fields.insert(rng.randrange(len(fields)), fields.pop(place))
         case 3:
-            fields[place] = (dice.randint(1, 14) << 3 | tag & 7, body)
+            fields[place] = (rng.randint(1, 14) << 3 | tag & 7, body)
         case 4:
-            fields[place] = (tag, _nasty_body(tag & 7, dice))
+            fields[place] = (tag, _nasty_body(tag & 7, rng))
         case 5 if tag & 7 == LENGTH_DELIMITED:
-            middle = dice.randint(0, len(body))
+            middle = rng.randint(0, len(body))
             fields[place : place + 1] = [(tag, body[:middle]), (tag, body[middle:])]
         case _:
-            fields[place] = _nasty_field(tag >> 3, dice)
+            fields[place] = _nasty_field(tag >> 3, rng)
     return _joined(fields)
 
 
-def _nasty_body(wire_type: int, dice: random.Random) -> bytes:
+def _nasty_body(wire_type: int, rng: random.Random) -> bytes:
     if wire_type == VARINT:
-        return varint(dice.choice((0, 1, 2, 3, 2**32 - 1, 2**32, 2**63, 2**64 - 1)))
+        return varint(rng.choice((0, 1, 2, 3, 2**32 - 1, 2**32, 2**63, 2**64 - 1)))
     if wire_type in _SIZES:
-        return dice.choice((b"\0", b"\x01", b"\xff")) * _SIZES[wire_type]
-    return dice.choice((b"", b"\xff", b"\0", b"\x0a\x00", b"\xed\xa0\x80"))
+        return rng.choice((b"\0", b"\x01", b"\xff")) * _SIZES[wire_type]
+    return rng.choice((b"", b"\xff", b"\0", b"\x0a\x00", b"\xed\xa0\x80"))
 
 
-def _nasty_field(number: int, dice: random.Random) -> tuple[int, bytes]:
+def _nasty_field(number: int, rng: random.Random) -> tuple[int, bytes]:
     """The field with a wire type that may not be its own."""
-    wire_type = dice.choice((VARINT, FIXED64, LENGTH_DELIMITED, FIXED32))
-    return number << 3 | wire_type, _nasty_body(wire_type, dice)
+    wire_type = rng.choice((VARINT, FIXED64, LENGTH_DELIMITED, FIXED32))
+    return number << 3 | wire_type, _nasty_body(wire_type, rng)
 
 
-def _change_a_byte(data: bytes, dice: random.Random) -> bytes:
+def _change_a_byte(data: bytes, rng: random.Random) -> bytes:
     """One byte flipped, set, inserted, deleted, or the end cut off, or a stretch doubled."""
-    nasty = bytes([dice.choice(_NASTY_BYTES)])
+    nasty = bytes([rng.choice(_NASTY_BYTES)])
     if not data:
         return nasty
-    start = dice.randrange(len(data))
-    end = min(len(data), start + dice.randint(1, 12))
+    start = rng.randrange(len(data))
+    end = min(len(data), start + rng.randint(1, 12))
     before, byte, after = data[:start], data[start : start + 1], data[start + 1 :]
     changed = (
-        before + bytes([byte[0] ^ 1 << dice.randrange(8)]) + after,
+        before + bytes([byte[0] ^ 1 << rng.randrange(8)]) + after,
         before + nasty + after,
         before + nasty + byte + after,
         before + after,
         before,
         data[:end] + data[start:end] + data[end:],
     )
-    return dice.choice(changed)
+    return rng.choice(changed)
 
 
 _CHANGES: Final = (_change_a_byte, _change_a_field, _change_a_field)
 
 
-def damaged(data: bytes, dice: random.Random) -> bytes:
+def damaged(data: bytes, rng: random.Random) -> bytes:
     """The bytes with one piece of damage."""
-    return dice.choice(_CHANGES)(data, dice)
+    return rng.choice(_CHANGES)(data, rng)
 
 
 @st.composite
 def mutated_bytes(
-    draw: st.DrawFn, encodings: st.SearchStrategy[bytes], most_changes: int = 4
+    draw: st.DrawFn, encodings: st.SearchStrategy[bytes], max_changes: int = 4
 ) -> bytes:
-    """One of the encodings with one to `most_changes` pieces of damage."""
+    """One of the encodings with one to `max_changes` pieces of damage."""
     data = draw(encodings)
-    dice = random.Random(draw(st.integers(0, 2**20)))
+    rng = random.Random(draw(st.integers(0, 2**20)))
     changes: list[Callable[[bytes, random.Random], bytes]] = draw(
         st.lists(
             st.sampled_from(_CHANGES),
             min_size=1,
-            max_size=most_changes,
+            max_size=max_changes,
         )
     )
     for change in changes:
-        data = change(data, dice)
+        data = change(data, rng)
     return data

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kit.otlp.model import Expected, Identity, Json, Place, real
+from kit.otlp.model import Expected, Identity, Json, SeriesMetadata, float_repr
 
 if TYPE_CHECKING:
     from exporter.model import Batch, ExponentialBuckets, Series
@@ -27,7 +27,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def _float(text: str) -> Json:
-    return ("double", real(float(text)))
+    return ("double", float_repr(float(text)))
 
 
 def _integer(text: str) -> Json:
@@ -82,8 +82,8 @@ def _identity(series: Series) -> Identity:
     )
 
 
-def _place(series: Series) -> Place:
-    return Place(
+def _metadata(series: Series) -> SeriesMetadata:
+    return SeriesMetadata(
         series.cluster_id,
         series.node_id,
         series.service_name,
@@ -94,11 +94,11 @@ def _place(series: Series) -> Place:
 
 
 def _optional(number: float | None) -> str | None:
-    return None if number is None else real(number)
+    return None if number is None else float_repr(number)
 
 
 def _reals(numbers: tuple[float, ...]) -> Json:
-    return tuple(map(real, numbers))
+    return tuple(map(float_repr, numbers))
 
 
 def _exponential(buckets: ExponentialBuckets | None) -> Json | None:
@@ -107,7 +107,7 @@ def _exponential(buckets: ExponentialBuckets | None) -> Json | None:
     return (
         buckets.scale,
         buckets.zero_count,
-        real(buckets.zero_threshold),
+        float_repr(buckets.zero_threshold),
         *(buckets.positive_offset, buckets.positive_counts),
         *(buckets.negative_offset, buckets.negative_counts),
     )
@@ -153,7 +153,7 @@ class _Rows:
             points.recorded.tolist(),
         )
         return Counter(
-            (self._identities[series_id], time, start, real(value) if recorded else None)
+            (self._identities[series_id], time, start, float_repr(value) if recorded else None)
             for series_id, time, start, value, recorded in zip(*columns, strict=True)
         )
 
@@ -179,7 +179,7 @@ class _Rows:
     def exemplars(self) -> Counter[Json]:
         return Counter(
             (
-                *(self._identities[each.series_id], each.time_unix_nano, real(each.value)),
+                *(self._identities[each.series_id], each.time_unix_nano, float_repr(each.value)),
                 *(each.trace_id, each.span_id, _parsed(each.attributes)),
             )
             for each in self._batch.exemplars
@@ -195,9 +195,9 @@ def observe(decoded: Decoded, definitions: Definitions) -> Expected:
             are added. A row whose series is not among them is a failure.
     """
     batch = decoded.batch
-    places: dict[Identity, set[Place]] = {}
+    metadata: dict[Identity, set[SeriesMetadata]] = {}
     for series in batch.new_series:
-        places.setdefault(definitions.add(series), set()).add(_place(series))
+        metadata.setdefault(definitions.add(series), set()).add(_metadata(series))
     rows = _Rows(batch, definitions)
     rejected: Counter[str] = Counter()
     for (name, _), count in decoded.rejections.counts.items():
@@ -209,6 +209,6 @@ def observe(decoded: Decoded, definitions: Definitions) -> Expected:
         histograms=rows.histograms(),
         summaries=rows.summaries(),
         exemplars=rows.exemplars(),
-        places=places,
+        metadata=metadata,
         rejected=rejected,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["corpus", "pytest_addoption"]
 
-pytest.register_assert_rewrite("kit.otlp.judge", "kit.otlp.observed")
+pytest.register_assert_rewrite("kit.otlp.checks", "kit.otlp.observed")
 
 # A slow or busy machine is no reason to fail: no deadline, and no complaint about slow drawing.
 _UNHURRIED: Final = settings(

@@ -1,7 +1,7 @@
 """Hypothesis strategies for whole requests, from tiny ones to many points of one set of series.
 
 `requests` holds well-formed points with every oddity that the data model allows, and on top of
-them up to `most_faults` of what it forbids (see `kit.otlp.faults`). `steady_requests` is what a
+them up to `max_violations` of what it forbids (`kit.otlp.violations`). `steady_requests` is what a
 running service sends: the same few series over and over in one shape.
 """
 
@@ -40,7 +40,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from kit.otlp.faults import FAULTS, Fault
+from kit.otlp.violations import VIOLATIONS, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +49,8 @@ __all__ = [
     "BASE_UNIX_NANO",
     "any_values",
     "attribute_lists",
+    "request_of_all_types",
     "requests",
-    "showcase",
     "steady_requests",
 ]
 
@@ -288,8 +288,8 @@ def _resources() -> st.SearchStrategy[Resource | None]:
 
 
 @st.composite
-def requests(draw: st.DrawFn, most_faults: int = 0) -> ExportMetricsServiceRequest:
-    """A request of up to some forty points, with up to `most_faults` things wrong in it."""
+def requests(draw: st.DrawFn, max_violations: int = 0) -> ExportMetricsServiceRequest:
+    """A request of up to some forty points, with up to `max_violations` things wrong in it."""
     pool = st.sampled_from(draw(st.lists(attribute_lists, min_size=1, max_size=4)))
     scope_metrics = st.builds(
         ScopeMetrics,
@@ -306,22 +306,24 @@ def requests(draw: st.DrawFn, most_faults: int = 0) -> ExportMetricsServiceReque
     groups = draw(_several(resource_metrics, 2))
     repeated = draw(st.lists(st.sampled_from(groups), max_size=1)) if groups else []
     request = ExportMetricsServiceRequest(resource_metrics=[*groups, *repeated])
-    for fault in draw(_faults(most_faults)):
+    for fault in draw(_violations(max_violations)):
         fault(request, draw(st.integers(0, 30)))
     return request
 
 
-def _faults(most: int) -> st.SearchStrategy[Sequence[Fault]]:
-    return st.lists(st.sampled_from(list(FAULTS.values())), max_size=most) if most else st.just([])
+def _violations(most: int) -> st.SearchStrategy[Sequence[Violation]]:
+    return (
+        st.lists(st.sampled_from(list(VIOLATIONS.values())), max_size=most) if most else st.just([])
+    )
 
 
 @st.composite
-def steady_requests(draw: st.DrawFn, most_points: int = 200) -> ExportMetricsServiceRequest:
+def steady_requests(draw: st.DrawFn, max_points: int = 200) -> ExportMetricsServiceRequest:
     """One resource, one shape: every metric has the same series, each with some times."""
-    dice = random.Random(draw(st.integers(0, 10_000)))
+    rng = random.Random(draw(st.integers(0, 10_000)))
     series = draw(st.lists(attribute_lists, min_size=1, max_size=8))
     metrics = draw(st.integers(1, 3))
-    times = draw(st.integers(1, max(1, most_points // len(series) // metrics)))
+    times = draw(st.integers(1, max(1, max_points // len(series) // metrics)))
     start_unix_nano = draw(st.sampled_from((0, BASE_UNIX_NANO)))
     integers = draw(st.sampled_from((0.0, 0.5, 1.0)))
     request = ExportMetricsServiceRequest()
@@ -336,14 +338,14 @@ def steady_requests(draw: st.DrawFn, most_points: int = 200) -> ExportMetricsSer
                     start_time_unix_nano=start_unix_nano,
                     time_unix_nano=BASE_UNIX_NANO + step * 10**9,
                 )
-                if dice.random() < integers:
-                    point.as_int = dice.randrange(-(2**63), 2**63)
+                if rng.random() < integers:
+                    point.as_int = rng.randrange(-(2**63), 2**63)
                 else:
-                    point.as_double = dice.choice((dice.random(), -0.0, float("nan"), 1e300))
+                    point.as_double = rng.choice((rng.random(), -0.0, float("nan"), 1e300))
     return request
 
 
-def showcase() -> ExportMetricsServiceRequest:
+def request_of_all_types() -> ExportMetricsServiceRequest:
     """A sound request with two points of every type, exemplars and every list of attributes."""
     request = ExportMetricsServiceRequest()
     group = request.resource_metrics.add()

@@ -6,8 +6,8 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
+from kit.otlp.checks import both_decoders
 from kit.otlp.encode import varint
-from kit.otlp.judge import both_decoders
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -15,8 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.errors import DecodeError
 from exporter.intern import SeriesCache
 from exporter.wire import Decoded
-from exporter.wire.identity import LONGEST_JSON
-from exporter.wire.shape import LARGE_BYTES, check_shape
+from exporter.wire.cache_entries import MAX_JSON_CHARACTERS
+from exporter.wire.limits import MAX_UNCHECKED_BYTES, check_message_count
 
 Decode = Callable[[bytes, SeriesCache], Decoded]
 
@@ -25,7 +25,7 @@ def framed(tag: int, body: bytes) -> bytes:
     return bytes([tag]) + varint(len(body)) + body
 
 
-EMPTY = LARGE_BYTES // 2 + 1
+EMPTY = MAX_UNCHECKED_BYTES // 2 + 1
 EMPTIES = {
     "resources": b"\x0a\x00" * EMPTY,
     "scopes": framed(0x0A, b"\x12\x00" * EMPTY),
@@ -38,7 +38,7 @@ EMPTIES = {
 @both_decoders
 @pytest.mark.parametrize("kind", EMPTIES)
 def test_a_large_request_of_empty_messages_is_refused(decoder: Decode, kind: str) -> None:
-    with pytest.raises(DecodeError, match="send less at once"):
+    with pytest.raises(DecodeError, match="send smaller requests"):
         decoder(EMPTIES[kind], SeriesCache())
 
 
@@ -46,7 +46,7 @@ def test_it_is_refused_before_it_takes_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(DecodeError):
-            check_shape(EMPTIES["resources"])
+            check_message_count(EMPTIES["resources"])
         assert tracemalloc.get_traced_memory()[1] < 64 * 1024
     finally:
         tracemalloc.stop()
@@ -54,8 +54,10 @@ def test_it_is_refused_before_it_takes_memory() -> None:
 
 @pytest.mark.parametrize("end", [b"\x0b", b"\x0a\x7f"], ids=["a group", "cut off"])
 def test_a_large_request_that_cannot_be_told_apart_is_refused(end: bytes) -> None:
-    with pytest.raises(DecodeError, match="cut off, or a group"):
-        check_shape(bytes([0x7A]) + varint(LARGE_BYTES) + bytes(LARGE_BYTES) + end)
+    with pytest.raises(DecodeError, match="truncated, or is a group"):
+        check_message_count(
+            bytes([0x7A]) + varint(MAX_UNCHECKED_BYTES) + bytes(MAX_UNCHECKED_BYTES) + end
+        )
 
 
 def request_of(metrics: int, resource_characters: int, scope_characters: int) -> bytes:
@@ -74,18 +76,20 @@ def request_of(metrics: int, resource_characters: int, scope_characters: int) ->
 @both_decoders
 def test_the_smallest_real_metrics_are_taken_in_any_number(decoder: Decode) -> None:
     data = request_of(20_000, 1, 1)
-    assert len(data) > LARGE_BYTES
+    assert len(data) > MAX_UNCHECKED_BYTES
     assert decoder(data, SeriesCache()).batch.entries == 20_000
 
 
 @both_decoders
 @pytest.mark.parametrize(
-    ("resource", "scope"), [(LONGEST_JSON, 0), (0, LONGEST_JSON)], ids=["resource", "scope"]
+    ("resource", "scope"),
+    [(MAX_JSON_CHARACTERS, 0), (0, MAX_JSON_CHARACTERS)],
+    ids=["resource", "scope"],
 )
 def test_what_every_series_repeats_has_a_limit(decoder: Decode, resource: int, scope: int) -> None:
     taken = decoder(request_of(3, resource // 2, scope // 2), SeriesCache())
     assert (taken.batch.entries, taken.rejections.total) == (3, 0)
     refused = decoder(request_of(3, resource, scope), SeriesCache())
     assert (refused.batch.entries, refused.rejections.total) == (0, 3)
-    assert f"more than {LONGEST_JSON}" in refused.rejections.message()
+    assert f"more than {MAX_JSON_CHARACTERS}" in refused.rejections.message()
     assert refused.batch.new_series == ()

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.otlp.encode import encode
-from kit.otlp.faults import data_points
 from kit.otlp.layouts import ENCODERS, random_layouts
 from kit.otlp.model import Expected, expect
 from kit.otlp.observed import Definitions, observe
 from kit.otlp.strategies import BASE_UNIX_NANO, requests, steady_requests
+from kit.otlp.violations import data_points
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -46,7 +46,7 @@ def removed_outside(request: ExportMetricsServiceRequest, window: TimeWindow) ->
         for scope_metrics in group.scope_metrics:
             for metric in scope_metrics.metrics:
                 points: Any = data_points(metric)
-                kept = [point for point in points if window.holds(point.time_unix_nano)]
+                kept = [point for point in points if window.contains(point.time_unix_nano)]
                 if len(kept) < len(points):
                     removed[metric.name] += len(points) - len(kept)
                     del points[:]
@@ -58,7 +58,9 @@ def removed_outside(request: ExportMetricsServiceRequest, window: TimeWindow) ->
 
 def remove_exemplars(point: Any, window: TimeWindow) -> None:
     exemplars = getattr(point, "exemplars", [])
-    kept = [each for each in exemplars if window.holds(each.time_unix_nano or point.time_unix_nano)]
+    kept = [
+        each for each in exemplars if window.contains(each.time_unix_nano or point.time_unix_nano)
+    ]
     if len(kept) < len(exemplars):
         del exemplars[:]
         exemplars.extend(kept)
@@ -74,7 +76,7 @@ def windows() -> st.SearchStrategy[TimeWindow]:
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @both_decoders
 @given(
-    request=st.one_of(requests(most_faults=2), steady_requests(most_points=40)),
+    request=st.one_of(requests(max_violations=2), steady_requests(max_points=40)),
     layout=st.one_of(st.sampled_from(ENCODERS), random_layouts()),
     window=windows(),
 )
@@ -97,7 +99,7 @@ def test_what_is_outside_is_counted_and_the_rest_is_as_without_it(
     assert found.summaries == expected.summaries
     assert found.exemplars == expected.exemplars
     if not warm:
-        assert found.places.keys() == expected.places.keys()
+        assert found.metadata.keys() == expected.metadata.keys()
 
 
 @both_decoders

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Final
 
 from exporter.wire import decode, decode_reference
-from kit.otlp.judge import Stream, assert_stored
+from kit.otlp.checks import DecoderSession, assert_stored
 
-__all__ = ["Judge"]
+__all__ = ["DecoderComparison"]
 
 # Then both begin anew: what the kit remembers of every series would grow without bound.
 _INPUTS_OF_A_STREAM: Final = 1_500
@@ -16,7 +16,7 @@ _INPUTS_OF_A_STREAM: Final = 1_500
 _CACHE_SIZES: Final = (1_000_000, 300)
 
 
-class Judge:
+class DecoderComparison:
     """The two decoders over one stream of inputs.
 
     Attributes:
@@ -27,7 +27,7 @@ class Judge:
         self.outcomes: Counter[str] = Counter()
         self._begin()
 
-    def judge(self, data: bytes) -> None:
+    def compare(self, data: bytes) -> None:
         """Fail where a decoder raises anything but DecodeError, or the two differ."""
         fed = self.outcomes.total()
         if fed % _INPUTS_OF_A_STREAM == 0:
@@ -35,8 +35,8 @@ class Judge:
         found, expected = self._fast.feed(data), self._reference.feed(data)
         if found is not None and expected is not None:
             # Which request defines a series depends on what each cache has forgotten.
-            found.places.clear()
-            expected.places.clear()
+            found.metadata.clear()
+            expected.metadata.clear()
         assert_stored(found, expected)
         if found is None:
             self.outcomes["refused"] += 1
@@ -46,5 +46,5 @@ class Judge:
     def _begin(self) -> None:
         turn = self.outcomes.total() // _INPUTS_OF_A_STREAM
         size = _CACHE_SIZES[turn % len(_CACHE_SIZES)]
-        self._fast = Stream(decode, max_entries=size)
-        self._reference = Stream(decode_reference, max_entries=size)
+        self._fast = DecoderSession(decode, max_entries=size)
+        self._reference = DecoderSession(decode_reference, max_entries=size)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from kit.otlp.encode import encode, varint
-from kit.otlp.layouts import ENCODERS, Disorder, Layout, random_layouts
+from kit.otlp.layouts import ENCODERS, Irregularities, Layout, random_layouts
 from kit.otlp.strategies import requests, steady_requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -21,7 +21,7 @@ LAYOUTS = {layout.name: layout for layout in ENCODERS}
 CHAOS = replace(
     LAYOUTS["upb"],
     name="chaos",
-    disorder=Disorder(shuffle=1, interleave=1, split=1, unknown=1, stale=1, pad=1),
+    irregularities=Irregularities(shuffle=1, interleave=1, split=1, unknown=1, stale=1, pad=1),
 )
 # Field numbers in the order that each encoder writes a point, as seen on the wire.
 NUMBER_POINT_ORDERS = {
@@ -71,7 +71,7 @@ def field_numbers(data: bytes) -> list[int]:
     return numbers
 
 
-@given(request=requests(most_faults=2))
+@given(request=requests(max_violations=2))
 def test_a_message_reads_back_equal_from_every_encoder(
     request: ExportMetricsServiceRequest,
 ) -> None:
@@ -79,21 +79,21 @@ def test_a_message_reads_back_equal_from_every_encoder(
         assert as_bytes(read_back(encode(request, layout))) == as_bytes(request), layout.name
 
 
-@given(request=requests(most_faults=2), layout=random_layouts())
+@given(request=requests(max_violations=2), layout=random_layouts())
 def test_a_message_reads_back_equal_from_random_layouts(
     request: ExportMetricsServiceRequest, layout: Layout
 ) -> None:
     assert as_bytes(read_back(encode(request, layout))) == as_bytes(request)
 
 
-@given(request=steady_requests(most_points=40), layout=random_layouts())
+@given(request=steady_requests(max_points=40), layout=random_layouts())
 def test_a_steady_message_reads_back_equal(
     request: ExportMetricsServiceRequest, layout: Layout
 ) -> None:
     assert as_bytes(read_back(encode(request, layout))) == as_bytes(request)
 
 
-@given(request=requests(most_faults=2))
+@given(request=requests(max_violations=2))
 def test_upb_layout_writes_what_the_official_library_writes(
     request: ExportMetricsServiceRequest,
 ) -> None:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     Decode = Callable[[bytes, SeriesCache, TimeWindow], Decoded]
 
-__all__ = ["Stream", "assert_defined", "assert_stored", "both_decoders", "official"]
+__all__ = ["DecoderSession", "assert_defined", "assert_stored", "both_decoders", "expect_bytes"]
 
 both_decoders = pytest.mark.parametrize("decoder", [decode, decode_reference])
 
 
-class Stream:
+class DecoderSession:
     """A decoder with one cache, and every definition that it has handed out so far."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Stream:
         return self._definitions.ids()
 
 
-def official(data: bytes) -> Expected | None:
+def expect_bytes(data: bytes) -> Expected | None:
     """What must be stored and rejected; None where the bytes are not a request."""
     try:
         request = ExportMetricsServiceRequest.FromString(data)
@@ -69,11 +69,11 @@ def assert_stored(found: Expected | None, expected: Expected | None) -> None:
     assert found.summaries == expected.summaries
     assert found.exemplars == expected.exemplars
     assert found.rejected == expected.rejected
-    for identity, places in found.places.items():
-        assert places <= expected.places[identity]
+    for identity, metadata in found.metadata.items():
+        assert metadata <= expected.metadata[identity]
 
 
 def assert_defined(found: Expected | None, expected: Expected | None) -> None:
     """As `assert_stored`, and every series was defined here and now."""
     assert_stored(found, expected)
-    assert found is None or expected is None or found.places.keys() == expected.places.keys()
+    assert found is None or expected is None or found.metadata.keys() == expected.metadata.keys()

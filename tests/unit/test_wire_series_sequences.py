@@ -6,12 +6,12 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kit.otlp.judge import Stream, assert_stored, official
+from kit.otlp.checks import DecoderSession, assert_stored, expect_bytes
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.wire import bulk, decode
+from exporter.wire import columnar, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,16 +39,16 @@ def names_of(count: int) -> list[str]:
     return ["x" * (1 + at % 40) + str(at) for at in range(count)]
 
 
-def taught(names: list[str], max_entries: int = 1_000_000) -> Stream:
+def taught(names: list[str], max_entries: int = 1_000_000) -> DecoderSession:
     """A decoder that knows these points by their order."""
-    stream = Stream(decode, max_entries=max_entries)
+    stream = DecoderSession(decode, max_entries=max_entries)
     for tick in range(LESSONS):
         check(stream, request(tick, names))
     return stream
 
 
-def check(stream: Stream, data: bytes) -> None:
-    assert_stored(stream.feed(data), official(data))
+def check(stream: DecoderSession, data: bytes) -> None:
+    assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def test_a_steady_sender_has_its_series_without_looking_each_up(
@@ -57,14 +57,14 @@ def test_a_steady_sender_has_its_series_without_looking_each_up(
     names = names_of(100)
     stream = taught(names)
     looked_up: list[Any] = []
-    read = bulk.Bulk.read
+    decode_columns = columnar.ColumnarDecoder.decode
 
-    def noting(self: bulk.Bulk) -> bulk.Taken:
-        taken = read(self)
-        looked_up.extend(taken.looked_up)
-        return taken
+    def noting(self: columnar.ColumnarDecoder) -> columnar.DecodedColumns:
+        decoded = decode_columns(self)
+        looked_up.extend(decoded.looked_up)
+        return decoded
 
-    monkeypatch.setattr(bulk.Bulk, "read", noting)
+    monkeypatch.setattr(columnar.ColumnarDecoder, "decode", noting)
     for tick in range(LESSONS, LESSONS + 6):
         check(stream, request(tick, names))
     assert looked_up == []
@@ -109,20 +109,20 @@ def test_a_series_that_was_forgotten_is_defined_again() -> None:
     names = names_of(100)
     stream = taught(names)
     gone = decode(request(LESSONS, names), stream.cache).batch.histograms[7].series_id
-    stream.cache.forget([gone])
+    stream.cache.invalidate([gone])
     batch = decode(request(LESSONS, names), stream.cache).batch
     assert [series.series_id for series in batch.new_series] == [gone]
 
 
 def test_a_series_of_another_resource_that_was_forgotten_is_defined_again() -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     both = ExportMetricsServiceRequest.FromString(request(0, names_of(30)))
     both.MergeFromString(request(0, names_of(30)))
     both.resource_metrics[1].resource.attributes.add(key="other")
     for _ in range(LESSONS):
         check(stream, both.SerializeToString())
     gone = decode(both.SerializeToString(), stream.cache).batch.histograms[40].series_id
-    stream.cache.forget([gone])
+    stream.cache.invalidate([gone])
     batch = decode(both.SerializeToString(), stream.cache).batch
     assert [series.series_id for series in batch.new_series] == [gone]
 
@@ -136,20 +136,20 @@ def test_what_is_known_of_orders_counts_as_the_series_do(max_entries: int) -> No
 
 
 def test_a_full_memory_of_orders_is_counted_as_it_is() -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for count in range(30, 60):
         for tick in range(LESSONS):
             check(stream, request(tick, names_of(count)))
-    stream.cache.forget([1])  # lets go of all orders
+    stream.cache.invalidate([1])  # lets go of all orders
     assert len(stream.cache) == 3 + 59  # a resource, a scope, a metric and the series
 
 
 def test_a_sender_without_an_order_is_stored_as_well() -> None:
     names = names_of(100)
     stream = taught(names)
-    dice = random.Random(3)
+    rng = random.Random(3)
     for tick in range(LESSONS, LESSONS + 20):
-        dice.shuffle(names)
+        rng.shuffle(names)
         check(stream, request(tick, names))
 
 
@@ -166,8 +166,8 @@ def test_a_wrong_byte_is_found_in_a_request_that_is_known_by_its_order() -> None
     names = names_of(24)
     stream = taught(names)
     good = request(LESSONS, names)
-    dice = random.Random(1)
+    rng = random.Random(1)
     for at in range(len(good)):
         damaged = bytearray(good)
-        damaged[at] ^= dice.randrange(1, 256)
+        damaged[at] ^= rng.randrange(1, 256)
         check(stream, bytes(damaged))

@@ -29,18 +29,18 @@ def metric_in(cache: SeriesCache, resource: str = "{}", key: MetricKey = KEY) ->
     entry = ResourceEntry(resource, "", {}, None)
     cache.add_resource((resource.encode(),), "", entry)
     scope = ScopeEntry(entry, '{"name":"s"}', "", None)
-    cache.remember(entry.scopes, ((b"",), ""), scope)
+    cache.add_entry(entry.scopes, ((b"",), ""), scope)
     metric = MetricEntry(scope, key, None)
-    cache.remember(scope.metrics, key, metric)
+    cache.add_entry(scope.metrics, key, metric)
     return metric
 
 
 def register(cache: SeriesCache, metric: MetricEntry, attributes: str) -> tuple[int, list[Series]]:
-    with cache.registration() as registration:
+    with cache.transaction() as transaction:
         series_id = cache.register(metric, attributes, {})
         assert series_id is not None
-        cache.add_series(metric, attributes.encode(), series_id)
-    return series_id, registration.new_series
+        cache.add_series_id(metric, attributes.encode(), series_id)
+    return series_id, transaction.new_series
 
 
 def test_a_series_is_handed_out_once() -> None:
@@ -58,10 +58,10 @@ def test_a_refused_request_leaves_nothing_behind() -> None:
     metric = metric_in(cache)
 
     def refused_halfway() -> None:
-        with cache.registration():
+        with cache.transaction():
             series_id = cache.register(metric, "{}", {})
             assert series_id is not None
-            cache.add_series(metric, b"{}", series_id)
+            cache.add_series_id(metric, b"{}", series_id)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -78,7 +78,7 @@ def test_a_refused_request_leaves_descriptions_as_they_were() -> None:
     register(cache, metric, "{}")
 
     def refused() -> None:
-        with cache.registration():
+        with cache.transaction():
             cache.register(better, "{}", {})  # known before, and changed
             new = cache.register(better, '{"a":1}', {})
             assert cache.register(metric, '{"a":1}', {}) == new  # handed out twice
@@ -113,7 +113,7 @@ def test_forgotten_series_are_handed_out_again() -> None:
     metric = metric_in(cache)
     kept, _ = register(cache, metric, '{"a":1}')
     gone, _ = register(cache, metric, '{"a":2}')
-    cache.forget([gone])
+    cache.invalidate([gone])
     assert register(cache, metric, '{"a":1}') == (kept, [])
     assert len(register(cache, metric, '{"a":2}')[1]) == 1
 
@@ -123,45 +123,46 @@ def test_the_least_recently_used_resource_goes_first() -> None:
     old, new = metric_in(cache, '{"r":1}'), metric_in(cache, '{"r":2}')
     register(cache, old, "{}")
     register(cache, new, "{}")
-    assert cache.resource((b'{"r":1}',), "") is not None  # used again, so {"r":2} is the oldest
+    assert cache.get_resource((b'{"r":1}',), "") is not None  # used again, so {"r":2} is the oldest
     register(cache, metric_in(cache, '{"r":3}'), "{}")
     assert len(cache) == 8
-    assert cache.resource((b'{"r":2}',), "") is None
-    assert cache.resource((b'{"r":1}',), "") is not None
+    assert cache.get_resource((b'{"r":2}',), "") is None
+    assert cache.get_resource((b'{"r":1}',), "") is not None
 
 
 def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:
     cache = SeriesCache(max_entries=10)
     for round_ in range(5):
         metric = metric_in(cache)
-        with cache.registration() as registration:
+        with cache.transaction() as transaction:
             for at in range(20):
                 attributes = f'{{"n":{round_ * 20 + at}}}'
                 series_id = cache.register(metric, attributes, {})
                 assert series_id is not None
-                cache.add_series(metric, attributes.encode(), series_id)
-        assert len(registration.new_series) == 20
+                cache.add_series_id(metric, attributes.encode(), series_id)
+        assert len(transaction.new_series) == 20
         assert len(cache) <= 10
 
 
 def test_resources_without_a_point_are_bounded_too() -> None:
     cache = SeriesCache(max_entries=10)
     for at in range(100):
-        with cache.registration():
+        with cache.transaction():
             metric_in(cache, f'{{"r":{at}}}')
         assert len(cache) <= 10
     assert (
-        sum(cache.resource((f'{{"r":{at}}}'.encode(),), "") is not None for at in range(100)) == 3
+        sum(cache.get_resource((f'{{"r":{at}}}'.encode(),), "") is not None for at in range(100))
+        == 3
     )
 
 
 def test_what_is_large_counts_for_more_and_is_given_back() -> None:
     cache = SeriesCache(max_entries=100)
     for at in range(20):
-        with cache.registration():
+        with cache.transaction():
             metric = metric_in(cache, f'{{"r":{at}}}')
             raw = bytes(30 * 256)  # as much as thirty entries
-            cache.add_series(metric, raw, cache.register(metric, f'{{"a":{at}}}', {}))
+            cache.add_series_id(metric, raw, cache.register(metric, f'{{"a":{at}}}', {}))
         assert len(cache) == min(34 * (at + 1), 68)  # a third would be more than 100
 
 
@@ -171,14 +172,14 @@ def test_a_refused_request_takes_back_what_its_large_texts_counted_for() -> None
     before = len(cache)
 
     def refused_halfway() -> None:
-        with cache.registration():
-            cache.add_series(metric, bytes(5_000), 1)
+        with cache.transaction():
+            cache.add_series_id(metric, bytes(5_000), 1)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         refused_halfway()
     assert len(cache) == before
-    assert metric.scope.resource.large_entries == 0
+    assert metric.scope.resource.extra_entries == 0
 
 
 def test_what_was_evicted_is_handed_out_again() -> None:
@@ -206,9 +207,9 @@ def test_cluster_and_node(
     cache = SeriesCache()
     entry = ResourceEntry("{}", "", resource, None)
     metric = MetricEntry(ScopeEntry(entry, "{}", "", None), KEY, None)
-    with cache.registration() as registration:
+    with cache.transaction() as transaction:
         cache.register(metric, "{}", texts)
-    (series,) = registration.new_series
+    (series,) = transaction.new_series
     assert (series.cluster_id, series.node_id) == (cluster_id, node_id)
 
 

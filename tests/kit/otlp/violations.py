@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     )
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-__all__ = ["FAULTS", "Fault", "data_points", "nested"]
+__all__ = ["VIOLATIONS", "Violation", "data_points", "nested"]
 
-Fault: TypeAlias = "Callable[[ExportMetricsServiceRequest, int], None]"
+Violation: TypeAlias = "Callable[[ExportMetricsServiceRequest, int], None]"
 
 _TOO_LARGE: Final = 2**63
 _LARGEST_UINT64: Final = 2**64 - 1
@@ -62,7 +62,7 @@ def _chosen(places: Iterator[Any], choice: int) -> Iterator[Any]:
         yield found[choice % len(found)]
 
 
-def _set(field: str, value: object, *kinds: str) -> Fault:
+def _set(field: str, value: object, *kinds: str) -> Violation:
     def fault(request: ExportMetricsServiceRequest, choice: int) -> None:
         for point in _chosen(_points(request, *kinds), choice):
             setattr(point, field, value)
@@ -89,7 +89,7 @@ def _no_data(request: ExportMetricsServiceRequest, choice: int) -> None:
             metric.ClearField(kind)
 
 
-def _temporality(number: int) -> Fault:
+def _temporality(number: int) -> Violation:
     def fault(request: ExportMetricsServiceRequest, choice: int) -> None:
         with_one = (
             getattr(metric, kind)
@@ -112,7 +112,7 @@ def _attribute_owners(request: ExportMetricsServiceRequest) -> Iterator[Any]:
         yield from (each.scope.attributes for each in group.scope_metrics)
 
 
-def _attributes(*added: KeyValue) -> Fault:
+def _attributes(*added: KeyValue) -> Violation:
     def fault(request: ExportMetricsServiceRequest, choice: int) -> None:
         for attributes in _chosen(_attribute_owners(request), choice):
             attributes.extend(added)
@@ -120,7 +120,7 @@ def _attributes(*added: KeyValue) -> Fault:
     return fault
 
 
-def _bounds(*bounds: float) -> Fault:
+def _bounds(*bounds: float) -> Violation:
     def fault(request: ExportMetricsServiceRequest, choice: int) -> None:
         for point in _chosen(_points(request, "histogram"), choice):
             point.explicit_bounds[:] = bounds
@@ -154,7 +154,7 @@ def _huge_buckets(request: ExportMetricsServiceRequest, choice: int) -> None:
         point.count = 0
 
 
-def _quantile(quantile: float) -> Fault:
+def _quantile(quantile: float) -> Violation:
     def fault(request: ExportMetricsServiceRequest, choice: int) -> None:
         for point in _chosen(_points(request, "summary"), choice):
             point.quantile_values.add(quantile=quantile, value=1.0)
@@ -169,7 +169,7 @@ def _key_value(key: str, value: AnyValue) -> KeyValue:
 _TWIN = _key_value("twin", AnyValue(string_value="a"))
 _TWINS_INSIDE = AnyValue(kvlist_value=KeyValueList(values=[_TWIN, _TWIN]))
 
-FAULTS: Final[Mapping[str, Fault]] = {
+VIOLATIONS: Final[Mapping[str, Violation]] = {
     "time 0": _set("time_unix_nano", 0),
     "time beyond int64": _set("time_unix_nano", _TOO_LARGE),
     "start beyond int64": _set("start_time_unix_nano", _TOO_LARGE),

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from kit.otlp.checks import DecoderSession, assert_stored, expect_bytes
 from kit.otlp.encode import encode
-from kit.otlp.faults import FAULTS, data_points
-from kit.otlp.judge import Stream, assert_stored, official
 from kit.otlp.layouts import ENCODERS, random_layouts
 from kit.otlp.model import expect
 from kit.otlp.mutate import mutated_bytes
-from kit.otlp.strategies import BASE_UNIX_NANO, requests, showcase
+from kit.otlp.strategies import BASE_UNIX_NANO, request_of_all_types, requests
+from kit.otlp.violations import VIOLATIONS, data_points
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.wire import AgeLimits, TimeWindow, bulk, decode
+from exporter.wire import AgeLimits, TimeWindow, columnar, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LAYOUTS: Final = st.sampled_from(ENCODERS) | random_layouts()
 # Nobody is known to write packed fixed-width numbers singly.
 SENDERS: Final = [layout for layout in ENCODERS if layout.name != "unpacked"]
-REQUESTS: Final = st.one_of(requests(), requests(most_faults=2))
+REQUESTS: Final = st.one_of(requests(), requests(max_violations=2))
 # Of a time, and of the numbers in histograms that a program seldom has.
 EXTREMES: Final = (0, 1, 127, 128, 2**40, 2**60, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 
@@ -41,13 +41,13 @@ EXTREMES: Final = (0, 1, 127, 128, 2**40, 2**60, 2**62, 2**63 - 1, 2**63, 2**64 
 @pytest.fixture(scope="module", autouse=True)
 def _few_points_are_enough() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "FEWEST_POINTS", 1)
+        patch.setattr(columnar, "MIN_POINTS", 1)
         yield
 
 
-def knowing(request: ExportMetricsServiceRequest, layout: Any) -> Stream:
+def knowing(request: ExportMetricsServiceRequest, layout: Any) -> DecoderSession:
     """A decoder that has seen this request twice."""
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for _ in range(2):
         stream.feed(encode(request, layout))
     return stream
@@ -58,12 +58,12 @@ def test_a_known_request_is_stored_as_the_data_model_says(
     request: ExportMetricsServiceRequest, layout: Any
 ) -> None:
     expected = expect(request)
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for _ in range(3):
         assert_stored(stream.feed(encode(request, layout)), expected)
 
 
-@given(request=requests(), later=requests(most_faults=1), layouts=st.lists(LAYOUTS, min_size=2))
+@given(request=requests(), later=requests(max_violations=1), layouts=st.lists(LAYOUTS, min_size=2))
 def test_one_cache_serves_requests_in_several_layouts(
     request: ExportMetricsServiceRequest, later: ExportMetricsServiceRequest, layouts: list[Any]
 ) -> None:
@@ -79,30 +79,30 @@ def test_damaged_copies_mean_what_the_official_messages_say(
 ) -> None:
     stream = knowing(request, layout)
     good = encode(request, layout)
-    copies = mutated_bytes(st.just(good), most_changes=2)
+    copies = mutated_bytes(st.just(good), max_changes=2)
     for damaged in data.draw(st.lists(copies, min_size=8, max_size=8)):
-        assert_stored(stream.feed(damaged), official(damaged))
+        assert_stored(stream.feed(damaged), expect_bytes(damaged))
 
 
 @pytest.mark.parametrize("layout", ENCODERS, ids=lambda layout: layout.name)
 def test_any_single_byte_may_be_wrong(layout: Any) -> None:
-    request = showcase()
+    request = request_of_all_types()
     stream = knowing(request, layout)
     good = encode(request, layout)
-    dice = random.Random(1)
+    rng = random.Random(1)
     for at in range(len(good)):
         damaged = bytearray(good)
-        damaged[at] = dice.choice((0, 0x7F, 0x80, 0xFF, good[at] ^ 1, dice.randrange(256)))
-        assert_stored(stream.feed(bytes(damaged)), official(bytes(damaged)))
-        assert_stored(stream.feed(good[:at]), official(good[:at]))
+        damaged[at] = rng.choice((0, 0x7F, 0x80, 0xFF, good[at] ^ 1, rng.randrange(256)))
+        assert_stored(stream.feed(bytes(damaged)), expect_bytes(bytes(damaged)))
+        assert_stored(stream.feed(good[:at]), expect_bytes(good[:at]))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", VIOLATIONS)
 def test_each_fault_sinks_what_it_is_in_and_nothing_else(fault: str) -> None:
     for choice in range(40):
-        request = showcase()
+        request = request_of_all_types()
         stream = knowing(request, ENCODERS[0])
-        FAULTS[fault](request, choice)
+        VIOLATIONS[fault](request, choice)
         assert_stored(stream.feed(encode(request, ENCODERS[0])), expect(request))
 
 
@@ -153,7 +153,7 @@ def test_points_and_exemplars_outside_the_time_window_are_not_stored(
     request: ExportMetricsServiceRequest, layout: Any, ends: tuple[int, int]
 ) -> None:
     window = TimeWindow(*ends, BASE_UNIX_NANO, AgeLimits(max_past_days=1, max_future_days=1))
-    stream = Stream(decode, window=window)
+    stream = DecoderSession(decode, window=window)
     for _ in range(3):
         assert_stored(stream.feed(encode(request, layout)), expect(request, ends))
 
@@ -174,35 +174,35 @@ def service(series: int = 40) -> ExportMetricsServiceRequest:
 
 def tick(request: ExportMetricsServiceRequest, seed: int) -> ExportMetricsServiceRequest:
     """The same series with other times, counts and exemplars."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     for metric in request.resource_metrics[0].scope_metrics[0].metrics:
         for point in data_points(metric):
-            point.time_unix_nano = BASE_UNIX_NANO + dice.randrange(10**12)
-            revalue(point, str(metric.WhichOneof("data")), dice)
+            point.time_unix_nano = BASE_UNIX_NANO + rng.randrange(10**12)
+            revalue(point, str(metric.WhichOneof("data")), rng)
     return request
 
 
-def revalue(point: Any, kind: str, dice: random.Random) -> None:
-    counts = [dice.choice((0, 1, 127, 128, 20_000, 2**35)) for _ in range(4)]
+def revalue(point: Any, kind: str, rng: random.Random) -> None:
+    counts = [rng.choice((0, 1, 127, 128, 20_000, 2**35)) for _ in range(4)]
     if kind == "sum":
         point.as_int = sum(counts)
     elif kind == "histogram":
         point.explicit_bounds[:], point.bucket_counts[:] = (0.0, 1.0, 2.0), counts
         point.count = sum(counts)
     else:
-        point.scale, point.zero_count, point.zero_threshold = dice.randrange(-10, 20), 3, 0.5
-        point.positive.offset, point.negative.offset = dice.randrange(-999, 999), -1
-        point.positive.bucket_counts[:] = counts[: dice.randrange(5)]
-        point.negative.bucket_counts[:] = counts[: dice.randrange(3)]
+        point.scale, point.zero_count, point.zero_threshold = rng.randrange(-10, 20), 3, 0.5
+        point.positive.offset, point.negative.offset = rng.randrange(-999, 999), -1
+        point.positive.bucket_counts[:] = counts[: rng.randrange(5)]
+        point.negative.bucket_counts[:] = counts[: rng.randrange(3)]
         both = (*point.positive.bucket_counts, *point.negative.bucket_counts)
         point.count = point.zero_count + sum(both)
     if kind != "sum":
-        point.sum, point.max = dice.random(), -dice.random()
+        point.sum, point.max = rng.random(), -rng.random()
     del point.exemplars[:]
-    for _ in range(dice.randrange(3)):
-        exemplar = point.exemplars.add(as_double=dice.random(), trace_id=dice.randbytes(16))
-        exemplar.span_id = dice.randbytes(dice.choice((0, 8)))
-        exemplar.filtered_attributes.add(key="user").value.int_value = dice.randrange(3)
+    for _ in range(rng.randrange(3)):
+        exemplar = point.exemplars.add(as_double=rng.random(), trace_id=rng.randbytes(16))
+        exemplar.span_id = rng.randbytes(rng.choice((0, 8)))
+        exemplar.filtered_attributes.add(key="user").value.int_value = rng.randrange(3)
 
 
 @pytest.mark.parametrize("layout", SENDERS, ids=lambda layout: layout.name)
@@ -212,18 +212,18 @@ def test_of_every_known_encoder_nothing_is_left_to_the_official_messages(
     request = service()
     stream = knowing(request, layout)
     left: list[Any] = []
-    read = bulk.Bulk.read
+    decode_columns = columnar.ColumnarDecoder.decode
 
-    def counting(self: bulk.Bulk) -> bulk.Taken:
-        taken = read(self)
-        left.extend(taken.left)
-        return taken
+    def counting(self: columnar.ColumnarDecoder) -> columnar.DecodedColumns:
+        decoded = decode_columns(self)
+        left.extend(decoded.undecoded)
+        return decoded
 
-    monkeypatch.setattr(bulk.Bulk, "read", counting)
+    monkeypatch.setattr(columnar.ColumnarDecoder, "decode", counting)
     for seed in range(3):
         data = encode(tick(request, seed), layout)
         found = stream.feed(data)
-        assert_stored(found, official(data))
+        assert_stored(found, expect_bytes(data))
         assert found is not None
         assert found.stored == 120
     assert left == []
@@ -244,12 +244,12 @@ def test_filtered_attributes_too_deep_for_a_request_are_refused_every_time(depth
     marker = framed(0x2A, b"here are sixteen")
     assume(good.count(marker) == 1)
     for _ in range(2):
-        assert_stored(stream.feed(good), official(good))
+        assert_stored(stream.feed(good), expect_bytes(good))
     outer = point.exemplars[-1].SerializeToString() + attribute
     del point.exemplars[-1]
     data = with_exemplar(request, framed(0x2A, outer))
     for _ in range(2):
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def with_exemplar(request: ExportMetricsServiceRequest, exemplar: bytes) -> bytes:
@@ -270,7 +270,7 @@ def framed(tag: int, body: bytes) -> bytes:
 
 
 def test_rows_of_batches_that_were_merged_are_those_of_the_parts() -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     parts: list[Batch] = []
     request = service()
     for seed in range(3):

@@ -1,12 +1,8 @@
-"""OTLP's metric messages with the expensive parts left as bytes, declared at run time.
+"""OTLP's metric messages with data points, resource and scope left as bytes; declared at run time.
 
-Wire-compatible with opentelemetry/proto/metrics/v1: same field numbers, same oneof, so protobuf's
-own rules (last scalar wins, singular sub-messages merge, repeated fields concatenate) hold by
-themselves. What differs: data points are `repeated bytes`, and so are resource and scope, whose
-pieces must be joined: joining the bytes of a message's pieces is what merging them means.
-
-A request of 1,000 points parses in 14 us this way instead of 600 us, because no point becomes an
-object.
+A request of 1,000 points parses in 14 us this way instead of 600 us, because no object is made for
+a point. The field numbers and the oneof are those of opentelemetry/proto/metrics/v1, so protobuf's
+own rules hold: the last scalar wins, singular sub-messages merge, repeated fields concatenate.
 """
 
 from __future__ import annotations
@@ -22,7 +18,22 @@ __all__ = ["LazyRequest", "LazyResourceMetrics"]
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "openfinops.lazy"
 
-# message -> (field name, number, type, repeated, in the oneof "data")
+# message ExportMetricsServiceRequest { repeated ResourceMetrics resource_metrics = 1 }
+# message ResourceMetrics { Resource resource = 1; repeated ScopeMetrics scope_metrics = 2;
+#                           string schema_url = 3 }
+# message ScopeMetrics { InstrumentationScope scope = 1; repeated Metric metrics = 2;
+#                        string schema_url = 3 }
+# message Metric { string name = 1; string description = 2; string unit = 3;
+#                  oneof data { Gauge gauge = 5; Sum sum = 7; Histogram histogram = 9;
+#                               ExponentialHistogram exponential_histogram = 10;
+#                               Summary summary = 11 }
+#                  repeated KeyValue metadata = 12 }
+# message Sum { repeated NumberDataPoint data_points = 1;
+#               AggregationTemporality aggregation_temporality = 2; bool is_monotonic = 3 }
+#
+# message -> (field name, number, type, repeated, in the oneof "data"). Resource and scope are
+# repeated bytes: a sender may write them in several fragments, and concatenating the fragments of
+# a message merges them.
 _MESSAGES: dict[str, list[tuple[str, int, str, bool, bool]]] = {
     "Request": [("resource_metrics", 1, "ResourceMetrics", True, False)],
     "ResourceMetrics": [
@@ -46,8 +57,8 @@ _MESSAGES: dict[str, list[tuple[str, int, str, bool, bool]]] = {
         ("summary", 11, "PointsOnly", False, True),
         ("metadata", 12, "KeyValue", True, False),
     ],
-    # One shape for four: a gauge has only the first field, a histogram the first two. Where a
-    # sender puts an unknown field under those numbers nobody reads it.
+    # One message for four types: a gauge has only the first field, a histogram the first two. An
+    # unknown field of a sender under the other numbers is parsed and not read.
     "Data": [
         ("data_points", 1, "bytes", True, False),
         ("aggregation_temporality", 2, "int32", False, False),

@@ -11,8 +11,14 @@ from typing import Any, Final
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.otlp.checks import (
+    DecoderSession,
+    assert_defined,
+    assert_stored,
+    both_decoders,
+    expect_bytes,
+)
 from kit.otlp.encode import varint
-from kit.otlp.judge import Stream, assert_defined, assert_stored, both_decoders, official
 
 from exporter.wire import decode
 
@@ -111,10 +117,10 @@ WITH_VALUE_LAST: Final = POINT[:9] + NINE_BYTES + POINT[9:]
 @settings(max_examples=10 * settings().max_examples)
 @given(lists=st.lists(point_lists(), min_size=1, max_size=3))
 def test_a_point_that_looks_like_another_is_still_itself(lists: list[list[bytes]]) -> None:
-    stream = Stream(decode)
+    stream = DecoderSession(decode)
     for points in [*lists, *lists]:
         data = request_of(*points)
-        assert_stored(stream.feed(data), official(data))
+        assert_stored(stream.feed(data), expect_bytes(data))
 
 
 def request_with(resource: list[bytes], scope: list[bytes], metric: bytes = METRIC) -> bytes:
@@ -133,30 +139,30 @@ def test_a_sub_message_cut_inside_a_field_is_refused_though_its_sum_is_sound(
     attribute = ATTRIBUTE if part == "resource" else b"\x1a" + ATTRIBUTE[1:]
     others: dict[str, list[bytes]] = {"resource": [], "scope": []}
     whole = request_with(**others | {part: [attribute]}, metric=metric)
-    knowing = Stream(decoder)
-    assert_defined(knowing.feed(whole), official(whole))
+    knowing = DecoderSession(decoder)
+    assert_defined(knowing.feed(whole), expect_bytes(whole))
     for cut in range(1, len(attribute)):
         pieces = request_with(**others | {part: [attribute[:cut], attribute[cut:]]}, metric=metric)
-        assert official(pieces) is None
+        assert expect_bytes(pieces) is None
         assert knowing.feed(pieces) is None, f"cut after {cut} bytes"
-        assert Stream(decoder).feed(pieces) is None, f"cut after {cut} bytes"
+        assert DecoderSession(decoder).feed(pieces) is None, f"cut after {cut} bytes"
 
 
 @both_decoders
 def test_pieces_of_a_sub_message_are_merged(decoder: Any) -> None:
     scope = b"\x1a" + ATTRIBUTE[1:]
     data = request_with(resource=[ATTRIBUTE, b"", b"\x10\x03"], scope=[b"\x0a\x01s", scope])
-    assert_defined(Stream(decoder).feed(data), official(data))
+    assert_defined(DecoderSession(decoder).feed(data), expect_bytes(data))
 
 
 @both_decoders
 @pytest.mark.parametrize("broken", [b"\x62\x01\xff", b"\x62\x03\x0a\x01\xff", b"\x0a\x01\xff"])
 def test_what_is_not_stored_must_be_readable_too(decoder: Any, broken: bytes) -> None:
-    stream = Stream(decoder)
+    stream = DecoderSession(decoder)
     whole = request_with([], [])
     data = request_with([], [], METRIC + broken)
-    assert_defined(stream.feed(whole), official(whole))
-    assert official(data) is None
+    assert_defined(stream.feed(whole), expect_bytes(whole))
+    assert expect_bytes(data) is None
     assert stream.feed(data) is None
 
 
@@ -187,4 +193,4 @@ def test_deep_attributes_are_stored_rejected_or_refused(
         "resource": request_with([framed(0x0A, value)], []),
         "scope": request_with([], [framed(0x1A, value)]),
     }[part]
-    assert_stored(Stream(decoder).feed(data), official(data))
+    assert_stored(DecoderSession(decoder).feed(data), expect_bytes(data))
