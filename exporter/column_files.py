@@ -1,7 +1,7 @@
-"""Typed rows to and from CSV and Parquet files, a part at a time; the one place that needs pyarrow.
+"""Typed rows to and from CSV and Parquet files, in bounded memory. Only this module uses pyarrow.
 
-A cell that is None is null. In CSV it is empty; a decimal is plain digits, a time UTC ISO 8601, a
-text as it is. A file under construction has another name, and is there or is not.
+A cell that is None is null, which is empty in CSV. In CSV a decimal has no exponent, and a time is
+ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from exporter.errors import PermanentError
+from exporter.json_text import float_name
 
 __all__ = ["Column", "ColumnFileError", "FileFormat", "Kind", "Row", "open_writer", "read_rows"]
 
@@ -26,14 +27,15 @@ Kind = Literal["text", "decimal", "time", "float", "integer", "boolean"]
 FileFormat = Literal["csv", "parquet"]
 Row = dict[str, Any]
 
-# Of a Parquet file: rows that are in memory at once.
-_ROWS_AT_ONCE: Final = 10_000
-# 20 digits before the point and 18 after it, in 16 bytes.
-_DECIMAL_DIGITS: Final = (38, 18)
-_ALL_DIGITS: Final = Context(prec=_DECIMAL_DIGITS[0])
-_LONGEST_CELL: Final = 16 * 1024 * 1024
-_PARQUET: Final = b"PAR1"
-_BYTE_ORDER_MARK: Final = "utf-8-sig"
+_PARQUET_BATCH_ROWS: Final = 10_000
+# 38 digits fit into 16 bytes: 20 before the point, 18 after it.
+_DECIMAL_PRECISION: Final = 38
+_DECIMAL_SCALE: Final = 18
+_DECIMAL_QUANTUM: Final = Decimal(1).scaleb(-_DECIMAL_SCALE)
+_DECIMAL_CONTEXT: Final = Context(prec=_DECIMAL_PRECISION)
+_MAX_CELL_CHARACTERS: Final = 16 * 1024 * 1024
+_PARQUET_MAGIC: Final = b"PAR1"
+_UTF8_WITH_OPTIONAL_BOM: Final = "utf-8-sig"
 
 
 class ColumnFileError(PermanentError):
@@ -46,8 +48,8 @@ class Column:
 
     Attributes:
         name: its header.
-        kind: of its cells: str, Decimal, aware datetime, float, int or bool.
-        time_digits: of a time in CSV, how many decimal places its seconds have: 0 or 6.
+        kind: the type of its cells: str, Decimal, aware datetime, float, int or bool.
+        time_digits: decimal places of the seconds of a time in CSV, 0 or 6.
     """
 
     name: str
@@ -59,49 +61,51 @@ class Column:
 def open_writer(
     path: Path, file_format: FileFormat, columns: Sequence[Column]
 ) -> Iterator[Callable[[Sequence[Row]], None]]:
-    """Write a file, which takes the place of an older one when all went well.
+    """Write a file, which replaces an older one only if the block ends without an error.
 
     Args:
         path: the file.
-        file_format: what to write.
-        columns: in their order; a row that lacks one has null there.
+        file_format: CSV or Parquet.
+        columns: in their order; a row without one has null there.
 
     Yields:
         A function that appends rows.
 
     Raises:
-        ColumnFileError: it cannot be written, or Parquet needs a package that is not there.
+        ColumnFileError: it cannot be written, or pyarrow, which Parquet needs, is not installed.
     """
+    # Written beside the file under another name and renamed, so that no reader sees half of it.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    opened = _parquet_writer if file_format == "parquet" else _csv_writer
+    open_format = _parquet_writer if file_format == "parquet" else _csv_writer
     try:
-        with opened(part, columns) as write:
+        with open_format(part, columns) as write:
             yield write
         part.replace(path)
     except OSError as error:
         raise ColumnFileError(
-            f"writing {path}: {error.strerror or error}; choose a folder that is there, with room"
+            f"writing {path}: {error.strerror or error}; choose an existing folder with free space"
         ) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Read a file, whichever of the two it is, in bounded memory.
+    """Read a CSV or Parquet file in bounded memory.
 
     Args:
-        path: the file.
+        path: the file; its first bytes show the format.
 
     Yields:
-        For each row its place, and its cells by name. The place is, in CSV, the line that it ends
-        at; in Parquet its number from 1 up. CSV has texts only, None where a line is too short.
+        For each row its position, and its cells by name. The position is the number of its last
+        line in CSV, and its number from 1 up in Parquet. CSV cells are texts, or None if the line
+        is too short.
 
     Raises:
-        ColumnFileError: it cannot be read, or Parquet needs a package that is not there.
+        ColumnFileError: it cannot be read, or pyarrow, which Parquet needs, is not installed.
     """
     try:
         with path.open("rb") as file:
-            is_parquet = file.read(len(_PARQUET)) == _PARQUET
+            is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
         yield from _read_parquet(path) if is_parquet else _read_csv(path)
     except UnicodeDecodeError as error:
         raise ColumnFileError(f"reading {path}: {error}; save it as UTF-8") from error
@@ -134,16 +138,16 @@ def _csv_cell(value: Any, column: Column) -> Any:
         )
         return f"{text}Z"
     if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return float_name(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return value
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
-    previous = csv.field_size_limit(_LONGEST_CELL)
+    previous = csv.field_size_limit(_MAX_CELL_CHARACTERS)
     try:
-        with path.open(encoding=_BYTE_ORDER_MARK, newline="") as file:
+        with path.open(encoding=_UTF8_WITH_OPTIONAL_BOM, newline="") as file:
             reader = csv.DictReader(file, strict=True)
             for row in reader:
                 yield reader.line_num, row
@@ -158,7 +162,7 @@ def _parquet_writer(
     arrow, parquet = _pyarrow()
     types = {
         "text": arrow.string(),
-        "decimal": arrow.decimal128(*_DECIMAL_DIGITS),
+        "decimal": arrow.decimal128(_DECIMAL_PRECISION, _DECIMAL_SCALE),
         "time": arrow.timestamp("us", tz="UTC"),
         "float": arrow.float64(),
         "integer": arrow.int64(),
@@ -184,34 +188,33 @@ def _parquet_writer(
 def _arrow_cells(rows: Iterable[Row], column: Column, arrow: Any, arrow_type: Any) -> Any:
     cells = [row.get(column.name) for row in rows]
     if column.kind == "decimal":
-        places = Decimal(1).scaleb(-_DECIMAL_DIGITS[1])
-        cells = [_fitting(cell, places) for cell in cells]
+        cells = [_round_to_scale(cell) for cell in cells]
     return arrow.array(cells, arrow_type)
 
 
-def _fitting(cell: Decimal | None, places: Decimal) -> Decimal | None:
-    """The number with as many places as the type has; prices with more are rounded there."""
-    if cell is None or cell.as_tuple().exponent >= places.as_tuple().exponent:  # type: ignore[operator]  # finite, so both are integers
-        return cell
-    return cell.quantize(places, context=_ALL_DIGITS)
+def _round_to_scale(number: Decimal | None) -> Decimal | None:
+    """The number with the decimal places that the Parquet type has; only long prices have more."""
+    if number is None or number.as_tuple().exponent >= -_DECIMAL_SCALE:  # type: ignore[operator]  # finite, so it is an integer
+        return number
+    return number.quantize(_DECIMAL_QUANTUM, context=_DECIMAL_CONTEXT)
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
     arrow, parquet = _pyarrow()
-    place = 0
+    position = 0
     try:
         with parquet.ParquetFile(path) as file:
-            for part in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                for row in part.to_pylist():
-                    place += 1
-                    yield place, row
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    position += 1
+                    yield position, row
     except arrow.ArrowException as error:
         raise ColumnFileError(f"reading {path}: {error}; is it a whole Parquet file?") from error
 
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        # An extra, and it takes 60 ms.
+        # Imported at first use: it is an extra, and its import takes 60 ms.
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ColumnFileError(
