@@ -25,7 +25,7 @@ from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.model import Batch, Points
 from exporter.transfer import copy, differences
-from exporter.transfer.copying import ALL_TIMES, PAGE_ROWS
+from exporter.transfer.copier import ALL_TIMES, PAGE_ROWS
 
 __all__ = ["run"]
 

@@ -23,10 +23,15 @@ from exporter.openfinops.v030_tables import V030Table
 from exporter.query.filters import Filters, TimeRange, series_condition
 from exporter.query.point_sql import series_id_in_subquery
 from exporter.query.sql import Sql, sql
-from exporter.transfer.checking import Difference, add, compared, days
-from exporter.transfer.copying import ALL_TIMES, Progress, copy_writer_id, store
+from exporter.transfer.comparison import (
+    Difference,
+    add_to_day,
+    compare_days,
+    daily_sums,
+)
+from exporter.transfer.copier import ALL_TIMES, Progress, copy_writer_id, write_batch
 from exporter.transfer.pages import Page
-from exporter.transfer.tables import TABLES
+from exporter.transfer.row_decoders import COPIED_TABLES
 from exporter.wire import Decoded, decode
 
 __all__ = ["Refuse", "import_records", "verify"]
@@ -36,7 +41,7 @@ Refuse = Callable[[str, int, str], None]
 
 # A row becomes about 15 rows, one for each number of the record.
 _PAGE_ROWS: Final = 5_000
-_TABLES_BY_NAME: Final = {table.name: table for table in TABLES}
+_TABLES_BY_NAME: Final = {table.name: table for table in COPIED_TABLES}
 
 
 def import_records(
@@ -71,7 +76,9 @@ def import_records(
         progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
         for page in source.pages(table, wanted, after=progress.last_micro, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, refuse)
-            dead = store(target, replace(batch, watermark=Watermark(writer_id, page.last_micro)))
+            dead = write_batch(
+                target, replace(batch, watermark=Watermark(writer_id, page.last_micro))
+            )
             progress = Progress(
                 table.name, progress.rows + taken, progress.dead + dead, page.last_micro
             )
@@ -136,22 +143,24 @@ def verify(
         for page in source.pages(table, wanted, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, lambda *_: None)
             for time_unix_nano, number in _of_points(batch.points):
-                add(numbers, time_unix_nano, number)
+                add_to_day(numbers, time_unix_nano, number)
             for _, time_unix_nano in _record_keys(batch):
-                add(records, time_unix_nano, 1.0)
+                add_to_day(records, time_unix_nano, 1.0)
             for cost in batch.costs:
-                add(records, cost.time_unix_nano, float(cost.amount))
+                add_to_day(records, cost.time_unix_nano, float(cost.amount))
             progress = Progress(table.name, progress.rows + taken, 0, page.last_micro)
             report(progress)
         if table.metrics:
             chosen = _of_metrics(table, target)
-            found = days(target, _TABLES_BY_NAME["system_metrics"], wanted, chosen)
-            yield from compared(f"numbers of {table.name}", numbers, found)
-            found = days(target, _TABLES_BY_NAME["metric_exemplars"], wanted, chosen)
-            yield from compared(table.name, records, found)
+            found = daily_sums(target, _TABLES_BY_NAME["system_metrics"], wanted, chosen)
+            yield from compare_days(f"numbers of {table.name}", numbers, found)
+            found = daily_sums(target, _TABLES_BY_NAME["metric_exemplars"], wanted, chosen)
+            yield from compare_days(table.name, records, found)
         else:
-            found = days(target, _TABLES_BY_NAME["cost_entries"], wanted, sql("m.source = 'log'"))
-            yield from compared(table.name, records, found)
+            found = daily_sums(
+                target, _TABLES_BY_NAME["cost_entries"], wanted, sql("m.source = 'log'")
+            )
+            yield from compare_days(table.name, records, found)
 
 
 def _of_metrics(table: V030Table, target: Backend) -> Sql:
@@ -162,7 +171,7 @@ def _of_metrics(table: V030Table, target: Backend) -> Sql:
 
 
 def _of_points(points: Points) -> Iterator[tuple[int, float]]:
-    # The rule of `days`: of several points of one series and time the largest counts; NaN adds 0.
+    # As in `daily_sums`: of several points of one series and time the largest counts; NaN adds 0.
     value = np.where(np.isnan(points.value), -np.inf, points.value)
     order = np.lexsort((value, points.time_unix_nano, points.series_id))
     kept = points.take(order)

@@ -29,7 +29,7 @@ from exporter.openfinops.v030_tables import TABLES, V030Table, Values
 from exporter.query.filters import TimeRange
 from exporter.query.times import time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND
-from exporter.transfer.pages import Page, paged
+from exporter.transfer.pages import Page, paginate
 
 __all__ = ["Row", "V030Store", "open_v030_store"]
 
@@ -94,7 +94,7 @@ class V030Store:
         def read(some: TimeRange, most: int | None) -> list[Row]:
             return self._read(table, some, most)
 
-        return paged(read, lambda row: row.micro, wanted, after=after, rows=rows)
+        return paginate(read, lambda row: row.micro, wanted, after=after, rows=rows)
 
     def _read(self, table: V030Table, wanted: TimeRange, rows: int | None) -> list[Row]:
         columns = ", ".join(("id", *table.columns, table.metadata))

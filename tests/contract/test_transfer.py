@@ -28,8 +28,8 @@ from exporter.errors import BackendUnavailableError
 from exporter.model import CostEntry
 from exporter.query.filters import TimeRange
 from exporter.transfer import copy, differences
-from exporter.transfer.pages import pages, series_with_ids
-from exporter.transfer.tables import TABLES, Row, Table
+from exporter.transfer.pages import read_series, table_pages
+from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable, Row
 
 DAY = 86_400 * SECOND
 EVERYTHING = TimeRange(None, None)
@@ -97,19 +97,23 @@ def cost(number: int, moment: int) -> CostEntry:
 def contents(backend: Backend) -> dict[str, Sequence[object]]:
     """All rows as values of the model, in one order for every backend."""
     found: dict[str, Sequence[object]] = {}
-    for table in TABLES:
+    for table in COPIED_TABLES:
         found[table.name] = sorted(
             tuple(map(repr, row))
-            for page in pages(backend, table, EVERYTHING, rows=1000)
+            for page in table_pages(backend, table, EVERYTHING, rows=1000)
             for row in as_model(table, page.rows)
         )
-    ids = {row[1] for page in pages(backend, TABLES[0], EVERYTHING, rows=1000) for row in page.rows}
-    found["series"] = sorted(map(repr, series_with_ids(backend, ids)))
+    ids = {
+        row[1]
+        for page in table_pages(backend, COPIED_TABLES[0], EVERYTHING, rows=1000)
+        for row in page.rows
+    }
+    found["series"] = sorted(map(repr, read_series(backend, ids)))
     return found
 
 
-def as_model(table: Table, rows: list[Row]) -> list[tuple[object, ...]]:
-    batch = table.batch(rows)
+def as_model(table: CopiedTable, rows: list[Row]) -> list[tuple[object, ...]]:
+    batch = table.to_batch(rows)
     points = batch.points
     numbers = zip(
         points.series_id.tolist(),
@@ -162,7 +166,7 @@ def test_a_period_is_copied_alone(backend: Backend, target: Backend) -> None:
 def test_an_interrupted_copy_goes_on_where_it_was(
     backend: Backend, target: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.transfer.copying.PAGE_ROWS", 10)
+    monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 10)
     fill(backend)
     seen = 0
 
@@ -229,7 +233,7 @@ def test_infinities_of_both_signs_on_one_day_are_the_same_in_both(
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_pages_end_between_two_times_and_hold_everything(backend: Backend, rows: int) -> None:
     fill(backend, times=12)
-    found = list(pages(backend, TABLES[0], EVERYTHING, rows=rows))
+    found = list(table_pages(backend, COPIED_TABLES[0], EVERYTHING, rows=rows))
     times = [{row[0] for row in page.rows} for page in found]
     assert all(max(one) < min(other) for one, other in pairwise(times))
     assert sum(len(page.rows) for page in found) == 36

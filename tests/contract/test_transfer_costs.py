@@ -18,7 +18,7 @@ from exporter.model import CostBasis, CostKind, CostSample
 from exporter.query import Reader
 from exporter.query.filters import TimeRange
 from exporter.transfer import copy, differences
-from exporter.transfer.copying import ALL_TIMES
+from exporter.transfer.copier import ALL_TIMES
 
 EVERYTHING = TimeRange(None, None)
 KIND_OF: dict[int, CostKind] = {1: "cumulative", 2: "hourly_rate", 3: "amount", 4: "cumulative"}
@@ -142,7 +142,7 @@ def test_an_end_leaves_cursors_as_they_were_then(backend: Backend, new_target: N
 def test_an_interruption_among_cursors_is_made_up_for(
     backend: Backend, new_target: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.transfer.copying.PAGE_ROWS", 3)
+    monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 3)
     store(backend, day_of(0, 5))
 
     def interrupt(progress: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.transfer.ahead import prefetch
+from exporter.transfer.copier import prefetch
 
 
 def test_items_come_in_order_and_from_another_thread() -> None:
@@ -20,7 +20,7 @@ def test_items_come_in_order_and_from_another_thread() -> None:
 
     with prefetch(items()) as ahead:
         assert list(ahead) == [0, 1, 2, 3, 4]
-    assert makers == {"read-ahead_0"}
+    assert makers == {"prefetch_0"}
 
 
 def test_the_next_is_made_while_one_is_used() -> None:
@@ -59,4 +59,4 @@ def test_who_leaves_early_leaves_nothing_running() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         leave()
-    assert not [one for one in threading.enumerate() if one.name.startswith("read-ahead")]
+    assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]

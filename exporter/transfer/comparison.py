@@ -1,0 +1,268 @@
+"""Compares two stores by table and day: row counts and sums.
+
+First `_daily_totals` compares all rows in one cheap pass. Only the days that differ are counted
+again without repetitions: that takes a sort or hash of all rows, 2 us a row in PostgreSQL and 0.9
+in SQLite, where the cheap pass takes 0.6 and 0.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from exporter import tables
+from exporter.backends.base import Backend
+from exporter.query.filters import TimeRange, time_condition
+from exporter.query.sql import Sql, fetch_all, sql
+from exporter.time_units import (
+    MICROSECONDS_PER_SECOND,
+    NANOSECONDS_PER_MICROSECOND,
+    SECONDS_PER_DAY,
+)
+from exporter.transfer.pages import cursor_pages, read_cursors
+from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable
+
+__all__ = [
+    "DailySums",
+    "Difference",
+    "add_to_day",
+    "compare_days",
+    "daily_sums",
+    "differences",
+]
+
+DailySums = Mapping[int, tuple[int, float]]
+"""Number of rows and the sum of their values, by the start of a day in microseconds since 1970."""
+
+_ALL_ROWS: Final = sql("TRUE")
+_CURSORS_PER_PAGE: Final = 50_000
+_DAY_MICROS: Final = SECONDS_PER_DAY * MICROSECONDS_PER_SECOND
+# Databases add doubles in different orders.
+_TOLERANCE: Final = 1e-9
+
+# The product of series id and time, as a fingerprint of a row. Rows of another series or time have
+# another one, except for times that differ by a multiple of 36 minutes to the microsecond. The
+# factors have 32 and 31 bits, so that the product fits into 64; cut to 31 bits, 4 billion rows a
+# day can be added up.
+_FINGERPRINT_BITS: Final = 2**31 - 1
+_FINGERPRINT: Final = "((((m.series_id & {bits}) * 2 + 1) * ({micros} & {bits})) & {bits})"
+_DAILY_TOTALS: Final = """
+    SELECT {micros} / {day} AS day, SUM(d.row_count), SUM(d.total), SUM(d.fingerprint)
+    FROM (
+        SELECT {within_day} AS near, COUNT(*) AS row_count, SUM({number}) AS total,
+            SUM({fingerprint}) AS fingerprint
+        FROM {table} AS m
+        WHERE {condition}
+        GROUP BY {within_day}
+    ) AS d
+    GROUP BY 1"""
+_DISTINCT_SUMS: Final = """
+    SELECT d.day, COUNT(*), SUM(d.number)
+    FROM (
+        SELECT {micros} / {day} AS day, m.timestamp, m.series_id, MAX({number}) AS number
+        FROM {table} AS m
+        WHERE {time_condition} AND {condition}
+        GROUP BY m.timestamp, m.series_id{extra_key}
+    ) AS d
+    GROUP BY d.day"""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A day of a table that is not the same in both stores.
+
+    Attributes:
+        table: its name.
+        day_micro: start of the day, UTC, in microseconds since 1970.
+        source_rows: distinct rows in the source; repetitions of a series and time count once.
+        target_rows: distinct rows in the target.
+        source_sum: sum of the values, or of the counts, in the source.
+        target_sum: sum of the values, or of the counts, in the target.
+    """
+
+    table: str
+    day_micro: int
+    source_rows: int
+    target_rows: int
+    source_sum: float
+    target_sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class _DayTotal:
+    """The totals of all rows of one day, repetitions included.
+
+    Attributes:
+        rows: their number.
+        sum: the sum of their values without NaN.
+        fingerprint: the sum of their fingerprints.
+    """
+
+    rows: int
+    sum: float
+    fingerprint: int
+
+    def matches(self, other: _DayTotal) -> bool:
+        """Whether both are of the same rows."""
+        has_same_rows = (self.rows, self.fingerprint) == (other.rows, other.fingerprint)
+        return has_same_rows and _is_close(self.sum, other.sum)
+
+
+def differences(source: Backend, target: Backend, time_range: TimeRange) -> Iterator[Difference]:
+    """The days on which the two differ, table by table."""
+    for table in COPIED_TABLES:
+        # The fingerprint has no extra key, so tables with one are counted without repetitions.
+        part = time_range
+        if not table.extra_key:
+            mismatched = _mismatched_range(source, target, table, time_range)
+            if mismatched is None:
+                continue
+            part = mismatched
+        yield from compare_days(
+            table.name,
+            daily_sums(source, table, part),
+            daily_sums(target, table, part),
+        )
+    yield from compare_days(
+        tables.COST_CURSORS.name, *_cursor_daily_sums(source, target, time_range)
+    )
+
+
+def compare_days(table: str, source: DailySums, target: DailySums) -> Iterator[Difference]:
+    """The days of one table on which the two differ."""
+    for day in sorted(source.keys() | target.keys()):
+        source_rows, source_sum = source.get(day, (0, 0.0))
+        target_rows, target_sum = target.get(day, (0, 0.0))
+        if source_rows != target_rows or not _is_close(source_sum, target_sum):
+            yield Difference(table, day, source_rows, target_rows, source_sum, target_sum)
+
+
+def daily_sums(
+    backend: Backend, table: CopiedTable, time_range: TimeRange, condition: Sql = _ALL_ROWS
+) -> DailySums:
+    """Rows and sums by day. Repetitions of a series and time count once, with the largest value.
+
+    Args:
+        backend: open, for reading at least.
+        table: the table to read.
+        time_range: which rows.
+        condition: a further condition on the rows `m`.
+    """
+    dialect = backend.dialect
+    statement = sql(
+        _DISTINCT_SUMS,
+        micros=sql(dialect.micros, time=sql("m.timestamp")),
+        day=sql(str(_DAY_MICROS)),
+        number=sql(dialect.number, value=Sql((f"m.{table.sum_column}",))),
+        table=Sql((table.name,)),
+        time_condition=time_condition(time_range, dialect),
+        condition=condition,
+        extra_key=Sql(("".join(f", m.{name}" for name in table.extra_key),)),
+    )
+    return {
+        int(day) * _DAY_MICROS: (int(rows), _number(total))
+        for day, rows, total in fetch_all(backend, statement)
+    }
+
+
+def add_to_day(sums: dict[int, tuple[int, float]], time_unix_nano: int, value: float) -> None:
+    """Count one row and its value on its day."""
+    micros = time_unix_nano // NANOSECONDS_PER_MICROSECOND
+    day = micros - micros % _DAY_MICROS
+    rows, total = sums.get(day, (0, 0.0))
+    sums[day] = (rows + 1, total + value)
+
+
+def _cursor_daily_sums(
+    source: Backend, target: Backend, time_range: TimeRange
+) -> tuple[DailySums, DailySums]:
+    """The cursors of the source and their last values by day, and those that the target has.
+
+    The target has a cursor if merging the source's into it changes nothing. It can have a newer
+    one, if a receiver writes to it already.
+    """
+    source_sums: dict[int, tuple[int, float]] = {}
+    target_sums: dict[int, tuple[int, float]] = {}
+    for page in cursor_pages(source, time_range, rows=_CURSORS_PER_PAGE):
+        series_ids = [cursor.series_id for cursor in page]
+        stored = {cursor.series_id: cursor for cursor in read_cursors(target, series_ids)}
+        for cursor in page:
+            add_to_day(source_sums, cursor.last.time_unix_nano, cursor.last.value)
+            here = stored.get(cursor.series_id)
+            if here is not None and here.merge(cursor) == here:
+                add_to_day(target_sums, cursor.last.time_unix_nano, cursor.last.value)
+    return source_sums, target_sums
+
+
+def _mismatched_range(
+    source: Backend, target: Backend, table: CopiedTable, time_range: TimeRange
+) -> TimeRange | None:
+    """The range from the first to the last day whose totals differ; None if all are equal."""
+    # Both stores are asked at the same time.
+    with ThreadPoolExecutor(1, "daily-totals") as thread:
+        upcoming = thread.submit(_daily_totals, target, table, time_range)
+        source_totals = _daily_totals(source, table, time_range)
+        target_totals = upcoming.result()
+    days = sorted(_mismatched_days(source_totals, target_totals))
+    if not days:
+        return None
+    start, end = days[0], days[-1] + _DAY_MICROS
+    if time_range.start_micros is not None:
+        start = max(start, time_range.start_micros)
+    if time_range.end_micros is not None:
+        end = min(end, time_range.end_micros)
+    return TimeRange(start, end)
+
+
+def _mismatched_days(
+    source: Mapping[int, _DayTotal], target: Mapping[int, _DayTotal]
+) -> Iterator[int]:
+    for day in source.keys() | target.keys():
+        source_total, target_total = source.get(day), target.get(day)
+        if source_total is None or target_total is None or not source_total.matches(target_total):
+            yield day
+
+
+def _daily_totals(
+    backend: Backend, table: CopiedTable, time_range: TimeRange
+) -> Mapping[int, _DayTotal]:
+    """The totals of each day, by the start of the day in microseconds since 1970.
+
+    Args:
+        backend: open, for reading at least.
+        table: a table without an extra key.
+        time_range: which rows.
+    """
+    dialect = backend.dialect
+    time = sql("m.timestamp")
+    micros = sql(dialect.near_micros, time=time)
+    statement = sql(
+        _DAILY_TOTALS,
+        micros=sql(dialect.micros, time=sql("d.near")),
+        day=sql(str(_DAY_MICROS)),
+        within_day=sql(dialect.within_day, time=time),
+        number=sql(dialect.number, value=Sql((f"m.{table.sum_column}",))),
+        fingerprint=sql(_FINGERPRINT, micros=micros, bits=sql(str(_FINGERPRINT_BITS))),
+        table=Sql((table.name,)),
+        condition=time_condition(time_range, dialect),
+    )
+    return {
+        int(day) * _DAY_MICROS: _DayTotal(int(rows), _number(total), int(fingerprint))
+        for day, rows, total, fingerprint in fetch_all(backend, statement)
+    }
+
+
+def _number(total: float | None) -> float:
+    """A sum of a database as a number that equals itself.
+
+    The sum of no values is NULL. The sum of infinities of both signs is NaN, which SQLite returns
+    as NULL.
+    """
+    return 0.0 if total is None or math.isnan(total) else float(total)
+
+
+def _is_close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
