@@ -1,4 +1,4 @@
-"""The one tree of errors: every failure is retryable or permanent, and that decides the reply.
+"""The tree of errors: each is retryable or permanent, and that alone decides the reply.
 
 A message says the operation, the object, the value found and what to do next. Secrets never
 enter a message: connection strings are redacted before they get here.
@@ -28,23 +28,27 @@ __all__ = [
 
 
 class ExporterError(Exception):
-    """Base of every error that this package raises on purpose; any other exception is a bug."""
+    """Base of every error that this package raises on purpose; any other exception is a bug.
+
+    Attributes:
+        retryable: whether the same call may succeed later.
+    """
 
     retryable: ClassVar[bool] = False
 
 
 class RetryableError(ExporterError):
-    """The same call may succeed later without any change to what it was given."""
+    """The same call may succeed later with the same arguments."""
 
     retryable = True
 
 
 class PermanentError(ExporterError):
-    """The same call will fail again until somebody changes something."""
+    """The same call fails again until somebody changes something."""
 
 
 class DecodeError(PermanentError):
-    """The bytes are not the OTLP message that they should be."""
+    """The bytes are not the expected OTLP message."""
 
 
 class ConfigError(PermanentError):
@@ -52,15 +56,15 @@ class ConfigError(PermanentError):
 
 
 class RecordRefusedError(PermanentError):
-    """What a program gave cannot be stored as it is; the message says what is wrong with it."""
+    """A record given by a program cannot be stored; the message says what is wrong with it."""
 
 
 class QueryError(PermanentError):
-    """The question cannot be answered as it was put; the message says what can be asked."""
+    """A query cannot be answered as it was given; the message says which queries can."""
 
 
 class ReceiverError(PermanentError):
-    """The receiver cannot listen where it was told to."""
+    """The receiver cannot listen on the configured address."""
 
 
 class BackendUnavailableError(RetryableError):
@@ -68,11 +72,15 @@ class BackendUnavailableError(RetryableError):
 
 
 class BackendRefusedError(PermanentError):
-    """The backend will not take this: missing rights, foreign file, newer schema, bad value."""
+    """The backend refuses for good: missing rights, foreign file, newer schema, bad value."""
 
 
 class OtherBackendError(BackendRefusedError):
-    """The database is well, and its tables are those of another backend, which `backend` names."""
+    """The tables in the database belong to another backend.
+
+    Attributes:
+        backend: the name of that backend.
+    """
 
     def __init__(self, message: str, backend: str) -> None:
         super().__init__(message)
@@ -80,16 +88,16 @@ class OtherBackendError(BackendRefusedError):
 
 
 class RowRefusedError(BackendRefusedError):
-    """The backend will not take the content of a row; the batch without that row may be stored."""
+    """The backend refuses the content of a row; the batch without that row may be stored."""
 
 
 class NothingStoredError(BackendRefusedError):
-    """There is nothing to read yet: the database can be reached and has no schema of ours."""
+    """The database can be reached, and no schema has been created in it yet."""
 
 
 class QueueFullError(RetryableError):
-    """The buffer before the backend is full, because the backend is slower than the senders."""
+    """The queue is full, because the backend is slower than the senders."""
 
 
 class ShuttingDownError(RetryableError):
-    """The pipeline is stopping and takes nothing new."""
+    """The pipeline is stopping and takes no new requests."""

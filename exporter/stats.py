@@ -1,4 +1,4 @@
-"""What has gone through each stage, counted once and read as one consistent snapshot."""
+"""Counters of every stage, read as one consistent snapshot."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ class Snapshot:
     """Counters since start; they balance: accepted = stored + dead + refused + lost + queued.
 
     Attributes:
-        requests: export requests that arrived whole, or were turned away before that.
-        requests_unauthenticated: further ones, answered UNAUTHENTICATED.
-        requests_stalled: further ones, cut off because their message did not arrive in time.
-        requests_undecodable: of these, answered INVALID_ARGUMENT.
-        requests_turned_away: of these, answered UNAVAILABLE (buffer or spool full, too little
-            memory, shutting down, or an error of the receiver's own).
-        requests_deduplicated: of these, answered OK because the same bytes had been taken before.
-        points_accepted: data points and cost events acknowledged, and those that waited in the
-            spool at start.
-        points_replayed: of these, those that waited in the spool at start.
+        requests: export requests that arrived whole, or were refused before that.
+        requests_unauthenticated: further requests, answered UNAUTHENTICATED.
+        requests_stalled: further requests, cancelled because their message did not arrive in time.
+        requests_undecodable: of `requests`, those answered INVALID_ARGUMENT.
+        requests_turned_away: of `requests`, those answered UNAVAILABLE (queue or spool full, too
+            little memory, shutting down, or an internal error of the receiver).
+        requests_deduplicated: of `requests`, those answered OK because the same bytes had been
+            accepted before.
+        points_accepted: data points and cost events that were acknowledged, and those that were
+            pending in the spool at start.
+        points_replayed: of `points_accepted`, those that were pending in the spool at start.
         points_rejected: data points and log records that `partial_success` named; also points that
-            were stored as such and refused as a cost.
-        points_queued: accepted and not yet settled, in memory or in the spool.
+            were stored as such and rejected as a cost.
+        points_queued: accepted and in none of the final states below; in memory or in the spool.
         points_stored: in the backend.
-        points_dead: refused by the backend for their content, and put among its dead letters.
-        points_refused: left out by the backend for a series id collision.
-        points_lost: accepted, and not to be read again from a spool that was damaged.
-        rows_evicted: let go by a bounded backend to make room.
+        points_dead: refused by the backend for their content, and stored as dead letters.
+        points_refused: left out by the backend because of a series id collision.
+        points_lost: accepted, and unreadable in a damaged spool.
+        rows_evicted: deleted by a bounded backend to make room.
         rows_expired: deleted because they were older than the retention.
-        texts_altered: texts that the backend cannot hold as they came, stored with U+FFFD for each
-            NUL. That of a series counts when its definition is written, not for each point.
+        texts_altered: texts that the backend cannot store unchanged; it stored U+FFFD for each
+            NUL. The text of a series counts when its definition is written, not for each point.
         series_new: series definitions handed to the backend.
         batches_written: transactions.
         batch_points_largest: data points of the largest of them.
@@ -41,9 +42,9 @@ class Snapshot:
             been unknown.
         write_retries: times that a write was tried again.
         write_seconds: time spent inside the backend's write.
-        spool_requests: requests that wait in the spool.
+        spool_requests: requests pending in the spool.
         spool_bytes: their size there.
-        spool_age_seconds: for how long the oldest of them has waited.
+        spool_age_seconds: how long the oldest of them has been pending.
     """
 
     requests: int = 0
@@ -75,40 +76,41 @@ class Snapshot:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether every accepted point is accounted for."""
-        settled = self.points_stored + self.points_dead + self.points_refused + self.points_lost
-        return self.points_accepted == settled + self.points_queued
+        """Whether every accepted point is queued or in a final state."""
+        final = self.points_stored + self.points_dead + self.points_refused + self.points_lost
+        return self.points_accepted == final + self.points_queued
 
     def __str__(self) -> str:
         """One line for the log, without the counters that are zero."""
-        shown = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         return " ".join(
             f"{name}={value:.3f}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in shown.items()
+            for name, value in values.items()
             if value
         )
 
 
 class Counters:
-    """The one place where counters change; safe to use from any thread."""
+    """The counters of one pipeline; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._now: dict[str, float] = {}
+        self._values: dict[str, float] = {}
 
     def add(self, **amounts: float) -> None:
-        """Raise (or with a negative amount, lower) the named counters together."""
-        now = self._now
+        """Add to the named counters together; an amount may be negative."""
+        values = self._values
         with self._lock:
             for name, amount in amounts.items():
-                now[name] = now.get(name, 0) + amount
+                values[name] = values.get(name, 0) + amount
 
-    def at_least(self, name: str, value: float) -> None:
-        """Raise the named counter to this value if it is lower."""
+    def set_max(self, name: str, value: float) -> None:
+        """Set the named counter to this value if it is lower."""
         with self._lock:
-            self._now[name] = max(self._now.get(name, 0), value)
+            self._values[name] = max(self._values.get(name, 0), value)
 
     def snapshot(self, **gauges: float) -> Snapshot:
-        """All counters at one moment, with what is not counted but measured."""
+        """All counters at one moment, with gauges that were measured by the caller."""
         with self._lock:
-            return Snapshot(**self._now, **gauges)  # type: ignore[arg-type]  # int where it counts
+            # Only counters of seconds are given floats.
+            return Snapshot(**self._values, **gauges)  # type: ignore[arg-type]

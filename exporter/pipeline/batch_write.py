@@ -93,7 +93,7 @@ class BatchWrite:
             rows_evicted=result.evicted,
             texts_altered=result.altered_texts,
         )
-        self._counters.at_least("batch_points_largest", entries)
+        self._counters.set_max("batch_points_largest", entries)
         if result.forgotten_series:
             self._forget_series(result.forgotten_series)
 
