@@ -1,4 +1,4 @@
-"""The contract that every backend keeps; `tests/contract` runs it over all of them."""
+"""The contract of every backend; `tests/contract` runs it over all of them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from typing import Any, Final, Protocol
 
 from exporter.backends.dialect import Dialect
 from exporter.model import Batch, StoreSizes, WriteResult
+from exporter.time_units import NANOSECONDS_PER_DAY
 
 __all__ = ["WATERMARK_RETENTION_NANOSECONDS", "Backend"]
 
-# A receiver that comes back after so long with requests that it had stored before would store
-# them twice; one whose watermark is kept for ever leaves a row for each time it was set up anew.
-WATERMARK_RETENTION_NANOSECONDS: Final = 365 * 86_400 * 1_000_000_000
+# How much older than the oldest kept row a watermark may be. A receiver that restarts after a
+# longer time, with requests that it had stored, stores them twice. Without a limit each receiver
+# that was ever set up leaves a row.
+WATERMARK_RETENTION_NANOSECONDS: Final = 365 * NANOSECONDS_PER_DAY
 
 
 class Backend(Protocol):
-    """Keeps batches and answers SQL about them.
+    """Stores batches, and runs SQL that reads them.
 
-    Constructors open nothing. `start` and `close` are safe twice, `close` also before `start`.
-    `write` is called by one thread at a time; `fetch` by any number, also during a `write`,
-    and sees whole batches only. The backend does not keep or change the batch it is given.
+    Constructors open nothing. `start` and `close` may be called twice, `close` also before `start`.
+    One thread at a time calls `write`. Any number of threads call `fetch`, also during a `write`,
+    and they see whole batches only. A backend neither keeps nor changes the batch it is given.
 
-    Every method raises `BackendUnavailableError` (try again) or `BackendRefusedError` (do not)
-    and nothing else on purpose; the message names the backend, what was found and what to do.
+    Every method raises `BackendUnavailableError` (retryable) or `BackendRefusedError` (permanent);
+    any other error is a bug. The message names the backend, what was found and what to do.
     """
 
     @property
     def dialect(self) -> Dialect:
-        """How this backend's SQL differs from the others'."""
+        """How this backend's SQL differs from that of the others."""
 
     @property
     def location(self) -> str:
-        """Where the data is, for people: a path or an address, never a password."""
+        """Where the data is, for messages: a path or an address, never a password."""
 
     def start(self) -> None:
         """Open the store, create or migrate its schema, check that it can be written."""
@@ -40,67 +42,68 @@ class Backend(Protocol):
     def write(self, batch: Batch) -> WriteResult:
         """Store the whole batch with its dead letters in one transaction, or nothing of it.
 
-        A batch with a watermark is stored once: the watermark commits with it. Where the writer's
-        watermark is as far already, or farther, nothing is written and `already_stored` says so.
-        After an error that leaves the outcome unknown, such as a connection that breaks during
-        COMMIT, write the same batch again, before any other of this writer. A batch without a
-        watermark is stored as often as it is written.
+        What was written is durable when this returns, if the backend is durable.
 
-        Durable when it returns, as far as the backend is durable at all. A series that is there
-        already is kept, only its description and schema URLs take the newer text. A point of the
-        same series and time (in the backend's resolution) as a stored one replaces it in memory
-        and SQLite, and is stored beside it in PostgreSQL and TimescaleDB, where the unique key
-        that would find it costs most of the speed. docs/schema-postgresql.md says which questions
-        of `exporter.query` count it once.
+        Watermark: a batch with a watermark is stored once, because the watermark commits with it.
+        If the writer's stored watermark is as high or higher, nothing is written and
+        `already_stored` is set. After an error with an unknown outcome, such as a connection that
+        breaks during COMMIT, write the same batch again before any other batch of this writer. A
+        batch without a watermark is stored as often as it is written.
 
-        Of cost entries with one id and time the first stays; one that was made of a point of a
-        series takes its place. Cost cursors are joined with those that are there.
-        Cost samples become entries that depend on all points of their series and not on the order
-        of arrival, also where several writers store points of one series
-        (`exporter.costs.amounts`).
+        Series: a stored definition stays; its description and schema URLs take the newer text.
+
+        Points: a point with the series and time (in the backend's resolution) of a stored point
+        replaces it in memory and SQLite. PostgreSQL and TimescaleDB store it as a second row: the
+        unique key that would find the first costs most of the speed. docs/schema-postgresql.md
+        lists which queries of `exporter.query` count it once.
+
+        Costs: of entries with one id and time the first stays, except that an entry derived from a
+        point of a series replaces it. Cost cursors are merged with the stored ones. Cost samples
+        become entries that depend on all points of their series, and not on the order of arrival,
+        also if several writers store points of one series (`exporter.costs.amounts`).
 
         Raises:
-            RowRefusedError: the content of a row is refused, and the batch could be stored
-                without that row; `exporter.backends.refused_rows` finds it.
-            BackendRefusedError: something else is wrong, and fewer rows would not help.
+            RowRefusedError: the content of a row is refused, and the batch without that row could
+                be stored; `exporter.backends.refused_rows` finds the row.
+            BackendRefusedError: the batch is refused for another reason.
         """
 
     def dry_run(self, batch: Batch) -> None:
-        """Do all that `write` does, with the same errors, and take it back.
+        """Do all that `write` does, with the same errors, and roll it back.
 
-        By the thread that writes. Nothing is said about what only a commit can find, such as a
-        disk that is full.
+        Only the writing thread calls it. It cannot find what only a commit finds, such as a full
+        disk.
         """
 
     def last_sequence(self, writer_id: str) -> int:
-        """The sequence of the writer's watermark, 0 if it has none: where it is to go on.
+        """The sequence of the writer's watermark, after which it continues; 0 without a watermark.
 
-        By the thread that writes. A transaction of the writer that is still about to commit, on
-        a connection that it lost, is waited for.
+        Only the writing thread calls it. It waits for a transaction of the writer that is about to
+        commit on a connection that the writer has lost.
         """
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Answer one reading SQL statement, written in `dialect`, with all its rows."""
+        """Run one reading SQL statement, written in `dialect`, and return all its rows."""
 
     def delete_before(self, time_unix_nano: int) -> int:
-        """Delete points, exemplars and cost entries older than this; returns how many rows went.
+        """Delete older points, exemplars and cost entries; returns how many rows were deleted.
 
-        Dead letters go by the time at which they were written, and count. Watermarks that were not
-        advanced for a year before this time go as well, and do not count.
+        Dead letters that were written earlier are deleted and counted. Watermarks that nobody has
+        advanced for a year before this time are deleted and not counted.
         """
 
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
         """How many rows of each table `delete_before` would delete now; changes nothing.
 
-        Every fact table and `dead_letters` is a key, in the order of `sizes`. What counting would
-        take long is estimated where `sizes` estimates it.
+        Every fact table and `dead_letters` is a key, in the order of `sizes`. Where `sizes`
+        estimates rows, this may estimate them too.
         """
 
     def sizes(self) -> StoreSizes:
-        """How much is stored, without reading tables whole where that would take minutes.
+        """How much is stored, without reading whole tables where that would take minutes.
 
-        Like `fetch`, from any thread and also on a store that is open for reading only.
+        Like `fetch`, from any thread, and also on a store that is open for reading only.
         """
 
     def close(self) -> None:
-        """Let go of the store; what `write` returned for is safe."""
+        """Close all connections; what `write` has returned for stays stored."""

@@ -1,37 +1,36 @@
-"""Refused rows and series as dead letters, as JSON that a person can read and repair. Pure.
+"""Refused rows and series as dead letters, with their content as JSON that a person can repair.
 
-A letter must never be refused itself, so its texts hold nothing that a database could not take.
+Pure. A dead letter must not be refused itself, so its texts hold only what every database accepts.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from decimal import Decimal
 from typing import Any, Final
 
+from exporter.json_text import json_ready
 from exporter.model import Batch, DeadLetter, DeadLetterKind, Points, Series
 
-__all__ = ["dead_letter_of_series", "dead_letters_of_rows"]
+__all__ = ["dead_letter_of_series", "dead_letters_of_rows", "encode_dead_letter"]
 
-# A name may be refused because it is too long, and comes with each row of its series.
+# A name may be refused because it is too long, and each row of its series carries it.
 _NAME_CHARACTERS: Final = 500
 
 
 def dead_letters_of_rows(
     batch: Batch, reason: str, names: Mapping[int, str]
 ) -> Iterator[DeadLetter]:
-    """One letter for each row of a batch, in their order.
+    """One dead letter for each row of a batch, in their order.
 
     Args:
-        batch: all rows of which are dead.
-        reason: why.
-        names: of metrics by series id, where they are known.
+        batch: the refused rows.
+        reason: the backend's error message.
+        names: known metric names by series id.
     """
     kinds: tuple[tuple[DeadLetterKind, Iterator[dict[str, Any]]], ...] = (
-        ("point", _points(batch.points)),
+        ("point", _point_fields(batch.points)),
         ("histogram", map(asdict, batch.histograms)),
         ("summary", map(asdict, batch.summaries)),
         ("exemplar", map(asdict, batch.exemplars)),
@@ -44,27 +43,47 @@ def dead_letters_of_rows(
             name = names.get(series_id)
             yield DeadLetter(
                 kind=kind,
-                reason=_storable(reason),
+                reason=_valid_utf8(reason),
                 series_id=series_id,
-                metric_name=None if name is None else _storable(name[:_NAME_CHARACTERS]),
+                metric_name=None if name is None else _valid_utf8(name[:_NAME_CHARACTERS]),
                 time_unix_nano=fields["time_unix_nano"],
                 content=_json(fields),
             )
 
 
 def dead_letter_of_series(series: Series, reason: str) -> DeadLetter:
-    """The letter for a definition that is refused."""
+    """The dead letter for a refused definition."""
     return DeadLetter(
         kind="series",
-        reason=_storable(reason),
+        reason=_valid_utf8(reason),
         series_id=series.series_id,
-        metric_name=_storable(series.metric_name[:_NAME_CHARACTERS]),
+        metric_name=_valid_utf8(series.metric_name[:_NAME_CHARACTERS]),
         time_unix_nano=None,
         content=_json(asdict(series)),
     )
 
 
-def _points(points: Points) -> Iterator[dict[str, Any]]:
+def encode_dead_letter(
+    letter: DeadLetter, time: Callable[[int], object], text: Callable[[str], str]
+) -> dict[str, object]:
+    """The row of dead_letters by column name.
+
+    Args:
+        letter: what to store.
+        time: a stored time, from nanoseconds since 1970.
+        text: a text as the database can hold it.
+    """
+    return {
+        "kind": letter.kind,
+        "reason": text(letter.reason),
+        "series_id": letter.series_id,
+        "metric_name": None if letter.metric_name is None else text(letter.metric_name),
+        "timestamp": None if letter.time_unix_nano is None else time(letter.time_unix_nano),
+        "content": letter.content,
+    }
+
+
+def _point_fields(points: Points) -> Iterator[dict[str, Any]]:
     columns = {
         "series_id": points.series_id.tolist(),
         "time_unix_nano": points.time_unix_nano.tolist(),
@@ -77,27 +96,13 @@ def _points(points: Points) -> Iterator[dict[str, Any]]:
 
 
 def _json(fields: Mapping[str, Any]) -> str:
-    text = json.dumps(_spelled(fields), ensure_ascii=False, allow_nan=False)
-    if _storable(text) == text:
+    ready = json_ready(fields)
+    text = json.dumps(ready, ensure_ascii=False, allow_nan=False)
+    if _valid_utf8(text) == text:
         return text
-    return json.dumps(_spelled(fields), allow_nan=False)  # lone surrogates as \ud800
+    return json.dumps(ready, allow_nan=False)  # lone surrogates as \ud800
 
 
-def _spelled(value: Any) -> Any:
-    """The value with names for the numbers that JSON does not have, as elsewhere in a store."""
-    if isinstance(value, dict):
-        return {name: _spelled(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_spelled(item) for item in value]
-    if isinstance(value, Decimal):
-        return str(value)
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    if math.isnan(value):
-        return "NaN"
-    return "Infinity" if value > 0 else "-Infinity"
-
-
-def _storable(text: str) -> str:
-    """The text without what UTF-8 cannot say."""
+def _valid_utf8(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,65 +1,64 @@
-"""How one database's SQL differs from another's, as data: a new database is a new value here.
+"""How the SQL of one database differs from that of another, as data.
 
-Each snippet is a template for `exporter.query.sql`: a name in braces stands for a piece of SQL
-or for a bound value, whichever the caller passes. Nothing here runs SQL or knows a driver.
+Each snippet is a template for `exporter.query.sql`: the caller passes a piece of SQL or a bound
+value for each name in braces. Runs no SQL and imports no driver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
+
+from exporter.time_units import from_micros
 
 __all__ = ["POSTGRESQL", "SQLITE", "Dialect"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Snippets that `exporter.query` composes its statements from.
+    """Snippets from which `exporter.query` composes its statements.
 
     Attributes:
         name: for messages.
-        placeholder: what the driver takes for a bound value.
+        placeholder: the driver's placeholder for a bound value.
         micros: a stored time `{time}` as integer microseconds since 1970 UTC.
         seconds: a stored time `{time}` as seconds since 1970 UTC, a double.
-        bucket: the start of the stretch of `{width}` microseconds that a stored time `{time}` lies
-            in, as a stored time; the first begins with 1970.
-        whole_micros: as `micros`, of a time that is a whole second; cheaper.
-        near_micros: as `micros`, cheaper, and after the year 2242 off by one now and then.
-        within_day: the stored time `{time}` or another of its day, UTC, whichever rows are grouped
-            by faster.
-        moment: integer microseconds as a bound value that stored times compare with. It is a
-            constant for the planner, which leaves out partitions before it plans their scans.
-        instant: integer microseconds `{micros}` as a time that stored ones compare with.
-        number: a stored measurement `{value}`, with NULL for a NaN as well.
+        bucket: the start, as a stored time, of the interval of `{width}` microseconds that contains
+            the stored time `{time}`; the first interval starts at 1970.
+        whole_second_micros: as `micros`, cheaper, for a time that is a whole second.
+        approximate_micros: as `micros`, cheaper, and sometimes off by one after the year 2242.
+        day_group: a stored time of the same UTC day as the stored time `{time}`: the one by which
+            rows are grouped fastest.
+        time_parameter: integer microseconds as a bound value that stored times compare with. The
+            planner sees a constant, so it leaves out partitions before it plans their scans.
+        time_from_micros: integer microseconds `{micros}` as a time that stored times compare with.
+        number: a stored measurement `{value}`, and NULL for a NaN.
         glob: whether `{column}` matches `{pattern}`.
-        glob_pattern: `*` and `?` in the spelling that `glob` wants; all else is literal.
-        attribute_equals: true or false, NULL if the JSON object `{document}` has no member
-            `{key}`. A string equals `{text}`; a number equals `{number}` (NULL: no number
-            asked for); true, false and null equal their names; arrays and objects their JSON
-            `{json}` (NULL: no array or object asked for).
-        members: a SELECT of series_id, grp and cumulative out of `{members}`, a JSON array of
-            arrays of three integers, or out of `{series_ids}`, `{groups}` and `{cumulatives}`,
-            the same as three lists such as `{1,2}`. series_id must have the column's own type
-            there, or the join with the points cannot use an index.
+        glob_pattern: translates a pattern with `*` and `?` for `glob`; all else is literal.
+        attribute_equals: true or false, or NULL if the JSON object `{document}` has no member
+            `{key}`. A string equals `{text}`; a number equals `{number}` (NULL: the query names no
+            number); true, false and null equal their names; arrays and objects equal their JSON
+            `{json}` (NULL: the query names no array or object).
+        members: a SELECT of series_id, grp and cumulative from `{members}`, a JSON array of arrays
+            of three integers, or from `{series_ids}`, `{groups}` and `{cumulatives}`, the same as
+            three lists such as `{1,2}`. series_id must have the type of the column, because the
+            join with the points cannot use an index otherwise.
         series_id_in_list: the condition that a point `m` is of one of `{series_ids}`, a list such
             as `{1,2}`, whose ids the planner sees; None where a join is as fast.
-        array_items: a row source in FROM that has the 0-based `key` and the numeric `value` of
-            each element of the JSON array `{array}`; NULL is an empty array.
+        array_items: a row source for FROM with the 0-based `key` and the numeric `value` of each
+            element of the JSON array `{array}`; NULL is an empty array.
         number_array: the type of a column that holds an array of measurements.
         count_array: the type of a column that holds an array of counts.
-        cost_amount: the amount of a cost entry `m`, exactly, as text that `exporter.query.costs`
-            reads: a decimal number, or two integers, units and nanos.
-        cost_total: the sum of the amounts of a group of them, likewise.
-        member_text: the member `{key}` of the JSON object `{document}` as text, NULL if there is
-            none.
-        may_have_rollups: whether it is worth asking the catalogue for roll-ups (TimescaleDB's).
-        ordered_join: the join that keeps the points as the outer loop, so that their order by
-            time is kept and the small side is looked up.
+        cost_amount: the exact amount of a cost entry `m`, as text that `exporter.query.costs`
+            parses: a decimal number, or two integers, units and nanos.
+        cost_total: the exact sum of the amounts of a group of entries, as the same text.
+        json_member: the member `{key}` of the JSON object `{document}` as text, or NULL.
+        may_have_rollups: whether the database may have roll-ups in its catalogue (TimescaleDB's).
+        ordered_join: a join with the points as the outer loop, which keeps their order by time.
     """
 
     name: str
@@ -67,11 +66,11 @@ class Dialect:
     micros: str
     seconds: str
     bucket: str
-    whole_micros: str
-    near_micros: str
-    within_day: str
-    moment: Callable[[int], object]
-    instant: str
+    whole_second_micros: str
+    approximate_micros: str
+    day_group: str
+    time_parameter: Callable[[int], object]
+    time_from_micros: str
     number: str
     glob: str
     glob_pattern: Callable[[str], str]
@@ -84,12 +83,12 @@ class Dialect:
     ordered_join: str
     cost_amount: str
     cost_total: str
-    member_text: str
+    json_member: str
     may_have_rollups: bool = False
 
 
 def _sqlite_glob_pattern(pattern: str) -> str:
-    # GLOB knows character classes as well, which nobody expects in the name of a metric.
+    # GLOB also has character classes; in a metric name a bracket is a literal.
     return pattern.replace("[", "[[]")
 
 
@@ -99,18 +98,18 @@ SQLITE = Dialect(
     micros="{time}",
     seconds="{time} / 1000000.0",
     bucket="({time} / {width}) * {width}",
-    whole_micros="{time}",
-    near_micros="{time}",
-    # Rows are read in the order of time; for anything made of it they are sorted first: 0.45 us a
-    # row where this takes 0.16.
-    within_day="{time}",
-    moment=int,
-    instant="{micros}",
-    # The column is REAL; only a NaN is kept as text (see sql/sqlite/0001_initial.sql).
+    whole_second_micros="{time}",
+    approximate_micros="{time}",
+    # Rows are read in the order of time. To group by an expression of it SQLite sorts them first:
+    # 0.45 us a row, against 0.16 us.
+    day_group="{time}",
+    time_parameter=int,
+    time_from_micros="{micros}",
+    # The column is REAL; only a NaN is stored as text (see sql/sqlite/0001_initial.sql).
     number="CASE WHEN typeof({value}) <> 'text' THEN {value} END",
     glob="{column} GLOB {pattern}",
     glob_pattern=_sqlite_glob_pattern,
-    # json_each and not a JSON path: a path cannot name every key that has quotes in it.
+    # json_each, because a JSON path cannot name every key that contains quotes.
     attribute_equals="""(
         SELECT CASE
             WHEN member.type IN ('true', 'false', 'null') THEN member.type = {text}
@@ -120,7 +119,7 @@ SQLITE = Dialect(
         FROM json_each({document}) AS member
         WHERE member.key = {key}
     )""",
-    # Without the CAST the column has no affinity and SQLite scans the list for every point:
+    # Without the CAST the column has no affinity, and SQLite scans the list for every point:
     # 34 s instead of 0.7 s for a million points of a thousand series.
     members="""
         SELECT
@@ -135,7 +134,7 @@ SQLITE = Dialect(
     ordered_join="CROSS JOIN",
     cost_amount="m.amount_units || ' ' || m.amount_nanos",
     cost_total="sum(m.amount_units) || ' ' || sum(m.amount_nanos)",
-    member_text="""(
+    json_member="""(
         SELECT CASE
             WHEN member.type IN ('true', 'false') THEN member.type
             ELSE CAST(member.value AS TEXT)
@@ -152,33 +151,33 @@ def _like_pattern(pattern: str) -> str:
     return pattern.replace("*", "%").replace("?", "_")
 
 
-def _aware(micros: int) -> datetime:
+def _aware_datetime(micros: int) -> datetime:
     try:
-        return _EPOCH + timedelta(microseconds=micros)
-    except OverflowError:  # before the year 1, from looking back; no point is older than 1970
+        return from_micros(micros)
+    except OverflowError:  # a look-back that starts before the year 1; no point is before 1970
         return _EARLIEST
 
 
-# The driver takes a bare percent sign for a placeholder's, so there is none here.
+# No snippet has a percent sign, which the driver would read as part of a placeholder.
 POSTGRESQL = Dialect(
     name="postgresql",
     placeholder="%s",
-    # extract() answers with a numeric, which is exact.
+    # extract() returns a numeric, which is exact.
     micros="CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)",
-    # Half the time of extract(), which makes a numeric; a tenth of it for the bucket.
+    # date_part takes half the time of extract(); for the bucket date_bin takes a tenth.
     seconds="date_part('epoch', {time})",
     bucket="date_bin({width} * INTERVAL '1 microsecond', {time}, TIMESTAMPTZ 'epoch')",
-    whole_micros="CAST(date_part('epoch', {time}) AS BIGINT) * 1000000",
-    near_micros="CAST(date_part('epoch', {time}) * 1000000 AS BIGINT)",
-    within_day="date_bin(INTERVAL '1 day', {time}, TIMESTAMPTZ 'epoch')",
-    moment=_aware,
-    # Seconds and microseconds apart: a factor of an interval is a double, and loses the last
-    # digit of microseconds after 2255.
-    instant="""(
+    whole_second_micros="CAST(date_part('epoch', {time}) AS BIGINT) * 1000000",
+    approximate_micros="CAST(date_part('epoch', {time}) * 1000000 AS BIGINT)",
+    day_group="date_bin(INTERVAL '1 day', {time}, TIMESTAMPTZ 'epoch')",
+    time_parameter=_aware_datetime,
+    # Seconds and microseconds are added one by one: the factor of an interval is a double, which
+    # loses the last digit of microseconds after 2255.
+    time_from_micros="""(
         TIMESTAMPTZ 'epoch' + CAST({micros} AS BIGINT) / 1000000 * INTERVAL '1 second'
         + mod(CAST({micros} AS BIGINT), 1000000) * INTERVAL '1 microsecond'
     )""",
-    # NULLIF would turn counts into doubles.
+    # NULLIF would convert counts to doubles.
     number="CASE WHEN {value} <> CAST('NaN' AS DOUBLE PRECISION) THEN {value} END",
     glob="{column} LIKE {pattern}",
     glob_pattern=_like_pattern,
@@ -194,8 +193,8 @@ POSTGRESQL = Dialect(
         FROM (SELECT {document} -> {key} AS value) AS member
         WHERE member.value IS NOT NULL
     )""",
-    # Of arrays the planner knows how long they are. JSON it takes for 100 rows, and then reads
-    # every point of the range to find those of ten series.
+    # The planner knows the length of an array. For JSON it assumes 100 rows, and then reads every
+    # point of the time range to find the points of ten series.
     members="""
         SELECT series_id, grp, cumulative
         FROM unnest(
@@ -213,6 +212,6 @@ POSTGRESQL = Dialect(
     ordered_join="JOIN",
     cost_amount="CAST(m.amount AS TEXT)",
     cost_total="CAST(sum(m.amount) AS TEXT)",
-    member_text="({document} ->> {key})",
+    json_member="({document} ->> {key})",
     may_have_rollups=True,
 )

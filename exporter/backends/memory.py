@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite.batch_writer import WrittenBatch, write_batch
 from exporter.backends.sqlite.bookkeeping import keep_newest_dead_letters, prune_bookkeeping
 from exporter.backends.sqlite.connection import connect_memory, reading_only, require_version
@@ -75,7 +75,7 @@ class MemoryBackend(SQLiteStore):
                 return
             require_version()
             connection = connect_memory()
-            migrate(connection, load("sqlite"), MEMORY)
+            migrate(connection, load_migrations("sqlite"), MEMORY)
             create_idle_series(connection)
             self._connection = connection
 

@@ -1,7 +1,7 @@
-"""Numbered migrations: what there is, in which order, and what a store still lacks.
+"""Numbered migrations: the known ones in order, and those that a store lacks.
 
-Pure but for reading the package's own files; a backend runs what `pending` returns. A migration
-and the record of it commit together. A released migration is never edited: a later one corrects.
+A backend runs what `pending` returns, and commits each migration with its record. The statements of
+a released migration are never edited; a later migration corrects them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from exporter.errors import BackendRefusedError
 
-__all__ = ["Migration", "in_order", "load", "pending"]
+__all__ = ["Migration", "load_migrations", "pending", "sort_migrations"]
 
 _FILE_NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.sql")
 
@@ -30,14 +30,14 @@ class Migration:
 
 
 @cache
-def load(dialect: str) -> tuple[Migration, ...]:
-    """Every migration that this version of the package knows for a dialect, in order.
+def load_migrations(dialect: str) -> tuple[Migration, ...]:
+    """The migrations of a dialect, in order.
 
     Args:
-        dialect: folder under `sql/`, such as "sqlite".
+        dialect: a folder under `sql/`, such as "sqlite".
     """
     folder = files("exporter.backends") / "sql" / dialect
-    return in_order(
+    return sort_migrations(
         {
             entry.name: entry.read_text(encoding="utf-8")
             for entry in folder.iterdir()
@@ -46,14 +46,14 @@ def load(dialect: str) -> tuple[Migration, ...]:
     )
 
 
-def in_order(texts: Mapping[str, str]) -> tuple[Migration, ...]:
+def sort_migrations(texts: Mapping[str, str]) -> tuple[Migration, ...]:
     """Migrations sorted by version.
 
     Args:
         texts: SQL by file name, `NNNN_name.sql`.
 
     Raises:
-        BackendRefusedError: a name of another form, two of one version, or a gap: some file of
+        BackendRefusedError: a name of another form, two files of one version, or a gap: a file of
             the installation is missing or does not belong there.
     """
     found = []
@@ -77,16 +77,15 @@ def in_order(texts: Mapping[str, str]) -> tuple[Migration, ...]:
 def pending(
     known: tuple[Migration, ...], applied: Iterable[int], location: str
 ) -> tuple[Migration, ...]:
-    """What a store lacks, in the order in which it is to be run. Reads nothing, changes nothing.
+    """The migrations that a store lacks, in the order in which to run them. Pure.
 
     Args:
-        known: what `load` returned.
+        known: what `load_migrations` returned.
         applied: versions recorded in the store.
         location: where the store is, for the error.
 
     Raises:
-        BackendRefusedError: the store has a version that is not known here, or lacks one
-            before its last.
+        BackendRefusedError: the store has a version that is not known, or a gap in its versions.
     """
     recorded = sorted(applied)
     if recorded and recorded[-1] > len(known):

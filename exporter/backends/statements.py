@@ -1,4 +1,4 @@
-"""Fixed SQL statements, kept in files under `sql/` and told apart by `-- name:` lines."""
+"""Fixed SQL statements in files under `sql/`, each after a `-- name:` line."""
 
 from __future__ import annotations
 

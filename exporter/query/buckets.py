@@ -18,4 +18,4 @@ def cut_of(time: Sql, width_micros: int, dialect: Dialect) -> Sql:
 def start_of(cut: Sql, width_micros: int, dialect: Dialect) -> Sql:
     """The start in microseconds of what `cut_of` gives, for each group and not for each row."""
     is_whole = width_micros % _MICROS_PER_SECOND == 0
-    return sql(dialect.whole_micros if is_whole else dialect.micros, time=cut)
+    return sql(dialect.whole_second_micros if is_whole else dialect.micros, time=cut)

@@ -122,7 +122,7 @@ class NewestChunk:
             end = min(end, time_range.end_micros)
         if begin >= end:
             return None
-        moment, high = self._dialect.moment, sql(self._dialect.micros, time=sql("high"))
+        moment, high = self._dialect.time_parameter, sql(self._dialect.micros, time=sql("high"))
         bounds = {"begin": moment(begin), "end": moment(end), "high": high}
         [(last,)] = self._fetch(sql(_LAST_POINT, **bounds, halvings=_HALVINGS))
         return Stretch(TimeRange(begin, last), has_columns)

@@ -178,4 +178,4 @@ def group_column(name: str, dialect: Dialect) -> Sql:
     """A column of an entry `m`, or a tag."""
     if name in _TEXTS:
         return _TEXTS[name]
-    return sql(dialect.member_text, document=sql("m.tags"), key=name)
+    return sql(dialect.json_member, document=sql("m.tags"), key=name)

@@ -167,7 +167,7 @@ class TimeRange:
 def time_condition(time_range: TimeRange, dialect: Dialect) -> Sql:
     """The condition on a point table `m`, on the bare column so that its key is used."""
     conditions = [
-        sql("m.timestamp {compare} {moment}", compare=compare, moment=dialect.moment(micros))
+        sql("m.timestamp {compare} {time}", compare=compare, time=dialect.time_parameter(micros))
         for compare, micros in (
             (sql(">="), time_range.start_micros),
             (sql("<"), time_range.end_micros),

@@ -64,7 +64,7 @@ def cost_pages(
         # The time by itself as well: a database leaves out partitions by that alone.
         after = sql(
             "m.timestamp >= {last} AND (m.timestamp, m.entry_id) > ({last}, {last_id})",
-            last=dialect.moment(last_micros),
+            last=dialect.time_parameter(last_micros),
             last_id=page[-1].entry_id,
         )
 
@@ -110,7 +110,7 @@ def _table_pages(
         time_range = TimeRange(time_range.start_micros, last_micros + 1)
         behind = sql(
             "(m.timestamp, m.series_id) < ({last}, {series_id})",
-            last=dialect.moment(last_micros),
+            last=dialect.time_parameter(last_micros),
             series_id=series_id,
         )
         conditions = [behind] if chosen is None else [chosen, behind]

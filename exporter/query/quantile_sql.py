@@ -65,7 +65,7 @@ def _ends(scope: Scope) -> Sql:
         _ENDS,
         changes=changes(scope, COUNTS_OF_HISTOGRAMS),
         look_up=Sql((scope.dialect.ordered_join,)),
-        time=sql(scope.dialect.instant, micros=sql("ends.time")),
+        time=sql(scope.dialect.time_from_micros, micros=sql("ends.time")),
         condition=time_condition(scope.look_back_range, scope.dialect),
         low=scope.number(sql("points.min")),
         high=scope.number(sql("points.max")),

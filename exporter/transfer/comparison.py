@@ -238,12 +238,12 @@ def _daily_totals(
     """
     dialect = backend.dialect
     time = sql("m.timestamp")
-    micros = sql(dialect.near_micros, time=time)
+    micros = sql(dialect.approximate_micros, time=time)
     statement = sql(
         _DAILY_TOTALS,
         micros=sql(dialect.micros, time=sql("d.near")),
         day=sql(str(_DAY_MICROS)),
-        within_day=sql(dialect.within_day, time=time),
+        within_day=sql(dialect.day_group, time=time),
         number=sql(dialect.number, value=Sql((f"m.{table.sum_column}",))),
         fingerprint=sql(_FINGERPRINT, micros=micros, bits=sql(str(_FINGERPRINT_BITS))),
         table=Sql((table.name,)),

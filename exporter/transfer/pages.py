@@ -210,7 +210,7 @@ def _cursors_statement(dialect: Dialect, end_micros: int | None, from_id: int, r
     cursors = _all_cursors(dialect, from_id)
     if end_micros is None:
         return sql("{cursors} ORDER BY 1 LIMIT {rows}", cursors=cursors, rows=rows)
-    end = dialect.moment(end_micros)
+    end = dialect.time_parameter(end_micros)
     cursors_at_end = sql(
         _CURSORS_AT_END,
         first=_micros(dialect, "c.first_timestamp"),

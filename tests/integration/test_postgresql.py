@@ -20,7 +20,7 @@ from engines.statements import execute
 from kit.backends.reading import count, stored_points
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, histogram, point, series
 
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.daily_partitions import DailyPartitions
 from exporter.backends.postgresql.errors import translating
@@ -208,7 +208,7 @@ def test_a_database_of_another_encoding(postgresql_server: Databases) -> None:
 def test_a_newer_schema_is_refused_and_left_as_it_is(postgresql_database: str) -> None:
     with started(postgresql_database) as backend:
         backend.write(batch_of(point(1)))
-    newest = len(load("postgresql"))
+    newest = len(load_migrations("postgresql"))
     run(
         postgresql_database,
         "INSERT INTO schema_migrations (version) "
@@ -233,7 +233,7 @@ def test_several_programs_start_on_an_empty_database_at_once(postgresql_database
     with started(postgresql_database) as backend:
         assert count(backend) == count(backend, "metric_series") == 6
         assert backend.fetch("SELECT version FROM schema_migrations ORDER BY version") == [
-            (migration.version,) for migration in load("postgresql")
+            (migration.version,) for migration in load_migrations("postgresql")
         ]
 
 
@@ -420,7 +420,9 @@ def test_a_dry_run_finds_what_a_commit_would_be_refused_for(postgresql_database:
 
 
 def test_a_database_of_the_first_version_keeps_its_marks(postgresql_database: str) -> None:
-    first = load("postgresql")[0].sql.replace("{{partitioned}}", DailyPartitions.partition_clause)
+    first = load_migrations("postgresql")[0].sql.replace(
+        "{{partitioned}}", DailyPartitions.partition_clause
+    )
     run(
         postgresql_database,
         "CREATE TABLE schema_migrations (version integer PRIMARY KEY, applied_at timestamptz)",
@@ -543,6 +545,6 @@ def test_what_is_logged_and_shown_has_no_password(
         caplog.at_level(logging.DEBUG),
         started(of_role(postgresql_database, role, "right")) as backend,
     ):
-        assert f"migrated the schema to version {len(load('postgresql'))}" in caplog.text
+        assert f"migrated the schema to version {len(load_migrations('postgresql'))}" in caplog.text
         backend.write(batch_of(point(1), histograms=(histogram(1),)))
         assert "right" not in caplog.text + backend.location + repr(backend)

@@ -242,8 +242,8 @@ def test_a_query_reads_the_chunks_of_its_days_only(timescaledb_database: str) ->
         backend.write(batch_of(*(point(1, NOW + days * DAY) for days in range(10))))
         question = sql(
             "EXPLAIN SELECT * FROM system_metrics WHERE timestamp >= {start} AND timestamp < {end}",
-            start=backend.dialect.moment((NOW + 2 * DAY) // 1_000),
-            end=backend.dialect.moment((NOW + 3 * DAY) // 1_000),
+            start=backend.dialect.time_parameter((NOW + 2 * DAY) // 1_000),
+            end=backend.dialect.time_parameter((NOW + 3 * DAY) // 1_000),
         )
         plan = backend.fetch(question.render(backend.dialect.placeholder), question.parameters)
     chunks = {name for (line,) in plan for name in re.findall(r" on (_hyper_\d+_\d+_chunk) ", line)}

@@ -11,13 +11,13 @@ from kit.backends.old_stores import BATCH
 from kit.backends.plain import PlainStore
 from kit.backends.reading import stored
 
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendRefusedError
 from exporter.model import WriteResult
 
 DUMPS = sorted(Path(__file__).parent.glob("sqlite_*.sql"))
-KNOWN = load("sqlite")
+KNOWN = load_migrations("sqlite")
 
 
 def restore(dump: Path, path: Path) -> None:

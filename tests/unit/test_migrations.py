@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backends.migrations import Migration, in_order, load, pending
+from exporter.backends.migrations import Migration, load_migrations, pending, sort_migrations
 from exporter.backends.sqlite.schema import applied_versions, migrate, split_statements
 from exporter.errors import BackendRefusedError
 
-KNOWN = load("sqlite")
+KNOWN = load_migrations("sqlite")
 ADD_ONE = Migration(len(KNOWN) + 1, "add_one", "CREATE TABLE one (x INTEGER);")
 BREAK = Migration(
     len(KNOWN) + 1, "break", "CREATE TABLE one (x INTEGER);\nINSERT INTO nowhere VALUES (1);"
@@ -33,7 +33,7 @@ def tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def test_files_are_put_in_order() -> None:
-    found = in_order({"0002_b.sql": "B", "0001_a.sql": "A", "0003_c_3.sql": "C"})
+    found = sort_migrations({"0002_b.sql": "B", "0001_a.sql": "A", "0003_c_3.sql": "C"})
     assert found == (Migration(1, "a", "A"), Migration(2, "b", "B"), Migration(3, "c_3", "C"))
 
 
@@ -52,7 +52,7 @@ def test_files_are_put_in_order() -> None:
 )
 def test_gaps_repetitions_and_other_names_are_refused(names: list[str]) -> None:
     with pytest.raises(BackendRefusedError, match="reinstall the package"):
-        in_order(dict.fromkeys(names, ""))
+        sort_migrations(dict.fromkeys(names, ""))
 
 
 def test_the_packages_own_are_found() -> None:
@@ -62,7 +62,7 @@ def test_the_packages_own_are_found() -> None:
 
 @pytest.mark.parametrize("applied", range(4))
 def test_pending_is_what_comes_after_the_applied(applied: int) -> None:
-    known = in_order({f"000{version}_m.sql": "" for version in (1, 2, 3)})
+    known = sort_migrations({f"000{version}_m.sql": "" for version in (1, 2, 3)})
     waiting = pending(known, range(1, applied + 1), "here")
     assert [migration.version for migration in waiting] == list(range(applied + 1, 4))
 
@@ -74,7 +74,7 @@ def test_a_newer_schema_is_refused() -> None:
 
 @pytest.mark.parametrize("applied", [[2], [1, 3], [1, 1], [0, 1]], ids=str)
 def test_records_with_gaps_are_refused(applied: list[int]) -> None:
-    known = in_order({f"000{version}_m.sql": "" for version in (1, 2, 3)})
+    known = sort_migrations({f"000{version}_m.sql": "" for version in (1, 2, 3)})
     with pytest.raises(BackendRefusedError, match="without gap"):
         pending(known, applied, "here")
 

@@ -14,7 +14,7 @@ from kit.backends.samples import batch_of, flood, point, series
 
 from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.file import STORE_FILE, claim_file, database_path, is_store
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
@@ -150,7 +150,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
     backend = SQLiteBackend(path)
     backend.start()
     backend.close()
-    newest = len(load("sqlite"))
+    newest = len(load_migrations("sqlite"))
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO schema_migrations (version) VALUES (?), (?)", (newest + 1, newest + 2)

@@ -11,7 +11,7 @@ from kit.backends.programs import Program
 from kit.backends.reading import count, stored_points
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch
@@ -81,7 +81,7 @@ def test_processes_that_start_and_write_at_once_lose_nothing(path: Path, attempt
     assert count(backend) == ROWS * (writers + 1) * batches // 2
     assert count(backend, "metric_series") == 100
     assert backend.fetch("SELECT version FROM schema_migrations") == [
-        (migration.version,) for migration in load("sqlite")
+        (migration.version,) for migration in load_migrations("sqlite")
     ]
     backend.close()
     assert integrity(path) == "ok", attempt

@@ -14,6 +14,12 @@ from psycopg2.errors import ReadOnlySqlTransaction
 
 from exporter.backends.dialect import POSTGRESQL, Dialect
 from exporter.backends.postgresql.batch_writer import days_by_table, write_batch
+from exporter.backends.postgresql.bookkeeping import (
+    last_sequence,
+    prune_bookkeeping,
+    with_dead_letters_before,
+    with_dead_letters_size,
+)
 from exporter.backends.postgresql.connection import (
     Connection,
     Cursor,
@@ -27,18 +33,12 @@ from exporter.backends.postgresql.connection import (
     transaction,
 )
 from exporter.backends.postgresql.daily_partitions import DailyPartitions
-from exporter.backends.postgresql.dead_letters import (
-    prune_bookkeeping,
-    with_dead_letters_before,
-    with_dead_letters_size,
-)
 from exporter.backends.postgresql.errors import (
     READING,
     STORING,
     is_missing_partition,
     translating,
 )
-from exporter.backends.postgresql.ledger import last_sequence
 from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated

@@ -10,10 +10,9 @@ import numpy as np
 
 from exporter.backends.costs import write_derived_costs
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
+from exporter.backends.postgresql.bookkeeping import advance_watermark, insert_dead_letters
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import PostgreSQLCostTables
-from exporter.backends.postgresql.dead_letters import insert_dead_letters
-from exporter.backends.postgresql.ledger import advance
 from exporter.backends.postgresql.series import register_series
 from exporter.backends.postgresql.text_copy import text_copy_stream
 from exporter.backends.postgresql.text_values import TextSanitizer
@@ -59,7 +58,7 @@ def write_batch(
     Returns:
         Whether the batch was not stored before.
     """
-    if not advance(cursor, batch.watermark):
+    if not advance_watermark(cursor, batch.watermark):
         return False
     register_series(cursor, batch.new_series, refused, sanitizer)
     kept = batch.without(refused)

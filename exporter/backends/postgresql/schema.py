@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from exporter.backends.migrations import load, pending
+from exporter.backends.migrations import load_migrations, pending
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError, NothingStoredError
 
@@ -44,7 +44,7 @@ def migrate(connection: Connection, label: str, *, partition_clause: str) -> tup
     Raises:
         BackendRefusedError: the schema is newer than this program.
     """
-    known = load("postgresql")
+    known = load_migrations("postgresql")
     done: list[int] = []
     while True:
         with transaction(connection) as cursor:
@@ -67,7 +67,7 @@ def require_migrated(connection: Connection, label: str) -> None:
     """
     with transaction(connection) as cursor:
         applied = _applied_versions(cursor)
-    waiting = pending(load("postgresql"), applied, label)
+    waiting = pending(load_migrations("postgresql"), applied, label)
     if not waiting:
         return
     found = f"its schema lacks version {waiting[-1].version}" if applied else "there is nothing yet"

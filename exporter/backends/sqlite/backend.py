@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.migrations import load, pending
+from exporter.backends.migrations import load_migrations, pending
 from exporter.backends.reader_pool import ReaderPool, require_open
 from exporter.backends.sqlite.batch_writer import write_batch
 from exporter.backends.sqlite.bookkeeping import prune_bookkeeping
@@ -157,7 +157,7 @@ class SQLiteBackend(SQLiteStore):
         STORE_FILE.create_private(self._path)
         is_ours = is_store(self._path)
         file = FileIdentity.of(self._path, STORE_FILE.label, BackendUnavailableError)
-        known = load("sqlite")
+        known = load_migrations("sqlite")
         connection = connect_writer(self._path, self._busy_timeout_seconds)
         try:
             if is_ours:  # a newer schema is refused before anything is changed
@@ -182,7 +182,8 @@ class SQLiteBackend(SQLiteStore):
             )
         file = FileIdentity.of(self._path, STORE_FILE.label, BackendUnavailableError)
         with closing(connect()) as connection:
-            missing = pending(load("sqlite"), applied_versions(connection), self.location)
+            applied = applied_versions(connection)
+        missing = pending(load_migrations("sqlite"), applied, self.location)
         if missing:
             raise BackendRefusedError(
                 f"sqlite {self._path}: its schema lacks version {missing[-1].version}, and it is "

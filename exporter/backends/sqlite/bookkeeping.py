@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from exporter.backends.base import WATERMARK_RETENTION_NANOSECONDS
+from exporter.backends.dead_letters import encode_dead_letter
 from exporter.backends.statements import load_statements
 from exporter.model import DeadLetter, Watermark
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
@@ -47,7 +48,8 @@ def insert_dead_letters(connection: sqlite3.Connection, dead: Sequence[DeadLette
         return
     sql = load_statements(_DEAD_LETTERS)
     (written_at,) = connection.execute(sql["now"]).fetchone()
-    connection.executemany(sql["insert"], (_row(letter, written_at) for letter in dead))
+    rows = (encode_dead_letter(one, _micros, str) | {"written_at": written_at} for one in dead)
+    connection.executemany(sql["insert"], rows)
 
 
 def keep_newest_dead_letters(connection: sqlite3.Connection, count: int) -> int:
@@ -65,21 +67,10 @@ def prune_bookkeeping(connection: sqlite3.Connection, timestamp: int) -> int:
     Returns:
         How many dead letters were deleted; watermarks are not counted.
     """
-    oldest_watermark = timestamp - WATERMARK_RETENTION_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
+    oldest_watermark = timestamp - _micros(WATERMARK_RETENTION_NANOSECONDS)
     connection.execute(load_statements(_LEDGER)["prune"], (oldest_watermark,))
     return connection.execute(load_statements(_DEAD_LETTERS)["prune"], (timestamp,)).rowcount
 
 
-def _row(letter: DeadLetter, written_at: int) -> dict[str, object]:
-    time_unix_nano = letter.time_unix_nano
-    return {
-        "written_at": written_at,
-        "kind": letter.kind,
-        "reason": letter.reason,
-        "series_id": letter.series_id,
-        "metric_name": letter.metric_name,
-        "timestamp": (
-            None if time_unix_nano is None else time_unix_nano // NANOSECONDS_PER_MICROSECOND
-        ),
-        "content": letter.content,
-    }
+def _micros(unix_nano: int) -> int:
+    return unix_nano // NANOSECONDS_PER_MICROSECOND

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from exporter.backends.migrations import load
+from exporter.backends.migrations import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError
@@ -183,7 +183,7 @@ def without_rights(path: str, file_mode: str, folder_mode: str) -> None:
         Path(folder).chmod(int(folder_mode, 8))
         child = os.fork()
         if child == 0:
-            load("sqlite")  # now: another user may not be let into where the package is
+            load_migrations("sqlite")  # now: another user may not be let into where the package is
             if os.geteuid() == 0:  # whom no mode stops
                 os.setgroups([])
                 os.setgid(_NOBODY)
