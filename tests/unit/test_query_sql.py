@@ -75,7 +75,7 @@ def test_another_database_is_other_data() -> None:
         SQLITE,
         name="other",
         placeholder="%s",
-        moment=lambda micros: f"{micros} us",
+        time_parameter=lambda micros: f"{micros} us",
         glob="{column} LIKE {pattern}",
         glob_pattern=lambda pattern: pattern.replace("*", "%").replace("?", "_"),
     )
