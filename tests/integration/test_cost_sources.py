@@ -1,4 +1,4 @@
-"""Cost entries from real clients: SDK metrics, SDK logs, scrapes; stored once, whatever happens."""
+"""Cost entries from real clients (SDK metrics, SDK logs, scrapes) are stored exactly once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from kit.backends.kinds import Kind
 from kit.backends.places import keys_of
 from kit.backends.reading import count, stored_points
+from kit.otlp.attributes import key_values
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -26,7 +27,6 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality as Wire
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
@@ -57,7 +57,7 @@ NOW = time.time_ns() // SECOND * SECOND
 class Store:
     """A backend, and a pipeline into it with a spool in a folder.
 
-    The backend memory has no spool, as in a server of it.
+    The memory backend has no spool, as in a server.
     """
 
     def __init__(self, kind: Kind, place: str, folder: Path, **options: Any) -> None:
@@ -78,8 +78,8 @@ class Store:
         self.pipeline.start()
         self.reader = Reader(self.backend, flush=self.pipeline.flush)
 
-    def as_after_kill(self, folder: Path) -> Store:
-        """What a process would find that was killed now: what is on disk, and nothing of memory."""
+    def after_kill(self, folder: Path) -> Store:
+        """The store that a process finds after a kill: files on disk, nothing from memory."""
         _copy_files(self.folder, folder)
         if self.kind.server is not None:
             return Store(self.kind, self.place, folder)
@@ -88,12 +88,12 @@ class Store:
         return Store(self.kind, str(place), folder)
 
     def totals(self) -> dict[tuple[str, str], Decimal]:
-        """By category and currency."""
+        """The sum of the amounts by category and currency."""
         rows = self.reader.cost_totals(group_by=["category"])
         return {(row["category"], row["currency"]): row["amount"] for row in rows}
 
     def entries(self, *names: str) -> list[tuple[Any, ...]]:
-        """These columns of all entries, in order of time and id."""
+        """These columns of all entries, by time and id."""
         rows = self.reader.query_historical_costs()
         rows.sort(key=lambda row: (row["timestamp"], row["entry_id"]))
         return [tuple(row[name] for name in names) for row in rows]
@@ -117,7 +117,7 @@ NewStore = Callable[..., Store]
 def new_store(
     store_kind: Kind, place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NewStore]:
-    """Makes a store in the one place; closes it in the end."""
+    """Makes stores in one place and closes them after the test."""
     made: list[Store] = []
 
     def make(**options: Any) -> Store:
@@ -153,7 +153,7 @@ def meters(address: str, temporality: AggregationTemporality) -> MeterProvider:
 
 
 @pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
-def test_a_counter_of_the_sdk_costs_what_was_added(
+def test_an_sdk_counter_costs_what_was_added(
     store: Store, address: str, temporality: AggregationTemporality
 ) -> None:
     provider = meters(address, temporality)
@@ -167,13 +167,11 @@ def test_a_counter_of_the_sdk_costs_what_was_added(
     found = store.entries("resource_id", "tags", "service_name")
     assert ("disk-1", {}, "shop") in found
     assert all(one in [("disk-1", {}, "shop"), ("vm-1", {"team": "blue"}, "shop")] for one in found)
-    # The metric is there as a metric too.
+    # The points are stored as a metric too.
     assert count(store.backend) >= 6
 
 
-def test_a_gauge_of_the_sdk_costs_its_rate_for_the_time_that_passed(
-    store: Store, address: str
-) -> None:
+def test_an_sdk_gauge_costs_its_rate_times_the_elapsed_time(store: Store, address: str) -> None:
     def rent(_: CallbackOptions) -> Iterator[Observation]:
         yield Observation(3600.0, {"category": "compute"})
 
@@ -192,7 +190,7 @@ def test_a_gauge_of_the_sdk_costs_its_rate_for_the_time_that_passed(
 
 
 @pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
-def test_token_usage_of_the_sdk_costs_tokens_times_price(
+def test_sdk_token_usage_costs_tokens_times_price(
     store: Store, address: str, temporality: AggregationTemporality
 ) -> None:
     provider = meters(address, temporality)
@@ -205,10 +203,10 @@ def test_token_usage_of_the_sdk_costs_tokens_times_price(
         assert provider.force_flush()
     provider.shutdown()
     assert store.totals() == {("ai", "USD"): Decimal("0.0135")}
-    assert store.pipeline.stats().points_rejected >= 3  # the model that nobody knows the price of
+    assert store.pipeline.stats().points_rejected >= 3  # the model without a price
 
 
-def test_cost_events_of_the_sdk_are_stored_once_for_their_id(store: Store, address: str) -> None:
+def test_sdk_cost_events_are_stored_once_for_each_id(store: Store, address: str) -> None:
     provider = LoggerProvider(Resource.create({"service.name": "billing", "cloud.region": "eu-1"}))
     exporter = OTLPLogExporter(endpoint=f"http://{address}", insecure=True)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
@@ -246,10 +244,7 @@ def log_request(*amounts: str, event_name: str = "openfinops.cost") -> bytes:
     scope = message.resource_logs.add().scope_logs.add()
     for at, amount in enumerate(amounts):
         record = scope.log_records.add(time_unix_nano=NOW + at, event_name=event_name)
-        record.attributes.extend(
-            KeyValue(key=key, value=AnyValue(string_value=value))
-            for key, value in (("amount", amount), ("currency", "USD"), ("category", "c"))
-        )
+        record.attributes.extend(key_values({"amount": amount, "currency": "USD", "category": "c"}))
     return message.SerializeToString()
 
 
@@ -259,7 +254,7 @@ def call(address: str, method: str, data: bytes) -> bytes:
         return export(data, timeout=10)
 
 
-def test_the_answer_to_logs_says_what_was_not_kept(store: Store, address: str) -> None:
+def test_the_reply_to_logs_says_what_was_refused(store: Store, address: str) -> None:
     assert call(address, LOGS, log_request("1", "2")) == b""
     answer = ExportLogsServiceResponse.FromString(call(address, LOGS, log_request("x", "4", "-8")))
     assert answer.partial_success.rejected_log_records == 2
@@ -293,7 +288,7 @@ def test_traces_are_still_refused(address: str) -> None:
         ("metrics", LOGS, "takes metrics; point the exporter for logs elsewhere"),
     ],
 )
-def test_a_signal_that_is_not_taken_is_refused_by_name(takes: str, refused: str, said: str) -> None:
+def test_a_signal_without_a_pipeline_is_refused(takes: str, refused: str, said: str) -> None:
     def submit(_: bytes) -> Rejections:
         return Rejections()
 
@@ -316,7 +311,7 @@ def test_a_signal_that_is_not_taken_is_refused_by_name(takes: str, refused: str,
 
 
 def scrape(corpus: Path, number: int) -> bytes:
-    """A real scrape of OpenCost, as if made in the last minutes."""
+    """A real scrape of OpenCost with times in the last minutes."""
     data = (corpus / "opencost" / f"opencost_gke_{number:03}.bin").read_bytes()
     message = ExportMetricsServiceRequest.FromString(data)
     for group in message.resource_metrics:
@@ -339,45 +334,47 @@ def opencost_totals() -> dict[tuple[str, str], Decimal]:
     }
 
 
-def close_to(found: dict[tuple[str, str], Decimal], wanted: dict[tuple[str, str], Decimal]) -> bool:
-    return found.keys() == wanted.keys() and all(
-        abs(found[key] - wanted[key]) < Decimal("1e-7") for key in wanted
+def is_close(
+    found: dict[tuple[str, str], Decimal], expected: dict[tuple[str, str], Decimal]
+) -> bool:
+    return found.keys() == expected.keys() and all(
+        abs(found[key] - expected[key]) < Decimal("1e-7") for key in expected
     )
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 2, 0, 3, 1)], ids=["in order", "late"])
 @pytest.mark.parametrize("flushed", [False, True])
-def test_opencost_scrapes_come_to_the_same_in_any_order_and_cut(
+def test_opencost_scrapes_have_the_same_totals_in_any_order_and_cut(
     store: Store, corpus: Path, order: tuple[int, ...], *, flushed: bool
 ) -> None:
     for number in order:
         assert store.pipeline.submit(scrape(corpus, number)) == Rejections()
         if flushed:
             assert store.pipeline.flush()
-    assert close_to(store.totals(), opencost_totals())
+    assert is_close(store.totals(), opencost_totals())
 
 
 def test_after_a_kill_the_spool_gives_the_same_costs(
     store: Store, corpus: Path, tmp_path: Path
 ) -> None:
     if not store.kind.keeps:
-        pytest.skip("memory outlives no process")
+        pytest.skip("memory does not survive a process")
     for number in (0, 1):
         store.pipeline.submit(scrape(corpus, number))
     assert store.pipeline.flush()
     for number in (2, 3):
         store.pipeline.submit(scrape(corpus, number))
     store.pipeline.submit_logs(log_request("1.25", "2.50"))
-    killed = store.as_after_kill(tmp_path / "killed")
+    killed = store.after_kill(tmp_path / "killed")
     assert killed.pipeline.stats().points_replayed == 2 * 67 + 2
     killed.pipeline.submit(scrape(corpus, 4))
-    killed.pipeline.submit_logs(log_request("1.25", "2.50"))  # the answer was lost
-    wanted = {**opencost_totals(), ("c", "USD"): Decimal("3.75")}
-    assert close_to(killed.totals(), wanted)
+    killed.pipeline.submit_logs(log_request("1.25", "2.50"))  # sent again after a lost reply
+    expected = {**opencost_totals(), ("c", "USD"): Decimal("3.75")}
+    assert is_close(killed.totals(), expected)
     killed.close()
 
 
-def test_what_waits_in_the_spool_alone_costs_the_same(
+def test_requests_that_are_only_in_the_spool_cost_the_same(
     store_kind: Kind, new_store: NewStore, corpus: Path
 ) -> None:
     if not store_kind.keeps:
@@ -386,12 +383,12 @@ def test_what_waits_in_the_spool_alone_costs_the_same(
     for number in range(5):
         store.pipeline.submit(scrape(corpus, number))
         store.pipeline.submit_logs(log_request(f"{number}.5"))
-    wanted = {**opencost_totals(), ("c", "USD"): Decimal("12.5")}
-    assert close_to(store.totals(), wanted)
+    expected = {**opencost_totals(), ("c", "USD"): Decimal("12.5")}
+    assert is_close(store.totals(), expected)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["in order", "late"])
-def test_gpu_scrapes_cost_what_rules_of_ones_own_say(
+def test_gpu_scrapes_cost_by_configured_rules(
     new_store: NewStore, corpus: Path, order: tuple[int, ...]
 ) -> None:
     where = (FieldSource.parse("attribute:UUID"),)
@@ -416,7 +413,7 @@ def test_gpu_scrapes_cost_what_rules_of_ones_own_say(
     for number in order:
         request = (corpus / "gpu" / f"dcgm_t4_{number:03}.bin").read_bytes()
         assert store.pipeline.submit(request) == Rejections()
-    # The counter says when it began; the rate holds for twice 15 s.
+    # The counter has a start time; the rate is paid for two intervals of 15 s.
     assert store.totals() == {
         ("energy", "USD"): Decimal("131575933.26"),
         ("gpu", "EUR"): 2 * (Decimal("8.969") * 15 / 3600).quantize(Decimal("1e-9")),
@@ -426,9 +423,7 @@ def test_gpu_scrapes_cost_what_rules_of_ones_own_say(
     }
 
 
-def test_rules_of_the_configuration_reach_the_pipeline(
-    tmp_path: Path, store_kind: Kind, place: str
-) -> None:
+def test_configured_rules_reach_the_pipeline(tmp_path: Path, store_kind: Kind, place: str) -> None:
     path = tmp_path / "config.yaml"
     keys = {
         **keys_of(store_kind, place),
@@ -453,7 +448,7 @@ def test_rules_of_the_configuration_reach_the_pipeline(
     assert pipeline.shutdown()
 
 
-def test_bad_cost_is_named_in_the_answer_and_its_point_is_stored(store: Store) -> None:
+def test_a_bad_cost_is_named_in_the_reply_and_its_point_is_stored(store: Store) -> None:
     message = ExportMetricsServiceRequest()
     metric = (
         message.resource_metrics.add().scope_metrics.add().metrics.add(name="spend", unit="USD")

@@ -1,4 +1,4 @@
-"""What points of a series come to, in any order and cut anywhere: as all of them at once say."""
+"""The amounts of a series are the same for any order of its points and any cut into batches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def basis(kind: CostKind = "cumulative", **different: Any) -> CostBasis:
 def sample(
     at: float, value: float, *, start: float | None = None, series_id: int = 7, of: CostBasis
 ) -> CostSample:
-    """Times in seconds after `BASE`; None: unknown."""
+    """A sample; times are seconds after `BASE`, a start of None is unknown."""
     started = 0 if start is None else BASE + round(start * SECOND)
     return CostSample(series_id, BASE + round(at * SECOND), started, value, of)
 
@@ -52,28 +52,28 @@ def series_of(entry: CostEntry) -> int:
 
 
 def point_of(entry: CostEntry) -> CostPoint:
-    """The point that an entry was made of."""
+    """The point that an entry was derived from."""
     derived_from = entry.derived_from
     assert derived_from is not None
     return CostPoint(entry.time_unix_nano, derived_from.start_time_unix_nano, derived_from.value)
 
 
 @dataclass
-class Kept:
-    """What a store keeps: entries by id, and cursors."""
+class CostStore:
+    """A store in memory: entries by id, and cursors by series id."""
 
     entries: dict[str, CostEntry] = field(default_factory=dict)
     cursors: dict[int, CostCursor] = field(default_factory=dict)
-    looked_up: int = 0
+    fetches: int = 0
 
     def write(self, samples: Iterable[CostSample]) -> list[CostEntry]:
-        made, moved = compute_entries(samples, self.cursors, self.between)
-        self.entries |= {one.entry_id: one for one in made}
-        self.cursors |= {one.series_id: one for one in moved}
-        return made
+        entries, cursors = compute_entries(samples, self.cursors, self.fetch_stored_points)
+        self.entries |= {entry.entry_id: entry for entry in entries}
+        self.cursors |= {cursor.series_id: cursor for cursor in cursors}
+        return entries
 
-    def between(self, series_id: int, first: int, last: int) -> Sequence[CostPoint]:
-        self.looked_up += 1
+    def fetch_stored_points(self, series_id: int, first: int, last: int) -> Sequence[CostPoint]:
+        self.fetches += 1
         points = sorted(
             point_of(one) for one in self.entries.values() if series_of(one) == series_id
         )
@@ -83,13 +83,13 @@ class Kept:
         return before + within + after
 
     def amounts(self) -> list[Decimal]:
-        """In order of time."""
+        """The amounts in order of time."""
         entries = sorted(self.entries.values(), key=lambda one: one.time_unix_nano)
         return [one.amount for one in entries]
 
 
 def expected(kind: CostKind, samples: Sequence[CostSample]) -> list[Decimal]:
-    """From all points at once: sorted by time, of equal times the one that came last."""
+    """The amounts computed from all points at once; of equal times the last to arrive counts."""
     points = sorted({one.time_unix_nano: one for one in samples}.values(), key=_time)
     amounts = []
     for place, point in enumerate(points):
@@ -112,7 +112,7 @@ def expected(kind: CostKind, samples: Sequence[CostSample]) -> list[Decimal]:
 
 
 def _began_after(point: CostSample, before: CostSample) -> bool:
-    """Whether the total began after the one before was read, or at once, as another one."""
+    """Whether a new total began after the point before, or at its time with another start."""
     start = point.start_time_unix_nano
     is_another = 0 < before.start_time_unix_nano < start
     return start > before.time_unix_nano or (start == before.time_unix_nano and is_another)
@@ -123,17 +123,19 @@ def _time(one: CostSample) -> int:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[CostKind, list[list[CostSample]]]:
-    """Points of one series in the order of arrival, cut into batches, some sent again."""
+def arrivals(draw: st.DrawFn) -> tuple[CostKind, list[list[CostSample]]]:
+    """Points of one series in the order of arrival, cut into batches, some of them repeated."""
     kind: CostKind = draw(st.sampled_from(["amount", "cumulative", "hourly_rate"]))
     factor = draw(st.sampled_from([Decimal(1), Decimal("0.25"), Decimal(-3)]))
-    about = basis(kind, factor=factor, staleness_seconds=draw(st.sampled_from([1.5, 20.0, 1e9])))
+    shared_basis = basis(
+        kind, factor=factor, staleness_seconds=draw(st.sampled_from([1.5, 20.0, 1e9]))
+    )
     times = draw(st.lists(st.integers(1, 60), min_size=1, max_size=12, unique=True))
     points = []
     for time in times:
         value = draw(st.integers(0, 50)) / 4
         start = draw(st.sampled_from([None, 0, time // 10 * 10 - 0.5, (time - 1) // 5 * 5]))
-        points.append(sample(time, value, start=start, of=about))
+        points.append(sample(time, value, start=start, of=shared_basis))
     arriving = draw(st.permutations(points))
     again = draw(st.lists(st.sampled_from(points), max_size=4))
     corrected = [replace(one, value=one.value + draw(st.sampled_from([0, 1.5]))) for one in again]
@@ -143,148 +145,152 @@ def histories(draw: st.DrawFn) -> tuple[CostKind, list[list[CostSample]]]:
     return kind, [arriving[a:b] for a, b in pairwise(bounds)]
 
 
-@given(histories(), st.data())
-def test_what_is_stored_depends_on_the_points_alone(
-    history: tuple[CostKind, list[list[CostSample]]], data: st.DataObject
+@given(arrivals(), st.data())
+def test_stored_entries_depend_on_the_points_alone(
+    arrival: tuple[CostKind, list[list[CostSample]]], data: st.DataObject
 ) -> None:
-    kind, batches = history
-    kept = Kept()
+    kind, batches = arrival
+    store = CostStore()
     for batch in batches:
-        kept.write(batch)
+        store.write(batch)
     arrived = [one for batch in batches for one in batch]
-    assert kept.amounts() == expected(kind, arrived)
-    # All of a batch that holds the last word on its points may come again.
-    last_word = {one.time_unix_nano: one for one in arrived}
-    replay = data.draw(st.lists(st.sampled_from(sorted(last_word.values(), key=_time))))
-    assert kept.write(replay) == []
-    assert kept.amounts() == expected(kind, arrived)
+    assert store.amounts() == expected(kind, arrived)
+    # A repetition of the last value of each time changes nothing.
+    last_values = {one.time_unix_nano: one for one in arrived}
+    replay = data.draw(st.lists(st.sampled_from(sorted(last_values.values(), key=_time))))
+    assert store.write(replay) == []
+    assert store.amounts() == expected(kind, arrived)
 
 
 @given(st.lists(st.floats(0, 1e9, allow_nan=False), min_size=2, max_size=30).map(sorted))
-def test_increases_add_up_to_the_total_exactly(values: list[float]) -> None:
-    kept = Kept()
-    about = basis(factor=Decimal("0.000123"))
-    kept.write(sample(at, value, start=-1, of=about) for at, value in enumerate(values))
-    total = quantize_amount(Decimal(repr(values[-1])) * about.factor)
-    assert sum(kept.amounts()) == total
+def test_increases_add_up_exactly_to_the_total(values: list[float]) -> None:
+    store = CostStore()
+    shared_basis = basis(factor=Decimal("0.000123"))
+    store.write(sample(at, value, start=-1, of=shared_basis) for at, value in enumerate(values))
+    total = quantize_amount(Decimal(repr(values[-1])) * shared_basis.factor)
+    assert sum(store.amounts()) == total
 
 
-def test_a_day_of_a_rate_is_the_rate_times_the_day() -> None:
-    kept = Kept()
+def test_an_hourly_rate_over_a_day_is_24_times_the_rate() -> None:
+    store = CostStore()
     for minute in range(24 * 60 + 1):
-        kept.write([sample(minute * 60, 0.1, of=basis("hourly_rate"))])
-    assert abs(sum(kept.amounts()) - Decimal("2.4")) <= 24 * 60 * AMOUNT_QUANTUM / 2
-    assert kept.looked_up == 0
+        store.write([sample(minute * 60, 0.1, of=basis("hourly_rate"))])
+    assert abs(sum(store.amounts()) - Decimal("2.4")) <= 24 * 60 * AMOUNT_QUANTUM / 2
+    assert store.fetches == 0
 
 
-def test_a_late_point_makes_its_entry_and_changes_the_next_one() -> None:
-    kept = Kept()
-    kept.write([sample(at, value, start=0, of=basis()) for at, value in ((10, 4), (30, 9))])
-    changed = kept.write([sample(20, 6, start=0, of=basis())])
+def test_a_late_point_creates_its_entry_and_changes_the_next() -> None:
+    store = CostStore()
+    store.write([sample(at, value, start=0, of=basis()) for at, value in ((10, 4), (30, 9))])
+    changed = store.write([sample(20, 6, start=0, of=basis())])
     assert [one.amount for one in changed] == [2, 3]
-    assert kept.amounts() == [4, 2, 3]
+    assert store.amounts() == [4, 2, 3]
 
 
-def test_a_value_that_is_corrected_changes_two_entries() -> None:
-    kept = Kept()
-    kept.write([sample(at, at, start=0, of=basis()) for at in (10, 20, 30, 40)])
-    assert len(kept.write([sample(20, 25, start=0, of=basis())])) == 2
-    assert kept.amounts() == [10, 15, 5, 10]
+def test_a_corrected_value_changes_two_entries() -> None:
+    store = CostStore()
+    store.write([sample(at, at, start=0, of=basis()) for at in (10, 20, 30, 40)])
+    assert len(store.write([sample(20, 25, start=0, of=basis())])) == 2
+    assert store.amounts() == [10, 15, 5, 10]
 
 
 def test_a_total_of_unknown_start_is_counted_from_its_first_point() -> None:
     for start in (None, 10):
-        kept = Kept()
-        kept.write([sample(10, 500, start=start, of=basis())])
-        kept.write([sample(20, 503, start=start, of=basis())])
-        assert kept.amounts() == [0, 3]
+        store = CostStore()
+        store.write([sample(10, 500, start=start, of=basis())])
+        store.write([sample(20, 503, start=start, of=basis())])
+        assert store.amounts() == [0, 3]
 
 
-def test_a_total_that_begins_again_at_once_counts_as_a_whole() -> None:
-    kept = Kept()
-    kept.write([sample(10, 4, start=0, of=basis()), sample(20, 7, start=10, of=basis())])
-    assert kept.amounts() == [4, 7]
+def test_a_total_that_restarts_at_the_previous_point_counts_as_a_whole() -> None:
+    store = CostStore()
+    store.write([sample(10, 4, start=0, of=basis()), sample(20, 7, start=10, of=basis())])
+    assert store.amounts() == [4, 7]
 
 
-def test_a_total_that_may_fall_makes_credits() -> None:
-    kept = Kept()
-    about = basis(is_monotonic=False)
-    kept.write([sample(at, value, start=0, of=about) for at, value in ((1, 5), (2, 3), (3, 4))])
-    assert kept.amounts() == [5, -2, 1]
+def test_a_decrease_of_a_total_that_may_fall_is_a_credit() -> None:
+    store = CostStore()
+    shared_basis = basis(is_monotonic=False)
+    store.write(
+        [sample(at, value, start=0, of=shared_basis) for at, value in ((1, 5), (2, 3), (3, 4))]
+    )
+    assert store.amounts() == [5, -2, 1]
 
 
-def test_what_a_rate_pays_for_is_bounded() -> None:
-    kept = Kept()
-    about = basis("hourly_rate", staleness_seconds=600)
-    kept.write([sample(at, 6, of=about) for at in (0, 300, 90_000)])
-    assert kept.amounts() == [0, Decimal("0.5"), 1]
+def test_an_hourly_rate_pays_at_most_for_the_staleness() -> None:
+    store = CostStore()
+    shared_basis = basis("hourly_rate", staleness_seconds=600)
+    store.write([sample(at, 6, of=shared_basis) for at in (0, 300, 90_000)])
+    assert store.amounts() == [0, Decimal("0.5"), 1]
 
 
-def test_after_its_entries_are_deleted_a_series_goes_on() -> None:
-    kept = Kept()
-    kept.write([sample(at, at, start=0, of=basis()) for at in (10, 20)])
-    kept.entries.clear()
-    kept.write([sample(30, 31, start=0, of=basis())])
-    assert kept.amounts() == [11]
+def test_a_series_continues_after_its_entries_are_deleted() -> None:
+    store = CostStore()
+    store.write([sample(at, at, start=0, of=basis()) for at in (10, 20)])
+    store.entries.clear()
+    store.write([sample(30, 31, start=0, of=basis())])
+    assert store.amounts() == [11]
 
 
-def test_a_late_point_whose_neighbours_are_deleted_counts_nothing_twice() -> None:
-    kept = Kept()
-    kept.write([sample(at, 1_000 + at, start=0, of=basis()) for at in (10, 20)])
-    kept.entries.clear()
-    changed = kept.write([sample(15, 1_015, start=0, of=basis())])
+def test_a_late_point_with_deleted_neighbours_counts_zero() -> None:
+    store = CostStore()
+    store.write([sample(at, 1_000 + at, start=0, of=basis()) for at in (10, 20)])
+    store.entries.clear()
+    changed = store.write([sample(15, 1_015, start=0, of=basis())])
     assert [one.amount for one in changed] == [0]
 
 
-def test_an_amount_needs_no_neighbour_also_after_deletion() -> None:
-    kept = Kept()
-    kept.write([sample(at, 2, of=basis("amount")) for at in (10, 20)])
-    kept.entries.clear()
-    kept.write([sample(15, 3, of=basis("amount"))])
-    assert kept.amounts() == [3]
+def test_an_amount_counts_without_neighbours_after_deletion() -> None:
+    store = CostStore()
+    store.write([sample(at, 2, of=basis("amount")) for at in (10, 20)])
+    store.entries.clear()
+    store.write([sample(15, 3, of=basis("amount"))])
+    assert store.amounts() == [3]
 
 
-def test_series_are_apart() -> None:
-    kept = Kept()
-    kept.write(
+def test_series_do_not_affect_each_other() -> None:
+    store = CostStore()
+    store.write(
         sample(at, at * abs(series_id), start=0, series_id=series_id, of=basis())
         for at in (1, 2)
         for series_id in (-5, 3)
     )
-    ids = [one.entry_id for one in kept.entries.values()]
+    ids = [one.entry_id for one in store.entries.values()]
     assert len(set(ids)) == 4
-    assert sorted(kept.amounts()) == [3, 3, 5, 5]
+    assert sorted(store.amounts()) == [3, 3, 5, 5]
 
 
-def test_times_have_the_resolution_of_a_store() -> None:
-    kept = Kept()
+def test_times_are_rounded_down_to_microseconds() -> None:
+    store = CostStore()
     one = sample(1, 5, start=0, of=basis())
-    kept.write([replace(one, time_unix_nano=one.time_unix_nano + 999)])
-    assert kept.write([one]) == []
+    store.write([replace(one, time_unix_nano=one.time_unix_nano + 999)])
+    assert store.write([one]) == []
 
 
-def test_an_entry_says_what_its_basis_says() -> None:
-    about = basis("amount", region="eu-1", tags='{"team":"a"}', description="d", source="gen_ai")
-    [made], cursor = compute_series_entries([sample(1, 0.1, of=about)], None, ())
-    assert made.amount == Decimal("0.1")
-    assert (made.region, made.tags) == ("eu-1", '{"team":"a"}')
-    assert (made.source, made.billing_period) == ("gen_ai", "2023-11")
-    assert cursor == CostCursor(7, made.time_unix_nano, point_of(made))
+def test_an_entry_has_the_fields_of_its_basis() -> None:
+    shared_basis = basis(
+        "amount", region="eu-1", tags='{"team":"a"}', description="d", source="gen_ai"
+    )
+    [entry], cursor = compute_series_entries([sample(1, 0.1, of=shared_basis)], None, ())
+    assert entry.amount == Decimal("0.1")
+    assert (entry.region, entry.tags) == ("eu-1", '{"team":"a"}')
+    assert (entry.source, entry.billing_period) == ("gen_ai", "2023-11")
+    assert cursor == CostCursor(7, entry.time_unix_nano, point_of(entry))
 
 
 @pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e18", "-1e18", "1e999999"])
-def test_an_amount_that_cannot_be_kept_is_refused(amount: str) -> None:
+def test_an_amount_that_a_store_cannot_hold_is_refused(amount: str) -> None:
     with pytest.raises(RowRefusedError, match="amount of a cost"):
         quantize_amount(Decimal(amount))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308])
-def test_a_value_that_is_no_cost_is_refused(value: float) -> None:
+def test_a_value_that_cannot_be_a_cost_is_refused(value: float) -> None:
     with pytest.raises(RowRefusedError):
         compute_series_entries([sample(1, value, of=basis("amount"))], None, ())
 
 
-def test_amounts_have_nine_places() -> None:
+def test_amounts_are_rounded_to_nine_places() -> None:
     assert quantize_amount(Decimal("0.0000000015")) == Decimal("0.000000002")
     assert quantize_amount(Decimal("-999999999999999999.999999999")) == Decimal(
         "-999999999999999999.999999999"
@@ -296,9 +302,9 @@ def test_a_billing_period_is_a_month_in_utc() -> None:
     assert billing_period(1_793_491_200 * SECOND) == "2026-11"
 
 
-def test_each_point_counts_by_its_own_basis() -> None:
-    kept = Kept()
+def test_each_point_uses_its_own_basis() -> None:
+    store = CostStore()
     doubled = basis("hourly_rate", factor=Decimal(2))
     points = [sample(0, 3, of=doubled), sample(3_600, 3, of=doubled)]
-    kept.write([*points, sample(7_200, 3, of=basis("hourly_rate"))])
-    assert kept.amounts() == [0, 6, 3]
+    store.write([*points, sample(7_200, 3, of=basis("hourly_rate"))])
+    assert store.amounts() == [0, 6, 3]

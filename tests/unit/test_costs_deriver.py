@@ -1,4 +1,4 @@
-"""Which points carry cost, what of a series goes into their entries, and what is refused."""
+"""Which points carry cost, which fields their entries have, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from exporter.costs.amounts import compute_entries
@@ -31,33 +31,27 @@ MINUTE = HOUR // 60
 START = 1_700_000_000_000_000_000
 
 
-def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
-    def one(value: Any) -> AnyValue:
-        if isinstance(value, bool):
-            return AnyValue(bool_value=value)
-        if isinstance(value, int):
-            return AnyValue(int_value=value)
-        return AnyValue(string_value=value)
-
-    return [KeyValue(key=key, value=one(value)) for key, value in values.items()]
+def dotted(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as attributes: `a__b` is `a.b`."""
+    return {name.replace("__", "."): value for name, value in attributes.items()}
 
 
 class Sender:
-    """One sender's metrics through a cache and rules of their own."""
+    """A sender whose metrics are decoded and derived with their own cache and rules."""
 
     def __init__(self, *rules: CostRule, use_defaults: bool = True, **resource: Any) -> None:
         self.series = SeriesCache()
         self.cost_deriver = CostDeriver(
             rules, use_defaults=use_defaults, is_cached=self.series.has_series
         )
-        self.resource = {name.replace("__", "."): value for name, value in resource.items()}
+        self.resource = dotted(resource)
         self.refused: dict[tuple[str, str], int] = {}
         self.samples: list[CostSample] = []
 
     def send(self, *metrics: Metric) -> Sequence[CostSample]:
         message = ExportMetricsServiceRequest()
         group = message.resource_metrics.add()
-        group.resource.attributes.extend(pairs(self.resource))
+        group.resource.attributes.extend(key_values(self.resource))
         group.scope_metrics.add().metrics.extend(metrics)
         return self.take(message.SerializeToString())
 
@@ -65,14 +59,14 @@ class Sender:
         decoded = decode(data, self.series)
         assert not decoded.rejections.counts
         batch, refused = self.cost_deriver.derive(decoded.batch)
-        assert batch.points is decoded.batch.points  # costs take nothing away
+        assert batch.points is decoded.batch.points  # deriving costs removes no point
         self.refused.update(refused)
         self.samples += batch.cost_samples
         return batch.cost_samples
 
     def entries(self) -> list[CostEntry]:
-        settled, _ = compute_entries(self.samples, {}, lambda *_: ())
-        return settled
+        entries, _ = compute_entries(self.samples, {}, lambda *_: ())
+        return entries
 
     def total(self) -> Decimal:
         return sum((entry.amount for entry in self.entries()), Decimal(0))
@@ -85,9 +79,7 @@ class Sender:
 def gauge(name: str, value: float, unit: str = "", at: int = START, **attributes: Any) -> Metric:
     metric = Metric(name=name, unit=unit)
     point = metric.gauge.data_points.add(time_unix_nano=at, as_double=value)
-    point.attributes.extend(
-        pairs({key.replace("__", "."): text for key, text in attributes.items()})
-    )
+    point.attributes.extend(key_values(dotted(attributes)))
     return metric
 
 
@@ -106,7 +98,7 @@ def total(
     metric.sum.is_monotonic = monotonic
     metric.sum.data_points.add(
         time_unix_nano=at, start_time_unix_nano=START - HOUR, as_double=value
-    ).attributes.extend(pairs({key.replace("__", "."): text for key, text in attributes.items()}))
+    ).attributes.extend(key_values(dotted(attributes)))
     return metric
 
 
@@ -128,7 +120,7 @@ def histogram(
     )
     if exponential:
         point.zero_count = count
-    point.attributes.extend(pairs(attributes))
+    point.attributes.extend(key_values(attributes))
     return metric
 
 
@@ -156,7 +148,7 @@ def test_cumulative_sums_in_a_currency_count_their_increase() -> None:
     assert sender.total() == Decimal("8.5")
 
 
-def test_a_total_that_may_fall_gives_back() -> None:
+def test_a_decrease_of_a_total_that_may_fall_is_a_credit() -> None:
     sender = Sender()
     for minute, value in enumerate((5.0, 7.5, 1.0, -1.0)):
         metric = total(
@@ -189,7 +181,7 @@ def test_other_units_and_gauges_of_money_are_no_cost() -> None:
     assert sender.refused == {}
 
 
-def test_what_is_named_a_cost_takes_its_currency_from_an_attribute() -> None:
+def test_openfinops_cost_takes_its_currency_from_an_attribute() -> None:
     sender = Sender()
     sender.send(total("openfinops.cost", 2.0, "1", currency="eur"))
     (entry,) = sender.entries()
@@ -211,13 +203,13 @@ def test_what_is_named_a_cost_takes_its_currency_from_an_attribute() -> None:
         (gauge("rent", -1.0, "USD/h"), "negative"),
     ],
 )
-def test_bad_cost_is_refused_by_name_and_stays_a_point(metric: Metric, reason: str) -> None:
+def test_a_bad_cost_is_refused_with_its_name_and_stays_a_point(metric: Metric, reason: str) -> None:
     sender = Sender()
     assert sender.send(metric) == ()
     assert reason in sender.reasons
     assert "the point itself is stored" in sender.reasons
     assert list(sender.refused.values()) == [1]
-    sender.send(metric)  # known by now, and refused again
+    sender.send(metric)  # a known series is refused again
     assert list(sender.refused.values()) == [1]
 
 
@@ -227,7 +219,7 @@ def test_a_credit_may_be_negative() -> None:
     assert sender.total() == Decimal("-1.5")
 
 
-def test_fields_come_from_point_and_resource_and_the_rest_are_tags() -> None:
+def test_fields_come_from_point_and_resource_and_other_attributes_are_tags() -> None:
     sender = Sender(
         service__name="billing", k8s__cluster__name="prod", host__name="n1", cloud__region="eu-1"
     )
@@ -252,7 +244,7 @@ def test_fields_come_from_point_and_resource_and_the_rest_are_tags() -> None:
     assert entry.source == "metric"
 
 
-def test_what_is_missing_has_a_place_of_its_own() -> None:
+def test_missing_fields_have_defaults() -> None:
     sender = Sender(host__name="n1")
     sender.send(total("spend", 1.0, "USD"))
     (entry,) = sender.entries()
@@ -267,7 +259,7 @@ def test_points_without_a_recorded_value_cost_nothing() -> None:
     assert sender.refused == {}
 
 
-def test_a_rule_says_what_is_a_cost_and_what_is_in_it() -> None:
+def test_a_rule_matches_series_and_sets_fields() -> None:
     rule = CostRule(
         metric="acme.*.spend",
         kind="amount",
@@ -292,7 +284,7 @@ def test_a_rule_says_what_is_a_cost_and_what_is_in_it() -> None:
     assert (misc.amount, misc.category) == (Decimal(8), "misc")
 
 
-def test_a_rule_that_contradicts_the_series_is_refused_by_name() -> None:
+def test_a_rule_that_contradicts_the_series_is_refused_with_its_name() -> None:
     sender = Sender(
         CostRule("a", "amount", currency=(FieldSource.parse("USD"),)),
         CostRule("b", "cumulative", currency=(FieldSource.parse("USD"),)),
@@ -344,7 +336,7 @@ def test_the_sum_of_a_cumulative_histogram_or_summary_counts_its_increase() -> N
         ("amount", histogram("job.cost", -1.0), "negative"),
     ],
 )
-def test_a_rule_that_does_not_fit_a_type_is_counted_and_said(
+def test_a_kind_that_does_not_fit_the_type_is_refused_with_a_reason(
     kind: CostKind, metric: Metric, reason: str
 ) -> None:
     sender = Sender(in_usd(kind))
@@ -353,7 +345,7 @@ def test_a_rule_that_does_not_fit_a_type_is_counted_and_said(
     assert list(sender.refused.values()) == [1]
 
 
-def test_a_level_that_is_sent_as_a_sum_may_be_a_rate() -> None:
+def test_a_sum_that_may_fall_can_be_an_hourly_rate() -> None:
     sender = Sender(in_usd("hourly_rate"))
     for minute in range(61):
         sender.send(
@@ -368,7 +360,7 @@ def test_a_level_that_is_sent_as_a_sum_may_be_a_rate() -> None:
     assert sender.total() == Decimal(3)
 
 
-def test_a_histogram_of_nothing_costs_nothing_and_a_rule_may_say_it_is_no_cost() -> None:
+def test_an_empty_histogram_costs_nothing_and_a_rule_can_exclude_a_histogram() -> None:
     sender = Sender(in_usd("amount"))
     sender.send(histogram("job.cost", None, count=0))
     assert (sender.total(), sender.refused) == (0, {})
@@ -377,7 +369,7 @@ def test_a_histogram_of_nothing_costs_nothing_and_a_rule_may_say_it_is_no_cost()
     assert (never.samples, never.refused) == ([], {})
 
 
-def test_histograms_and_summaries_named_a_cost_are_refused_without_a_rule() -> None:
+def test_histograms_and_summaries_named_openfinops_cost_are_refused_without_a_rule() -> None:
     sender = Sender()
     sender.send(histogram("openfinops.cost", 1.0))
     sender.send(summary("openfinops.cost", 1.0))
@@ -385,7 +377,7 @@ def test_histograms_and_summaries_named_a_cost_are_refused_without_a_rule() -> N
     assert "a summary in 'no unit'" in sender.reasons
 
 
-def test_a_rule_can_say_that_something_is_no_cost_and_the_defaults_can_be_left_out() -> None:
+def test_a_rule_can_exclude_a_metric_and_the_defaults_can_be_off() -> None:
     never = Sender(CostRule("budget", None))
     never.send(total("budget", 1.0, "USD"), total("spend", 2.0, "USD"))
     assert never.total() == Decimal(2)
@@ -394,7 +386,7 @@ def test_a_rule_can_say_that_something_is_no_cost_and_the_defaults_can_be_left_o
     assert (without.samples, without.refused) == ([], {})
 
 
-def test_a_series_that_was_forgotten_is_matched_again() -> None:
+def test_an_evicted_series_is_matched_again() -> None:
     sender = Sender()
     (first,) = sender.send(total("spend", 1.0, "USD"))
     sender.series.invalidate([first.series_id])
@@ -402,18 +394,18 @@ def test_a_series_that_was_forgotten_is_matched_again() -> None:
     assert second == first
 
 
-def test_memory_follows_the_series_cache() -> None:
+def test_series_evicted_from_the_series_cache_are_pruned() -> None:
     cache = SeriesCache(max_entries=300)
     cost_deriver = CostDeriver(is_cached=cache.has_series)
     for at in range(30):
         message = ExportMetricsServiceRequest()
         group = message.resource_metrics.add()
-        group.resource.attributes.extend(pairs({"host.name": f"n{at}"}))
+        group.resource.attributes.extend(key_values({"host.name": f"n{at}"}))
         metric = group.scope_metrics.add().metrics.add(name="spend", unit="USD")
         metric.sum.aggregation_temporality = DELTA
         for vm in range(1_000):
             point = metric.sum.data_points.add(time_unix_nano=START, as_double=1.0)
-            point.attributes.extend(pairs({"vm": vm}))
+            point.attributes.extend(key_values({"vm": vm}))
         batch, _ = cost_deriver.derive(decode(message.SerializeToString(), cache).batch)
         assert len(batch.cost_samples) == 1_000
     assert cost_deriver.series_count <= 11_000
@@ -430,7 +422,7 @@ def test_the_same_requests_give_the_same_samples_to_a_fresh_cache() -> None:
     assert one.samples == other.samples
 
 
-def test_nothing_is_done_where_no_series_carries_cost() -> None:
+def test_a_batch_without_cost_series_is_returned_unchanged() -> None:
     cache = SeriesCache()
     batch = decode(b"", cache).batch
     derived, refused = CostDeriver(is_cached=cache.has_series).derive(batch)
@@ -442,7 +434,7 @@ def test_nothing_is_done_where_no_series_carries_cost() -> None:
 # OpenCost
 
 
-def test_real_opencost_scrapes_cost_what_its_rates_say(corpus: Path) -> None:
+def test_real_opencost_scrapes_cost_their_rates(corpus: Path) -> None:
     sender = Sender()
     for at in range(5):
         sender.take((corpus / "opencost" / f"opencost_gke_{at:03}.bin").read_bytes())
@@ -460,7 +452,7 @@ def test_real_opencost_scrapes_cost_what_its_rates_say(corpus: Path) -> None:
     assert sender.refused == {}
 
 
-def test_real_opencost_entries_say_what_and_where(corpus: Path) -> None:
+def test_real_opencost_entries_have_resource_and_region(corpus: Path) -> None:
     sender = Sender()
     sender.take((corpus / "opencost" / "opencost_gke_000.bin").read_bytes())
     found = {(entry.category, entry.resource_id, entry.region) for entry in sender.entries()}
@@ -468,10 +460,10 @@ def test_real_opencost_entries_say_what_and_where(corpus: Path) -> None:
     assert ("compute", node, "us-central1") in found
     assert ("network", "35.202.61.109", None) in found
     assert ("storage", "pvc-ec6df12e-b0ec-4748-bbb4-fcea57c4f669", None) in found
-    assert len(found) == 2 + 1 + 5  # three volumes have no pod, so nobody says how large they are
+    assert len(found) == 2 + 1 + 5  # three volumes have no pod, so their size is unknown
 
 
-def test_prices_for_parts_never_count_beside_the_total() -> None:
+def test_prices_of_node_parts_and_traffic_are_no_cost() -> None:
     sender = Sender()
     sender.send(
         gauge("node_cpu_hourly_cost", 1.0, "USD/h"),
@@ -482,11 +474,11 @@ def test_prices_for_parts_never_count_beside_the_total() -> None:
     assert sender.samples == []
 
 
-def test_a_volume_costs_by_its_latest_size() -> None:
+def test_a_volume_costs_its_price_times_its_latest_size() -> None:
     sender = Sender(k8s__cluster__name="a")
     volume = {"persistentvolume": "pv-1"}
     sender.send(gauge("pv_hourly_cost", 0.5, at=START, **volume))
-    assert sender.samples == []  # no size yet, which is no mistake
+    assert sender.samples == []  # an unknown size is no error
     assert sender.refused == {}
     gib = float(1 << 30)
     for hour, size in ((1, 2 * gib), (2, 2 * gib), (3, 4 * gib)):
@@ -500,7 +492,7 @@ def test_a_volume_costs_by_its_latest_size() -> None:
     assert sender.entries()[0].resource_id == "pv-1"
 
 
-def test_gpu_metrics_are_no_cost_until_a_rule_says_so(corpus: Path) -> None:
+def test_gpu_metrics_are_a_cost_only_with_a_rule(corpus: Path) -> None:
     files = sorted((corpus / "gpu").glob("*.bin"))
     plain = Sender()
     priced = Sender(

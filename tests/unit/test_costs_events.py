@@ -1,4 +1,4 @@
-"""Log records that are cost entries, and those that are not."""
+"""Log records as cost entries, and records that are refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
 from exporter.costs.events import decode_cost_events
 from exporter.errors import DecodeError
@@ -22,17 +22,6 @@ TIME = 1_700_000_000_000_000_000
 GOOD: Mapping[str, Any] = {"amount": "12.34", "currency": "USD"}
 
 
-def any_value(value: Any) -> AnyValue:
-    if isinstance(value, Mapping):
-        return AnyValue(kvlist_value=KeyValueList(values=pairs(value)))
-    kind = {bool: "bool_value", int: "int_value", float: "double_value", str: "string_value"}
-    return AnyValue(**{kind[type(value)]: value})
-
-
-def pairs(values: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=any_value(value)) for key, value in values.items()]
-
-
 def request(
     *records: Mapping[str, Any],
     event_name: str = "openfinops.cost",
@@ -41,11 +30,11 @@ def request(
 ) -> bytes:
     message = ExportLogsServiceRequest()
     group = message.resource_logs.add()
-    group.resource.attributes.extend(pairs(resource or {}))
+    group.resource.attributes.extend(key_values(resource or {}))
     scope = group.scope_logs.add()
     for attributes in records:
         record = scope.log_records.add(time_unix_nano=time, event_name=event_name)
-        record.attributes.extend(pairs(attributes))
+        record.attributes.extend(key_values(attributes))
     return message.SerializeToString()
 
 
@@ -93,7 +82,7 @@ def test_the_fields_of_an_entry() -> None:
     )
 
 
-def test_what_is_missing_comes_from_the_resource_or_has_a_place_of_its_own() -> None:
+def test_missing_fields_come_from_the_resource_or_have_defaults() -> None:
     resource = {"cloud.resource_id": "arn:1", "cloud.region": "us-1", "k8s.cluster.name": "prod"}
     entry = only(decode_cost_events(request(GOOD, resource=resource)))
     assert (entry.resource_id, entry.region, entry.cluster_id) == ("arn:1", "us-1", "prod")
@@ -102,7 +91,7 @@ def test_what_is_missing_comes_from_the_resource_or_has_a_place_of_its_own() -> 
     assert (bare.service_name, bare.tags, bare.billing_period) == (None, "{}", "2023-11")
 
 
-def test_the_lists_of_attributes_for_cluster_and_node_are_those_that_are_given() -> None:
+def test_cluster_and_node_come_from_the_given_attributes() -> None:
     entry = only(
         decode_cost_events(
             request({**GOOD, "site": "s1"}, resource={"rack": "r1"}),
@@ -129,17 +118,17 @@ def test_amounts_keep_their_digits(written: Any, amount: str) -> None:
     assert entry.amount == Decimal(amount)
 
 
-def test_an_event_is_known_by_its_attribute_too_and_by_its_observed_time() -> None:
+def test_event_name_can_be_an_attribute_and_time_the_observed_time() -> None:
     message = ExportLogsServiceRequest()
     record = message.resource_logs.add().scope_logs.add().log_records.add()
     record.observed_time_unix_nano = TIME
-    record.attributes.extend(pairs({**GOOD, "event.name": "openfinops.cost"}))
+    record.attributes.extend(key_values({**GOOD, "event.name": "openfinops.cost"}))
     entry = only(decode_cost_events(message.SerializeToString()))
     assert entry.time_unix_nano == TIME
     assert entry.tags == "{}"
 
 
-def test_without_an_id_the_content_is_the_id() -> None:
+def test_the_default_id_is_a_hash_of_the_content() -> None:
     one = only(decode_cost_events(request({"amount": "1", "currency": "USD", "a": "x"})))
     again = only(decode_cost_events(request({"a": "x", "currency": "USD", "amount": "1"})))
     others = [
@@ -184,7 +173,7 @@ def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
         ({**GOOD, "entry_id": "x" * 600}, "entry_id is longer than"),
     ],
 )
-def test_bad_events_are_refused_by_name(record: Mapping[str, Any], reason: str) -> None:
+def test_bad_events_are_refused_with_a_reason(record: Mapping[str, Any], reason: str) -> None:
     decoded = decode_cost_events(request(record, GOOD))
     assert len(decoded.batch.costs) == 1
     assert decoded.rejections.total == 1
@@ -192,7 +181,7 @@ def test_bad_events_are_refused_by_name(record: Mapping[str, Any], reason: str) 
     assert "1 log record rejected" in decoded.rejections.message()
 
 
-def test_times_out_of_the_window_are_refused() -> None:
+def test_times_outside_the_window_are_refused() -> None:
     window = AgeLimits(max_past_days=1, max_future_days=1).window(TIME)
     assert decode_cost_events(request(GOOD), window).batch.costs
     late = decode_cost_events(request(GOOD, time=TIME + 10 * 86_400 * 10**9), window)
@@ -203,7 +192,7 @@ def test_times_out_of_the_window_are_refused() -> None:
     assert "later than the year 2262" in far.rejections.message()
 
 
-def test_other_records_are_counted_and_not_kept() -> None:
+def test_other_records_are_counted_and_not_stored() -> None:
     decoded = decode_cost_events(request(GOOD, {}, event_name="user.login"))
     assert decoded.batch.costs == ()
     assert decoded.rejections.total == 2
@@ -214,15 +203,15 @@ def test_other_records_are_counted_and_not_kept() -> None:
     assert "a record without a name" in nameless.rejections.message()
 
 
-def test_attributes_that_come_twice_are_refused() -> None:
+def test_duplicate_attributes_are_refused() -> None:
     message = ExportLogsServiceRequest.FromString(request(GOOD))
     record = message.resource_logs[0].scope_logs[0].log_records[0]
-    record.attributes.extend(pairs({"currency": "EUR"}))
+    record.attributes.extend(key_values({"currency": "EUR"}))
     decoded = decode_cost_events(message.SerializeToString())
     assert "occurs twice" in decoded.rejections.message()
 
 
-def test_other_bytes_are_no_logs() -> None:
+def test_bytes_that_are_no_logs_raise_a_decode_error() -> None:
     with pytest.raises(DecodeError, match="ExportLogsServiceRequest"):
         decode_cost_events(b"\xff\xff\xff")
 

@@ -1,4 +1,4 @@
-"""What tokens cost."""
+"""The cost of tokens of language models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from exporter.costs.amounts import compute_entries
@@ -66,11 +66,7 @@ class Sender:
             "gen_ai.token.type": kind,
             **{key.replace("__", "."): value for key, value in attributes.items()},
         }
-        point.attributes.extend(
-            KeyValue(key=key, value=AnyValue(string_value=value))
-            for key, value in named.items()
-            if value
-        )
+        point.attributes.extend(key_values({key: text for key, text in named.items() if text}))
         decoded = decode(message.SerializeToString(), self.series)
         assert not decoded.rejections.counts
         batch, refused = self.cost_deriver.derive(decoded.batch)
@@ -106,26 +102,26 @@ def test_cumulative_sums_count_their_increase() -> None:
     assert sender.total() == Decimal("0.00875")  # 3500 tokens
 
 
-def test_the_model_that_answered_counts_before_the_one_that_was_asked() -> None:
+def test_the_response_model_is_priced_before_the_request_model() -> None:
     sender = Sender(*TABLE)
     sender.send(1_000_000, gen_ai__response__model="gpt-4o")
     assert sender.total() == Decimal(1)
     assert sender.entries()[0].resource_id == "gpt-4o"
 
 
-def test_the_model_that_was_asked_stands_in_for_one_without_a_price() -> None:
+def test_the_request_model_is_priced_if_the_response_model_has_no_price() -> None:
     sender = Sender(*TABLE)
     sender.send(1_000_000, gen_ai__response__model="house_1_2026-01-01")
     assert sender.total() == Decimal("2.5")
 
 
-def test_the_former_name_of_the_provider() -> None:
+def test_the_former_attribute_of_the_provider_is_read() -> None:
     sender = Sender(*TABLE)
     sender.send(1_000_000, gen_ai__provider__name="", gen_ai__system="own")
     assert sender.total() == Decimal("2.5")
 
 
-def test_an_unknown_model_is_named_and_not_free() -> None:
+def test_an_unknown_model_is_refused_with_its_name() -> None:
     sender = Sender(*TABLE)
     sender.send(5, gen_ai__request__model="nobody-7", gen_ai__provider__name="acme")
     sender.send(5, kind="reasoning")
@@ -140,14 +136,14 @@ def test_a_point_without_a_sum_is_refused_and_other_histograms_cost_nothing() ->
     sender.send(None)
     assert "it has no sum" in next(iter(sender.refused))[1]
     sender.refused.clear()
-    sender.send(None, count=0)  # of nothing, so the sum may be left out
+    sender.send(None, count=0)  # an empty histogram needs no sum
     assert (sender.refused, sender.total()) == ({}, 0)
     sender.samples.clear()
     sender.send(5.0, name="gen_ai.client.operation.duration")
     assert sender.samples == []
 
 
-def test_the_library_knows_models_that_the_table_does_not() -> None:
+def test_the_library_prices_models_that_the_table_lacks() -> None:
     pytest.importorskip("genai_prices")
     sender = Sender(*TABLE, use_library=True)
     claude = "claude-3-5-sonnet-20241022"

@@ -1,4 +1,4 @@
-"""Cost entries in the bounded store: they count as rows, and a series that left begins anew."""
+"""Cost entries in the memory backend: they count as rows, and cursors go with their series."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sample(series_id: int, at: int, value: float) -> CostSample:
     return CostSample(series_id, NOW + at * SECOND, NOW, value, BASIS)
 
 
-def test_the_oldest_rows_go_whatever_they_are(backend: MemoryBackend) -> None:
+def test_the_oldest_rows_of_all_tables_are_evicted(backend: MemoryBackend) -> None:
     backend.write(batch_of(*(point(1, NOW + at * SECOND) for at in range(6))))
     written = backend.write(Batch(costs=tuple(cost(at) for at in range(3, 11))))
     assert (written.stored, written.evicted) == (8, 4)
@@ -44,13 +44,13 @@ def test_entries_that_do_not_fit_are_not_counted_as_stored(backend: MemoryBacken
     assert backend.write(Batch(costs=(cost(24),))) == WriteResult(stored=1)
 
 
-def test_entries_of_series_are_bounded_as_well(backend: MemoryBackend) -> None:
+def test_entries_derived_from_series_are_bounded_too(backend: MemoryBackend) -> None:
     for at in range(1, 31):
         backend.write(Batch(cost_samples=(sample(7, at, at),)))
     assert backend.fetch("SELECT count(*), sum(amount_units) FROM cost_entries") == [(10, 10)]
 
 
-def test_cursors_leave_with_their_series(backend: MemoryBackend) -> None:
+def test_cursors_are_evicted_with_their_series(backend: MemoryBackend) -> None:
     for series_id in range(1, 1_500):
         backend.write(
             Batch(
