@@ -1,4 +1,4 @@
-"""Everything goes from any backend into any other, once, also after an interruption."""
+"""All rows are copied from any backend into any other, once, also after an interruption."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from exporter.errors import BackendUnavailableError
 from exporter.model import CostEntry
 from exporter.query.filters import TimeRange
 from exporter.transfer import copy, differences
+from exporter.transfer.copier import ALL_TIMES
 from exporter.transfer.pages import read_series, table_pages
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable, Row
 
 DAY = 86_400 * SECOND
-EVERYTHING = TimeRange(None, None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "timescaledb"])
@@ -95,17 +95,17 @@ def cost(number: int, moment: int) -> CostEntry:
 
 
 def contents(backend: Backend) -> dict[str, Sequence[object]]:
-    """All rows as values of the model, in one order for every backend."""
+    """All rows as values of the model, sorted."""
     found: dict[str, Sequence[object]] = {}
     for table in COPIED_TABLES:
         found[table.name] = sorted(
             tuple(map(repr, row))
-            for page in table_pages(backend, table, EVERYTHING, rows=1000)
+            for page in table_pages(backend, table, ALL_TIMES, rows=1000)
             for row in as_model(table, page.rows)
         )
     ids = {
         row[1]
-        for page in table_pages(backend, COPIED_TABLES[0], EVERYTHING, rows=1000)
+        for page in table_pages(backend, COPIED_TABLES[0], ALL_TIMES, rows=1000)
         for row in page.rows
     }
     found["series"] = sorted(map(repr, read_series(backend, ids)))
@@ -127,7 +127,7 @@ def as_model(table: CopiedTable, rows: list[Row]) -> list[tuple[object, ...]]:
     return [*numbers, *((one,) for one in others)]
 
 
-def test_every_row_arrives_as_it_was(backend: Backend, every_target: Backend) -> None:
+def test_every_row_is_copied_unchanged(backend: Backend, every_target: Backend) -> None:
     target = every_target
     fill(backend)
     copied = {one.table: one.rows for one in copy(backend, target)}
@@ -140,12 +140,10 @@ def test_every_row_arrives_as_it_was(backend: Backend, every_target: Backend) ->
         "cost_cursors": 0,
     }
     assert contents(target) == contents(backend)
-    assert list(differences(backend, target, EVERYTHING)) == []
+    assert list(differences(backend, target, ALL_TIMES)) == []
 
 
-def test_a_second_copy_stores_nothing_twice_and_takes_what_is_new(
-    backend: Backend, target: Backend
-) -> None:
+def test_a_second_copy_copies_only_new_rows(backend: Backend, target: Backend) -> None:
     fill(backend)
     list(copy(backend, target))
     assert sum(one.rows for one in copy(backend, target)) == 0
@@ -154,16 +152,18 @@ def test_a_second_copy_stores_nothing_twice_and_takes_what_is_new(
     assert contents(target) == contents(backend)
 
 
-def test_a_period_is_copied_alone(backend: Backend, target: Backend) -> None:
+def test_a_copy_of_a_period(backend: Backend, target: Backend) -> None:
     fill(backend)
     first = (NOW + DAY) // 1_000
-    wanted = TimeRange(first, first + DAY // 1_000)
-    assert {one.table: one.rows for one in copy(backend, target, wanted)}["system_metrics"] == 30
-    assert list(differences(backend, target, wanted)) == []
-    assert len(list(differences(backend, target, EVERYTHING))) > 0
+    time_range = TimeRange(first, first + DAY // 1_000)
+    assert {one.table: one.rows for one in copy(backend, target, time_range)}[
+        "system_metrics"
+    ] == 30
+    assert list(differences(backend, target, time_range)) == []
+    assert len(list(differences(backend, target, ALL_TIMES))) > 0
 
 
-def test_an_interrupted_copy_goes_on_where_it_was(
+def test_an_interrupted_copy_continues_where_it_stopped(
     backend: Backend, target: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 10)
@@ -183,11 +183,11 @@ def test_an_interrupted_copy_goes_on_where_it_was(
     assert contents(target) == contents(backend)
 
 
-def test_a_day_that_lacks_a_row_is_found(backend: Backend, target: Backend) -> None:
+def test_a_missing_row_is_found(backend: Backend, target: Backend) -> None:
     fill(backend)
     list(copy(backend, target))
     backend.write(batch_of(point(1, NOW + DAY // 20, value=1.0)))
-    [difference] = differences(backend, target, EVERYTHING)
+    [difference] = differences(backend, target, ALL_TIMES)
     assert (difference.table, difference.source_rows - difference.target_rows) == (
         "system_metrics",
         1,
@@ -201,39 +201,37 @@ def test_a_day_that_lacks_a_row_is_found(backend: Backend, target: Backend) -> N
         pytest.param(point(1, NOW + SECOND, value=1.0), id="of another time"),
     ],
 )
-def test_a_row_in_the_place_of_another_is_found(
+def test_a_row_of_another_series_or_time_is_found(
     backend: Backend, target: Backend, other: tuple[int, int, int, float, bool]
 ) -> None:
-    """As many rows and the same sum are not enough: the target has one twice and lacks one."""
+    """The number of rows and the sum are equal: the target has one row twice and lacks one."""
     one = point(1, NOW, value=1.0)
     definitions = (series(1), series(2))
     backend.write(batch_of(one, other, new_series=definitions))
     target.write(batch_of(one, one, new_series=definitions))
-    [difference] = differences(backend, target, EVERYTHING)
+    [difference] = differences(backend, target, ALL_TIMES)
     assert (difference.source_rows, difference.target_rows) == (2, 1)
 
 
-def test_a_row_that_is_there_twice_counts_once(backend: Backend, target: Backend) -> None:
+def test_a_repeated_row_counts_once(backend: Backend, target: Backend) -> None:
     one = point(1, NOW, value=1.0)
     backend.write(batch_of(one, new_series=(series(1),)))
     target.write(batch_of(one, one, new_series=(series(1),)))
-    assert list(differences(backend, target, EVERYTHING)) == []
+    assert list(differences(backend, target, ALL_TIMES)) == []
 
 
-def test_infinities_of_both_signs_on_one_day_are_the_same_in_both(
-    backend: Backend, target: Backend
-) -> None:
-    """Their sum is NaN, which SQLite gives as NULL."""
+def test_infinities_of_both_signs_on_one_day_are_equal(backend: Backend, target: Backend) -> None:
+    """Their sum is NaN, which SQLite returns as NULL."""
     rows = (point(1, NOW, value=math.inf), point(1, NOW + SECOND, value=-math.inf))
     backend.write(batch_of(*rows, new_series=(series(1),)))
     list(copy(backend, target))
-    assert list(differences(backend, target, EVERYTHING)) == []
+    assert list(differences(backend, target, ALL_TIMES)) == []
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
-def test_pages_end_between_two_times_and_hold_everything(backend: Backend, rows: int) -> None:
+def test_pages_end_between_two_times_and_have_every_row(backend: Backend, rows: int) -> None:
     fill(backend, times=12)
-    found = list(table_pages(backend, COPIED_TABLES[0], EVERYTHING, rows=rows))
+    found = list(table_pages(backend, COPIED_TABLES[0], ALL_TIMES, rows=rows))
     times = [{row[0] for row in page.rows} for page in found]
     assert all(max(one) < min(other) for one, other in pairwise(times))
     assert sum(len(page.rows) for page in found) == 36

@@ -1,4 +1,4 @@
-"""A receiver that goes on at the target computes the costs that it would have at the source."""
+"""A receiver that continues at the target computes the costs that the source would have had."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from exporter.query.filters import TimeRange
 from exporter.transfer import copy, differences
 from exporter.transfer.copier import ALL_TIMES
 
-EVERYTHING = TimeRange(None, None)
 KIND_OF: dict[int, CostKind] = {1: "cumulative", 2: "hourly_rate", 3: "amount", 4: "cumulative"}
 
 
@@ -28,7 +27,7 @@ KIND_OF: dict[int, CostKind] = {1: "cumulative", 2: "hourly_rate", 3: "amount", 
 def new_target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> NewStore:
-    """Makes a started, empty backend of every kind, for the length of a `with` block."""
+    """Makes a started, empty backend of each kind for a `with` block."""
     kind = KINDS[request.param]
     return new_store_of(kind, new_place_of(kind, request, tmp_path_factory))
 
@@ -42,7 +41,7 @@ def sample(series_id: int, at: int, value: float, start: int = 0) -> CostSample:
 
 
 def store(backend: Backend, samples: Sequence[CostSample]) -> None:
-    """As a receiver does: points with their definitions, and what they cost."""
+    """Write points with their definitions and cost samples, as a receiver does."""
     ids = sorted({one.series_id for one in samples})
     backend.write(
         batch_of(
@@ -54,7 +53,7 @@ def store(backend: Backend, samples: Sequence[CostSample]) -> None:
 
 
 def entries(backend: Backend) -> list[dict[str, object]]:
-    """All of them, exactly, in one order."""
+    """All entries with exact amounts, by id."""
     rows = Reader(backend).query_historical_costs(limit=10_000)
     return sorted(rows, key=lambda row: str(row["entry_id"]))
 
@@ -63,8 +62,8 @@ def total(backend: Backend) -> Decimal:
     return sum((row["amount"] for row in Reader(backend).cost_totals()), Decimal(0))
 
 
-def day_of(first: int, last: int) -> list[CostSample]:
-    """Totals that reset, rates and amounts, a point of each a minute."""
+def samples_between(first: int, last: int) -> list[CostSample]:
+    """Totals that reset, rates and amounts, one point of each a minute."""
     return [
         one
         for at in range(first, last)
@@ -77,25 +76,25 @@ def day_of(first: int, last: int) -> list[CostSample]:
     ]
 
 
-def test_half_before_and_half_after_come_to_what_all_at_one_place_do(
+def test_costs_before_and_after_a_copy_equal_those_of_one_store(
     backend: Backend, new_store: NewStore, new_target: NewStore
 ) -> None:
-    store(backend, day_of(0, 30))
-    with new_target() as target, new_store() as stayed:
-        store(stayed, day_of(0, 30))
+    store(backend, samples_between(0, 30))
+    with new_target() as target, new_store() as not_copied:
+        store(not_copied, samples_between(0, 30))
         copied = {one.table: one.rows for one in copy(backend, target)}
         assert (copied["cost_entries"], copied["cost_cursors"]) == (120, 4)
         assert entries(target) == entries(backend)
-        for one in (stayed, target):
-            store(one, day_of(30, 60))
+        for one in (not_copied, target):
+            store(one, samples_between(30, 60))
             store(one, [sample(1, 15 * 60 + 7, 13.9, start=3_600), sample(2, -60, 9.0)])  # late
-        assert entries(target) == entries(stayed)
-        assert total(target) == total(stayed)
+        assert entries(target) == entries(not_copied)
+        assert total(target) == total(not_copied)
 
 
 @settings(max_examples=10)
 @given(data=st.data())
-def test_wherever_the_points_are_cut(
+def test_costs_are_equal_for_any_cut_between_source_and_target(
     new_store: NewStore, new_target: NewStore, data: st.DataObject
 ) -> None:
     points = st.builds(
@@ -107,20 +106,18 @@ def test_wherever_the_points_are_cut(
     )
     runs = st.lists(points, max_size=12, unique_by=lambda one: (one.series_id, one.time_unix_nano))
     before, after = data.draw(runs), data.draw(runs)
-    with new_store() as source, new_store() as stayed, new_target() as target:
-        for one in (source, stayed):
+    with new_store() as source, new_store() as not_copied, new_target() as target:
+        for one in (source, not_copied):
             store(one, before)
         list(copy(source, target))
         list(copy(source, target))
-        for one in (stayed, target):
+        for one in (not_copied, target):
             store(one, after)
-        assert entries(target) == entries(stayed)
+        assert entries(target) == entries(not_copied)
 
 
-def test_deleted_entries_are_counted_from_all_the_same(
-    backend: Backend, new_target: NewStore
-) -> None:
-    """Retention leaves cursors, and a total must not be counted whole once more."""
+def test_totals_are_counted_from_deleted_entries(backend: Backend, new_target: NewStore) -> None:
+    """Retention keeps cursors, so that a total is not counted as a whole again."""
     store(backend, [sample(1, 0, 100.0, start=3_600)])
     backend.delete_before(NOW + 2 * 86_400 * SECOND)
     with new_target() as target:
@@ -129,21 +126,23 @@ def test_deleted_entries_are_counted_from_all_the_same(
         assert total(target) == Decimal("1.1")
 
 
-def test_an_end_leaves_cursors_as_they_were_then(backend: Backend, new_target: NewStore) -> None:
-    store(backend, day_of(0, 20))
+def test_a_copy_up_to_an_end_has_the_cursors_of_that_time(
+    backend: Backend, new_target: NewStore
+) -> None:
+    store(backend, samples_between(0, 20))
     with new_target() as target:
         end = TimeRange(None, (NOW + 10 * 60 * SECOND) // 1_000)
         list(copy(backend, target, end))
         assert target.fetch("SELECT COUNT(*) FROM cost_entries") == [(40,)]
-        store(target, day_of(10, 20))
+        store(target, samples_between(10, 20))
         assert entries(target) == entries(backend)
 
 
-def test_an_interruption_among_cursors_is_made_up_for(
+def test_an_interrupted_copy_of_cursors_is_completed(
     backend: Backend, new_target: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 3)
-    store(backend, day_of(0, 5))
+    store(backend, samples_between(0, 5))
 
     def interrupt(progress: object) -> None:
         if getattr(progress, "table", "") == "cost_cursors":
@@ -157,20 +156,20 @@ def test_an_interruption_among_cursors_is_made_up_for(
         list(copy(backend, target))
         assert list(differences(backend, target, ALL_TIMES)) == []
         for one in (backend, target):
-            store(one, day_of(5, 9))
+            store(one, samples_between(5, 9))
         assert entries(target) == entries(backend)
 
 
-def test_what_two_receivers_had_at_once_is_the_sources(
+def test_entries_that_both_stores_have_are_those_of_the_source(
     backend: Backend, new_target: NewStore
 ) -> None:
-    """A target that began with a total anew, with points that the source had as well."""
-    store(backend, day_of(0, 20))
+    """The target started a total anew, with points that the source has too."""
+    store(backend, samples_between(0, 20))
     with new_target() as target:
-        store(target, day_of(10, 20))
+        store(target, samples_between(10, 20))
         list(copy(backend, target))
         assert entries(target) == entries(backend)
-        assert "cost_entries" not in {one.table for one in differences(backend, target, EVERYTHING)}
+        assert "cost_entries" not in {one.table for one in differences(backend, target, ALL_TIMES)}
         for one in (backend, target):
-            store(one, day_of(20, 25))
+            store(one, samples_between(20, 25))
         assert entries(target) == entries(backend)

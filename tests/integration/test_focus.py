@@ -1,4 +1,4 @@
-"""Bills in, bills out: the commands on real files, and a real bill where there is one."""
+"""`import focus` and `export` on files, and on a real bill if it is present."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GOOD = f'1.5,1,USD,{TIMES},Compute,EC2,"{{""team"":""a""}}"\n'
 
 
 def invoke(*arguments: object) -> tuple[int, str]:
-    """Exit code, and what was said on stderr."""
+    """The exit code and stderr."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -52,7 +52,7 @@ def run(*arguments: object) -> str:
 
 @dataclass(frozen=True)
 class Db:
-    """A database, as the commands are told of it and as the exporter opens it."""
+    """A database, with the options that name it on the command line."""
 
     kind: Kind
     place: str
@@ -67,7 +67,7 @@ class Db:
     def entries(self) -> list[CostEntry]:
         with self.opened() as backend:
             pages = cost_pages(backend, TimeRange(None, None))
-            # Each database spells JSON in its own way.
+            # Each database has its own spelling of JSON.
             return [
                 replace(one, tags=json.dumps(json.loads(one.tags), sort_keys=True))
                 for page in pages
@@ -81,7 +81,7 @@ def exported(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=[name for name, one in KINDS.items() if one.keeps])
 def store_kind(request: pytest.FixtureRequest) -> Kind:
-    """Without memory, which ends with a command; it has a test of its own below."""
+    """Every backend but memory, whose data ends with a command; it has a test of its own."""
     return KINDS[request.param]
 
 
@@ -96,11 +96,9 @@ def database(kind: Kind, place: str, folder: Path) -> Db:
     return Db(kind, place, ("--config", str(config)))
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
+@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} does not exist")
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
-    tmp_path: Path, db: Db, kind: str
-) -> None:
+def test_a_real_bill_is_imported_and_exported_unchanged(tmp_path: Path, db: Db, kind: str) -> None:
     pytest.importorskip("pyarrow")
     assert "1,000 rows read: 1,000 are stored, 0 were refused" in run(
         "import", "focus", SAMPLE, *db.options
@@ -114,7 +112,7 @@ def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
     rows = exported(out)
     assert sum(Decimal(row["BilledCost"]) for row in rows) == Decimal("20.52022672899")
     assert sum(Decimal(row["EffectiveCost"]) for row in rows) == Decimal("14.97651418586")
-    # Of a column of the bill that we have, every cell is what it was.
+    # Every cell of these columns of the bill is unchanged.
     with SAMPLE.open(encoding="utf-8", newline="") as file:
         originals = list(csv.DictReader(file))
     for column in ("ProviderName", "ServiceCategory", "SkuId", "ChargeCategory", "ResourceId"):
@@ -126,9 +124,7 @@ def test_a_real_bill_gives_its_sums_and_comes_out_as_it_went_in(
     assert again.entries() == first
 
 
-def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
-    tmp_path: Path, db: Db
-) -> None:
+def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: Db) -> None:
     bill = tmp_path / "bill.csv"
     lines = [
         GOOD,
@@ -153,7 +149,9 @@ def test_rows_that_do_not_conform_are_named_by_line_and_the_others_stored(
     assert len(db.entries()) == 2
 
 
-def test_equal_rows_are_as_many_entries_however_often_they_are_read(tmp_path: Path, db: Db) -> None:
+def test_equal_rows_are_separate_entries_and_a_repeated_import_adds_none(
+    tmp_path: Path, db: Db
+) -> None:
     bill, part = tmp_path / "bill.csv", tmp_path / "part.csv"
     bill.write_text(HEADER + GOOD * 3, encoding="utf-8")
     part.write_text(HEADER + GOOD, encoding="utf-8")
@@ -162,7 +160,7 @@ def test_equal_rows_are_as_many_entries_however_often_they_are_read(tmp_path: Pa
         assert len(db.entries()) == 4
 
 
-def test_a_bill_that_is_longer_than_a_batch(tmp_path: Path, db: Db) -> None:
+def test_a_bill_longer_than_a_batch(tmp_path: Path, db: Db) -> None:
     bill = tmp_path / "bill.csv"
     rows = "".join(f"0.{number:09},0,USD,{TIMES},Compute,EC2,\n" for number in range(12_000))
     bill.write_text(HEADER + rows, encoding="utf-8")
@@ -173,7 +171,7 @@ def test_a_bill_that_is_longer_than_a_batch(tmp_path: Path, db: Db) -> None:
     assert sorted(costs) == [Decimal(number).scaleb(-9) for number in range(12_000)]
 
 
-def test_the_effective_cost_may_be_the_amount(tmp_path: Path, db: Db) -> None:
+def test_the_effective_cost_can_be_the_amount(tmp_path: Path, db: Db) -> None:
     bill, out = tmp_path / "bill.csv", tmp_path / "out.csv"
     bill.write_text(HEADER + GOOD, encoding="utf-8")
     assert "USD 1.0" in run("import", "focus", bill, "--cost", "EffectiveCost", *db.options)
@@ -182,7 +180,7 @@ def test_the_effective_cost_may_be_the_amount(tmp_path: Path, db: Db) -> None:
     assert [row[name] for name in ("BilledCost", "EffectiveCost", "x_Amount")] == ["1.5", "1", "1"]
 
 
-def test_what_was_not_imported_is_exported_for_a_provider(tmp_path: Path, db: Db) -> None:
+def test_own_entries_are_exported_with_the_given_provider(tmp_path: Path, db: Db) -> None:
     entries = [
         CostEntry(f"e-{day}", day * 86_400 * 10**9, "vm", "gpu", Decimal(day), "USD")
         for day in range(20_000, 20_004)
@@ -198,7 +196,7 @@ def test_what_was_not_imported_is_exported_for_a_provider(tmp_path: Path, db: Db
     assert {row["ServiceCategory"] for row in rows} == {"AI and Machine Learning"}
 
 
-def test_a_file_that_is_no_bill_is_refused(tmp_path: Path, db: Db) -> None:
+def test_a_file_without_focus_columns_is_refused(tmp_path: Path, db: Db) -> None:
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ColumnFileError, match=r"no column BilledCost, BillingCurrency, .*FOCUS"):
@@ -215,9 +213,9 @@ def test_memory_and_unknown_versions_are_refused(tmp_path: Path) -> None:
     assert not db.exists()
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} is not there")
-def test_a_real_bill_goes_into_memory_and_out_of_it() -> None:
-    """As a program of one's own would do it, for no command ends with a memory that is filled."""
+@pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} does not exist")
+def test_a_real_bill_in_the_memory_backend() -> None:
+    """With the Python API, because the data in memory ends with a command."""
     with closing(KINDS["memory"].make("")) as backend, RowIdGenerator() as ids:
         backend.start()
         entries = [
@@ -233,7 +231,7 @@ def test_a_real_bill_goes_into_memory_and_out_of_it() -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_points_of_every_type_go_into_a_file(tmp_path: Path, db: Db, kind: str) -> None:
+def test_points_of_every_type_are_exported(tmp_path: Path, db: Db, kind: str) -> None:
     pytest.importorskip("pyarrow")
     store = Store().gauge("level", [(1.5, 0.1), (2.5, None)], attributes={"color": "grün"})
     store.counter("total", [(3, 7.0)], start=1, service="shop")

@@ -1,4 +1,4 @@
-"""`migrate` as a user runs it: what it says, what it returns, what it refuses."""
+"""`migrate` as a user runs it: its messages, its exit codes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def migrate(tmp_path: Path, source: str, target: str, *more: str) -> tuple[int, 
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_file_goes_to_postgresql_and_back(tmp_path: Path, postgresql_database: str) -> None:
+def test_a_file_is_copied_to_postgresql_and_back(tmp_path: Path, postgresql_database: str) -> None:
     store_at(tmp_path / "old.db", rows=120_000)
     code, said, notes = migrate(tmp_path, "old.db", postgresql_database)
     assert (code, notes.splitlines()[0]) == (0, "system_metrics: 120,000 rows copied")
@@ -55,14 +55,14 @@ def test_a_file_goes_to_postgresql_and_back(tmp_path: Path, postgresql_database:
         )
 
 
-def test_run_again_it_copies_what_is_new(tmp_path: Path) -> None:
+def test_a_second_run_copies_only_new_rows(tmp_path: Path) -> None:
     store_at(tmp_path / "old.db", rows=1000)
     assert migrate(tmp_path, "old.db", "new.db")[0] == 0
     code, _, notes = migrate(tmp_path, "old.db", "new.db")
     assert (code, notes.splitlines()[0]) == (0, "system_metrics: 0 rows copied")
 
 
-def test_a_store_that_had_other_rows_is_told_apart(tmp_path: Path) -> None:
+def test_other_rows_in_the_target_are_reported(tmp_path: Path) -> None:
     store_at(tmp_path / "old.db", rows=1000)
     store_at(tmp_path / "new.db", rows=2000)
     code, said, error = migrate(tmp_path, "old.db", "new.db")
@@ -72,7 +72,7 @@ def test_a_store_that_had_other_rows_is_told_apart(tmp_path: Path) -> None:
     assert "error: migrate: 1 days differ" in error
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_impossible_copies_are_refused(tmp_path: Path) -> None:
     store_at(tmp_path / "old.db", rows=10)
     code, _, error = migrate(tmp_path, "old.db", "old.db")
     assert code == 1

@@ -37,11 +37,11 @@ def write_file(path: Path, file_format: FileFormat, rows: list[dict[str, object]
             write([row])
 
 
-def test_csv_has_texts_in_one_spelling_and_nothing_for_null(tmp_path: Path) -> None:
+def test_csv_spelling_of_each_type_and_of_null(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     write_file(path, "csv", [FULL, EMPTY, {"float": float("nan"), "boolean": False}])
     (line, full), (_, empty), (_, last) = read_rows(path)
-    assert line == 3  # the row ends there
+    assert line == 3  # the line in which the row ends
     assert full == {
         "text": FULL["text"],
         "decimal": "-12345678901234567890.000000000000000001",
@@ -62,7 +62,7 @@ def test_parquet_has_values(tmp_path: Path) -> None:
     assert list(read_rows(path)) == [(1, FULL), (2, EMPTY)]
 
 
-def test_a_price_with_more_places_than_parquet_keeps_is_rounded(tmp_path: Path) -> None:
+def test_a_price_with_more_places_than_the_parquet_type_is_rounded(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "rows.parquet"
     write_file(path, "parquet", [{"decimal": Decimal("0.1234567890123456789")}])
@@ -71,17 +71,19 @@ def test_a_price_with_more_places_than_parquet_keeps_is_rounded(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
-def test_a_file_that_is_not_finished_is_not_there(tmp_path: Path, file_format: FileFormat) -> None:
+def test_an_unfinished_file_does_not_replace_the_older_one(
+    tmp_path: Path, file_format: FileFormat
+) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "rows"
     path.write_text("older", encoding="utf-8")
     with pytest.raises(AttributeError):
-        write_file(path, file_format, [FULL, None])  # type: ignore[list-item]  # no row: it fails
+        write_file(path, file_format, [FULL, None])  # type: ignore[list-item]  # None is no row and fails
     assert [one.name for one in tmp_path.iterdir()] == ["rows"]
     assert path.read_text(encoding="utf-8") == "older"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "rows.csv"
     with pytest.raises(ColumnFileError, match=r"writing .*rows\.csv: No such file"):
         write_file(path, "csv", [])
@@ -96,7 +98,9 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     ],
     ids=["other encoding", "cut off", "no parquet"],
 )
-def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_an_unreadable_file_raises_an_error_with_its_path(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "rows"
     path.write_bytes(content)
@@ -105,7 +109,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, content: bytes, reason: str
     assert str(path) in str(failure.value)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("\ufeffname\r\nx\r\n", encoding="utf-8")
     assert list(read_rows(path)) == [(2, {"name": "x"})]

@@ -63,7 +63,7 @@ BILL: dict[str, Any] = {
     "ServiceName": "Inference",
     "Tags": '{"team": "a", "env": "dev"}',
 }
-# Of the specification: columns that never may be null, and those that must be there.
+# Columns that the specification does not allow to be null, and columns that it requires.
 NEVER_NULL = """
     BilledCost BillingAccountId BillingCurrency BillingPeriodStart BillingPeriodEnd ChargeCategory
     ChargePeriodStart ChargePeriodEnd ContractedCost EffectiveCost InvoiceIssuerName ListCost
@@ -111,7 +111,7 @@ def no_id() -> str:
 
 
 def as_csv(row: Row, columns: tuple[Column, ...]) -> dict[str, str]:
-    """The cells as a CSV file has them."""
+    """The cells as texts, as in a CSV file."""
 
     def cell(value: Any) -> str:
         if isinstance(value, datetime):
@@ -126,7 +126,7 @@ def bill(**different: Any) -> CostEntry:
 
 
 @pytest.mark.parametrize(("version", "columns"), [("1.0", 43), ("1.1", 50), ("1.2", 57)])
-def test_each_version_has_its_columns_in_order_and_custom_ones_behind(
+def test_each_version_has_its_columns_in_order_and_custom_columns_last(
     version: FocusVersion, columns: int
 ) -> None:
     names = [column.name for column in columns_of(version)]
@@ -137,7 +137,7 @@ def test_each_version_has_its_columns_in_order_and_custom_ones_behind(
 
 
 @given(entries)
-def test_a_row_keeps_the_rules_of_the_specification(entry: CostEntry) -> None:
+def test_a_row_conforms_to_the_specification(entry: CostEntry) -> None:
     row = entry_to_row(entry, Issuer())
     assert [name for name in NEVER_NULL if row[name] in {None, ""}] == []
     assert row.keys() <= {column.name for column in columns_of("1.2")}
@@ -159,13 +159,13 @@ def test_a_row_keeps_the_rules_of_the_specification(entry: CostEntry) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(entries)
-def test_an_exported_entry_comes_back_as_it_was(version: FocusVersion, entry: CostEntry) -> None:
+def test_an_exported_entry_is_imported_unchanged(version: FocusVersion, entry: CostEntry) -> None:
     row = entry_to_row(entry, Issuer())
     columns = columns_of(version)
     from_csv = row_to_entry(as_csv(row, columns), no_id, "BilledCost")
     typed = {column.name: row.get(column.name) for column in columns}
     assert row_to_entry(typed, no_id, "BilledCost") == from_csv
-    # What was asked of a bill is kept beside what came from it, and from then on stays.
+    # An entry from a bill gets the columns of the first export as tags, and keeps them.
     if entry.source == "focus":
         again = entry_to_row(from_csv, Issuer("other", "other"))
         assert row_to_entry(as_csv(again, columns), no_id, "BilledCost") == from_csv
@@ -174,7 +174,7 @@ def test_an_exported_entry_comes_back_as_it_was(version: FocusVersion, entry: Co
         assert from_csv == entry
 
 
-def test_an_entry_under_the_names_of_focus() -> None:
+def test_an_entry_has_these_focus_columns() -> None:
     row = entry_to_row(ENTRY, Issuer("Acme Cloud", "account-1"))
     assert as_csv(row, tuple(column for column in columns_of("1.2") if column.name in row)) == {
         "BilledCost": "1.25",
@@ -226,24 +226,24 @@ def test_an_entry_under_the_names_of_focus() -> None:
         ("tax", "1", "Tax"),
     ],
 )
-def test_the_category_of_a_charge(category: str, amount: str, charge: str) -> None:
+def test_charge_category(category: str, amount: str, charge: str) -> None:
     row = entry_to_row(replace(ENTRY, category=category, amount=Decimal(amount)), Issuer())
     assert row["ChargeCategory"] == charge
     assert ("PricingUnit" in row) == (charge == "Usage")
 
 
 @pytest.mark.parametrize("name", SERVICE_CATEGORIES)
-def test_categories_map_both_ways(name: str) -> None:
+def test_categories_map_in_both_directions(name: str) -> None:
     assert entry_category(name) != name
     assert service_category(entry_category(name)) == name
 
 
-def test_nested_tags_are_text_in_focus() -> None:
+def test_nested_tags_are_exported_as_text() -> None:
     row = entry_to_row(replace(ENTRY, tags='{"a":{"b":[1]}}'), Issuer())
     assert json.loads(row["Tags"]) == {"a": '{"b":[1]}'}
 
 
-def test_a_row_of_a_bill_is_an_entry_and_what_has_no_field_is_a_tag() -> None:
+def test_columns_without_a_field_become_tags() -> None:
     assert bill() == CostEntry(
         entry_id="id",
         time_unix_nano=1_790_812_800_000_000_000,
@@ -262,7 +262,7 @@ def test_a_row_of_a_bill_is_an_entry_and_what_has_no_field_is_a_tag() -> None:
     )
 
 
-def test_an_export_says_what_the_bill_said() -> None:
+def test_an_export_repeats_the_columns_of_the_bill() -> None:
     row = as_csv(entry_to_row(bill(), Issuer()), columns_of("1.2"))
     same = {name: text for name, text in BILL.items() if name not in {"ChargeDescription", "Tags"}}
     assert {name: row[name] for name in same} == same
@@ -270,18 +270,18 @@ def test_an_export_says_what_the_bill_said() -> None:
     assert (row["PublisherName"], row["PricingQuantity"]) == ("OpenFinOps", "")
 
 
-def test_the_amount_may_be_the_effective_cost() -> None:
+def test_the_amount_can_be_the_effective_cost() -> None:
     entry = row_to_entry(BILL, lambda: "id", "EffectiveCost")
     assert entry.amount == Decimal("0.5")
     assert entry_to_row(entry, Issuer())["BilledCost"] == Decimal("0.00000012011")
 
 
-def test_tags_may_be_a_map_of_parquet_and_times_and_numbers_values() -> None:
+def test_typed_cells_of_parquet_give_the_same_entry() -> None:
     typed = {
         "Tags": [("env", "dev"), ("team", "a")],
         "BilledCost": Decimal("0.00000012011"),
         "ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC),
-        "BillingPeriodStart": datetime(2026, 10, 1),  # noqa: DTZ001 - as some write them
+        "BillingPeriodStart": datetime(2026, 10, 1),  # noqa: DTZ001 - some writers leave out the zone
     }
     assert bill(**typed) == bill()
 
@@ -309,7 +309,7 @@ def test_tags_may_be_a_map_of_parquet_and_times_and_numbers_values() -> None:
     ],
     ids=str,
 )
-def test_a_row_that_does_not_conform_is_refused_by_name(
+def test_a_row_that_does_not_conform_is_refused_with_its_column(
     different: dict[Any, Any], reason: str
 ) -> None:
     with pytest.raises(FocusRowError, match=reason):
@@ -317,7 +317,7 @@ def test_a_row_that_does_not_conform_is_refused_by_name(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(BILL)), st.text(max_size=12) | st.none()))
-def test_whatever_the_cells_hold_it_is_an_entry_or_refused(different: dict[str, Any]) -> None:
+def test_any_cells_give_an_entry_or_a_refusal(different: dict[str, Any]) -> None:
     try:
         entry = bill(**different)
     except FocusRowError:
@@ -327,7 +327,7 @@ def test_whatever_the_cells_hold_it_is_an_entry_or_refused(different: dict[str, 
     assert entry_to_row(entry, Issuer())["ChargePeriodStart"].tzinfo is UTC
 
 
-def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> None:
+def test_equal_rows_have_numbered_ids_that_every_import_repeats() -> None:
     other = BILL | {"BilledCost": "1"}
     without = {name: cell for name, cell in BILL.items() if cell not in {"", "NULL"}}
 
@@ -337,13 +337,13 @@ def test_equal_rows_are_told_apart_by_their_number_and_ids_stay_the_same() -> No
                 row_ids.id_of(row) for row in (BILL, other, dict(reversed(BILL.items())), without)
             ]
 
-    first, unlike, second, third = given_ids()
-    assert len({first, unlike, second, third}) == 4
+    first, different, second, third = given_ids()
+    assert len({first, different, second, third}) == 4
     assert (second, third) == (f"{first}-2", f"{first}-3")
-    assert given_ids() == [first, unlike, second, third]
+    assert given_ids() == [first, different, second, third]
 
 
-def test_the_month_is_that_of_the_time_where_the_billing_period_is_none() -> None:
+def test_without_a_month_as_billing_period_the_month_is_that_of_the_time() -> None:
     row = entry_to_row(replace(ENTRY, billing_period="FY27"), Issuer())
     assert f"{row['BillingPeriodStart']:%Y-%m}" == billing_period(NOW)
     assert row["x_BillingPeriod"] == "FY27"

@@ -40,11 +40,11 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m"
         ("-0.000000015", "-0.000000015"),
     ],
 )
-def test_money_shows_cents_and_what_is_less(amount: str, expected: str) -> None:
+def test_amounts_have_two_places_or_more_for_small_ones(amount: str, expected: str) -> None:
     assert format_amount(Decimal(amount)) == expected
 
 
-def test_a_change_needs_something_to_change_from() -> None:
+def test_a_change_needs_a_positive_previous_amount() -> None:
     assert format_change(Decimal(90), Decimal(100)) == "-10.0 %"
     assert format_change(Decimal(90), Decimal(0)) is None
     assert format_change(Decimal(90), Decimal(-1)) is None
@@ -61,10 +61,10 @@ def report(**different: Decimal) -> CostReport:
     return CostReport(START, START + 4 * DAY, DAY, [usd])
 
 
-def text_of(made: CostReport) -> str:
+def text_of(report: CostReport) -> str:
     console = Console(file=io.StringIO(), width=120, color_system=None)
     with console.capture() as captured:
-        for part in render_report(made):
+        for part in render_report(report):
             console.print(part)
     return captured.get()
 
@@ -80,14 +80,14 @@ def test_a_report_in_a_terminal() -> None:
     assert "\x1b" not in "".join(lines)
 
 
-def test_a_report_of_nothing() -> None:
+def test_a_report_without_costs() -> None:
     nothing = CostReport(START, START + DAY, DAY, [])
     assert "no cost entry" in text_of(nothing)
     assert "no cost entry" in "".join(render_report_html(nothing))
 
 
 class Page(HTMLParser):
-    """Gathers elements, and fails where one is not closed."""
+    """Collects the elements of a page; fails if one is not closed."""
 
     VOID = frozenset({"meta"})
 
@@ -112,7 +112,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_a_report_as_a_page_is_whole_and_needs_nothing_else() -> None:
+def test_a_report_as_html_is_complete_and_loads_no_other_file() -> None:
     html = "".join(render_report_html(report()))
     page = Page()
     page.feed(html)
@@ -129,13 +129,13 @@ def test_a_report_as_a_page_is_whole_and_needs_nothing_else() -> None:
     assert [attrs.get("class") for attrs in plot] == [None, None, "credit", None]
 
 
-def test_a_period_of_credits_alone_is_drawn() -> None:
+def test_a_period_with_only_credits() -> None:
     made = report(total=Decimal(-5), previous_total=Decimal(0))
     assert "USD -5.00" in text_of(made)
     assert "-5.00 USD" in "".join(render_report_html(made))
 
 
-def test_exact_amounts_in_every_format() -> None:
+def test_exact_amounts_in_json_csv_and_tables() -> None:
     row = {"category": "compute", "amount": Decimal("1234.500000001"), "entries": 1_000}
     assert '"amount": 1234.500000001' in "".join(render_json([row]))
     assert (

@@ -33,7 +33,7 @@ from exporter.render.quantities import format_number, format_quantity
         (-math.inf, "-Inf"),
     ],
 )
-def test_numbers_have_the_digits_that_matter(value: float, expected: str) -> None:
+def test_numbers_have_four_significant_digits(value: float, expected: str) -> None:
     assert format_number(value) == expected
 
 
@@ -75,11 +75,11 @@ def test_numbers_have_the_digits_that_matter(value: float, expected: str) -> Non
         (1e308, "GBy", "1e+308"),
     ],
 )
-def test_units_suit_the_size(value: float, unit: str, expected: str) -> None:
+def test_the_multiple_of_the_unit_suits_the_value(value: float, unit: str, expected: str) -> None:
     assert format_quantity(value, unit) == expected
 
 
-def test_a_share_is_a_percentage() -> None:
+def test_a_ratio_is_a_percentage() -> None:
     assert format_quantity(0.0123, "1", is_ratio=True) == "1.23 %"
 
 
@@ -87,5 +87,5 @@ UNITS = st.sampled_from(["By", "s", "ms", "h", "Hz", "1", "", "/s", "By/s", "{x}
 
 
 @given(st.floats() | st.integers(-(2**63), 2**63), UNITS | st.text())
-def test_every_number_has_a_form(value: float, unit: str) -> None:
+def test_every_number_can_be_formatted(value: float, unit: str) -> None:
     assert format_quantity(value, unit)

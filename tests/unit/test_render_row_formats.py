@@ -48,25 +48,25 @@ def test_json_is_one_array_with_a_row_on_each_line() -> None:
     }
 
 
-def test_json_of_nothing_is_an_empty_array() -> None:
+def test_json_of_no_rows_is_an_empty_array() -> None:
     assert "".join(render_json([])) == "[]\n"
 
 
-def test_json_spells_what_it_has_no_numbers_for_as_protobuf_does() -> None:
+def test_json_has_nan_and_infinities_by_name_as_protobuf_does() -> None:
     row = {"value": math.nan, "max": math.inf, "quantiles": [{"value": -math.inf}]}
     assert json.loads("".join(render_json([row]))) == [
         {"value": "NaN", "max": "Infinity", "quantiles": [{"value": "-Infinity"}]}
     ]
 
 
-def test_json_comes_while_rows_come() -> None:
+def test_json_lines_are_yielded_while_rows_arrive() -> None:
     first = list(islice(render_json(repeat(POINT)), 3))
     assert first[0] == "[\n"
     assert all(line.endswith(",\n") for line in first[1:])
 
 
 @given(ROWS)
-def test_json_gives_the_rows_back(rows: list[dict[str, Any]]) -> None:
+def test_json_can_be_read_back(rows: list[dict[str, Any]]) -> None:
     finite = json.loads(json.dumps(rows), parse_constant=lambda name: name)
     assert json.loads("".join(render_json(rows))) == finite
 
@@ -83,7 +83,7 @@ def test_csv_has_the_columns_of_all_rows() -> None:
     assert "".join(render_csv(rows)) == ('a,b,c\r\n1,true,\r\nNaN,,"[1, ""Infinity""]"\r\n')
 
 
-def test_csv_of_nothing_is_empty() -> None:
+def test_csv_of_no_rows_is_empty() -> None:
     assert list(render_csv([])) == []
 
 
@@ -112,5 +112,5 @@ def test_csv_can_be_read_back(rows: list[dict[str, Any]]) -> None:
         (-0.5, "1969-12-31T23:59:59.500000Z"),
     ],
 )
-def test_times_have_one_form(epoch_seconds: float, expected: str) -> None:
+def test_iso_times(epoch_seconds: float, expected: str) -> None:
     assert iso_time(epoch_seconds) == expected

@@ -1,4 +1,4 @@
-"""Sizes as a table: estimates are marked, and columns appear where a backend fills them."""
+"""Sizes as a table: estimates are marked, and empty columns are left out."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def table(**changes: Any) -> dict[str, Any]:
 
 
 def sizes(*tables: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    whole = {"series": 1_000, "total_bytes": 2**30, "free_bytes": None, "tables": list(tables)}
-    return whole | changes
+    all_sizes = {"series": 1_000, "total_bytes": 2**30, "free_bytes": None, "tables": list(tables)}
+    return all_sizes | changes
 
 
 def lines(shown: RenderableType) -> list[str]:
@@ -37,7 +37,7 @@ def lines(shown: RenderableType) -> list[str]:
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
-def test_a_table_is_a_line_and_the_whole_stands_below() -> None:
+def test_each_table_is_a_line_with_the_totals_below() -> None:
     assert lines(render_sizes(sizes(table(), free_bytes=1024))) == [
         "TABLE                ROWS       SIZE  BYTES/ROW         OLDEST (UTC)         NEWEST (UTC)",
         "─────────────────────────────────────────────────────────────────────────────────────────",
@@ -47,17 +47,17 @@ def test_a_table_is_a_line_and_the_whole_stands_below() -> None:
 
 
 def test_estimates_are_marked() -> None:
-    [_, _, line, whole] = lines(
+    [_, _, line, totals] = lines(
         render_sizes(sizes(table(rows_are_exact=False, times_are_exact=False)))
     )
     assert line.split() == [
         "system_metrics", "~2,000,000", "53.41", "MiB", "~28",
         "~2026-11-23", "17:04:05", "~2026-11-24", "17:04:05",
     ]  # fmt: skip
-    assert whole == "~2,000,000 rows · 1,000 series · 1 GiB in all"
+    assert totals == "~2,000,000 rows · 1,000 series · 1 GiB in all"
 
 
-def test_partitions_and_compression_have_columns_where_there_are_any() -> None:
+def test_partitions_and_compression_have_columns_if_there_are_any() -> None:
     partitioned = table(partitions=12)
     header, _, line, _ = lines(render_sizes(sizes(partitioned)))
     assert header.endswith("PARTITIONS")
@@ -71,7 +71,7 @@ def test_partitions_and_compression_have_columns_where_there_are_any() -> None:
     assert other.split()[-3:] == ["12", "0", "-"]
 
 
-def test_what_is_unknown_or_empty_is_a_dash() -> None:
+def test_unknown_values_are_a_dash() -> None:
     nothing = table(rows=0, size_bytes=None, oldest_timestamp=None, newest_timestamp=None)
     assert lines(render_sizes(sizes(nothing)))[2].split() == [
         "system_metrics", "0", "-", "-", "-", "-"
@@ -87,7 +87,7 @@ def test_counts_are_lines() -> None:
     ]
 
 
-def test_json_is_one_object_with_each_time_twice() -> None:
+def test_json_is_one_object_with_iso_times_beside_timestamps() -> None:
     text = "".join(render_sizes_json({"location": "ü", **sizes(table())}))
     answer = json.loads(text)
     assert '"ü"' in text

@@ -30,7 +30,7 @@ def shown(rows: Sequence[dict[str, Any]], width: int = 100, **options: Any) -> l
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
-def test_a_point_is_a_line_with_its_time_in_utc_and_its_value_in_a_unit() -> None:
+def test_a_point_is_a_line_with_its_time_in_utc_and_its_value_with_a_unit() -> None:
     lines = shown([point(), point(value=None, attributes={"state": "used"})])
     assert lines == [
         "TIME (UTC)           METRIC                   VALUE  ATTRIBUTES",
@@ -41,14 +41,14 @@ def test_a_point_is_a_line_with_its_time_in_utc_and_its_value_in_a_unit() -> Non
     ]
 
 
-def test_what_differs_has_a_column() -> None:
+def test_keys_with_different_values_have_a_column() -> None:
     lines = shown([point(node_id="n1"), point(node_id="n2", service_name="shop")])
     assert lines[0].split() == ["TIME", "(UTC)", "METRIC", "VALUE", "NODE", "SERVICE"]
     assert lines[3].split()[-2:] == ["n2", "shop"]
     assert lines[-1] == "cluster prod"
 
 
-def test_numbers_end_at_one_place() -> None:
+def test_numbers_are_right_aligned() -> None:
     lines = shown([point(value=value, unit="") for value in (7, 1234.5, 0.25)])
     assert len({len(line) for line in lines[2:5]}) == 1
 
@@ -79,18 +79,18 @@ def test_numbers_end_at_one_place() -> None:
         ),
     ],
 )
-def test_values_as_people_read_them(changes: dict[str, Any], expected: str) -> None:
+def test_values(changes: dict[str, Any], expected: str) -> None:
     line = shown([point(**changes)], columns=["value"])[2]
     assert line.strip() == expected
 
 
-def test_attributes_can_be_typed_again() -> None:
+def test_attributes_are_written_as_a_user_types_them() -> None:
     attributes = {"plain": "x", "spaced": "a b", "empty": "", "n": 80, "ok": True, "l": [1, "a"]}
     line = shown([point(attributes=attributes)], columns=["attributes"])[2]
     assert line == 'plain=x spaced="a b" empty="" n=80 ok=true l=[1, "a"]'
 
 
-def test_a_sender_cannot_command_the_terminal() -> None:
+def test_control_characters_of_a_sender_are_escaped() -> None:
     row = point(metric_name="a\x1b[31m\nb", attributes={"k\r": "\x1b]0;x\x07"}, node_id="\x1b[2J")
     lines = shown([row], title="\x1b[5m")
     text = "\n".join(lines)
@@ -100,18 +100,18 @@ def test_a_sender_cannot_command_the_terminal() -> None:
     assert "node \\x1b[2J" in text
 
 
-def test_markup_is_text() -> None:
+def test_markup_is_shown_as_text() -> None:
     assert "[red]x[/red]" in "\n".join(shown([point(metric_name="[red]x[/red]")]))
 
 
-def test_columns_may_be_chosen() -> None:
+def test_columns_can_be_chosen() -> None:
     lines = shown([point()], columns=["metric_name", "resource", "missing"])
     assert lines[0].split() == ["METRIC", "RESOURCE", "MISSING"]
     assert lines[2].split() == ["system.memory.usage", "host.name=n1", "-"]
     assert len(lines) == 3
 
 
-def test_an_aggregate_says_once_what_it_is() -> None:
+def test_an_aggregation_is_named_once_below_the_table() -> None:
     row = {
         "timestamp": 0.0,
         "metric_name": "requests",
@@ -146,7 +146,7 @@ def test_a_list_of_metrics() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
-def test_nothing_of_a_name_or_an_attribute_is_lost_on_a_narrow_terminal(width: int) -> None:
+def test_names_and_attributes_are_complete_on_a_narrow_terminal(width: int) -> None:
     name, attributes = "system.network.connection.count", {"state": "ESTABLISHED", "n": 1}
     lines = shown([point(metric_name=name, value=1, attributes=attributes)], width=width)
     header, _, *body, _ = lines
@@ -156,7 +156,7 @@ def test_nothing_of_a_name_or_an_attribute_is_lost_on_a_narrow_terminal(width: i
     assert "".join(line[rest:] for line in body).replace(" ", "") == "state=ESTABLISHEDn=1"
 
 
-def test_an_empty_answer_says_so_and_what_to_try() -> None:
+def test_no_rows_show_a_hint() -> None:
     text = " ".join(shown([]))
     assert "Nothing matches" in text
     assert "longer time range" in text

@@ -1,4 +1,4 @@
-"""Items are made beside the caller, in order, one ahead and no more."""
+"""A thread makes items in order, one prefetched of the caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from exporter.transfer.copier import prefetch
 
 
-def test_items_come_in_order_and_from_another_thread() -> None:
+def test_items_come_in_order_from_another_thread() -> None:
     makers: set[str] = set()
 
     def items() -> Iterator[int]:
@@ -18,12 +18,12 @@ def test_items_come_in_order_and_from_another_thread() -> None:
             makers.add(threading.current_thread().name)
             yield one
 
-    with prefetch(items()) as ahead:
-        assert list(ahead) == [0, 1, 2, 3, 4]
+    with prefetch(items()) as prefetched:
+        assert list(prefetched) == [0, 1, 2, 3, 4]
     assert makers == {"prefetch_0"}
 
 
-def test_the_next_is_made_while_one_is_used() -> None:
+def test_the_next_item_is_made_while_one_is_used() -> None:
     begun = [threading.Event() for _ in range(3)]
 
     def items() -> Iterator[int]:
@@ -31,30 +31,30 @@ def test_the_next_is_made_while_one_is_used() -> None:
             event.set()
             yield one
 
-    with prefetch(items()) as ahead:
-        assert next(ahead) == 0
+    with prefetch(items()) as prefetched:
+        assert next(prefetched) == 0
         assert begun[1].wait(timeout=10)
         assert not begun[2].is_set()
 
 
-def test_an_error_comes_in_the_place_of_its_item() -> None:
+def test_an_error_is_raised_in_the_place_of_its_item() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("damaged")
 
-    with prefetch(items()) as ahead:
-        assert next(ahead) == 1
+    with prefetch(items()) as prefetched:
+        assert next(prefetched) == 1
         with pytest.raises(ValueError, match="damaged"):
-            next(ahead)
+            next(prefetched)
 
 
-def test_who_leaves_early_leaves_nothing_running() -> None:
+def test_leaving_early_ends_the_thread() -> None:
     def items() -> Iterator[int]:
         yield from range(1_000)
 
     def leave() -> None:
-        with prefetch(items()) as ahead:
-            next(ahead)
+        with prefetch(items()) as prefetched:
+            next(prefetched)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
