@@ -2,7 +2,7 @@
 #
 #   docker run -p 127.0.0.1:4317:4317 -v openfinops-data:/data openfinops-otel-exporter
 #
-# keeps data in SQLite, in the volume. docker-compose.yml runs it beside TimescaleDB.
+# This stores data in SQLite, in the volume. docker-compose.yml runs it beside TimescaleDB.
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
@@ -13,23 +13,23 @@ RUN python -m venv /opt/openfinops && /opt/openfinops/bin/pip install --no-cache
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/openfinops /opt/openfinops
 ENV PATH=/opt/openfinops/bin:$PATH
-# By number, so that Kubernetes can see (runAsNonRoot) that it is not root.
+# A number, so that Kubernetes can verify that the user is not root (runAsNonRoot).
 RUN useradd --system --uid 10001 --no-create-home --home-dir /data openfinops \
     && install --directory --owner=openfinops --mode=0700 /data
 USER 10001
-# Where files named without a folder are kept, such as the default openfinops_telemetry.db.
+# Relative paths, such as the default openfinops_telemetry.db, are in the volume.
 WORKDIR /data
 VOLUME /data
 
-# Inside a container localhost is nobody else's; who can reach the port is decided outside.
+# Only the container itself can reach its localhost. Who may reach the port is decided outside.
 ENV OPENFINOPS_ENDPOINT=0.0.0.0:4317
 EXPOSE 4317
 
-# Whether it takes requests, not only whether the port is open. It takes 0.6 s of CPU each time.
-# With TLS in a mounted configuration add --config and its path.
+# Checks that the receiver accepts requests, not only that the port is open. Each check takes 0.6 s
+# of CPU. With TLS in a mounted configuration add --config and its path.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["openfinops-exporter", "health"]
 
-# Without a shell in between, so that SIGTERM reaches the program, which then writes what it has.
+# Without a shell, so that SIGTERM reaches the program, which then writes accepted data.
 ENTRYPOINT ["openfinops-exporter"]
 CMD ["serve"]

@@ -1,4 +1,4 @@
-"""No password ever leaves the settings but through connection_string itself."""
+"""Passwords are visible in no output of the settings except connection_string itself."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ FORMS = st.sampled_from(
     ]
 )
 
-# Characters that mean something in a URL, in YAML or to libpq, among ordinary ones. Long enough
-# not to be a part of what surrounds it by chance.
+# Ordinary characters, and those with a meaning in a URL, in YAML or for libpq. Long enough not to
+# occur in the surrounding text by chance.
 PASSWORDS = st.text(
     st.sampled_from("QXZ789@:/?#&=%+$'\"\\ {}[]!*,.-_|<>~äß"), min_size=6, max_size=24
 ).filter(lambda text: text == text.strip() and "${" not in text and "$$" not in text)
 
 
-def everything_shown(load_it: Callable[[], object]) -> str:
-    """All that a person or a log could get to see."""
+def all_output(load_it: Callable[[], object]) -> str:
+    """All texts that a person or a log could see."""
     try:
         settings = load_it()
     except ConfigError as error:
@@ -86,19 +86,19 @@ def assert_hidden(shown: str, password: str) -> None:
 @given(form=FORMS, password=PASSWORDS, backend=st.sampled_from(["", "sqlite", "postgresql", "x"]))
 def test_from_the_environment(form: Callable[[str], str], password: str, backend: str) -> None:
     environ = {"OPENFINOPS_DB_URL": form(password), "OPENFINOPS_BACKEND": backend}
-    assert_hidden(everything_shown(lambda: load(None, environ)), password)
+    assert_hidden(all_output(lambda: load(None, environ)), password)
 
 
 @given(form=FORMS, password=PASSWORDS, key=st.sampled_from(["endpoint", "batch_size", "backend"]))
 def test_in_the_wrong_place(form: Callable[[str], str], password: str, key: str) -> None:
     overrides = {key: form(password)}
-    assert_hidden(everything_shown(lambda: load(None, {}, overrides=overrides)), password)
+    assert_hidden(all_output(lambda: load(None, {}, overrides=overrides)), password)
     environ = {f"OPENFINOPS_{key.upper()}": form(password)}
-    assert_hidden(everything_shown(lambda: load(None, environ)), password)
+    assert_hidden(all_output(lambda: load(None, environ)), password)
 
 
-def test_what_remains_of_a_connection_string_in_the_wrong_place() -> None:
-    shown = everything_shown(lambda: load(None, {"OPENFINOPS_BACKEND": in_url("secret")}))
+def test_a_connection_string_in_the_wrong_place_is_redacted() -> None:
+    shown = all_output(lambda: load(None, {"OPENFINOPS_BACKEND": in_url("secret")}))
     assert "OPENFINOPS_BACKEND: found 'postgresql://finops:***@db:5432/cost'" in shown
 
 
@@ -112,18 +112,18 @@ def test_in_the_file(
     path = tmp_path_factory.getbasetemp() / "secret.yaml"
     section = {"connection_string": form(password), **({"backend": backend} if backend else {})}
     path.write_text(yaml.safe_dump({"exporters": {"openfinops": section}}, allow_unicode=True))
-    assert_hidden(everything_shown(lambda: load(path, {})), password)
+    assert_hidden(all_output(lambda: load(path, {})), password)
 
 
 @given(form=FORMS, password=PASSWORDS)
 def test_in_a_broken_file(
     tmp_path_factory: pytest.TempPathFactory, form: Callable[[str], str], password: str
 ) -> None:
-    """Unquoted, so that the password's characters are YAML's, and nothing may be valid."""
+    """The password is not quoted, so that YAML interprets its characters."""
     path = tmp_path_factory.getbasetemp() / "broken.yaml"
     for text in (form(password), password):
         path.write_text(f"exporters:\n  openfinops:\n    connection_string: {text}\n")
-        assert_hidden(everything_shown(lambda: load(path, {})), password)
+        assert_hidden(all_output(lambda: load(path, {})), password)
 
 
 @given(form=FORMS, password=PASSWORDS)
@@ -133,7 +133,7 @@ def test_by_reference(
     path = tmp_path_factory.getbasetemp() / "reference.yaml"
     written = form("${env:PASSWORD}")
     path.write_text(yaml.safe_dump({"exporters": {"openfinops": {"connection_string": written}}}))
-    assert_hidden(everything_shown(lambda: load(path, {"PASSWORD": password})), password)
+    assert_hidden(all_output(lambda: load(path, {"PASSWORD": password})), password)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_any_text_can_be_redacted(text: str) -> None:
     assert backend_of(text) in {None, "sqlite", "postgresql"}
 
 
-def test_the_connection_string_itself_is_whole() -> None:
+def test_the_connection_string_itself_is_complete() -> None:
     connection_string = in_url("secret")
     settings = load(None, {"OPENFINOPS_DB_URL": connection_string})
     assert settings.exporter.connection_string == connection_string

@@ -1,4 +1,4 @@
-"""TLS and bearer tokens in the configuration: what is half written must not pass for secure."""
+"""TLS and bearer tokens in the configuration: incomplete settings are errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "s3cret-t0ken"  # noqa: S105 - a test's
 
 
 def configured(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> Settings:
-    """Settings of a file with this in the section grpc, and these extensions."""
+    """The settings of a file with this text in the section grpc, and these extensions."""
     path = tmp_path / "config.yaml"
     path.write_text(
         f"receivers: {{otlp: {{protocols: {{grpc: {{{grpc}}}}}}}}}\n"
@@ -41,7 +41,7 @@ def refusal(tmp_path: Path, grpc: str = "", extensions: str = "", started: str =
         ('min_version: "1.2"', "cert_file and key_file is"),
     ],
 )
-def test_half_of_tls_is_a_mistake(tmp_path: Path, tls: str, missing: str) -> None:
+def test_incomplete_tls_is_an_error(tmp_path: Path, tls: str, missing: str) -> None:
     error = refusal(tmp_path, f"tls: {{{tls}}}")
     assert f"config.yaml:1: {GRPC}.tls." in error
     assert f"{missing} missing" in error
@@ -50,15 +50,13 @@ def test_half_of_tls_is_a_mistake(tmp_path: Path, tls: str, missing: str) -> Non
 
 @pytest.mark.parametrize("section", ["tls", "auth"])
 @pytest.mark.parametrize("empty", ["", "{}", "~", "[]"])
-def test_an_empty_section_does_not_pass_for_security(
-    tmp_path: Path, section: str, empty: str
-) -> None:
+def test_an_empty_section_is_an_error(tmp_path: Path, section: str, empty: str) -> None:
     error = refusal(tmp_path, f"{section}: {empty}")
     assert f"the section {section} is empty" in error
 
 
 @pytest.mark.parametrize("written", ['"1.2"', "1.2"])
-def test_the_lowest_version_is_the_one_that_grpc_has(tmp_path: Path, written: str) -> None:
+def test_the_lowest_tls_version_is_1_2(tmp_path: Path, written: str) -> None:
     tls = f"tls: {{cert_file: a, key_file: b, min_version: {written}}}"
     settings = configured(tmp_path, tls)
     rows = {key: value for key, value, _ in settings.table}
@@ -76,7 +74,7 @@ def test_an_authenticator_needs_its_extension_in_three_places(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("extension", ["", "bearertokenauth:", "bearertokenauth: {scheme: Token}"])
-def test_an_authenticator_without_tokens_is_a_mistake(tmp_path: Path, extension: str) -> None:
+def test_an_authenticator_without_tokens_is_an_error(tmp_path: Path, extension: str) -> None:
     auth = "auth: {authenticator: bearertokenauth}"
     error = refusal(tmp_path, auth, extension, "bearertokenauth")
     assert "filename" in error or "is not defined" in error
@@ -91,7 +89,7 @@ def test_an_extension_that_no_receiver_names_gives_a_warning(tmp_path: Path, sta
     assert "every client may send" in warning
 
 
-def test_an_extension_of_another_kind_is_a_mistake(tmp_path: Path) -> None:
+def test_an_extension_of_another_kind_is_an_error(tmp_path: Path) -> None:
     error = refusal(tmp_path, "auth: {authenticator: oidc}", "oidc: {}", "oidc")
     assert "the extension oidc is not supported, the only one here is bearertokenauth" in error
 
@@ -120,7 +118,7 @@ def test_a_token_may_come_from_the_environment(tmp_path: Path) -> None:
         f"bearertokenauth: {{token: {TOKEN}, filename: f}}",
     ],
 )
-def test_no_token_is_shown_however_it_is_written(tmp_path: Path, extension: str) -> None:
+def test_a_token_is_never_shown(tmp_path: Path, extension: str) -> None:
     auth = "auth: {authenticator: bearertokenauth}"
     try:
         settings = configured(tmp_path, auth, extension, "bearertokenauth")
