@@ -1,7 +1,7 @@
-"""OpenTelemetry metrics and cost signals, kept in a database that you already run.
+"""OpenTelemetry metrics and cost signals, stored in a database that you already run.
 
 The names below are OpenFinOps' programming interface (docs/openfinops.md), and load when they are
-first used: who imports another part of the package does not pay for it.
+first used, so that an import of another part of the package does not load them.
 """
 
 from __future__ import annotations

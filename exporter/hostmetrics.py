@@ -1,9 +1,8 @@
 """This machine's own metrics as OpenTelemetry instruments, for the demo.
 
 Names, units and attributes follow the OpenTelemetry semantic conventions for `system.*` and
-`process.*`; the load averages, which the conventions do not have, are named as the Collector's
-host metrics receiver names them. Reads the machine through psutil and knows nothing of where the
-metrics go. What this machine cannot tell is left out.
+`process.*`. The conventions have no load averages; these are named as in the Collector's host
+metrics receiver. Metrics that psutil cannot read on this machine are omitted.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ logger = logging.getLogger(__name__)
 
 _Observations = Iterable[Observation]
 
-# The fields of psutil's CPU times that add up to all the time there was; guest time is left out
-# because it is already part of user time.
+# The fields of psutil's CPU times whose sum is the total time. Guest time is omitted, because user
+# time includes it.
 _CPU_MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("user",),
     "nice": ("nice",),
@@ -53,13 +52,15 @@ _INSTRUMENTS: Final[list[_Instrument]] = []
 def _instrument(
     kind: str, name: str, unit: str
 ) -> Callable[[Callable[[_Host], _Observations]], Callable[[_Host], _Observations]]:
-    """The decorated method observes this instrument; its docstring describes it to receivers."""
+    """Declare that a method observes this instrument; its docstring becomes the description."""
 
-    def enlist(observe: Callable[[_Host], _Observations]) -> Callable[[_Host], _Observations]:
+    def register_method(
+        observe: Callable[[_Host], _Observations],
+    ) -> Callable[[_Host], _Observations]:
         _INSTRUMENTS.append(_Instrument(kind, name, unit, observe))
         return observe
 
-    return enlist
+    return register_method
 
 
 _counter = partial(_instrument, "counter")
@@ -68,16 +69,16 @@ _gauge = partial(_instrument, "gauge")
 
 
 def register(meter: Meter) -> list[str]:
-    """Create the instruments on a meter; they read the machine whenever the SDK collects.
+    """Create the instruments on a meter; they read the machine at each collection of the SDK.
 
     Args:
         meter: of any MeterProvider.
 
     Returns:
-        The names of the instruments, in alphabetical order.
+        The names of the created instruments, in alphabetical order.
     """
     host = _Host()
-    readable = [instrument for instrument in _INSTRUMENTS if _can_be_read(instrument, host)]
+    readable = [instrument for instrument in _INSTRUMENTS if _is_readable(instrument, host)]
     for instrument in readable:
         create = getattr(meter, f"create_observable_{instrument.kind}")
         description = (instrument.observe.__doc__ or "").rstrip(".")
@@ -85,13 +86,13 @@ def register(meter: Meter) -> list[str]:
     return sorted(instrument.name for instrument in readable)
 
 
-def _can_be_read(instrument: _Instrument, host: _Host) -> bool:
-    """Whether a first reading works; it also gives the utilizations their starting point."""
+def _is_readable(instrument: _Instrument, host: _Host) -> bool:
+    """Whether a first reading succeeds; it is also the starting point of the utilizations."""
     try:
         list(instrument.observe(host))
-    # psutil lacks the function (AttributeError) where the operating system lacks the number.
+    # psutil has no such function (AttributeError) if the operating system has no such number.
     except (psutil.Error, OSError, NotImplementedError, AttributeError) as error:
-        logger.info("%s is left out, this machine does not tell it: %r", instrument.name, error)
+        logger.info("%s is omitted, it cannot be read on this machine: %r", instrument.name, error)
         return False
     return True
 
@@ -101,7 +102,7 @@ def _callback(instrument: _Instrument, host: _Host) -> Callable[[CallbackOptions
 
 
 class _Host:
-    """Reads the machine; remembers CPU times from one reading to the next, for their difference."""
+    """Reads the machine; keeps the CPU times of the last reading, to compute differences."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
@@ -119,33 +120,33 @@ class _Host:
         """Share of the time of all CPUs since the last collection, by mode."""
         now, before = _cpu_seconds(), self._cpu_seconds
         self._cpu_seconds = now
-        # Kernels have let idle and iowait run backwards for a tick.
+        # In some kernels idle and iowait have decreased by a tick.
         spent = {mode: max(now[mode] - before[mode], 0.0) for mode in before}
         return _by("cpu.mode", _shares(spent))
 
     @_gauge("system.cpu.load_average.1m", "{thread}")
     def load_average_1m(self) -> _Observations:
-        """Mean number of threads that wanted to run over the last minute."""
+        """Mean number of runnable threads over the last minute."""
         return [Observation(psutil.getloadavg()[0])]
 
     @_gauge("system.cpu.load_average.5m", "{thread}")
     def load_average_5m(self) -> _Observations:
-        """Mean number of threads that wanted to run over the last 5 minutes."""
+        """Mean number of runnable threads over the last 5 minutes."""
         return [Observation(psutil.getloadavg()[1])]
 
     @_gauge("system.cpu.load_average.15m", "{thread}")
     def load_average_15m(self) -> _Observations:
-        """Mean number of threads that wanted to run over the last 15 minutes."""
+        """Mean number of runnable threads over the last 15 minutes."""
         return [Observation(psutil.getloadavg()[2])]
 
     @_up_down_counter("system.memory.usage", "By")
     def memory_usage(self) -> _Observations:
-        """Memory by what it is used for."""
+        """Memory by state."""
         return _by("system.memory.state", _memory_bytes())
 
     @_gauge("system.memory.utilization", "1")
     def memory_utilization(self) -> _Observations:
-        """Share of all memory by what it is used for."""
+        """Share of all memory by state."""
         return _by("system.memory.state", _shares(_memory_bytes()))
 
     @_up_down_counter("system.memory.limit", "By")
@@ -155,7 +156,7 @@ class _Host:
 
     @_up_down_counter("system.filesystem.usage", "By")
     def filesystem_usage(self) -> _Observations:
-        """Space of each file system by what it is used for."""
+        """Space of each file system by state."""
         for attributes, usage in _filesystems():
             for state, amount in usage.items():
                 yield Observation(amount, {**attributes, "system.filesystem.state": state})
@@ -179,7 +180,7 @@ class _Host:
         """Bytes that each network interface received and transmitted."""
         for interface, counters in psutil.net_io_counters(pernic=True).items():
             sent, received = counters.bytes_sent, counters.bytes_recv
-            if sent or received:  # a host of containers has many interfaces that never carry any
+            if sent or received:  # a container host has many interfaces without traffic
                 attributes = {"network.interface.name": interface}
                 yield Observation(received, {**attributes, "network.io.direction": "receive"})
                 yield Observation(sent, {**attributes, "network.io.direction": "transmit"})
@@ -248,14 +249,14 @@ def _process_cpu_seconds(process: psutil.Process) -> dict[str, float]:
 
 
 def _memory_bytes() -> dict[str, float]:
-    """Bytes by state, which together are all the memory; with psutil's own `used` they are not."""
+    """Bytes by state; their sum is all memory, which it is not with psutil's own `used`."""
     memory = psutil.virtual_memory()._asdict()
     others = {state: memory[state] for state in ("free", "buffers", "cached") if state in memory}
     return {"used": memory["total"] - sum(others.values())} | others
 
 
 def _filesystems() -> Iterator[tuple[dict[str, str], dict[str, int]]]:
-    """Attributes, and bytes by state, of every file system, once however often it is mounted."""
+    """Attributes and bytes by state of every file system, once even if it is mounted twice."""
     seen: set[str] = set()
     for partition in psutil.disk_partitions(all=False):
         if partition.device in seen or not Path(partition.mountpoint).is_dir():
@@ -263,7 +264,7 @@ def _filesystems() -> Iterator[tuple[dict[str, str], dict[str, int]]]:
         try:
             usage = psutil.disk_usage(partition.mountpoint)
         except OSError as error:
-            logger.debug("%s is left out: %s", partition.mountpoint, error)
+            logger.debug("%s is omitted: %s", partition.mountpoint, error)
             continue
         if usage.total:
             seen.add(partition.device)
