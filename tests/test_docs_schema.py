@@ -1,4 +1,4 @@
-"""docs/schema.md describes the schema that there is, and its statements run and find something."""
+"""docs/schema.md describes the real schema, and its statements run and return rows."""
 
 from __future__ import annotations
 
@@ -96,11 +96,11 @@ def real(store: sqlite3.Connection) -> set[Column]:
     return found
 
 
-def test_every_column_is_documented_and_every_documented_one_is_there(
+def test_documented_and_real_columns_are_equal(
     store: sqlite3.Connection,
 ) -> None:
     columns = real(store)
-    # A view does not say which of its columns may be NULL; those are its tables'.
+    # SQLite does not declare which columns of a view may be NULL; that is as in its tables.
     sources = ("metric_series", "system_metrics")
     of_tables = {(name, null) for table, name, _, null in columns if table in sources}
     view = {
@@ -139,7 +139,7 @@ def test_columns_are_documented_in_their_order(store: sqlite3.Connection) -> Non
         assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [name for (name,) in rows]
 
 
-def test_there_are_statements_for_the_usual_questions() -> None:
+def test_every_statement_of_the_page_is_found() -> None:
     assert len(STATEMENTS) == PAGE.count("```sql")
     assert len(STATEMENTS) >= 8
 
@@ -147,10 +147,10 @@ def test_there_are_statements_for_the_usual_questions() -> None:
 @pytest.mark.parametrize(
     "statement", [sql for _, sql in STATEMENTS], ids=[q for q, _ in STATEMENTS]
 )
-def test_a_statement_finds_something(store: sqlite3.Connection, statement: str) -> None:
+def test_a_statement_returns_rows(store: sqlite3.Connection, statement: str) -> None:
     rows = rows_of(store, statement)
     assert rows
-    # What is asked for is found, and no number was made out of the text 'NaN'.
+    # A column of NULLs would mean a wrong join, or a number made from the text 'NaN'.
     assert all(any(value is not None for value in row) for row in rows)
 
 
@@ -165,26 +165,26 @@ def answer(store: sqlite3.Connection, question: str) -> list[tuple[object, ...]]
     return rows_of(store, statement)
 
 
-def test_answers_are_right_where_that_is_easily_seen(store: sqlite3.Connection) -> None:
-    assert answer(store, "What is in there")[0][2:] == ("1", 602, 2)
+def test_statements_return_the_stored_values(store: sqlite3.Connection) -> None:
+    assert answer(store, "The stored metrics")[0][2:] == ("1", 602, 2)
     assert [row[2:] for row in answer(store, "Averages of five")][-1] == (0.5, 0.5, 100)
-    assert answer(store, "What was spent") == [("2023-11", "compute", "USD", "0.75", 2)]
-    assert answer(store, "One value of an attribute") == [("user", 0.5)]
-    assert answer(store, "By a resource attribute") == [("host-1", 4)]
-    assert {row[3] for row in answer(store, "How fast")} == {1.0}
-    assert [row[2:] for row in answer(store, "Average, and buckets")][:3] == [
+    assert answer(store, "The exact costs") == [("2023-11", "compute", "USD", "0.75", 2)]
+    assert answer(store, "Points with one value") == [("user", 0.5)]
+    assert answer(store, "Series by a resource") == [("host-1", 4)]
+    assert {row[3] for row in answer(store, "The growth")} == {1.0}
+    assert [row[2:] for row in answer(store, "Average and single")][:3] == [
         (0.5, 1),
         (5.0, 3),
         ("more", 2),
     ]
     assert answer(store, "Traces of the slowest")[0][1] == 9.0
-    repairing = [(row[1], row[5]) for row in answer(store, "What was refused")]
+    repairing = [(row[1], row[5]) for row in answer(store, "Refused rows")]
     assert repairing == [
         ("point", '{"cpu":9}'),
         ("point", '{"cpu":0,"state":"user"}'),
         ("series", '{"cpu":9}'),
     ]
-    reasons = sorted(row[2:4] for row in answer(store, "Why things"))
+    reasons = sorted(row[2:4] for row in answer(store, "Reasons of"))
     assert reasons == [("too large", 1), ("too large", 1), ("too long", 1)]
 
 

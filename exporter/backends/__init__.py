@@ -1,4 +1,4 @@
-"""Where rows are kept: one module for each backend, all proven by one contract suite."""
+"""Where rows are stored: one package for each database, and `memory`, with one contract suite."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from exporter.errors import ConfigError
 __all__ = ["HypertableOptions", "open_backend"]
 
 _DEFAULT_OPTIONS: Final = HypertableOptions()
+_POSTGRESQL_EXAMPLE: Final = "postgresql://user:password@localhost:5432/openfinops"
+_EXAMPLES: Final = {
+    "sqlite": "sqlite:///openfinops_telemetry.db",
+    "postgresql": _POSTGRESQL_EXAMPLE,
+    "timescaledb": _POSTGRESQL_EXAMPLE,
+}
 
 
 def open_backend(
@@ -26,19 +32,19 @@ def open_backend(
     pool_max_connections: int = 4,
     hypertables: HypertableOptions = _DEFAULT_OPTIONS,
 ) -> Backend:
-    """The backend of a name, not started yet.
+    """The backend with this name, not started.
 
     Args:
         backend: "memory", "sqlite", "postgresql" or "timescaledb".
-        connection_string: where the data is; memory needs none and ignores it.
+        connection_string: where the data is; memory ignores it.
         max_memory_entries: how many rows memory keeps, over all its tables.
-        read_only: only ever read.
-        pool_min_connections: reading connections that are kept open; postgresql and timescaledb.
+        read_only: never create, migrate or write.
+        pool_min_connections: reading connections that stay open; postgresql and timescaledb.
         pool_max_connections: how many reads may run at once; postgresql and timescaledb.
-        hypertables: what is to become of them, also while no exporter runs; timescaledb only.
+        hypertables: their settings in the database, which outlast this process; timescaledb.
 
     Raises:
-        ConfigError: no such backend, or the connection string is missing or not for it.
+        ConfigError: the name is unknown, or the connection string is missing or not of the backend.
     """
     if backend == "memory":
         if read_only:
@@ -47,38 +53,27 @@ def open_backend(
                 "from another; use backend sqlite for data that outlives a process"
             )
         return MemoryBackend(max_memory_entries=max_memory_entries)
+    if backend not in _EXAMPLES:
+        raise ConfigError(
+            f"backend {backend!r} is unknown; use memory, sqlite, postgresql or timescaledb"
+        )
+    if not connection_string:
+        raise ConfigError(
+            f"backend {backend} needs connection_string, for example {_EXAMPLES[backend]}"
+        )
     if backend == "sqlite":
-        if not connection_string:
-            raise ConfigError(
-                "backend sqlite needs connection_string, for example "
-                "sqlite:///openfinops_telemetry.db"
-            )
         return SQLiteBackend(connection_string, read_only=read_only)
     if backend == "postgresql":
-        if not connection_string:
-            raise ConfigError(
-                "backend postgresql needs connection_string, for example "
-                "postgresql://user:password@localhost:5432/openfinops"
-            )
         return PostgreSQLBackend(
             connection_string,
             read_only=read_only,
             pool_min_connections=pool_min_connections,
             pool_max_connections=pool_max_connections,
         )
-    if backend == "timescaledb":
-        if not connection_string:
-            raise ConfigError(
-                "backend timescaledb needs connection_string, for example "
-                "postgresql://user:password@localhost:5432/openfinops"
-            )
-        return timescaledb_backend(
-            connection_string,
-            options=hypertables,
-            read_only=read_only,
-            pool_min_connections=pool_min_connections,
-            pool_max_connections=pool_max_connections,
-        )
-    raise ConfigError(
-        f"backend {backend!r} is unknown; use memory, sqlite, postgresql or timescaledb"
+    return timescaledb_backend(
+        connection_string,
+        options=hypertables,
+        read_only=read_only,
+        pool_min_connections=pool_min_connections,
+        pool_max_connections=pool_max_connections,
     )
