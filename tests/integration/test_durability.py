@@ -1,4 +1,4 @@
-"""What is acknowledged is stored, and stored once, whatever is killed in between."""
+"""Acknowledged points are stored once, whatever is killed in between; real processes."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def assert_healthy(address: str) -> None:
     assert answer.status == HealthCheckResponse.SERVING
 
 
-def store_what_is_left(store: Store, folder: Path) -> None:
-    """Start the program once more, and stop it when it has read all of the spool."""
+def store_pending(store: Store, folder: Path) -> None:
+    """Start the program once more, and stop it when it has replayed the spool."""
     with program(store, "localhost:0", folder) as running:
         running.wait_until_listening()
         if "from before" in running.log and "caught up" not in running.log:
@@ -66,20 +66,20 @@ def store_what_is_left(store: Store, folder: Path) -> None:
         assert running.stop() == 0
 
 
-def test_kill_9_at_any_moment_loses_and_doubles_nothing(
+def test_kill_9_at_any_moment_loses_and_duplicates_nothing(
     store: Store, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     kills: int = pytestconfig.getoption("--kills")
-    dice = random.Random(7)
+    rng = random.Random(7)
     address = f"localhost:{free_port()}"
     with sending(address) as senders:
         for kill in range(kills):
             with program(store, address, tmp_path) as running:
-                if kill % 5 == 4:  # at times before it listens, or while it replays
-                    time.sleep(dice.uniform(0.3, 1.2))
+                if kill % 5 == 4:  # sometimes before it listens, or while it replays
+                    time.sleep(rng.uniform(0.3, 1.2))
                 else:
                     running.wait_until_listening()
-                    time.sleep(dice.uniform(0.0, 0.6))
+                    time.sleep(rng.uniform(0.0, 0.6))
                 running.send(signal.SIGKILL)
         with program(store, address, tmp_path) as running:
             running.wait_until_listening()
@@ -89,7 +89,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(
     assert assert_stored_once(senders, store.points()) > kills * 20
 
 
-def test_a_database_that_is_away_stops_no_sender(
+def test_requests_are_acknowledged_while_the_database_is_away(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     outage_seconds: float = pytestconfig.getoption("--outage-seconds")
@@ -114,7 +114,7 @@ def test_a_database_that_is_away_stops_no_sender(
         assert_stored_once(senders, store.points())
 
 
-def test_a_connection_that_breaks_within_a_commit_doubles_nothing(
+def test_a_connection_that_breaks_during_a_commit_duplicates_nothing(
     postgresql_database: str, tmp_path: Path
 ) -> None:
     with proxied(postgresql_database) as (proxy, url):
@@ -123,7 +123,7 @@ def test_a_connection_that_breaks_within_a_commit_doubles_nothing(
             program(store, "localhost:0", tmp_path) as running,
             sending(running.wait_until_listening()) as senders,
         ):
-            time.sleep(1)  # the first commits are not those of points
+            time.sleep(1)  # the first transactions are not those of batches
             for how in [*Break] * 5:
                 proxy.next_commit = how
                 running.wait_for_line("write succeeded after")
@@ -134,8 +134,8 @@ def test_a_connection_that_breaks_within_a_commit_doubles_nothing(
         assert_stored_once(senders, direct.points())
 
 
-def test_a_full_disk_turns_senders_away_and_loses_nothing(store: Store, tmp_path: Path) -> None:
-    # A limit on the size of files is the full disk that needs no rights: 1,000 blocks of 512 bytes.
+def test_a_full_disk_refuses_requests_and_loses_nothing(store: Store, tmp_path: Path) -> None:
+    # A limit of the file size acts as a full disk and needs no rights: 1,000 blocks of 512 bytes.
     full = ("sh", "-c", 'ulimit -f 1000; exec "$@"', "sh")
     with (
         program(store, "localhost:0", tmp_path, prefix=full) as running,
@@ -146,11 +146,11 @@ def test_a_full_disk_turns_senders_away_and_loses_nothing(store: Store, tmp_path
         stop_all(senders)
         running.stop()
     assert acknowledged(senders) > 0
-    store_what_is_left(store, tmp_path)
+    store_pending(store, tmp_path)
     assert_stored_once(senders, store.points())
 
 
-def test_stopping_without_a_database_leaves_everything_in_the_spool(
+def test_stopping_during_an_outage_keeps_everything_in_the_spool(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path
 ) -> None:
     with own_postgresql_server.databases.fresh() as url:
@@ -167,15 +167,15 @@ def test_stopping_without_a_database_leaves_everything_in_the_spool(
             code = running.stop()
             took_seconds = time.monotonic() - began
             stop_all(senders)
-        assert took_seconds < 3 + 5  # a loaded machine may take its time to end a process
+        assert took_seconds < 3 + 5  # a loaded machine may be slow to end a process
         assert code == 0
         assert "wait in the spool" in running.log
         own_postgresql_server.start()
-        store_what_is_left(store, tmp_path)
+        store_pending(store, tmp_path)
         assert_stored_once(senders, store.points())
 
 
-def test_a_receiver_that_starts_without_its_database_takes_everything(
+def test_a_receiver_that_starts_without_its_database_accepts_requests(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path
 ) -> None:
     with own_postgresql_server.databases.fresh() as url:
@@ -188,9 +188,9 @@ def test_a_receiver_that_starts_without_its_database_takes_everything(
                 own_postgresql_server.stop()
                 running.wait_for_line("write failed, trying again")
                 running.send(signal.SIGKILL)
-            for _ in range(2):  # killed again before the database is there
+            for _ in range(2):  # killed again before the database is back
                 with program(store, address, tmp_path) as running:
-                    running.wait_for_line("WARNING the database at .* cannot be reached; data gath")
+                    running.wait_for_line("WARNING the database at .* cannot be reached; req")
                     running.wait_until_listening()
                     assert_healthy(address)
                     before = acknowledged(senders)
@@ -207,7 +207,7 @@ def test_a_receiver_that_starts_without_its_database_takes_everything(
         assert_stored_once(senders, store.points())
 
 
-def test_stopping_before_the_database_was_there_leaves_everything_in_the_spool(
+def test_stopping_before_the_database_is_back_keeps_everything_in_the_spool(
     own_postgresql_server: PostgreSQLServer, tmp_path: Path
 ) -> None:
     with own_postgresql_server.databases.fresh() as url:
@@ -222,13 +222,13 @@ def test_stopping_before_the_database_was_there_leaves_everything_in_the_spool(
             code = running.stop()
             took_seconds = time.monotonic() - began
             stop_all(senders)
-        assert took_seconds < 20  # of the 25 s that it may have
+        assert took_seconds < 20  # of the 25 s of shutdown_timeout_seconds
         assert code == 0
         assert "wait in the spool" in running.log
         counters = json.loads((tmp_path / "requests.spool.status.json").read_text())["counters"]
         assert counters["points_queued"] == counters["points_accepted"] > 0
         own_postgresql_server.start()
-        store_what_is_left(store, tmp_path)
+        store_pending(store, tmp_path)
         assert_stored_once(senders, store.points())
 
 
@@ -240,7 +240,7 @@ def test_stopping_before_the_database_was_there_leaves_everything_in_the_spool(
     ],
     ids=["password", "database"],
 )
-def test_what_somebody_has_to_change_ends_the_program_at_once(
+def test_a_permanent_error_ends_the_program_at_once(
     postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
 ) -> None:
     store = postgresql_store(make_dsn(postgresql_database, **parts), tmp_path)

@@ -1,6 +1,6 @@
-"""More than it can take does not bring it down: memory, answers, and what is stored afterwards.
+"""Overload: the memory limit holds, health checks are answered, acknowledged points are stored.
 
-The limit is far below the usual one, so that some seconds reach it.
+The memory limit is far below the default, so that some seconds of load reach it.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def receiving(folder: Path, **settings: str) -> Iterator[tuple[Program, str]]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """A database that takes nothing: somebody else has it locked."""
+    """Hold the write lock of the database."""
     with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
 
 
-def store_the_rest(folder: Path) -> None:
-    """Start the program once more, and stop it when it has read all of the spool."""
+def store_pending(folder: Path) -> None:
+    """Start the program once more, and stop it when it has replayed the spool."""
     with receiving(folder) as (program, _):
         if "from before" in program.log and "caught up" not in program.log:
             program.wait_for_line("caught up")
 
 
 def stored(folder: Path) -> dict[tuple[int, int], int]:
-    """How many points each request has in the store."""
+    """The number of stored points of each request."""
     with closing(sqlite3.connect(folder / "store.db")) as connection:
         rows = connection.execute(
             "SELECT CAST(substr(metric_name, 8) AS INTEGER), CAST(value AS INTEGER), count(*) "
@@ -69,51 +69,51 @@ def flood(
     points: int,
     *,
     senders: int,
-    away: bool = False,
+    is_locked: bool = False,
     **settings: str,
 ) -> Flood:
-    """Flood it, look at it meanwhile, and compare what it stored with what it acknowledged."""
+    """Overload the receiver, watch it meanwhile, and compare stored and acknowledged points."""
     with receiving(folder, **settings) as (program, address):
         with (
             watching(program.pid, address) as watched,
             flooding(address, make, points, senders=senders) as came,
         ):
-            if away:
+            if is_locked:
                 with locked(folder):
                     time.sleep(SECONDS)
             time.sleep(SECONDS)
-        is_as_it_should_be(watched)
+        assert_healthy(watched)
     print(  # noqa: T201 - the figures for docs/robustness.md, with -s
         f"peak {watched.peak_bytes // MIB} MiB, {len(came.acknowledged)} of {came.sent} "
         f"acknowledged, {came.refused.total()} refused, {came.rejected} points rejected"
     )
-    store_the_rest(folder)
+    store_pending(folder)
     came.assert_stored(stored(folder))
     assert came.acknowledged
     return came
 
 
-def is_as_it_should_be(watched: Watched) -> None:
+def assert_healthy(watched: Watched) -> None:
     assert watched.peak_bytes < LIMIT_MIB * MIB
     assert watched.health.total() > 3
     assert watched.health.keys() <= {"SERVING", "NOT_SERVING"}
 
 
 @pytest.mark.parametrize("spool", ["on", "off"])
-def test_a_database_that_takes_nothing(tmp_path: Path, spool: str) -> None:
-    flood(tmp_path, steady(1_000), 1_000, senders=30, away=True, OPENFINOPS_SPOOL=spool)
+def test_the_database_is_locked(tmp_path: Path, spool: str) -> None:
+    flood(tmp_path, steady(1_000), 1_000, senders=30, is_locked=True, OPENFINOPS_SPOOL=spool)
 
 
 def test_every_point_is_a_new_series(tmp_path: Path) -> None:
     flood(tmp_path, new_series(1_000), 1_000, senders=10)
 
 
-def test_every_point_is_a_new_series_while_the_database_takes_nothing(tmp_path: Path) -> None:
-    came = flood(tmp_path, new_series(5_000), 5_000, senders=10, away=True)
-    assert any("memory_limit_mib" in said for said in came.refused)
+def test_every_point_is_a_new_series_and_the_database_is_locked(tmp_path: Path) -> None:
+    came = flood(tmp_path, new_series(5_000), 5_000, senders=10, is_locked=True)
+    assert any("memory_limit_mib" in message for message in came.refused)
 
 
-def test_new_series_beyond_their_limit_are_rejected_by_name(tmp_path: Path) -> None:
+def test_new_series_beyond_max_series_are_rejected(tmp_path: Path) -> None:
     make = new_series(1_000)
     came = flood(tmp_path, make, 1_000, senders=4, OPENFINOPS_MAX_SERIES="5000")
     assert sum(came.acknowledged.values()) == 5_000
@@ -136,7 +136,7 @@ def test_the_largest_messages_of_new_series(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mib", [3, 64])
-def test_messages_that_the_memory_has_no_room_for_are_refused(tmp_path: Path, mib: int) -> None:
+def test_messages_beyond_the_memory_limit_are_refused(tmp_path: Path, mib: int) -> None:
     with (
         receiving(tmp_path) as (program, address),
         watching(program.pid, address) as watched,
@@ -146,4 +146,4 @@ def test_messages_that_the_memory_has_no_room_for_are_refused(tmp_path: Path, mi
             call = refused(channel, bytes(mib * MIB))
             assert call.code().name == "RESOURCE_EXHAUSTED"
         time.sleep(2)
-    is_as_it_should_be(watched)
+    assert_healthy(watched)

@@ -1,4 +1,4 @@
-"""How `serve` starts, runs and stops, shown on real processes."""
+"""How `serve` starts, runs and stops; real processes."""
 
 import json
 import logging
@@ -62,14 +62,14 @@ def stored(folder: Path) -> int:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the write lock of a database, as a careless program might."""
+    """Hold the write lock of a database, as another program may."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")
 
 
-def test_the_first_lines_say_where_data_is_kept_and_where_it_listens(tmp_path: Path) -> None:
+def test_the_log_says_where_data_is_stored_and_what_it_listens_on(tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         address = program.wait_until_listening()
         assert program.stop() == 0
@@ -84,10 +84,10 @@ def test_the_first_lines_say_where_data_is_kept_and_where_it_listens(tmp_path: P
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_what_was_acknowledged_is_stored_when_a_signal_stops_it(
+def test_acknowledged_points_are_stored_when_a_signal_stops_it(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    # The batch is neither full nor due: only stopping writes it.
+    # The batch is neither full nor due, so only the shutdown writes it.
     env = environment(OPENFINOPS_BATCH_SIZE="1000", OPENFINOPS_BATCH_INTERVAL_SECONDS="3600")
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
         send(program.wait_until_listening(), requests=3)
@@ -99,17 +99,17 @@ def test_what_was_acknowledged_is_stored_when_a_signal_stops_it(
     assert not list(tmp_path.glob("*-wal")), "the file was not closed"
 
 
-def test_nothing_is_lost_when_it_is_stopped_under_load(tmp_path: Path) -> None:
+def test_stopping_under_load_loses_nothing(tmp_path: Path) -> None:
     under_load = threading.Event()
     acknowledged: list[int] = []
     endings: list[grpc.StatusCode] = []
     clients = 4
 
-    def client(place: int, address: str) -> None:
+    def client(index: int, address: str) -> None:
         with grpc.insecure_channel(address) as channel:
             for number in count(1):
                 try:
-                    export(channel, (place * 1_000_000 + number) * 1_000_000)
+                    export(channel, (index * 1_000_000 + number) * 1_000_000)
                 except grpc.RpcError as error:
                     endings.append(error.code())
                     return
@@ -120,7 +120,7 @@ def test_nothing_is_lost_when_it_is_stopped_under_load(tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         address = program.wait_until_listening()
         threads = [
-            threading.Thread(target=client, args=(place, address)) for place in range(clients)
+            threading.Thread(target=client, args=(index, address)) for index in range(clients)
         ]
         for thread in threads:
             thread.start()
@@ -128,23 +128,23 @@ def test_nothing_is_lost_when_it_is_stopped_under_load(tmp_path: Path) -> None:
         assert program.stop() == 0
         for thread in threads:
             thread.join(60)
-    # Both of them tell an OTLP client to send the same again later.
+    # Both tell an OTLP client to send the same again later.
     assert set(endings) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert len(endings) == clients
-    # A request whose answer was lost on the way may be stored as well: one for each client.
+    # A request whose reply was lost may be stored too: one for each client.
     surplus = stored(tmp_path) - len(acknowledged) * POINTS
     assert 0 <= surplus <= clients * POINTS
 
 
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.1, 0.2, 0.4, 0.8])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_the_start_ends_it_without_a_trace(
+def test_a_signal_during_the_start_ends_it_cleanly(
     number: signal.Signals, delay_seconds: float, tmp_path: Path
 ) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         time.sleep(delay_seconds)
         code = program.stop(number)
-    # Before the program has taken over the signal, it ends as every process does.
+    # Before its signal handler is installed, the program ends as any process does.
     assert code in {0, -number} or (number is signal.SIGINT and "KeyboardInterrupt" in program.log)
     if code == 0:
         assert "INFO stopped" in program.log
@@ -155,8 +155,8 @@ def test_a_signal_during_the_start_ends_it_without_a_trace(
         assert stored(tmp_path) == 0
 
 
-def test_a_signal_while_the_database_is_opened_ends_it_before_it_listens(tmp_path: Path) -> None:
-    assert_started_once(tmp_path)
+def test_a_signal_while_the_database_is_locked_ends_it_before_it_listens(tmp_path: Path) -> None:
+    start_and_stop(tmp_path)
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         with locked(tmp_path / FILE):
             program.wait_for_line("keeping data in")
@@ -166,14 +166,14 @@ def test_a_signal_while_the_database_is_opened_ends_it_before_it_listens(tmp_pat
     assert "INFO stopped: nothing was received" in program.log
 
 
-def assert_started_once(folder: Path) -> None:
+def start_and_stop(folder: Path) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=folder) as program:
         program.wait_until_listening()
         assert program.stop() == 0
 
 
 @pytest.mark.parametrize("spool", ["on", "off"])
-def test_what_could_not_be_stored_in_time_is_counted(tmp_path: Path, spool: str) -> None:
+def test_points_that_are_not_stored_in_time_are_counted(tmp_path: Path, spool: str) -> None:
     env = environment(OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS="1", OPENFINOPS_SPOOL=spool)
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
         send(program.wait_until_listening(), requests=3)
@@ -198,7 +198,7 @@ def test_a_second_signal_ends_it_at_once(second: signal.Signals, tmp_path: Path)
             assert time.monotonic() - began < 5
 
 
-def test_nohup_keeps_it_running_when_the_terminal_goes(tmp_path: Path) -> None:
+def test_nohup_keeps_it_running_after_sighup(tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, prefix=["nohup"]) as program:
         address = program.wait_until_listening()
         program.send(signal.SIGHUP)
@@ -207,7 +207,7 @@ def test_nohup_keeps_it_running_when_the_terminal_goes(tmp_path: Path) -> None:
     assert stored(tmp_path) == POINTS
 
 
-def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_with_its_address(tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "127.0.0.1:0", cwd=tmp_path) as first:
         address = first.wait_until_listening()
         second = run("serve", "--endpoint", address, "--db", "other.db", cwd=tmp_path)
@@ -219,7 +219,7 @@ def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert "Traceback" not in second.stderr
 
 
-def test_a_foreign_file_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_foreign_file_is_an_error_and_stays_unchanged(tmp_path: Path) -> None:
     foreign = tmp_path / "notes.txt"
     foreign.write_text("not a database, but long enough to look like something" * 100)
     before = foreign.read_bytes()
@@ -229,7 +229,7 @@ def test_a_foreign_file_is_an_error_and_stays_as_it_is(tmp_path: Path) -> None:
     assert foreign.read_bytes() == before
 
 
-def test_it_warns_when_other_machines_can_reach_it(tmp_path: Path) -> None:
+def test_it_warns_if_other_machines_can_reach_it(tmp_path: Path) -> None:
     arguments = ("serve", "--endpoint", "0.0.0.0:0", "--backend", "memory")
     with Program(*arguments, cwd=tmp_path) as program:
         address = program.wait_until_listening()
@@ -238,7 +238,7 @@ def test_it_warns_when_other_machines_can_reach_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_configuration_file_is_used_only_when_it_is_named(tmp_path: Path) -> None:
+def test_a_configuration_file_is_read_only_with_config(tmp_path: Path) -> None:
     (tmp_path / "otel-config.yaml").write_text("exporters: {openfinops: {backend: memory}}")
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         program.wait_for_line("keeping data in sqlite")
@@ -266,12 +266,12 @@ def test_connection_limits_of_the_file_reach_grpc(tmp_path: Path) -> None:
             export(channel, 1_700_000_000_000_000_000)
             while states.get(timeout=30) is not grpc.ChannelConnectivity.READY:
                 pass
-            # The receiver closes a connection that had nothing to do.
+            # The receiver closes the idle connection.
             assert states.get(timeout=30) is grpc.ChannelConnectivity.IDLE
         assert program.stop() == 0
 
 
-def test_a_higher_log_level_leaves_out_what_is_below(tmp_path: Path) -> None:
+def test_log_level_hides_lower_levels(tmp_path: Path) -> None:
     env = environment(OPENFINOPS_NO_SUCH_KEY="1")
     arguments = ("serve", "--endpoint", "localhost:0", "--log-level")
     with Program(*arguments, "warning", cwd=tmp_path, env=env) as program:
@@ -296,11 +296,11 @@ def test_a_higher_log_level_leaves_out_what_is_below(tmp_path: Path) -> None:
         ("collector.example.com:4317", False),
     ],
 )
-def test_what_only_this_machine_can_reach(endpoint: str, *, expected: bool) -> None:
+def test_loopback_endpoints(endpoint: str, *, expected: bool) -> None:
     assert is_loopback(endpoint) is expected
 
 
-def test_counters_are_logged_only_when_they_changed(caplog: pytest.LogCaptureFixture) -> None:
+def test_counters_are_logged_only_if_they_have_changed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     # At 0 s, then every 5 s; lines may come at 10, 20, 30 and 40 s.
     snapshots = [Snapshot(requests=number) for number in (0, 0, 0, 1, 2, 2, 2, 5, 5)]

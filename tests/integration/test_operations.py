@@ -1,4 +1,4 @@
-"""`stats`, `cleanup` and the limits of age: real processes, also beside a receiver."""
+"""`stats`, `cleanup` and the limits of age; real processes, also beside a receiver."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from exporter.query import Reader
 FILE = "openfinops_telemetry.db"
 DAY_NANO = 86_400 * 10**9
 EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-PROMPT = environment(OPENFINOPS_BATCH_SIZE="1")
+UNBATCHED = environment(OPENFINOPS_BATCH_SIZE="1")
 
 
 def batch(ages_days: Iterable[float], *, rows_each: int = 1) -> Batch:
-    """`rows_each` points and a histogram of each age."""
+    """A batch with `rows_each` points and one histogram of each age."""
     now = time.time_ns()
     times = [now - int(age * DAY_NANO) for age in ages_days]
     return Batch(
@@ -45,15 +45,15 @@ def batch(ages_days: Iterable[float], *, rows_each: int = 1) -> Batch:
     )
 
 
-def keep(backend: Backend, data: Batch) -> None:
+def write(backend: Backend, data: Batch) -> None:
     with closing(backend):
         backend.start()
         backend.write(data)
 
 
 def store(folder: Path, ages_days: Iterable[float], *, rows_each: int = 1) -> None:
-    """Keep such a batch in the file that the program looks for."""
-    keep(SQLiteBackend(folder / FILE), batch(ages_days, rows_each=rows_each))
+    """Write such a batch into the default file of the program."""
+    write(SQLiteBackend(folder / FILE), batch(ages_days, rows_each=rows_each))
 
 
 def sizes(folder: Path) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def send(address: str, *times_unix_nano: int) -> ExportMetricsServiceResponse:
 # stats
 
 
-def test_stats_is_a_table_with_sizes_for_people(tmp_path: Path) -> None:
+def test_stats_prints_a_table_with_readable_sizes(tmp_path: Path) -> None:
     store(tmp_path, [1, 2], rows_each=1_000)
     result = run("stats", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -93,7 +93,7 @@ def test_stats_is_a_table_with_sizes_for_people(tmp_path: Path) -> None:
     assert re.match(r"2,002 rows · 1 series · \S+ [KM]iB in all · 0 B of it free", whole)
 
 
-def test_stats_as_json_is_what_the_query_module_says(tmp_path: Path) -> None:
+def test_stats_as_json_has_what_the_reader_returns(tmp_path: Path) -> None:
     store(tmp_path, [1, 2.5])
     result = run("stats", "--format", "json", cwd=tmp_path)
     answer = json.loads(result.stdout)
@@ -108,7 +108,7 @@ def test_stats_as_json_is_what_the_query_module_says(tmp_path: Path) -> None:
     assert answer["total_bytes"] == (tmp_path / FILE).stat().st_size
 
 
-def test_stats_as_csv_has_a_line_a_table(tmp_path: Path) -> None:
+def test_stats_as_csv_has_one_line_for_each_table(tmp_path: Path) -> None:
     store(tmp_path, [1])
     result = run("stats", "-f", "csv", cwd=tmp_path)
     found = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -117,7 +117,7 @@ def test_stats_as_csv_has_a_line_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["stats", "cleanup"])
-def test_where_there_is_no_store_nothing_is_made(command: str, tmp_path: Path) -> None:
+def test_without_a_store_no_file_is_made(command: str, tmp_path: Path) -> None:
     result = run(command, cwd=tmp_path)
     assert result.returncode == 1
     assert f"sqlite {tmp_path / FILE}: there is nothing to read" in result.stderr
@@ -126,7 +126,7 @@ def test_where_there_is_no_store_nothing_is_made(command: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("command", ["stats", "cleanup"])
-def test_memory_is_another_process_s(command: str, tmp_path: Path) -> None:
+def test_the_backend_memory_is_refused(command: str, tmp_path: Path) -> None:
     result = run(command, "--backend", "memory", cwd=tmp_path)
     assert result.returncode == 1
     assert "its data is in the process that received it" in result.stderr
@@ -135,7 +135,7 @@ def test_memory_is_another_process_s(command: str, tmp_path: Path) -> None:
 # cleanup
 
 
-def test_cleanup_deletes_what_is_older_than_the_retention(tmp_path: Path) -> None:
+def test_cleanup_deletes_rows_older_than_the_retention(tmp_path: Path) -> None:
     store(tmp_path, [1, 89, 91, 200])
     result = run("cleanup", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -146,7 +146,7 @@ def test_cleanup_deletes_what_is_older_than_the_retention(tmp_path: Path) -> Non
     assert "4 rows deleted. The store takes " in result.stdout
 
 
-def test_cleanup_takes_another_age_and_the_configured_one(tmp_path: Path) -> None:
+def test_cleanup_uses_the_age_that_is_given_or_configured(tmp_path: Path) -> None:
     store(tmp_path, [1, 2, 10, 20])
     assert run("cleanup", "--older-than", "2w", cwd=tmp_path).returncode == 0
     assert rows(tmp_path)["system_metrics"] == 3
@@ -166,14 +166,14 @@ def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:
     assert result.stdout.endswith("Nothing was deleted.\n")
 
 
-def test_cleanup_says_that_space_was_given_back_or_is_kept(tmp_path: Path) -> None:
+def test_cleanup_says_whether_the_file_shrank(tmp_path: Path) -> None:
     store(tmp_path, [1, 2, 3, 4, 5, 6, 7, 8, 9, 50], rows_each=3_000)
     kept = run("cleanup", "--older-than", "30d", cwd=tmp_path).stdout
     assert "of it is free for new rows; the file shrinks when more than a quarter" in kept
     size_bytes = (tmp_path / FILE).stat().st_size
-    given_back = run("cleanup", "--older-than", "36h", cwd=tmp_path).stdout
+    shrunk = run("cleanup", "--older-than", "36h", cwd=tmp_path).stdout
     assert (tmp_path / FILE).stat().st_size < size_bytes / 4
-    assert re.search(r"The store takes [\d.]+ KiB now, [\d.]+ (KiB|MiB) before\.", given_back)
+    assert re.search(r"The store takes [\d.]+ KiB now, [\d.]+ (KiB|MiB) before\.", shrunk)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_cleanup_says_that_space_was_given_back_or_is_kept(tmp_path: Path) -> No
         ("0.0", "has no unit"),
     ],
 )
-def test_an_age_that_may_be_a_slip_is_refused(age: str, reason: str, tmp_path: Path) -> None:
+def test_an_age_that_may_be_a_mistake_is_refused(age: str, reason: str, tmp_path: Path) -> None:
     store(tmp_path, [1, 2])
     env = environment(COLUMNS="200")
     result = run("cleanup", "--older-than", age, cwd=tmp_path, env=env)
@@ -196,9 +196,9 @@ def test_an_age_that_may_be_a_slip_is_refused(age: str, reason: str, tmp_path: P
 # Beside a receiver
 
 
-def test_both_work_beside_a_receiver_that_writes(tmp_path: Path) -> None:
+def test_stats_and_cleanup_work_beside_a_running_receiver(tmp_path: Path) -> None:
     now = time.time_ns()
-    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=PROMPT) as program:
+    with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=UNBATCHED) as program:
         address = program.wait_until_listening()
         send(address, now - 20 * DAY_NANO, now - 10 * DAY_NANO, now)
         until = time.monotonic() + 20
@@ -216,9 +216,9 @@ def test_both_work_beside_a_receiver_that_writes(tmp_path: Path) -> None:
 # PostgreSQL
 
 
-def test_both_work_on_postgresql(postgresql_server: Databases, tmp_path: Path) -> None:
+def test_stats_and_cleanup_work_on_postgresql(postgresql_server: Databases, tmp_path: Path) -> None:
     with postgresql_server.fresh() as dsn:
-        keep(open_backend("postgresql", dsn, max_memory_entries=1), batch([1, 50, 60]))
+        write(open_backend("postgresql", dsn, max_memory_entries=1), batch([1, 50, 60]))
         shown = run("stats", "--db", dsn, cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         assert re.search(r"^TABLE .* PARTITIONS$", shown.stdout, re.MULTILINE)
@@ -236,7 +236,7 @@ def test_both_work_on_postgresql(postgresql_server: Databases, tmp_path: Path) -
 # Limits of age
 
 
-def test_a_clock_that_is_wrong_is_named_and_stores_nothing(tmp_path: Path) -> None:
+def test_points_beyond_max_future_days_are_rejected(tmp_path: Path) -> None:
     now = time.time_ns()
     year_2255 = 9_000_000_000 * 10**9
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
@@ -246,11 +246,11 @@ def test_a_clock_that_is_wrong_is_named_and_stores_nothing(tmp_path: Path) -> No
     message = answer.partial_success.error_message
     assert "further ahead of the receiver's clock" in message
     assert "exporters.openfinops.max_future_days (7.0)" in message
-    # There is no limit for the past unless one is set; the next cleanup takes the point of 1970.
+    # max_past_days has no default; the next cleanup deletes the point of 1970.
     assert rows(tmp_path) == {"system_metrics": 3}
 
 
-def test_the_past_has_a_limit_where_one_is_set(tmp_path: Path) -> None:
+def test_points_beyond_max_past_days_are_rejected(tmp_path: Path) -> None:
     now = time.time_ns()
     env = environment(OPENFINOPS_MAX_PAST_DAYS="30", OPENFINOPS_MAX_FUTURE_DAYS="0.5")
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:

@@ -1,4 +1,4 @@
-"""The real program with TLS and tokens: what it says, whom it lets in, how its health is asked."""
+"""The real program with TLS and tokens: what it logs, which clients it accepts, health checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from exporter.config import load
 
 TOKEN = "agent-7-s3cret"  # noqa: S105 - a test's
 
-# A program such as anybody would write, configured by its environment alone.
+# An ordinary program with the SDK, configured by its environment alone.
 SENDER = """
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -35,7 +35,7 @@ provider.shutdown()
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with everything that a secured receiver needs."""
+    """A folder with the files of a receiver with TLS and tokens."""
 
     folder: Path
     authority: Authority
@@ -77,7 +77,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def send(place: Place, address: str, **variables: str) -> None:
-    """Let an SDK send one point; it logs what fails, and gives up."""
+    """Let an SDK send one point; it logs a failure, and ends."""
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://localhost:{address.rpartition(':')[2]}",
         "OTEL_EXPORTER_OTLP_CERTIFICATE": str(place.authority.file),
@@ -93,7 +93,7 @@ def send(place: Place, address: str, **variables: str) -> None:
     )
 
 
-def test_an_sdk_with_the_token_is_stored_and_one_without_is_not(place: Place) -> None:
+def test_points_of_an_sdk_are_stored_only_with_the_token(place: Place) -> None:
     with Program("serve", "--config", place.config, cwd=place.folder) as program:
         address = program.wait_until_listening()
         send(place, address, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20guess")
@@ -105,7 +105,7 @@ def test_an_sdk_with_the_token_is_stored_and_one_without_is_not(place: Place) ->
     assert place.stored() == 1
 
 
-def test_an_sdk_with_a_client_certificate_is_stored(place: Place) -> None:
+def test_points_of_an_sdk_with_a_client_certificate_are_stored(place: Place) -> None:
     place.configure(tls="client_ca_file: ours-ca.pem", tokens=False)
     place.authority.issue("agent", "agent-7")
     with Program("serve", "--config", place.config, cwd=place.folder) as program:
@@ -120,19 +120,21 @@ def test_an_sdk_with_a_client_certificate_is_stored(place: Place) -> None:
     assert place.stored() == 1
 
 
-def test_files_are_made_for_their_owner_alone(place: Place) -> None:
+def test_new_files_are_readable_only_by_their_owner(place: Place) -> None:
     before = set(place.folder.iterdir())
     with Program("serve", "--config", place.config, cwd=place.folder) as program:
         address = program.wait_until_listening()
         send(place, address, OTEL_EXPORTER_OTLP_HEADERS=f"authorization=Bearer%20{TOKEN}")
-        made = [path for path in place.folder.rglob("*") if path not in before and path.is_file()]
-        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in made}
+        created = [
+            path for path in place.folder.rglob("*") if path not in before and path.is_file()
+        ]
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in created}
         assert program.stop() == 0
     assert modes["data.db"] == 0o600
     assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}
 
 
-def test_health_follows_the_program(place: Place) -> None:
+def test_health_fails_after_the_program_has_stopped(place: Place) -> None:
     arguments = ("health", "--config", place.config, "--timeout", "5", "--endpoint")
     with Program("serve", "--config", place.config, cwd=place.folder) as program:
         address = program.wait_until_listening()
@@ -146,14 +148,14 @@ def test_health_follows_the_program(place: Place) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_health_shows_the_certificate_that_it_is_given(place: Place) -> None:
+def test_health_uses_the_client_certificate_that_it_is_given(place: Place) -> None:
     Authority(place.folder, "agents").issue("probe")
     place.configure(tls="client_ca_file: agents-ca.pem")
     health = ("health", "--config", place.config, "--timeout", "5", "--endpoint")
     with Program("serve", "--config", place.config, cwd=place.folder) as program:
         address = program.wait_until_listening()
         own = run(*health, address, cwd=place.folder)
-        assert own.returncode == 1  # the receiver's own is not of that authority
+        assert own.returncode == 1  # the receiver has another authority
         given = run(*health, address, "--cert", "probe.pem", "--key", "probe.key", cwd=place.folder)
         assert given.returncode == 0, given.stderr
         half = run(*health, address, "--cert", "probe.pem", cwd=place.folder)
@@ -171,7 +173,7 @@ def test_health_shows_the_certificate_that_it_is_given(place: Place) -> None:
         ("", False, "every client may send"),
     ],
 )
-def test_check_says_who_may_send(place: Place, tls: str, *, tokens: bool, said: str) -> None:
+def test_check_says_what_clients_need(place: Place, tls: str, *, tokens: bool, said: str) -> None:
     place.configure(tls=tls, tokens=tokens)
     result = run("check", "--config", place.config, cwd=place.folder)
     assert result.returncode == 0, result.stderr
@@ -184,7 +186,7 @@ def test_check_says_who_may_send(place: Place, tls: str, *, tokens: bool, said: 
 @pytest.mark.parametrize(
     ("name", "content"), [("server.pem", "no PEM"), ("tokens", ""), ("server.key", None)]
 )
-def test_files_without_use_are_named_before_anything_listens(
+def test_unusable_files_are_named_before_it_listens(
     place: Place, command: str, name: str, content: str | None
 ) -> None:
     path = place.folder / name
@@ -199,7 +201,7 @@ def test_files_without_use_are_named_before_anything_listens(
     assert "Traceback" not in result.stderr
 
 
-def test_a_certificate_that_expired_ends_the_program(place: Place) -> None:
+def test_an_expired_certificate_ends_the_program(place: Place) -> None:
     place.authority.issue("server", days=-2)
     result = run("serve", "--config", place.config, cwd=place.folder)
     assert result.returncode == 1
@@ -224,7 +226,7 @@ def test_a_certificate_that_expired_ends_the_program(place: Place) -> None:
         ),
     ],
 )
-def test_what_is_insecure_is_said(
+def test_insecure_settings_are_warned_of(
     tmp_path: Path, endpoint: str, grpc: str, warning: str | None
 ) -> None:
     path = tmp_path / "config.yaml"
@@ -241,7 +243,7 @@ def test_what_is_insecure_is_said(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_key_that_may_not_be_read_is_named(place: Place) -> None:
+def test_an_unreadable_key_is_named(place: Place) -> None:
     (place.folder / "server.key").chmod(0)
     result = run("serve", "--config", place.config, cwd=place.folder)
     assert "key_file server.key: Permission denied" in result.stderr

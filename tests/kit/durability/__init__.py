@@ -1,1 +1,1 @@
-"""Senders that know what was acknowledged to them, and what a store must then hold."""
+"""Senders that record what was acknowledged, and the stores that must have it."""

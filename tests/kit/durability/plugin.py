@@ -1,4 +1,4 @@
-"""How long the durability tests go on: short in CI, as long as one likes by hand."""
+"""Options for the length of the durability tests: short in CI, longer by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["pytest_addoption"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller have longer outages and more kills."""
-    group = parser.getgroup("durability", "how long the durability tests go on")
+    """Add options for longer outages and more kills."""
+    group = parser.getgroup("durability", "the length of the durability tests")
     group.addoption(
         "--outage-seconds",
         type=float,
@@ -20,5 +20,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kills",
         type=int,
         default=25,
-        help="how often the program is killed, for each backend; default: %(default)s",
+        help="number of times that the program is killed, for each backend; default: %(default)s",
     )

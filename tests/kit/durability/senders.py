@@ -1,7 +1,7 @@
-"""Clients that send numbered points for as long as they are told to, through any failure.
+"""Clients that send numbered points until they are stopped, through any failure.
 
-As real clients do, a sender tries the same bytes again when it got no answer, or one that says so;
-now and then it gives up, as they do after some minutes. Every other answer is recorded as wrong.
+As real clients do, a sender retries the same bytes after a retryable status or no reply at all.
+Sometimes it gives up, as they do after some minutes. Every other status is recorded as wrong.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -31,7 +31,8 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
 )
-_GIVES_UP: Final = 0.05
+# The probability that a sender drops a request after a failed attempt.
+_GIVE_UP_PROBABILITY: Final = 0.05
 _RECONNECT: Final = [
     ("grpc.initial_reconnect_backoff_ms", 20),
     ("grpc.min_reconnect_backoff_ms", 20),
@@ -48,26 +49,26 @@ class Sender:
     Attributes:
         sent: points that were sent at least once.
         acknowledged: of these, answered OK.
-        wrong: answers upon which a client drops its data.
+        wrong: replies upon which a client drops its data.
     """
 
-    def __init__(self, place: int, address: str, pause_seconds: float) -> None:
+    def __init__(self, number: int, address: str, pause_seconds: float) -> None:
         self.sent: set[Key] = set()
         self.acknowledged: set[Key] = set()
         self.wrong: list[str] = []
-        self._name = f"sender.{place}"
+        self._name = f"sender.{number}"
         self._address = address
         self._pause_seconds = pause_seconds
-        self._dice = random.Random(place)
-        self._over = threading.Event()
+        self._rng = random.Random(number)
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self._name)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the request that is under way, and end."""
-        self._over.set()
+        """Finish the request in flight, and end."""
+        self._stopping.set()
         self._thread.join(120)
         assert not self._thread.is_alive()
 
@@ -75,7 +76,7 @@ class Sender:
         with grpc.insecure_channel(self._address, options=_RECONNECT) as channel:
             stub = MetricsServiceStub(channel)
             number = 0
-            while not self._over.is_set():
+            while not self._stopping.is_set():
                 keys = {
                     (self._name, FIRST_UNIX_MICRO + number * 1_000 + at) for at in range(POINTS)
                 }
@@ -83,7 +84,7 @@ class Sender:
                 if self._export(stub, self._request(keys)):
                     self.acknowledged |= keys
                 number += 1
-                self._over.wait(self._pause_seconds)
+                self._stopping.wait(self._pause_seconds)
 
     def _request(self, keys: set[Key]) -> ExportMetricsServiceRequest:
         request = ExportMetricsServiceRequest()
@@ -104,7 +105,7 @@ class Sender:
             else:
                 assert not response.HasField("partial_success")
                 return True
-            if self._over.wait(0.02) or self._dice.random() < _GIVES_UP:
+            if self._stopping.wait(0.02) or self._rng.random() < _GIVE_UP_PROBABILITY:
                 return False
 
 
@@ -112,28 +113,25 @@ class Sender:
 def sending(
     address: str, *, senders: int = 6, pause_seconds: float = 0.0
 ) -> Iterator[list[Sender]]:
-    """Senders that run until the end of the block."""
-    everybody = [Sender(place, address, pause_seconds) for place in range(senders)]
-    for sender in everybody:
+    """Run senders until the end of the block."""
+    started = [Sender(number, address, pause_seconds) for number in range(senders)]
+    for sender in started:
         sender.start()
     try:
-        yield everybody
+        yield started
     finally:
-        for sender in everybody:
+        for sender in started:
             sender.stop()
 
 
 def assert_stored_once(senders: list[Sender], stored: Counter[Key]) -> int:
-    """Every acknowledged point is there once, and nothing twice; how many were acknowledged."""
+    """Check that acknowledged points are stored, and none twice; returns how many there are."""
     acknowledged = set[Key]().union(*(sender.acknowledged for sender in senders))
     sent = set[Key]().union(*(sender.sent for sender in senders))
-    assert [answer for sender in senders for answer in sender.wrong] == []
+    assert [reply for sender in senders for reply in sender.wrong] == []
     missing = acknowledged - stored.keys()
     assert not missing, f"{len(missing)} acknowledged points are missing: {sorted(missing)[:3]}"
-    doubled = [key for key, times in stored.items() if times > 1]
-    assert not doubled, f"{len(doubled)} points are there twice: {sorted(doubled)[:3]}"
+    duplicates = [key for key, times in stored.items() if times > 1]
+    assert not duplicates, f"{len(duplicates)} points are stored twice: {sorted(duplicates)[:3]}"
     assert stored.keys() <= sent
     return len(acknowledged)
-
-
-Reading = Callable[[], Counter[Key]]

@@ -1,4 +1,4 @@
-"""What a program under test stores into, and how to read back what it holds."""
+"""The databases of a program under test, and how to read back their points."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SETTINGS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """One database.
+    """A database.
 
     Attributes:
         url: its connection string.
@@ -36,26 +36,26 @@ class Store:
     settings: Mapping[str, str]
 
     def points(self) -> Counter[Key]:
-        """How often each point is stored."""
+        """The number of times that each point is stored."""
         if self.url.startswith("sqlite:"):
             return _sqlite_points(self.url.removeprefix("sqlite:///"))
         return _postgresql_points(self.url)
 
 
 def sqlite_store(folder: Path) -> Store:
-    """A file in this folder."""
+    """A SQLite file in this folder."""
     url = f"sqlite:///{folder / 'store.db'}"
     return Store(url, {**_SETTINGS, "OPENFINOPS_DB_URL": url})
 
 
 def postgresql_store(url: str, folder: Path) -> Store:
-    """A database, with the spool in this folder."""
+    """A PostgreSQL database, with the spool in this folder."""
     spool = str(folder / "requests.spool")
     return Store(url, {**_SETTINGS, "OPENFINOPS_DB_URL": url, "OPENFINOPS_SPOOL_PATH": spool})
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return int(probe.getsockname()[1])
