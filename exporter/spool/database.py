@@ -22,17 +22,18 @@ from exporter.spool.errors import (
     translate_open_errors,
 )
 from exporter.spool.schema import (
+    PRAGMAS,
     SPOOL_FILE,
-    connect_reader,
-    connect_writer,
     create_tables,
     is_vacant,
     read_watermarks,
     upgrade,
 )
 from exporter.sqlitefiles import (
+    READ_ONLY,
     SMALLEST_PAGE_BYTES,
     FileIdentity,
+    connect,
     count_free_pages,
     transaction,
     vacuum_pages,
@@ -92,14 +93,14 @@ class SpoolDatabase:
         """
         SPOOL_FILE.create_private(path)
         with translate_open_errors(path), ExitStack() as undo:
-            writer = undo.enter_context(closing(connect_writer(path)))
+            writer = undo.enter_context(closing(connect(path, pragmas=PRAGMAS)))
             if is_vacant(writer, path):
-                _check_empty(path)
+                _check_size(path)
                 create_tables(writer, receiver_id)
             elif path.stat().st_size <= _CHECKED_BYTES:
                 _check_pages(writer, path)
             upgrade(writer)
-            reader = undo.enter_context(closing(connect_reader(path)))
+            reader = undo.enter_context(closing(connect(path, pragmas=(*PRAGMAS, *READ_ONLY))))
             opened = cls(path, writer, reader)
             undo.pop_all()
         return opened
@@ -273,7 +274,7 @@ def _insert_statement(rows: int) -> str:
     return f"INSERT INTO requests ({COLUMNS}) VALUES " + ", ".join(["(?,?,?,?,?,?,?,?)"] * rows)  # noqa: S608 - constant
 
 
-def _check_empty(path: Path) -> None:
+def _check_size(path: Path) -> None:
     if 0 < (found_bytes := path.stat().st_size) < SMALLEST_PAGE_BYTES:
         raise SpoolDamagedError(f"spool {path}: a file of {found_bytes} bytes is not a database")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,7 @@ _DAMAGE_AT_OPEN: Final = _DAMAGE | {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATC
 _REFUSED_AT_OPEN: Final = frozenset(
     {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 )
+_DEFAULT_ADVICE: Final = "look at the system's log"
 
 
 class SpoolUnavailableError(RetryableError):
@@ -52,37 +53,27 @@ class SpoolDamagedError(RetryableError):
 
 
 @contextmanager
-def translate_errors(operation: str, path: Path) -> Iterator[None]:
+def translate_errors(operation: str, path: Path, *, is_opening: bool = False) -> Iterator[None]:
     """Raise the error of this module for one of SQLite or of the file system, cause kept.
 
     Args:
         operation: what was being done, such as "appending".
         path: the spool's file.
+        is_opening: whether the file is being opened; more errors then mean damage or a refusal.
     """
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        if primary_code(error) in _DAMAGE:
-            raise SpoolDamagedError(f"spool {path}: {operation}: {error}") from error
-        raise SpoolUnavailableError(_message(error, operation, path)) from error
-
-
-@contextmanager
-def translate_open_errors(path: Path) -> Iterator[None]:
-    """As `translate_errors`, while a file is being opened."""
-    operation = "opening the file"
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
         code = primary_code(error)
-        if code in _DAMAGE_AT_OPEN:
-            raise SpoolDamagedError(f"spool {path}: {operation}: {error}") from error
-        message = _message(error, operation, path)
-        if isinstance(error, OSError) or code in _REFUSED_AT_OPEN:
+        message = f"spool {path}: {operation}: {error}"
+        if code in (_DAMAGE_AT_OPEN if is_opening else _DAMAGE):
+            raise SpoolDamagedError(message) from error
+        message += f"; {what_to_do(error, path) or _DEFAULT_ADVICE}"
+        if is_opening and (isinstance(error, OSError) or code in _REFUSED_AT_OPEN):
             raise SpoolRefusedError(message) from error
         raise SpoolUnavailableError(message) from error
 
 
-def _message(error: Exception, operation: str, path: Path) -> str:
-    advice = what_to_do(error, path) or "look at the system's log"
-    return f"spool {path}: {operation}: {error}; {advice}"
+def translate_open_errors(path: Path) -> AbstractContextManager[None]:
+    """`translate_errors` for a file that is being opened."""
+    return translate_errors("opening the file", path, is_opening=True)

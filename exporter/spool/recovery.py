@@ -97,7 +97,12 @@ def recover(path: Path, damaged: Path, watermarks: Watermarks | None = None) -> 
         try:
             _copy(source, database, watermarks)
         except SpoolUnavailableError as error:
-            _log.error("spool %s: the rest stays in %s: %s", path, damaged, error)
+            _log.error(
+                "spool %s: cannot copy more requests; the others stay in %s: %s",
+                path,
+                damaged,
+                error,
+            )
     return database
 
 

@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 
 from exporter.spool.entry import COLUMNS
 from exporter.spool.errors import SpoolDamagedError, SpoolRefusedError
-from exporter.sqlitefiles import DURABLE, READ_ONLY, FileKind, connect, transaction
+from exporter.sqlitefiles import DURABLE, FileKind, transaction
 
 __all__ = [
+    "PRAGMAS",
     "SPOOL_FILE",
     "Watermarks",
     "columns_in",
-    "connect_reader",
-    "connect_writer",
     "create_tables",
     "is_vacant",
     "read_watermarks",
@@ -40,7 +39,7 @@ _UPGRADES: Final = {
 # Of 4, 8, 16 and 32 KB: the fewest overflow pages for an entry of 8 KB that still waste little.
 _PAGE_BYTES: Final = 8192
 
-_PRAGMAS: Final = (
+PRAGMAS: Final = (
     *DURABLE,
     # Some builds overwrite deleted data with zeros, which makes commits of 32 cost 1.6 times as
     # much.
@@ -48,6 +47,7 @@ _PRAGMAS: Final = (
     # 16 MB of -wal: what is released soon is written into the database once, or not at all.
     "wal_autocheckpoint = 2000",
 )
+"""Of both connections; the one that reads may checkpoint."""
 
 # `data` is last, so that the other columns of a row are on its first page. A digest moves to a
 # table of its own when its request is deleted. Both tables are in the order of arrival: rows are
@@ -92,16 +92,6 @@ class Watermarks(NamedTuple):
     released_sequence: int
     unverified_after: int | None
     last_sequence: int | None = None
-
-
-def connect_writer(path: Path) -> sqlite3.Connection:
-    """A connection that syncs every commit; the file must exist."""
-    return connect(path, pragmas=_PRAGMAS)
-
-
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot change data, but may checkpoint."""
-    return connect(path, pragmas=(*_PRAGMAS, *READ_ONLY))
 
 
 def is_vacant(connection: sqlite3.Connection, path: Path) -> bool:
