@@ -102,7 +102,7 @@ def demo(
 
 def _run(service: Service, stop: StopSignal, seconds: int) -> _Report:
     try:
-        service.start_pipeline()
+        service.pipeline.start()
         service.pipeline.require_backend()  # the demo reads back what it sent
         sender = Sender(_listen(service))
         start_time = time.time()
@@ -113,7 +113,9 @@ def _run(service: Service, stop: StopSignal, seconds: int) -> _Report:
             sender.stop(_STOP_TIMEOUT_SECONDS)
         reader = Reader(service.backend, lambda: service.pipeline.flush(_STOP_TIMEOUT_SECONDS))
         trends = tuple(read_trends(reader, start_time, time.time()))
-        return _Report(sender.points_sent, service.stats(), service.backend.location, trends)
+        return _Report(
+            sender.points_sent, service.pipeline.stats(), service.backend.location, trends
+        )
     finally:
         service.stop(_STOP_TIMEOUT_SECONDS)
 
@@ -153,7 +155,7 @@ def _wait(service: Service, stop: StopSignal, seconds: int) -> None:
         task = progress.add_task("", total=seconds, stored=0)
         while not progress.finished and not stop.wait(_PROGRESS_INTERVAL_SECONDS):
             elapsed = time.monotonic() - start
-            progress.update(task, completed=elapsed, stored=service.stats().points_stored)
+            progress.update(task, completed=elapsed, stored=service.pipeline.stats().points_stored)
 
 
 def _progress(console: Console) -> Progress:

@@ -83,16 +83,16 @@ def _run(service: Service, stop: StopSignal, *, has_config: bool) -> int | None:
     """None if all accepted data is stored, else the code to exit with at once."""
     _log_configuration(service, has_config=has_config)
     try:
-        service.start_pipeline()
+        service.pipeline.start()
         # Objects that exist by now are never freed. Scanning them in each garbage collection made
         # it take twice as long: 60 to 90 ms with 500 senders, during which no request is answered.
         gc.collect()
         gc.freeze()
         if not stop.requested:
             _listen(service)
-            service.start_orphan_replayer()
+            service.orphan_replayer.start()
             report_counters(
-                stop.wait, service.stats, _LOG_INTERVAL_SECONDS, _status_writer(service)
+                stop.wait, service.pipeline.stats, _LOG_INTERVAL_SECONDS, _status_writer(service)
             )
     except ExporterError:
         service.stop(_FAILED_START_TIMEOUT_SECONDS)
@@ -207,7 +207,7 @@ def _stop(service: Service, reason: str) -> int | None:
     timeout_seconds = service.settings.exporter.shutdown_timeout_seconds
     _log.info("%s: stopping, at most %g s to write accepted data", reason, timeout_seconds)
     all_stored = service.stop(timeout_seconds)
-    stats = service.stats()
+    stats = service.pipeline.stats()
     _status_writer(service)(stats)
     if all_stored:
         _log.info("stopped: %s", str(stats) or "nothing was received")

@@ -14,7 +14,6 @@ from exporter.config import ReceiverSettings, Settings
 from exporter.embedded import OrphanReplayer
 from exporter.pipeline import IDLE_BYTES
 from exporter.receiver import BearerTokens, Certificates, Receiver, workers_for
-from exporter.stats import Snapshot
 
 __all__ = ["Service", "StopSignal", "certificates_for", "tokens_for"]
 
@@ -32,8 +31,9 @@ _EXIT_BY_SIGNAL: Final = 128
 class Service:
     """Receiver, pipeline and backend, started in reverse order and stopped in this one.
 
-    `start_pipeline`, then `listen`, then optionally `start_orphan_replayer`; `stop` is safe after
-    any of them, before all of them, and twice.
+    Start `pipeline`, then `listen`, then optionally start `orphan_replayer`, which stores the
+    orphaned spools of embedded pipelines, now and every minute. `stop` is safe after any of them,
+    before all of them, and twice.
 
     Args:
         settings: the settings to run with.
@@ -47,7 +47,7 @@ class Service:
         self.backend = backend_for(settings.exporter, serving=True)
         self.spool = spool_for(settings.exporter, self.backend)
         self.pipeline = pipeline_for(settings.exporter, self.backend, self.spool)
-        self._orphan_replayer = OrphanReplayer(settings.exporter)
+        self.orphan_replayer = OrphanReplayer(settings.exporter)
         self._receiver: Receiver | None = None
 
     @property
@@ -55,18 +55,6 @@ class Service:
         """Backend and location, for people."""
         backend, location = self.settings.exporter.backend, self.backend.location
         return backend if backend == location else f"{backend} {location}"
-
-    def start_pipeline(self) -> None:
-        """Open the backend and start the writer; with a spool, the database may be unavailable.
-
-        Raises:
-            ExporterError: see `Pipeline.start`.
-        """
-        self.pipeline.start()
-
-    def start_orphan_replayer(self) -> None:
-        """Store the orphaned spools of embedded pipelines, now and every minute."""
-        self._orphan_replayer.start()
 
     def listen(self, endpoint: str | None = None) -> str:
         """Accept requests.
@@ -99,10 +87,6 @@ class Service:
         self._receiver = receiver
         return address
 
-    def stats(self) -> Snapshot:
-        """The counters of the receiver and the pipeline."""
-        return self.pipeline.stats()
-
     def stop(self, timeout_seconds: float) -> bool:
         """Stop the receiver, write accepted data, close the backend.
 
@@ -110,12 +94,12 @@ class Service:
             Whether all accepted data was written in time.
         """
         until = time.monotonic() + timeout_seconds
-        self._orphan_replayer.request_stop()
+        self.orphan_replayer.request_stop()
         if self._receiver is not None:
             # Requests in flight are short; the writer needs most of the time.
             self._receiver.shutdown(timeout_seconds / 4)
         all_stored = self.pipeline.shutdown(max(until - time.monotonic(), 0.0))
-        self._orphan_replayer.shutdown(max(until - time.monotonic(), 0.0))
+        self.orphan_replayer.shutdown(max(until - time.monotonic(), 0.0))
         return all_stored
 
 
