@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from exporter.config.connection_string import backend_of, redacted
 from exporter.config.exporter_keys import Openfinops
+from exporter.config.fields import texts_of
 from exporter.config.layers import Layer, Location, SourcedValue
-from exporter.config.schema import KEYS, texts_of
+from exporter.config.schema import KEYS
 from exporter.config.yaml_document import dotted
 
 __all__ = ["apply_batch_processor", "apply_constraints"]

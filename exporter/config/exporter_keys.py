@@ -18,6 +18,7 @@ from exporter.config.fields import (
     Names,
     NotNull,
     Number,
+    OptionalNumber,
     Seconds,
     Section,
     Switch,
@@ -55,33 +56,32 @@ class Rule(Section):
 
     metric: _Pattern = key(
         "",
-        "the name of a metric; * stands for any characters, ? for one",
         "The metrics that the rule is for.",
+        allowed="the name of a metric; * stands for any characters, ? for one",
     )
     attributes: Annotated[dict[str, str], AfterValidator(MappingProxyType)] = key(
         {},
-        "a mapping of attribute names to their values; * stands for any characters, ? for one",
         "The attributes of point or resource that a series must have.",
+        allowed="a mapping of names to values; * stands for any characters, ? for one",
         validate_default=True,
     )
     kind: Literal["amount", "cumulative", "hourly_rate", "none"] = key(
         "none",
-        "amount, cumulative, hourly_rate, none",
         "What a value is: an amount, a running total, or an amount per hour. With none the series "
         "is never a cost.",
+        allowed="amount, cumulative, hourly_rate, none",
     )
-    category: _Sources = key((), _SOURCES_TEXT, "Category of the entries.")
-    resource_id: _Sources = key((), _SOURCES_TEXT, "The resource that caused the cost.")
-    currency: _Sources = key((), _SOURCES_TEXT, "ISO 4217 code.")
-    region: _Sources = key((), _SOURCES_TEXT, "Region of the entries.")
+    category: _Sources = key((), "Category of the entries.", allowed=_SOURCES_TEXT)
+    resource_id: _Sources = key((), "The resource that caused the cost.", allowed=_SOURCES_TEXT)
+    currency: _Sources = key((), "ISO 4217 code.", allowed=_SOURCES_TEXT)
+    region: _Sources = key((), "Region of the entries.", allowed=_SOURCES_TEXT)
     tags: Annotated[dict[str, str] | None, AfterValidator(_frozen_sources), NotNull] = key(
         None,
-        "a mapping of names to attribute:NAME or constants",
         "Tags of the entries. Without it, all attributes that no other field uses.",
+        allowed="a mapping of names to attribute:NAME or constants",
     )
     staleness: Seconds = key(
         600.0,
-        "seconds above 0, at most 86400, or a duration such as 10m",
         "The longest time that one point of an hourly_rate is charged for.",
         gt=0,
         le=DAY_SECONDS,
@@ -99,22 +99,22 @@ class LlmPrice(Section):
 
     model: _Pattern = key(
         "",
-        "the name of a model; * stands for any characters, ? for one",
         "As in gen_ai.response.model or gen_ai.request.model.",
+        allowed="the name of a model; * stands for any characters, ? for one",
     )
     provider: _Pattern = key(
         "*",
-        "the name of a provider; * stands for any characters, ? for one",
         "As in gen_ai.provider.name or gen_ai.system.",
+        allowed="the name of a provider; * stands for any characters, ? for one",
     )
     input: _Price = key(
-        Decimal(0), _PRICE_TEXT, "Price of a million input tokens.", ge=0, le=1_000_000
+        Decimal(0), "Price of a million input tokens.", allowed=_PRICE_TEXT, ge=0, le=1_000_000
     )
     output: _Price = key(
-        Decimal(0), _PRICE_TEXT, "Price of a million output tokens.", ge=0, le=1_000_000
+        Decimal(0), "Price of a million output tokens.", allowed=_PRICE_TEXT, ge=0, le=1_000_000
     )
     currency: Annotated[str, BeforeValidator(parsers.parse_currency)] = key(
-        "USD", "an ISO 4217 code such as USD", "Currency of both prices."
+        "USD", "Currency of both prices.", allowed="an ISO 4217 code such as USD"
     )
 
     @model_validator(mode="after")
@@ -143,36 +143,33 @@ class Openfinops(Section):
         BeforeValidator(parsers.parse_backend),
     ] = key(
         "sqlite",
-        "sqlite, memory (or in_memory), postgresql, timescaledb",
         "Where rows are stored. Without it, the connection string decides.",
+        allowed="sqlite, memory (or in_memory), postgresql, timescaledb",
     )
     connection_string: Annotated[str, BeforeValidator(parsers.parse_connection_string)] = key(
         "sqlite:///openfinops_telemetry.db",
-        "sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:5432/"
-        "database, or libpq's key=value form",
         "The file or database. The backend memory has none. "
         "The default applies to the backend sqlite only.",
+        allowed="sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:5432/"
+        "database, or libpq's key=value form",
         variable="OPENFINOPS_DB_URL",
         repr=False,
     )
-    retention_days: Annotated[float, Number] = key(
+    retention_days: Number = key(
         90.0,
-        "a number above 0, at most 36500",
         "Rows older than this are deleted. 36500 (a hundred years) keeps all rows.",
         gt=0,
         le=100 * _YEAR_DAYS,
     )
-    max_past_days: Annotated[float | None, Number, NotNull] = key(
+    max_past_days: OptionalNumber = key(
         None,
-        "a number above 0, at most 36500",
         "Data points that are older than this when they arrive are rejected by name. Without it "
         "any age is accepted, and retention_days deletes old rows later.",
         gt=0,
         le=100 * _YEAR_DAYS,
     )
-    max_future_days: Annotated[float, Number] = key(
+    max_future_days: Number = key(
         7.0,
-        "a number above 0, at most 36500",
         "Data points that are further ahead of this machine's clock are rejected by name. "
         "Otherwise a sender with a wrong clock could create partitions for the year 2255.",
         gt=0,
@@ -180,7 +177,6 @@ class Openfinops(Section):
     )
     batch_size: Count = key(
         100,
-        "a whole number from 1 to 1000000",
         "A batch of this many data points is written without waiting for the interval. "
         "Under load batches grow larger.",
         collector="processors.batch.send_batch_size",
@@ -189,19 +185,15 @@ class Openfinops(Section):
     )
     batch_interval_seconds: Seconds = key(
         60.0,
-        "seconds above 0, at most 86400, or a duration such as 200ms, 5s or 1m",
         "A batch is written at the latest this long after its first data point. Other processes "
         "see data after this time at the latest.",
         collector="processors.batch.timeout",
         gt=0,
         le=DAY_SECONDS,
     )
-    enable_compression: Flag = key(
-        False, "true or false", "Compress old rows.", backends=_TIMESCALEDB
-    )
+    enable_compression: Flag = key(False, "Compress old rows.", backends=_TIMESCALEDB)
     compress_after_seconds: Seconds = key(
         float(DAY_SECONDS),
-        "seconds above 0, at most 3153600000, or a duration such as 12h",
         "With enable_compression: a chunk is compressed this long after its end. Late rows "
         "can still be stored, more slowly.",
         backends=_TIMESCALEDB,
@@ -210,15 +202,14 @@ class Openfinops(Section):
     )
     direct_compress: _DirectCompress = key(
         "auto",
-        "auto, on, off",
         "With enable_compression: whether batches are written compressed. auto does it for batches "
         "of 50,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose "
         "rows.",
+        allowed="auto, on, off",
         backends=_TIMESCALEDB,
     )
     chunk_interval_seconds: Seconds = key(
         float(DAY_SECONDS),
-        "seconds from 60 to 31536000, or a duration such as 6h",
         "How much time one chunk holds; applies to chunks that are created later. Rows are "
         "compressed and deleted by whole chunks.",
         backends=_TIMESCALEDB,
@@ -227,22 +218,20 @@ class Openfinops(Section):
     )
     rollups: Switch = key(
         True,
-        "on or off",
         "Create roll-ups of number points and of costs by hour and day. The database keeps them "
         "up to date, and long queries read them. off keeps existing roll-ups unchanged.",
         backends=_TIMESCALEDB,
     )
     pool_min_connections: Count = key(
         1,
-        "a whole number from 0 to 1000, at most pool_max_connections",
         "Connections for reading that are kept open.",
+        allowed=", at most pool_max_connections",
         backends=_SERVERS,
         ge=0,
         le=1000,
     )
     pool_max_connections: Count = key(
         4,
-        "a whole number from 1 to 1000",
         "How many reads may run at the same time; others wait for a connection. The writer has "
         "a connection of its own.",
         backends=_SERVERS,
@@ -251,23 +240,21 @@ class Openfinops(Section):
     )
     max_memory_entries: Count = key(
         10_000,
-        "a whole number from 1 to 1000000000",
         "Data points that the backend memory keeps; the oldest are removed first.",
         ge=1,
         le=1_000_000_000,
     )
     max_queued_entries: Count = key(
         1_000_000,
-        "a whole number from 1 to 1000000000, at least batch_size",
         "Data points that may wait in memory for a slow backend. More than these wait in the spool "
         "only; without a spool, senders get an error that makes them retry.",
+        allowed=", at least batch_size",
         collector="sending_queue.queue_size",
         ge=1,
         le=1_000_000_000,
     )
     max_series: Count = key(
         1_000_000,
-        "a whole number from 1 to 1000000000",
         "Series that are accepted since the start. Points of further series are rejected by name, "
         "so that a sender with a new attribute value in each point harms only itself. A "
         "known series takes about 1 KiB of memory.",
@@ -276,8 +263,7 @@ class Openfinops(Section):
     )
     memory_limit_mib: Count = key(
         2048,
-        "a whole number of MiB from 128 to 1048576",
-        "Memory that the process may use (docs/robustness.md). Above half of it, requests "
+        "Memory in MiB that the process may use (docs/robustness.md). Above half of it, requests "
         "wait in the spool only; above five eighths, senders get an error that makes them retry. "
         "Known series, batches and the largest request are bounded in proportion.",
         collector="processors.memory_limiter.limit_mib",
@@ -286,7 +272,6 @@ class Openfinops(Section):
     )
     spool: Switch = key(
         True,
-        "on or off",
         "Whether a request is written to disk before it is acknowledged. Without it, data that is "
         "acknowledged and not yet stored is lost when the process is killed. The backend memory "
         "has no spool.",
@@ -294,32 +279,29 @@ class Openfinops(Section):
     )
     spool_path: FilePath = key(
         None,
-        "the path of a file in a folder that exists",
         "The file of the spool. Without it `<database file>.spool` for sqlite, else "
         "`openfinops-spool.db` in the working folder. It belongs to one exporter and must outlive "
         "its container. Requests that exporters in process left in files beside it are stored as "
         "well (docs/openfinops.md).",
+        allowed="the path of a file in a folder that exists",
         collector="extensions.file_storage.directory",
     )
     spool_max_size_mib: Count = key(
         4096,
-        "a whole number of MiB from 1 to 1048576",
-        "Compressed requests that may wait in the spool while the database is unavailable. Above "
-        "it, senders get an error that makes them retry.",
+        "MiB of compressed requests that may wait in the spool while the database is unavailable. "
+        "Above it, senders get an error that makes them retry.",
         collector="sending_queue.queue_size",
         ge=1,
         le=2**20,
     )
     spool_max_age_seconds: Seconds = key(
         604_800.0,
-        "seconds above 0, or a duration such as 30m or 168h",
         "While the oldest request in the spool is older than this, senders get an error that "
         "makes them retry.",
         gt=0,
     )
     retry_window_seconds: Seconds = key(
         3600.0,
-        "seconds from 0 to 604800, or a duration such as 10m or 1h",
         "How long a request is remembered. If a client sends the same bytes again because it got "
         "no reply, they are acknowledged and not stored twice.",
         ge=0,
@@ -327,7 +309,6 @@ class Openfinops(Section):
     )
     shutdown_timeout_seconds: Seconds = key(
         25.0,
-        "seconds above 0, at most 3600, or a duration such as 30s",
         "How long the shutdown may take to write accepted data. "
         "Kubernetes kills after 30 s by default.",
         gt=0,
@@ -335,32 +316,29 @@ class Openfinops(Section):
     )
     cluster_id_attributes: Names = key(
         ("cluster_id", "k8s.cluster.name", "k8s.cluster.uid", "deployment.environment.name"),
-        "a list of attribute names",
         "Where cluster_id comes from. The first name is looked up in the attributes of the "
         "data point, then all names in the resource; the first match is used.",
     )
     node_id_attributes: Names = key(
         ("node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"),
-        "a list of attribute names",
         "Where node_id comes from, in the same way.",
     )
     cost_rules: Annotated[tuple[Rule, ...], BeforeValidator(parsers.parse_list)] = key(
         (),
-        "a list of rules, see docs/costs.md",
         "Which metrics are costs. The first rule that matches a series applies; the built-in "
         "rules come last.",
+        allowed="a list of rules, see docs/costs.md",
     )
     default_cost_rules: Switch = key(
         True,
-        "on or off",
         "Whether the built-in rules apply: to metrics that are named `openfinops.cost` or measured "
         "in a currency, and to those of OpenCost.",
     )
     llm_prices: Annotated[tuple[LlmPrice, ...], BeforeValidator(parsers.parse_list)] = key(
         (),
-        "a list of prices, see docs/costs.md",
         "The price of a million tokens of a language model. The first match applies; without a "
         "match the library genai-prices is used, if it is installed.",
+        allowed="a list of prices, see docs/costs.md",
     )
 
 

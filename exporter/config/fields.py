@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic.fields import FieldInfo
 
 from exporter.config import parsers
 
 __all__ = [
     "DAY_SECONDS",
-    "DURATION_TEXT",
     "Count",
     "Duration",
     "FilePath",
@@ -22,39 +23,67 @@ __all__ = [
     "Number",
     "OptionalCount",
     "OptionalDuration",
+    "OptionalNumber",
     "Seconds",
     "Section",
     "Switch",
     "Token",
+    "allowed_of",
     "key",
+    "texts_of",
 ]
 
 DAY_SECONDS: Final = 86_400
 
-Seconds = Annotated[float, BeforeValidator(parsers.parse_seconds)]
-Duration = Annotated[
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which values a type allows, in words for errors and docs.
+
+    Attributes:
+        noun: what a value is.
+        examples: follow the bounds of the key.
+    """
+
+    noun: str
+    examples: str = ""
+
+
+_COUNT: Final = Allowed("a whole number")
+_NUMBER: Final = Allowed("a number")
+_DURATION: Final = Allowed("a duration with its unit, from 1ms to 480h, such as 30s")
+
+NotNull = BeforeValidator(parsers.refuse_null)
+Seconds = Annotated[
+    float,
+    BeforeValidator(parsers.parse_seconds),
+    Allowed("seconds", ", or a duration such as 200ms, 5s or 1h30m"),
+]
+_Duration = Annotated[
     float, BeforeValidator(parsers.parse_duration_with_unit), Field(ge=0.001, le=20 * DAY_SECONDS)
 ]
-Number = BeforeValidator(parsers.parse_number)
-Count = Annotated[int, Number]
-NotNull = BeforeValidator(parsers.refuse_null)
-OptionalDuration = Annotated[Duration | None, NotNull]
-OptionalCount = Annotated[Count | None, NotNull]
-Flag = Annotated[bool, BeforeValidator(parsers.parse_flag)]
-Switch = Annotated[bool, BeforeValidator(parsers.parse_switch)]
-Names = Annotated[tuple[str, ...], BeforeValidator(parsers.parse_names)]
-
-FilePath = Annotated[Path | None, BeforeValidator(parsers.parse_path), NotNull]
+Duration = Annotated[_Duration, _DURATION]
+OptionalDuration = Annotated[_Duration | None, NotNull, _DURATION]
+Number = Annotated[float, BeforeValidator(parsers.parse_number), _NUMBER]
+OptionalNumber = Annotated[float | None, BeforeValidator(parsers.parse_number), NotNull, _NUMBER]
+Count = Annotated[int, BeforeValidator(parsers.parse_number), _COUNT]
+OptionalCount = Annotated[int | None, BeforeValidator(parsers.parse_number), NotNull, _COUNT]
+Flag = Annotated[bool, BeforeValidator(parsers.parse_flag), Allowed("true or false")]
+Switch = Annotated[bool, BeforeValidator(parsers.parse_switch), Allowed("on or off")]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(parsers.parse_names), Allowed("a list of attribute names")
+]
+FilePath = Annotated[
+    Path | None, BeforeValidator(parsers.parse_path), NotNull, Allowed("the path of a file")
+]
 Token = Annotated[str | None, BeforeValidator(parsers.parse_token), NotNull]
-
-DURATION_TEXT: Final = "a duration with its unit, from 1ms to 480h, such as 30s"
 
 
 def key(
     default: Any,
-    allowed: str,
     meaning: str,
     *,
+    allowed: str = "",
     variable: str = "",
     collector: str = "",
     backends: Sequence[str] = (),
@@ -64,8 +93,9 @@ def key(
 
     Args:
         default: the value if the key is not set.
-        allowed: which values are allowed, for errors and docs.
         meaning: one or more sentences for the docs.
+        allowed: which values are allowed, if the type and the bounds do not say it. With a leading
+            comma it is added to what they say.
         variable: the environment variable that sets the key. The keys of exporters.openfinops
             have one by default, see `schema.VARIABLES`.
         collector: the Collector's key of the same meaning.
@@ -81,6 +111,36 @@ def key(
         "backends": list(backends),
     }
     return Field(default, description=meaning, json_schema_extra=texts, **bounds)
+
+
+def texts_of(field: FieldInfo) -> dict[str, Any]:
+    """The texts that `key` was given."""
+    texts = field.json_schema_extra
+    return texts if isinstance(texts, dict) else {}
+
+
+def allowed_of(field: FieldInfo) -> str:
+    """Which values a key allows: "a whole number from 1 to 1000000"."""
+    own = str(texts_of(field).get("allowed", ""))
+    kind = next((each for each in field.metadata if isinstance(each, Allowed)), None)
+    if kind is None or (own and not own.startswith(",")):
+        return own or "a mapping"
+    bounds = "" if kind is _DURATION else _bounds_of(field)
+    return f"{kind.noun}{bounds}{own}{kind.examples}"
+
+
+def _bounds_of(field: FieldInfo) -> str:
+    bounds = {
+        name: getattr(each, name)
+        for each in field.metadata
+        for name in ("gt", "ge", "le")
+        if hasattr(each, name)
+    }
+    upper = bounds.get("le")
+    if "ge" in bounds:
+        return f" from {bounds['ge']} to {upper}"
+    lower = f" above {bounds['gt']}" if "gt" in bounds else ""
+    return lower if upper is None else f"{lower}, at most {upper}"
 
 
 class Section(BaseModel):

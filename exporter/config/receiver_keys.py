@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, model_validator
 
 from exporter.config import parsers
 from exporter.config.fields import (
-    DURATION_TEXT,
     Count,
     Duration,
     FilePath,
@@ -30,28 +29,23 @@ class ServerParameters(Section):
 
     max_connection_idle: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "Close a connection that had no request for this long. gRPC's default is 10 minutes.",
     )
     max_connection_age: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "Close a connection of this age, so that senders spread over several receivers.",
     )
     max_connection_age_grace: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "How long requests in flight may take on a connection that reached max_connection_age.",
     )
     time: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "Ping a client that was silent for this long while it has a request in flight, to see "
         "whether it is still connected. gRPC's default is 5 minutes.",
     )
     timeout: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "Close the connection if such a ping is not answered in this time. gRPC's default is 20 "
         "seconds.",
     )
@@ -62,11 +56,12 @@ class EnforcementPolicy(Section):
 
     min_time: OptionalDuration = key(
         None,
-        DURATION_TEXT,
         "A client that pings more often than this is disconnected. gRPC's default is 5 minutes.",
     )
     permit_without_stream: Annotated[Flag | None, NotNull] = key(
-        None, "true or false", "Whether clients may ping while no request is in flight."
+        None,
+        "Whether clients may ping while no request is in flight.",
+        allowed="true or false",
     )
 
 
@@ -102,27 +97,26 @@ class Tls(Section):
 
     cert_file: FilePath = key(
         None,
-        "the path of a PEM file",
         "The receiver's certificate, followed by its intermediate certificates. With it the "
         "receiver accepts only TLS.",
+        allowed="the path of a PEM file",
     )
     key_file: FilePath = key(
-        None, "the path of a PEM file", "The private key of the certificate, not encrypted."
+        None, "The private key of the certificate, not encrypted.", allowed="the path of a PEM file"
     )
     client_ca_file: FilePath = key(
         None,
-        "the path of a PEM file",
         "The authorities of client certificates. With it, a client without such a certificate is "
         "refused.",
+        allowed="the path of a PEM file",
     )
     min_version: Annotated[Literal["1.2"], BeforeValidator(parsers.parse_tls_version)] = key(
         "1.2",
-        "1.2; gRPC for Python always offers TLS 1.2 and 1.3",
         "The lowest version of TLS that is accepted.",
+        allowed="1.2; gRPC for Python always offers TLS 1.2 and 1.3",
     )
     reload_interval: Duration = key(
         60.0,
-        DURATION_TEXT,
         "How often the files are checked at most; a changed file is read again. The Collector's "
         "own default is never.",
     )
@@ -133,8 +127,8 @@ class Auth(Section):
 
     authenticator: Annotated[str | None, NotNull] = key(
         None,
-        "the name of a bearertokenauth in extensions",
         "The extension that authenticates clients. Without it every client may send.",
+        allowed="the name of a bearertokenauth in extensions",
     )
 
 
@@ -151,15 +145,14 @@ class Grpc(Section):
 
     endpoint: Annotated[str, BeforeValidator(parsers.parse_endpoint)] = key(
         "localhost:4317",
-        "host:port such as localhost:4317, 0.0.0.0:4317, [::1]:4317 or :4317, "
-        "or unix:///absolute/path",
         "Where to listen. `0.0.0.0:4317` or `:4317` listens on every interface. "
         "Port 0 uses a free port and logs it.",
+        allowed="host:port such as localhost:4317, 0.0.0.0:4317, [::1]:4317 or :4317, "
+        "or unix:///absolute/path",
         variable="OPENFINOPS_ENDPOINT",
     )
     max_recv_msg_size_mib: Count = key(
         64,
-        "a whole number from 1 to 2047",
         "Largest request in MiB, after decompression. It is limited to a sixtieth of the part of "
         "memory_limit_mib above 112 MiB, which is 32 MiB by default. The Collector's own default "
         "is 4.",
@@ -168,14 +161,12 @@ class Grpc(Section):
     )
     max_concurrent_streams: OptionalCount = key(
         None,
-        "a whole number from 1 to 2147483647",
         "Requests that one connection may have in flight at the same time. The default is 100.",
         ge=1,
         le=2**31 - 1,
     )
     max_connections: Count = key(
         1000,
-        "a whole number from 1 to 1000000",
         "Clients that may be connected at the same time. Further clients are disconnected and "
         "reconnect later. Each connection needs a file descriptor (`ulimit -n`). The Collector "
         "has no such key.",
@@ -231,20 +222,20 @@ class BearerTokenAuth(Section):
 
     token: Token = key(
         None,
-        "text without spaces, best written ${env:NAME}",
         "The only token that is accepted. A file is better: it can hold several, and can change.",
+        allowed="text without spaces, best written ${env:NAME}",
         repr=False,
     )
     filename: FilePath = key(
         None,
-        "the path of a text file",
         "Holds one token per line; empty lines and lines that begin with # are ignored. It is read "
         "again when it changes. With it, token has no effect.",
+        allowed="the path of a text file",
     )
     scheme: Annotated[str, BeforeValidator(parsers.parse_scheme)] = key(
         "Bearer",
-        "a word, or empty text",
         "The word before the token in the header authorization.",
+        allowed="a word, or empty text",
     )
 
 

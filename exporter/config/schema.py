@@ -21,6 +21,7 @@ from exporter.config.fields import (
     OptionalDuration,
     Section,
     key,
+    texts_of,
 )
 from exporter.config.receiver_keys import Extensions, Receivers
 
@@ -32,7 +33,6 @@ __all__ = [
     "Pipeline",
     "Section",
     "section_at",
-    "texts_of",
 ]
 
 
@@ -46,14 +46,13 @@ class Batch(Section):
 
     timeout: OptionalDuration = key(
         None,
-        "a duration with its unit, from 1ms to 24h, such as 10s",
         "Another name for batch_interval_seconds.",
+        allowed="a duration with its unit, from 1ms to 24h, such as 10s",
         collector="timeout",
         le=DAY_SECONDS,
     )
     send_batch_size: OptionalCount = key(
         None,
-        "a whole number from 1 to 1000000",
         "Another name for batch_size.",
         collector="send_batch_size",
         ge=1,
@@ -61,8 +60,8 @@ class Batch(Section):
     )
     send_batch_max_size: Count = key(
         0,
-        "0, or a whole number that is at least send_batch_size",
         "Accepted, without effect: under load batches grow instead of waiting.",
+        allowed="0, or a whole number that is at least send_batch_size",
         collector="send_batch_max_size",
         ge=0,
         le=2**32 - 1,
@@ -97,8 +96,8 @@ class Logs(Section):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(parsers.parse_log_level)
     ] = key(
         "INFO",
-        "DEBUG, INFO, WARN (or WARNING) or ERROR, in any case",
         "The lowest level of the exporter's own log lines that are written.",
+        allowed="DEBUG, INFO, WARN (or WARNING) or ERROR, in any case",
         variable="OPENFINOPS_LOG_LEVEL",
     )
 
@@ -136,7 +135,7 @@ _Components = Annotated[
 class FileService(Section):
     """The section `service` as it is written in the file."""
 
-    extensions: list[str] = key([], "a list of names from extensions", "")
+    extensions: list[str] = key([], "", allowed="a list of names from extensions")
     pipelines: _Components = Field(default_factory=dict)
     telemetry: Any = None
 
@@ -158,9 +157,9 @@ class File(Section):
 class Pipeline(Section):
     """One entry of service.pipelines."""
 
-    receivers: list[str] = key([], "a list of names from receivers", "")
-    processors: list[str] = key([], "a list of names from processors", "")
-    exporters: list[str] = key([], "a list of names from exporters", "")
+    receivers: list[str] = key([], "", allowed="a list of names from receivers")
+    processors: list[str] = key([], "", allowed="a list of names from processors")
+    exporters: list[str] = key([], "", allowed="a list of names from exporters")
 
 
 def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section] | None:
@@ -172,12 +171,6 @@ def section_at(root: type[Section], path: tuple[str | int, ...]) -> type[Section
         known = section.model_fields.get(str(part)) if section else None
         section = (_section_of(known) or _element_of(known)) if known else None
     return section
-
-
-def texts_of(field: FieldInfo) -> dict[str, Any]:
-    """The texts that `fields.key` was given for a key."""
-    texts = field.json_schema_extra
-    return texts if isinstance(texts, dict) else {}
 
 
 def _element_of(field: FieldInfo) -> type[Section] | None:

@@ -10,8 +10,9 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from exporter.config.connection_string import redacted
+from exporter.config.fields import allowed_of
 from exporter.config.parsers import FLOAT, INTEGER, EnvironmentText
-from exporter.config.schema import KEYS, Section, section_at, texts_of
+from exporter.config.schema import KEYS, Section, section_at
 from exporter.config.yaml_document import KeyPath, dotted
 
 __all__ = ["nearest", "validation_errors"]
@@ -104,7 +105,7 @@ def _allowed(model: type[Section], path: KeyPath) -> str:
         path = path[:-1]
     section = section_at(model, path[:-1])
     key = section.model_fields.get(str(path[-1])) if section else None
-    return str(texts_of(key).get("allowed", "a mapping")) if key else "a mapping"
+    return allowed_of(key) if key else "a mapping"
 
 
 def _shown(path: KeyPath, value: object) -> str:
