@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from exporter.backends.dialect import Dialect
+from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.time_units import NANOSECONDS_PER_DAY
 
@@ -31,6 +32,10 @@ class Backend(Protocol):
     @property
     def dialect(self) -> Dialect:
         """How this backend's SQL differs from that of the others."""
+
+    @property
+    def hypertable_catalog(self) -> HypertableCatalog | None:
+        """Roll-ups and chunks that shorten reads; None if the database has no hypertables."""
 
     @property
     def location(self) -> str:

@@ -57,7 +57,6 @@ class Dialect:
             parses: a decimal number, or two integers, units and nanos.
         cost_total: the exact sum of the amounts of a group of entries, as the same text.
         json_member: the member `{key}` of the JSON object `{document}` as text, or NULL.
-        may_have_rollups: whether the database may have roll-ups in its catalogue (TimescaleDB's).
         ordered_join: a join with the points as the outer loop, which keeps their order by time.
     """
 
@@ -84,7 +83,6 @@ class Dialect:
     cost_amount: str
     cost_total: str
     json_member: str
-    may_have_rollups: bool = False
 
 
 def _sqlite_glob_pattern(pattern: str) -> str:
@@ -213,5 +211,4 @@ POSTGRESQL = Dialect(
     cost_amount="CAST(m.amount AS TEXT)",
     cost_total="CAST(sum(m.amount) AS TEXT)",
     json_member="({document} ->> {key})",
-    may_have_rollups=True,
 )

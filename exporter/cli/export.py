@@ -23,7 +23,7 @@ from exporter.cli.options import (
 from exporter.cli.store import open_store, store_settings
 from exporter.column_files import Column, FileFormat, Row, open_writer
 from exporter.focus import VERSIONS, Issuer, columns_of, entry_to_row
-from exporter.query.filters import Filters
+from exporter.query.filters import SeriesFilters
 from exporter.query.pages import cost_pages, point_pages
 from exporter.render import POINT_COLUMNS, export_row, format_number
 
@@ -148,7 +148,7 @@ def metrics(
 
         openfinops-exporter export metrics --format parquet --output all.parquet
     """
-    filters = Filters(metric, cluster, node, service)
+    filters = SeriesFilters(metric, cluster, node, service)
     time_range = time_range_of(since, until)
     file_format: FileFormat = "csv" if fmt is PointFormat.CSV else "parquet"
     with open_store(store_settings(config, db=db)) as store:

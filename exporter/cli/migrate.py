@@ -28,7 +28,7 @@ from exporter.cli.store import load_settings, open_store, store_settings
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.v030_import import import_records, verify
 from exporter.openfinops.v030_store import V030Store, open_v030_store
-from exporter.query.filters import TimeRange
+from exporter.query.times import TimeRange
 from exporter.render import format_number
 from exporter.time_units import from_micros
 from exporter.transfer import Difference, copy, differences

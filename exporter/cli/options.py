@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from exporter.query import parse_time
-from exporter.query.filters import TimeRange
+from exporter.query.times import TimeRange
 
 __all__ = [
     "TIME_FORMS",

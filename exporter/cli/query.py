@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -33,6 +33,8 @@ from exporter.render import render_csv, render_json, render_table
 
 __all__ = ["app"]
 
+_Rows = Sequence[Mapping[str, Any]]
+
 app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -40,8 +42,6 @@ app: Final = typer.Typer(
     "Only data goes to stdout, so all of it can be piped. Data that a running receiver has "
     "accepted is visible here after batch_interval_seconds (60 by default) at the latest.",
 )
-
-_Row = dict[str, Any]
 
 # Columns of the list of metrics, and the terminal width from which each is shown. In a narrow
 # table the names of metrics would be wrapped, and users need to copy them.
@@ -140,7 +140,7 @@ def metrics(
     if agg is not None and metric is None:
         raise typer.BadParameter("it needs --metric, the metric to aggregate", param_hint="--agg")
     start_time, end_time = time_range(since, start, end)
-    filters: _Row = {
+    filters: dict[str, Any] = {
         "start_time": start_time,
         "end_time": end_time,
         "cluster_id": cluster,
@@ -149,6 +149,7 @@ def metrics(
         "attributes": name_values(attr, "--attr"),
         "limit": limit + 1,
     }
+    rows: _Rows
     with open_reader(config, db) as reader:
         if agg is None:
             rows = reader.query_historical_metrics(metric_name=metric, **filters)
@@ -272,7 +273,7 @@ def costs(
         openfinops-exporter query costs -g billing_period -g team --tag env=prod -f csv
     """
     start_time, end_time = time_range(since, start, end)
-    filters: _Row = {
+    filters: dict[str, Any] = {
         "start_time": start_time,
         "end_time": end_time,
         "category": category,
@@ -284,6 +285,7 @@ def costs(
         "tags": name_values(tag, "--tag"),
         "limit": limit + 1,
     }
+    rows: _Rows
     with open_reader(config, db) as reader:
         if group_by or bucket:
             bucket_seconds = None if bucket is None else parse_duration(bucket)
@@ -298,7 +300,7 @@ def costs(
 
 
 def _show(
-    rows: Sequence[_Row],
+    rows: _Rows,
     limit: int,
     fmt: Format,
     *,

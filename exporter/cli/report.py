@@ -24,6 +24,7 @@ from exporter.cli.options import (
 from exporter.cli.store import open_reader
 from exporter.errors import QueryError
 from exporter.query import Reader, parse_duration, parse_time
+from exporter.query.rows import CostTotalRow
 from exporter.render import (
     CostReport,
     CurrencyReport,
@@ -134,7 +135,7 @@ def cost_report(
             f"above 0, and at most {_MAX_BUCKETS} buckets"
         )
 
-    def totals(since: float, until: float, **more: Any) -> list[dict[str, Any]]:
+    def totals(since: float, until: float, **more: Any) -> list[CostTotalRow]:
         return reader.cost_totals(since, until, **more, **filters)
 
     previous = _by_currency(totals(start - (end - start), start))

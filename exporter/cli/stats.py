@@ -61,7 +61,7 @@ def stats(
     if fmt is Format.JSON:
         output.print_data(render_sizes_json({**answer, "receiver": receiver}))
     elif fmt is Format.CSV:
-        output.print_data(render_csv(answer["tables"]))
+        output.print_data(render_csv(sizes["tables"]))
     else:
         location = Text(f"{answer['backend']} {answer['location']}")
         output.print_rich(location, Text(), render_sizes(sizes))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from exporter.embedded import EmbeddedPipeline
 from exporter.errors import RecordRefusedError
@@ -24,9 +24,9 @@ from exporter.openfinops.otlp_requests import (
 )
 from exporter.openfinops.settings import PersistenceConfig, settings_for
 from exporter.query import Reader
-from exporter.query.exemplars import latest_exemplars
-from exporter.query.filters import Filters, TimeRange
-from exporter.query.times import Time, time_micros
+from exporter.query.filters import SeriesFilters
+from exporter.query.latest_points import latest_exemplars
+from exporter.query.times import Time, TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_DAY
 from exporter.wire import Rejections
 
@@ -130,7 +130,7 @@ class PersistenceBackend:
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
         """Measurements of nodes, with the fields that were stored."""
-        filters = Filters(metric_of("system"), cluster_id, node_id)
+        filters = SeriesFilters(metric_of("system"), cluster_id, node_id)
         return self._query(filters, start_time, end_time, limit)
 
     def query_service_metrics(
@@ -141,7 +141,7 @@ class PersistenceBackend:
         limit: int = 1000,
     ) -> list[dict[str, Any]]:
         """Measurements of services, with the fields that were stored."""
-        filters = Filters(metric_of("service"), service_name=service_name)
+        filters = SeriesFilters(metric_of("service"), service_name=service_name)
         return self._query(filters, start_time, end_time, limit)
 
     def query_alerts(
@@ -153,7 +153,7 @@ class PersistenceBackend:
     ) -> list[dict[str, Any]]:
         """Alerts, with the fields that were stored."""
         attributes = {} if severity is None else {"severity": severity}
-        filters = Filters(metric_of("alert"), attributes=attributes)
+        filters = SeriesFilters(metric_of("alert"), attributes=attributes)
         return self._query(filters, start_time, end_time, limit)
 
     def query_cost_entries(
@@ -170,7 +170,8 @@ class PersistenceBackend:
         if end_time is not None:
             after = (time_micros(end_time, "end_time") + 1) / MICROSECONDS_PER_SECOND
         with self.reading() as reader:
-            return reader.query_historical_costs(start_time, after, category, resource_id, limit)
+            rows = reader.query_historical_costs(start_time, after, category, resource_id, limit)
+        return cast(list[dict[str, Any]], rows)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -195,7 +196,7 @@ class PersistenceBackend:
         _require_accepted(self._pipeline.submit(record_request(kind, record)))
 
     def _query(
-        self, filters: Filters, start_time: Time | None, end_time: Time | None, limit: int
+        self, filters: SeriesFilters, start_time: Time | None, end_time: Time | None, limit: int
     ) -> list[dict[str, Any]]:
         time_range = TimeRange.of(start_time, end_time)
         if time_range.end_micros is not None:

@@ -20,9 +20,9 @@ from exporter.intern import SeriesCache
 from exporter.model import Batch, Points, Watermark
 from exporter.openfinops.v030_store import Row, V030Store
 from exporter.openfinops.v030_tables import V030Table
-from exporter.query.filters import Filters, TimeRange, series_condition
-from exporter.query.point_sql import series_id_in_subquery
+from exporter.query.filters import SeriesFilters, series_condition, series_id_in_subquery
 from exporter.query.sql import Sql, sql
+from exporter.query.times import TimeRange
 from exporter.transfer.comparison import (
     Difference,
     add_to_day,
@@ -164,7 +164,7 @@ def verify(
 
 
 def _of_metrics(table: V030Table, target: Backend) -> Sql:
-    condition = series_condition(Filters(f"{table.metrics}*"), target.dialect)
+    condition = series_condition(SeriesFilters(f"{table.metrics}*"), target.dialect)
     if condition is None:
         raise AssertionError("a filter by name always has a condition")
     return series_id_in_subquery(condition)

@@ -26,8 +26,7 @@ from exporter.backends.sqlite.file import STORE_FILE, database_path, open_immuta
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.otlp_requests import LAST_MICRO
 from exporter.openfinops.v030_tables import TABLES, V030Table, Values
-from exporter.query.filters import TimeRange
-from exporter.query.times import time_micros
+from exporter.query.times import TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND
 from exporter.transfer.pages import Page, paginate
 

@@ -1,4 +1,4 @@
-"""Reading: questions to SQL, answers to plain dicts."""
+"""Reading: questions become SQL, answers become plain dicts."""
 
 from exporter.query.reader import Reader
 from exporter.query.times import parse_duration, parse_time

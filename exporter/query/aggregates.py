@@ -1,49 +1,63 @@
-"""What can be asked of which metric, and how the answer is put together.
+"""Which aggregations a metric has, and how their answers are computed.
 
 | aggregation | of a gauge or a sum | of a histogram | of a summary |
 |---|---|---|---|
 | min, max | of all points | as recorded by the sender | - |
-| avg | of all points | sum by count of what was added | likewise |
-| sum | over all points of all series | sum of what was added | likewise |
-| count | of points | of measurements added | likewise |
+| avg | of all points | added sum by added count | added sum by added count |
+| sum | over all points of all series | added sum | added sum |
+| count | of points | of added measurements | of added measurements |
 | last | the newest point | - | - |
-| increase | what a counter grew by | as count | as count |
-| rate | increase by second | measurements by second | likewise |
-| p50, p99.9 | - | interpolated in its bucket | the sender's own, newest |
+| increase | how much a counter grew | as count | as count |
+| rate | increase per second | measurements per second | measurements per second |
+| p50, p99.9 | - | interpolated in its bucket | the newest that the sender computed |
 
 `sum` and `avg` take every point in the bucket, as Prometheus' sum_over_time does: two exports of
-a gauge count twice. What a level is over several series at one moment is the sum of their `avg`
-or `last` with one group for each.
+a gauge count twice. The total of a gauge over several series at one time is the sum of their `avg`
+or `last`, with one group per series.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from exporter.backends.base import Backend
 from exporter.errors import QueryError
-from exporter.query.aggregate_query import Scope
-from exporter.query.aggregate_sql import extreme, last, oldest, statistic
-from exporter.query.counter_deltas import COUNTS_OF_HISTOGRAMS, COUNTS_OF_SUMMARIES, VALUES, growth
-from exporter.query.point_sql import TABLE_OF_TYPE
+from exporter.query.aggregate_query import AggregateQuery, SelectedSeries, SeriesGroup
+from exporter.query.aggregate_sql import (
+    ROLLUP_AGGREGATIONS,
+    extreme_statement,
+    last_of_rollup_statement,
+    last_statement,
+    oldest_statement,
+    statistic_of_rollup_statement,
+    statistic_statement,
+)
+from exporter.query.counter_deltas import (
+    HISTOGRAM_COUNTS,
+    SUM_VALUES,
+    SUMMARY_COUNTS,
+    growth_statement,
+)
+from exporter.query.points import TABLE_OF_TYPE
 from exporter.query.quantile_sql import (
-    explicit_buckets,
+    explicit_buckets_statement,
     explicit_quantiles,
-    exponential_buckets,
+    exponential_buckets_statement,
     exponential_quantiles,
     summary_quantiles,
-    summary_values,
+    summary_values_statement,
 )
-from exporter.query.rollup_planner import METRIC_ROLLUPS, coverage_of
-from exporter.query.rollups import COVERED_AGGREGATIONS, last_of_rollup, statistic_of_rollup
-from exporter.query.series_selection import Group, Member
-from exporter.query.sql import Sql
+from exporter.query.rollup_planner import plan_rollup
+from exporter.query.rows import AggregateRow
+from exporter.query.sql import Sql, fetch_all
+from exporter.time_units import MICROSECONDS_PER_SECOND
 
-__all__ = ["Aggregation", "aggregate_rows", "require_answerable"]
+__all__ = ["Aggregation", "aggregate_rows", "require_supported"]
 
 _NUMBERS: Final = ("gauge", "sum")
 _HISTOGRAMS: Final = ("histogram", "exponential_histogram")
@@ -63,23 +77,22 @@ _TYPES_OF: Final[dict[str, tuple[str, ...]]] = {
 _QUANTILE_TYPES: Final = (*_HISTOGRAMS, "summary")
 _QUANTILE: Final = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 
-_Fetch = Callable[[Sql], list[tuple[Any, ...]]]
 _Cell = tuple[int, int, float]  # bucket in microseconds, group, value
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """What is asked for; `quantile` is 0 to 1 for pNN and None for all others."""
+    """An aggregation by its name; `quantile` is 0 to 1 for pNN and None for all others."""
 
     name: str
     quantile: float | None = None
 
     @classmethod
     def of(cls, name: object) -> Aggregation:
-        """From its name.
+        """The aggregation of this name.
 
         Raises:
-            QueryError: there is none of this name.
+            QueryError: there is no such aggregation.
         """
         if isinstance(name, str):
             if name in _TYPES_OF:
@@ -94,129 +107,147 @@ class Aggregation:
 
     @property
     def metric_types(self) -> tuple[str, ...]:
-        """The types of metric that it can be asked of."""
+        """The metric types that have it."""
         return _QUANTILE_TYPES if self.quantile is not None else _TYPES_OF[self.name]
 
     @property
     def is_growth(self) -> bool:
-        """Whether it looks at how counters grew, and so has no answer for what also shrinks."""
+        """Whether it is computed from the growth of counters, which must not decrease."""
         return self.name in {"rate", "increase"}
 
 
-def require_answerable(aggregation: Aggregation, members: Iterable[Member]) -> None:
-    """Refuse what has no answer for one of the series.
+def require_supported(aggregation: Aggregation, series: Iterable[SelectedSeries]) -> None:
+    """Check that every series has this aggregation.
 
     Raises:
-        QueryError: names the metric, says why, and what can be asked instead.
+        QueryError: names the metric, the reason, and the aggregations that it has.
     """
-    for member in members:
-        if member.metric_type not in aggregation.metric_types:
-            raise QueryError(_unsuitable(aggregation, member))
-        if aggregation.is_growth and member.metric_type == "sum" and not member.is_monotonic:
-            instead = "sum" if member.temporality == "delta" else "last, avg, min or max"
+    for one in series:
+        if one.metric_type not in aggregation.metric_types:
+            raise QueryError(_unsupported_message(aggregation, one))
+        if aggregation.is_growth and one.metric_type == "sum" and not one.is_monotonic:
+            instead = "sum" if one.temporality == "delta" else "last, avg, min or max"
             raise QueryError(
-                f"{aggregation.name} of {member.metric_name!r}: it is a sum that also goes down "
-                f"(not monotonic), so a fall is no reset; use {instead}"
+                f"{aggregation.name} of {one.metric_name!r}: it is a sum that also decreases "
+                f"(not monotonic), so a lower value is not a reset; use {instead}"
             )
 
 
-def _unsuitable(aggregation: Aggregation, member: Member) -> str:
-    names = [name for name, types in _TYPES_OF.items() if member.metric_type in types]
-    if member.metric_type in _QUANTILE_TYPES:
+def _unsupported_message(aggregation: Aggregation, series: SelectedSeries) -> str:
+    names = [name for name, types in _TYPES_OF.items() if series.metric_type in types]
+    if series.metric_type in _QUANTILE_TYPES:
         names.append("pNN")
     reason = {
-        "gauge": "it is a gauge, a level and no count",
+        "gauge": "it is a gauge, which does not count anything",
         "sum": "it is a sum, which has no distribution",
-    }.get(member.metric_type, f"not of the type {member.metric_type.replace('_', ' ')}")
-    return f"{aggregation.name} of {member.metric_name!r}: {reason}; use {', '.join(names)}"
+    }.get(series.metric_type, f"not for the type {series.metric_type.replace('_', ' ')}")
+    return f"{aggregation.name} of {series.metric_name!r}: {reason}; use {', '.join(names)}"
 
 
-def aggregate_rows(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> list[dict[str, Any]]:
+def aggregate_rows(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> list[AggregateRow]:
     """The answer, newest bucket first, groups in their order.
 
     Args:
-        aggregation: what is asked for.
-        scope: of what; `require_answerable` has passed it.
-        fetch: runs a statement.
+        aggregation: to compute.
+        query: of which series; `require_supported` has accepted them.
+        backend: started.
 
     Raises:
-        QueryError: a quantile cannot be had from what is stored.
+        QueryError: the stored data does not have the quantile.
     """
-    if scope.bucket_micros is None and scope.time_range.start_micros is None:
-        scope = replace(scope, origin_micros=_oldest(scope, fetch))
-    cells = sorted(_cells(aggregation, scope, fetch), key=itemgetter(1))
-    cells.sort(key=itemgetter(0), reverse=True)  # keeps the order of groups within a bucket
-    templates = [_template(aggregation.name, group) for group in scope.chosen.groups]
-    return [_row(templates[cell[1]], cell) for cell in cells[: scope.limit]]
+    if query.bucket_micros is None and query.time_range.start_micros is None:
+        query = replace(query, origin_micros=_oldest_micros(query, backend))
+    cells = sorted(_cells(aggregation, query, backend), key=itemgetter(1))
+    cells.sort(key=itemgetter(0), reverse=True)  # stable: keeps the order of groups in a bucket
+    templates = [_template(aggregation.name, group) for group in query.selection.groups]
+    rows = [_row(templates[cell[1]], cell) for cell in cells[: query.limit]]
+    return cast(list[AggregateRow], rows)
 
 
-def _oldest(scope: Scope, fetch: _Fetch) -> int:
-    tables = {TABLE_OF_TYPE[member.metric_type] for member in scope.chosen.members}
-    return min((row[0] for table in tables for row in fetch(oldest(scope, table))), default=0)
+def _oldest_micros(query: AggregateQuery, backend: Backend) -> int:
+    tables = {TABLE_OF_TYPE[one.metric_type] for one in query.selection.series}
+    times = [fetch_all(backend, oldest_statement(query, table)) for table in tables]
+    return min((time for rows in times for (time,) in rows), default=0)
 
 
-def _cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterator[_Cell]:
-    for types, cells in (
+def _cells(aggregation: Aggregation, query: AggregateQuery, backend: Backend) -> Iterator[_Cell]:
+    for types, cells_of in (
         (_NUMBERS, _number_cells),
         (("histogram",), _explicit_cells),
         (("exponential_histogram",), _exponential_cells),
         (("summary",), _summary_cells),
     ):
-        part = scope.of_type(*types)
-        if part.chosen.members:
-            yield from cells(aggregation, part, fetch)
+        part = query.of_type(*types)
+        if part.selection.series:
+            yield from cells_of(aggregation, part, backend)
 
 
-def _number_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterator[_Cell]:
-    for bucket, group, value in fetch(_number_statement(aggregation.name, scope, fetch)):
+def _number_cells(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> Iterator[_Cell]:
+    statement = _number_statement(aggregation.name, query, backend)
+    for bucket, group, value in fetch_all(backend, statement):
         if aggregation.name == "count":
             yield bucket, group, value
         else:
             yield bucket, group, math.nan if value is None else float(value)
 
 
-def _number_statement(aggregation: str, scope: Scope, fetch: _Fetch) -> Sql:
+def _number_statement(aggregation: str, query: AggregateQuery, backend: Backend) -> Sql:
     if aggregation in {"rate", "increase"}:
-        return growth(scope, VALUES, aggregation)
-    rollups = METRIC_ROLLUPS if aggregation in COVERED_AGGREGATIONS else ()
-    coverage = coverage_of(rollups, scope.time_range, scope.bucket_micros, scope.dialect, fetch)
+        return growth_statement(query, SUM_VALUES, aggregation)
+    plan = None
+    if aggregation in ROLLUP_AGGREGATIONS:
+        catalog = backend.hypertable_catalog
+        plan = plan_rollup(catalog, "system_metrics", query.time_range, query.bucket_micros)
     if aggregation == "last":
-        if coverage:
-            return last_of_rollup(scope, coverage)
-        return last(scope, "system_metrics", "value", ("value",))
-    if coverage:
-        return statistic_of_rollup(scope, aggregation, coverage)
-    return statistic(scope, aggregation)
+        if plan is not None:
+            return last_of_rollup_statement(query, plan)
+        return last_statement(query, "system_metrics", "value", ("value",))
+    if plan is not None:
+        return statistic_of_rollup_statement(query, aggregation, plan)
+    return statistic_statement(query, aggregation)
 
 
-def _explicit_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterable[_Cell]:
+def _explicit_cells(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> Iterable[_Cell]:
     if aggregation.quantile is None:
-        return _histogram_cells(aggregation, scope, fetch)
-    answer = fetch(explicit_buckets(scope))
-    return explicit_quantiles(answer, aggregation.quantile, scope.chosen.groups)
+        return _histogram_cells(aggregation, query, backend)
+    answer = fetch_all(backend, explicit_buckets_statement(query))
+    return explicit_quantiles(answer, aggregation.quantile, query.selection.groups)
 
 
-def _exponential_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterable[_Cell]:
+def _exponential_cells(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> Iterable[_Cell]:
     if aggregation.quantile is None:
-        return _histogram_cells(aggregation, scope, fetch)
-    return exponential_quantiles(fetch(exponential_buckets(scope)), aggregation.quantile)
+        return _histogram_cells(aggregation, query, backend)
+    answer = fetch_all(backend, exponential_buckets_statement(query))
+    return exponential_quantiles(answer, aggregation.quantile)
 
 
-def _histogram_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> list[Any]:
+def _histogram_cells(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> list[Any]:
     if aggregation.name in {"min", "max"}:
-        return fetch(extreme(scope, aggregation.name))
-    return fetch(growth(scope, COUNTS_OF_HISTOGRAMS, aggregation.name))
+        return fetch_all(backend, extreme_statement(query, aggregation.name))
+    return fetch_all(backend, growth_statement(query, HISTOGRAM_COUNTS, aggregation.name))
 
 
-def _summary_cells(aggregation: Aggregation, scope: Scope, fetch: _Fetch) -> Iterable[_Cell]:
+def _summary_cells(
+    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+) -> Iterable[_Cell]:
     if aggregation.quantile is None:
-        return fetch(growth(scope, COUNTS_OF_SUMMARIES, aggregation.name))
-    answer = fetch(summary_values(scope))
-    return summary_quantiles(answer, aggregation.quantile, scope.chosen.groups)
+        return fetch_all(backend, growth_statement(query, SUMMARY_COUNTS, aggregation.name))
+    answer = fetch_all(backend, summary_values_statement(query))
+    return summary_quantiles(answer, aggregation.quantile, query.selection.groups)
 
 
-def _template(aggregation: str, group: Group) -> dict[str, Any]:
-    """What all rows of a group share, every key in its place."""
+def _template(aggregation: str, group: SeriesGroup) -> dict[str, Any]:
+    """What all rows of a group share, with every key in its final order."""
     return {
         "timestamp": None,
         "metric_name": group.metric_name,
@@ -230,13 +261,13 @@ def _template(aggregation: str, group: Group) -> dict[str, Any]:
 
 def _row(template: dict[str, Any], cell: _Cell) -> dict[str, Any]:
     row = template.copy()
-    row["timestamp"], row["value"] = cell[0] / 1_000_000, cell[2]
+    row["timestamp"], row["value"] = cell[0] / MICROSECONDS_PER_SECOND, cell[2]
     row["attributes"] = row["attributes"].copy()
     return row
 
 
-def _unit(aggregation: str, group: Group) -> str:
-    """The unit of the answer, which is not always that of the metric."""
+def _unit(aggregation: str, group: SeriesGroup) -> str:
+    """The unit of the answer, which can differ from that of the metric."""
     counts_measurements = group.metric_type not in _NUMBERS
     if aggregation == "rate":
         return "1/s" if counts_measurements else f"{group.unit or '1'}/s"

@@ -1,4 +1,4 @@
-"""Cost entries as they are stored, and what chooses them."""
+"""Cost entries as they are stored, and their sums by bucket of time, currency and group."""
 
 from __future__ import annotations
 
@@ -7,99 +7,98 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from exporter.backends.dialect import Dialect
+from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.errors import QueryError
-from exporter.query.filters import Filters, TimeRange, tag_condition, time_condition
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.filters import SeriesFilters, tag_condition, time_condition
+from exporter.query.rollup_planner import RollupPlan, plan_rollup
+from exporter.query.rows import CostRow, CostTotalRow
+from exporter.query.sql import Sql, bucket_start_micros, joined, sql, time_bucket
+from exporter.query.times import TimeRange
+from exporter.time_units import MICROSECONDS_PER_SECOND
 
 __all__ = [
     "COST_GROUPS",
     "CostFilters",
+    "CostTotalsQuery",
     "cost_columns",
-    "cost_groups",
+    "cost_group_names",
     "cost_rows",
     "costs_statement",
-    "entry_time",
-    "group_column",
     "parse_amount",
+    "plan_cost_rollup",
+    "total_rows",
+    "totals_statement",
 ]
 
 _Row = tuple[Any, ...]
 
-_TEXTS: Final = {
-    "category": sql("m.category"),
-    "resource_id": sql("m.resource_id"),
-    "currency": sql("m.currency"),
-    "region": sql("m.region"),
-    "cluster_id": sql("m.cluster_id"),
-    "node_id": sql("m.node_id"),
-    "service_name": sql("m.service_name"),
-    "billing_period": sql("m.billing_period"),
-    "source": sql("m.source"),
-}
-# What can be grouped by; any other name is a tag's.
-COST_GROUPS: Final = tuple(_TEXTS)
-_NANOS: Final = 9
+COST_GROUPS: Final = (
+    "category",
+    "resource_id",
+    "currency",
+    "region",
+    "cluster_id",
+    "node_id",
+    "service_name",
+    "billing_period",
+    "source",
+)
+"""The columns that entries can be filtered and grouped by; any other name is that of a tag."""
+_COLUMNS: Final = {name: sql(f"m.{name}") for name in COST_GROUPS}
+_NANOS_DIGITS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class CostFilters:
-    """What an entry must be like; None asks nothing.
+    """Conditions on a cost entry; None and empty mappings match every entry.
 
     Attributes:
-        texts: what columns of `COST_GROUPS` must equal.
-        tags: what tags must equal; compared as text, numbers also by value.
+        columns: the values of columns of `COST_GROUPS`.
+        tags: the values of tags; compared as text, numbers also by value.
+
+    Raises:
+        QueryError: there is no such column, or a value has the wrong type.
     """
 
-    texts: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     tags: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        Filters(attributes=self.tags)  # its checks
-        for name, value in self.texts.items():
-            if name not in _TEXTS:
-                known = ", ".join(_TEXTS)
+        SeriesFilters(attributes=self.tags)  # its checks
+        for name, value in self.columns.items():
+            if name not in _COLUMNS:
+                known = ", ".join(_COLUMNS)
                 raise QueryError(f"filter {name}: cost entries have no such column; use {known}")
             if value is not None and not isinstance(value, str):
                 raise QueryError(f"filter {name}: {value!r} is not a string; give one")
 
     def condition(self, time_range: TimeRange, dialect: Dialect) -> Sql:
-        """On `cost_entries AS m` or, without tags, a roll-up of them."""
+        """On `cost_entries AS m` or, without tags, on a roll-up of them."""
         conditions = [time_condition(time_range, dialect)]
-        for name, value in self.texts.items():
+        for name, value in self.columns.items():
             if value is not None:
-                conditions.append(sql("{column} = {value}", column=_TEXTS[name], value=value))
+                conditions.append(sql("{column} = {value}", column=_COLUMNS[name], value=value))
         for key, wanted in self.tags.items():
             conditions.append(tag_condition(key, wanted, dialect))
         return joined(" AND ", conditions)
 
     def on_entries(self, time_range: TimeRange, dialect: Dialect) -> Sql:
-        """On `cost_entries AS m`; without those of points that came to nothing."""
+        """On `cost_entries AS m`, without the entries of points that cost nothing."""
         condition = self.condition(time_range, dialect)
         return sql("(m.series_id IS NULL OR m.amount <> 0) AND {all}", all=condition)
 
 
-def cost_groups(names: Sequence[str]) -> tuple[str, ...]:
-    """The names to group by, each once and without the currency.
-
-    Raises:
-        QueryError: one text where a list should be, or something else than texts.
-    """
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise QueryError(f"group_by: {names!r} is not a list of names; give columns or tags")
-    return tuple(dict.fromkeys(name for name in names if name != "currency"))
-
-
 def cost_columns(dialect: Dialect) -> Sql:
-    """All of an entry `m`, in the order of `CostEntry`; `parse_amount` reads the amount."""
+    """All columns of an entry `m`, in the order of `CostEntry`; `parse_amount` reads the amount."""
     return sql(
         """
         m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
         m.cluster_id, m.node_id, m.service_name, m.tags, m.description, m.billing_period,
         m.source""",
-        micros=entry_time(dialect),
+        micros=sql(dialect.micros, time=sql("m.timestamp")),
         amount=sql(dialect.cost_amount),
     )
 
@@ -107,7 +106,7 @@ def cost_columns(dialect: Dialect) -> Sql:
 def costs_statement(
     filters: CostFilters, time_range: TimeRange, limit: int, dialect: Dialect
 ) -> Sql:
-    """Single entries, newest first."""
+    """`cost_columns` of single entries, newest first."""
     return sql(
         """
         SELECT {columns}
@@ -121,13 +120,13 @@ def costs_statement(
     )
 
 
-def cost_rows(rows: Iterable[_Row]) -> list[dict[str, Any]]:
-    """Plain dicts, in the order of the rows; amounts are the nearest doubles."""
+def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
+    """The answer to `costs_statement` as dicts; amounts are the nearest doubles."""
     parse: Callable[[str], dict[str, Any]] = cache(json.loads)  # many entries share a few texts
     return [
         {
             "entry_id": entry_id,
-            "timestamp": micros / 1_000_000,
+            "timestamp": micros / MICROSECONDS_PER_SECOND,
             "resource_id": resource_id,
             "category": category,
             "amount": float(parse_amount(amount)),
@@ -156,26 +155,141 @@ def cost_rows(rows: Iterable[_Row]) -> list[dict[str, Any]]:
             description,
             billing_period,
             source,
-        ) in rows
+        ) in answer
     ]
 
 
 def parse_amount(text: str) -> Decimal:
-    """The amount that `Dialect.cost_amount` or `cost_total` wrote.
+    """The exact amount from what `Dialect.cost_amount` or `Dialect.cost_total` selects.
 
-    From what a dialect writes: a number, or units and nanos.
+    That is a decimal number, or units and nanos as two integers.
     """
     units, _, nanos = str(text).partition(" ")
-    return Decimal(units) + (Decimal(nanos).scaleb(-_NANOS) if nanos else 0)
+    return Decimal(units) + (Decimal(nanos).scaleb(-_NANOS_DIGITS) if nanos else 0)
 
 
-def entry_time(dialect: Dialect) -> Sql:
-    """Microseconds since 1970 of an entry `m`."""
-    return sql(dialect.micros, time=sql("m.timestamp"))
+@dataclass(frozen=True, slots=True)
+class CostTotalsQuery:
+    """Which entries are added up, and how they are grouped.
+
+    Attributes:
+        filters: of the entries.
+        time_range: of the entries.
+        groups: columns of `COST_GROUPS`, or tags. Never the currency, which always is a group:
+            amounts of two currencies are not added.
+        bucket_micros: width of a bucket; None: the whole range is one.
+        limit: the maximum number of rows; None for all.
+    """
+
+    filters: CostFilters
+    time_range: TimeRange
+    groups: tuple[str, ...] = ()
+    bucket_micros: int | None = None
+    limit: int | None = None
 
 
-def group_column(name: str, dialect: Dialect) -> Sql:
+def cost_group_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The distinct names to group by, without the currency.
+
+    Raises:
+        QueryError: they are not a list of non-empty strings.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise QueryError(f"group_by: {names!r} is not a list of names; give columns or tags")
+    return tuple(dict.fromkeys(name for name in names if name != "currency"))
+
+
+def plan_cost_rollup(
+    query: CostTotalsQuery, catalog: HypertableCatalog | None
+) -> RollupPlan | None:
+    """The roll-up to read; None if the entries have to be read. Roll-ups have no tags."""
+    if query.filters.tags or not set(query.groups) <= set(COST_GROUPS):
+        return None
+    return plan_rollup(catalog, "cost_entries", query.time_range, query.bucket_micros)
+
+
+def totals_statement(
+    query: CostTotalsQuery, dialect: Dialect, plan: RollupPlan | None = None
+) -> Sql:
+    """One row for each bucket, currency and group: newest bucket first, then largest amount.
+
+    Args:
+        query: what to add up.
+        dialect: of the database.
+        plan: the roll-up that answers a part of the range, from `plan_cost_rollup`.
+    """
+    if plan is None:
+        condition = query.filters.on_entries(query.time_range, dialect)
+        with_parts, entries = sql(""), sql("count(*)")
+        rows = sql("cost_entries AS m WHERE {condition}", condition=condition)
+    else:
+        with_parts = sql("WITH {parts}", parts=_parts(query, plan, dialect))
+        rows = sql("parts AS m")
+        entries = sql("CAST(sum(m.entries) AS BIGINT)")
+    # A bare number in GROUP BY would be the index of a column, so the constant is an expression.
+    bucket = start = sql("CAST(0 AS BIGINT)")
+    if query.bucket_micros is not None:
+        bucket = time_bucket(sql("m.timestamp"), query.bucket_micros, dialect)
+        start = bucket_start_micros(bucket, query.bucket_micros, dialect)
+    columns = [sql("m.currency"), *(_group_column(name, dialect) for name in query.groups)]
+    column_numbers = "".join(f", {at + 2}" for at in range(len(columns)))
+    return sql(
+        """
+        {with_parts}
+        SELECT {start}, {columns}, {total}, {entries}
+        FROM {rows}
+        GROUP BY {bucket}{column_numbers}
+        ORDER BY 1 DESC, 2, sum(m.amount) DESC{column_numbers}
+        {limit}""",
+        with_parts=with_parts,
+        start=start,
+        bucket=bucket,
+        columns=joined(", ", columns),
+        total=sql(dialect.cost_total),
+        entries=entries,
+        rows=rows,
+        column_numbers=Sql((column_numbers,)),
+        limit=sql("") if query.limit is None else sql("LIMIT {most}", most=query.limit),
+    )
+
+
+def _group_column(name: str, dialect: Dialect) -> Sql:
     """A column of an entry `m`, or a tag."""
-    if name in _TEXTS:
-        return _TEXTS[name]
-    return sql(dialect.json_member, document=sql("m.tags"), key=name)
+    return _COLUMNS.get(name) or sql(dialect.json_member, document=sql("m.tags"), key=name)
+
+
+def _parts(query: CostTotalsQuery, plan: RollupPlan, dialect: Dialect) -> Sql:
+    """`RollupPlan.parts` with the groups, amount and entries, of the roll-up and of entries."""
+    names = ", ".join(f"m.{name}" for name in dict.fromkeys(["currency", *query.groups]))
+
+    def select(table: str, entries: str, condition: Sql, also: Sql) -> Sql:
+        return sql(
+            "SELECT m.timestamp, {names}, m.amount, {entries} FROM {table} AS m "
+            "WHERE {condition} AND {also}",
+            names=Sql((names,)),
+            entries=Sql((entries,)),
+            table=Sql((table,)),
+            condition=condition,
+            also=also,
+        )
+
+    def select_rollup(view: str, part: TimeRange, also: Sql) -> Sql:
+        return select(view, "m.entries", query.filters.condition(part, dialect), also)
+
+    def select_entries(part: TimeRange, also: Sql) -> Sql:
+        condition = query.filters.on_entries(part, dialect)
+        return select("cost_entries", "1 AS entries", condition, also)
+
+    return plan.parts(query.time_range, select_rollup, select_entries)
+
+
+def total_rows(query: CostTotalsQuery, answer: Iterable[_Row]) -> list[CostTotalRow]:
+    """The answer to `totals_statement` as dicts; amounts are exact."""
+    rows = []
+    for start, currency, *groups, total, entries in answer:
+        row: dict[str, Any] = {}
+        if query.bucket_micros is not None:
+            row["timestamp"] = start / MICROSECONDS_PER_SECOND
+        row |= zip(query.groups, groups, strict=True)
+        rows.append(row | {"currency": currency, "amount": parse_amount(total), "entries": entries})
+    return cast(list[CostTotalRow], rows)

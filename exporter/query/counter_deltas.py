@@ -1,25 +1,24 @@
-"""How much counters grew: the change from point to point of each series, resets handled.
+"""How much counters grew: the delta from point to point of each series, with resets.
 
-A running total is compared with the point before it in its series, and the change counts where
-the later point lies. What comes before the range serves as the first starting value, as far back
-as `LOOK_BACK_MICROS`. The whole value counts, and not the difference,
+A cumulative value is compared with the previous point of its series, and the delta counts at the
+time of the later point. The previous point may be up to ten minutes before the range
+(`AggregateQuery.look_back_range`). The whole value counts instead of the difference:
 
-- if the value fell: the counter began again at zero (as Prometheus has it);
-- if it began again by its own account: its start is later than that of the point before, and no
-  earlier than that point. A start that only wavers, as the time of booting does with some
-  senders, lies before that point and means nothing;
-- if there is no point before it and the counter started within the range (or the look-back), so
-  that the value before was zero.
+- if the value fell: the counter was reset to zero (the rule of Prometheus);
+- if the sender reported a reset: the start time is later than that of the previous point, and not
+  before that point. A start time that varies a little, as the boot time of some senders does, is
+  before that point and means nothing;
+- if there is no previous point and the counter started within the extended range, so that the
+  value before was zero.
 
-A start that equals its point's time is no start: the sender did not see the counter begin
+A start time equal to the point's time says that the sender did not see the counter begin
 (OpenTelemetry metrics data model, "Cumulative streams: handling unknown start time"). A first
-point of which no more is known is a starting value and no change. Deltas are changes as they are.
+point of which nothing more is known only sets the previous value. Delta points count as they are.
+A point of the same time as the previous one is a duplicate and counts nothing.
 
-A point of the same time as the one before is that point stored twice, and changes nothing.
-
-Starts are believed, so that a job that counts once and ends is counted. The price: a sender that
-tells the bytes since boot with the start of its own process has all of them in its first increase.
-Nothing on the wire tells the two apart. A rate leaves first points out.
+Start times are trusted, so that a job that counts once and ends is counted. The price: a sender
+that reports the bytes since boot with the start time of its own process has all of them in its
+first increase. Nothing in OTLP distinguishes the two. A rate leaves out first points.
 """
 
 from __future__ import annotations
@@ -27,27 +26,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.query.aggregate_query import Scope
+from exporter.query.aggregate_query import AggregateQuery
 from exporter.query.sql import Sql, sql
 
-__all__ = ["COUNTS_OF_HISTOGRAMS", "COUNTS_OF_SUMMARIES", "VALUES", "Source", "changes", "growth"]
+__all__ = [
+    "HISTOGRAM_COUNTS",
+    "SUMMARY_COUNTS",
+    "SUM_VALUES",
+    "CounterColumns",
+    "counter_deltas",
+    "growth_statement",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where running totals are: a table, the column that only grows, and one that goes with it."""
+class CounterColumns:
+    """Where the values of counters are.
+
+    Attributes:
+        table: with the points.
+        value: the column that only grows.
+        total: the column that is summed with it: the sum of a histogram or summary.
+    """
 
     table: str
     value: Sql
     total: Sql
 
 
-VALUES: Final = Source("system_metrics", sql("m.value"), sql("m.value"))
-COUNTS_OF_HISTOGRAMS: Final = Source("metric_histograms", sql("m.count"), sql("m.sum"))
-COUNTS_OF_SUMMARIES: Final = Source("metric_summaries", sql("m.count"), sql("m.sum"))
+SUM_VALUES: Final = CounterColumns("system_metrics", sql("m.value"), sql("m.value"))
+HISTOGRAM_COUNTS: Final = CounterColumns("metric_histograms", sql("m.count"), sql("m.sum"))
+SUMMARY_COUNTS: Final = CounterColumns("metric_summaries", sql("m.count"), sql("m.sum"))
 
-# 1: the whole value is the change; 0: the difference is; NULL: a starting value only.
-_FRESH: Final = """
+# 1: the whole value is the delta. 0: the difference is. NULL: the value is only the next previous
+# value.
+_IS_RESET: Final = """
     CASE
         WHEN cumulative = 0 THEN 1
         WHEN previous_time IS NULL THEN
@@ -59,15 +72,15 @@ _FRESH: Final = """
 """
 
 
-def changes(scope: Scope, source: Source) -> Sql:
-    """The tables of a WITH clause, the last of which is `changes`.
+def counter_deltas(query: AggregateQuery, counter: CounterColumns) -> Sql:
+    """The tables of a WITH clause, the last of which is `deltas`.
 
-    It has series_id, grp, bucket, time, previous_time (NULL for the first point), fresh (1 if the
-    whole value counts, else 0), change and total_change.
+    It has series_id, grp, bucket, time, previous_time (NULL for the first point), is_reset (1 if
+    the whole value counts, else 0), delta and total_delta.
     """
     return sql(
         """
-        {chosen},
+        {selected},
         samples AS (
             SELECT m.series_id, c.grp, c.cumulative, {time} AS time, {start} AS start,
                    {value} AS value, {total} AS total
@@ -82,83 +95,83 @@ def changes(scope: Scope, source: Source) -> Sql:
             FROM samples
             WINDOW series AS (PARTITION BY series_id ORDER BY time)
         ),
-        changes AS (
-            SELECT series_id, grp, {bucket} AS bucket, time, previous_time, fresh,
-                   CASE fresh WHEN 1 THEN value ELSE value - previous_value END AS change,
-                   CASE fresh WHEN 1 THEN total ELSE total - previous_total END AS total_change
-            FROM (SELECT pairs.*, {fresh} AS fresh FROM pairs) AS judged
-            WHERE time >= {first} AND fresh IS NOT NULL
+        deltas AS (
+            SELECT series_id, grp, {bucket} AS bucket, time, previous_time, is_reset,
+                   CASE is_reset WHEN 1 THEN value ELSE value - previous_value END AS delta,
+                   CASE is_reset WHEN 1 THEN total ELSE total - previous_total END AS total_delta
+            FROM (SELECT pairs.*, {is_reset} AS is_reset FROM pairs) AS classified
+            WHERE time >= {first} AND is_reset IS NOT NULL
                 AND (previous_time IS NULL OR previous_time < time)
         )
         """,
-        chosen=scope.series_table(),
-        time=scope.time(sql("m.timestamp")),
-        start=scope.time(sql("m.start_timestamp")),
-        value=scope.number(source.value),
-        total=scope.number(source.total),
-        points=scope.points(source.table, scope.look_back_range),
-        bucket=scope.bucket(sql("time")),
-        fresh=sql(_FRESH, horizon=scope.look_back_range.start_micros or 0),
-        first=scope.time_range.start_micros or 0,
+        selected=query.selected_table(),
+        time=query.micros(sql("m.timestamp")),
+        start=query.micros(sql("m.start_timestamp")),
+        value=query.number(counter.value),
+        total=query.number(counter.total),
+        points=query.points(counter.table, query.look_back_range),
+        bucket=query.bucket(sql("time")),
+        is_reset=sql(_IS_RESET, horizon=query.look_back_range.start_micros or 0),
+        first=query.time_range.start_micros or 0,
     )
 
 
 _GROWTH: Final = {
-    "increase": sql("SUM(change)"),
-    "count": sql("SUM(change)"),
-    "sum": sql("SUM(total_change)"),
+    "increase": sql("SUM(delta)"),
+    "count": sql("SUM(delta)"),
+    "sum": sql("SUM(total_delta)"),
     "avg": sql(
-        "SUM(total_change) / NULLIF(SUM(CASE WHEN total_change IS NOT NULL THEN change END), 0)"
+        "SUM(total_delta) / NULLIF(SUM(CASE WHEN total_delta IS NOT NULL THEN delta END), 0)"
     ),
 }
 
 
-def growth(scope: Scope, source: Source, aggregation: str) -> Sql:
+def growth_statement(query: AggregateQuery, counter: CounterColumns, aggregation: str) -> Sql:
     """Rows of bucket, grp and value: what was added in each bucket.
 
     Args:
-        scope: which series, all of them counters.
-        source: where their values are.
-        aggregation: "increase" or "count" (of the column that only grows), "sum" (of the one that
-            goes with it), "avg" (sum by count), or "rate".
+        query: with the series, all of them counters.
+        counter: where their values are.
+        aggregation: "increase" or "count" (of the value), "sum" (of the total), "avg" (total by
+            value), or "rate".
     """
     if aggregation == "rate":
-        return _rate(scope, source)
+        return _rate_statement(query, counter)
     return sql(
         """
-        WITH {changes}
-        SELECT bucket, grp, {value} AS value FROM changes
+        WITH {deltas}
+        SELECT bucket, grp, {value} AS value FROM deltas
         GROUP BY bucket, grp
         HAVING {value} IS NOT NULL
-        {tail}
+        {order_and_limit}
         """,
-        changes=changes(scope, source),
+        deltas=counter_deltas(query, counter),
         value=_GROWTH[aggregation],
-        tail=scope.tail(),
+        order_and_limit=query.order_and_limit(),
     )
 
 
-def _rate(scope: Scope, source: Source) -> Sql:
-    """Per second of the time between points, added up over the series of a group.
+def _rate_statement(query: AggregateQuery, counter: CounterColumns) -> Sql:
+    """Deltas per second of the time between points, added up over the series of a group.
 
-    Not by the length of the bucket: exports that come every 60 s, not quite evenly, would
-    give every other bucket of 60 s two of them or none. A series' first point has no rate: its
-    start is the time of the first measurement, often milliseconds ago.
+    The divisor is not the width of the bucket: of exports at uneven intervals of about 60 s, every
+    other bucket of 60 s would have two or none. The first point of a series has no rate, because
+    its start time is that of the first measurement, often milliseconds ago.
     """
     return sql(
         """
-        WITH {changes}
+        WITH {deltas}
         SELECT bucket, grp, SUM(rate) AS value
         FROM (
             SELECT bucket, grp, series_id,
-                   SUM(change) * 1000000.0 / SUM(time - previous_time) AS rate
-            FROM changes
+                   SUM(delta) * 1000000.0 / SUM(time - previous_time) AS rate
+            FROM deltas
             WHERE previous_time IS NOT NULL
             GROUP BY bucket, grp, series_id
         ) AS rates
         GROUP BY bucket, grp
-        {tail}
+        {order_and_limit}
         """,
-        changes=changes(scope, source),
-        tail=scope.tail(),
+        deltas=counter_deltas(query, counter),
+        order_and_limit=query.order_and_limit(),
     )

@@ -1,31 +1,32 @@
-"""Which series and which stretch of time a question is about, as SQL conditions."""
+"""Filters of series, times and tags, as SQL conditions; nothing here runs a statement."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from exporter.backends.dialect import Dialect
 from exporter.errors import QueryError
 from exporter.query.sql import Sql, joined, sql
-from exporter.query.times import time_micros
+from exporter.query.times import TimeRange
 
 __all__ = [
     "MAX_LISTED_SERIES",
-    "Filters",
-    "TimeRange",
-    "among",
+    "SeriesFilters",
     "checked_limit",
     "series_condition",
+    "series_id_in_list",
+    "series_id_in_subquery",
+    "series_table",
     "tag_condition",
     "time_condition",
 ]
 
-# So many ids are named in a statement: 20 KB of text.
+# How many ids a statement may list: 20 KB of text.
 MAX_LISTED_SERIES: Final = 1_000
 
 _JSON_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
@@ -37,13 +38,16 @@ _COLUMNS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What a series must be like; None asks nothing.
+class SeriesFilters:
+    """Conditions on a series; None and an empty mapping match every series.
 
-    `metric_name` may have the wildcards `*` and `?`. An attribute is looked for on the point
-    and, where the point has none of that name, on the resource; it is compared as text, so that
-    `80`, `true` and `x` are all written as they are read. A number also equals its other
-    spellings (`80`, `80.0`), because some SDKs send every integer as a double.
+    `metric_name` may have the wildcards `*` and `?`. An attribute is looked up on the point and,
+    if the point lacks it, on the resource. It is compared as text, so that `80`, `true` and `x`
+    are written as they are displayed. A number also equals its other spellings (`80`, `80.0`),
+    because some SDKs send every integer as a double.
+
+    Raises:
+        QueryError: a name or value has the wrong type, or is not valid Unicode.
     """
 
     metric_name: str | None = None
@@ -71,12 +75,15 @@ def _require_text(value: object, what: str) -> None:
         raise QueryError(f"{what}: {value!r} is not a string; give one")
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, such as an argument that is no UTF-8
-        raise QueryError(f"{what}: {value!r} is not valid Unicode; nothing stored is") from None
+    except UnicodeEncodeError:  # a lone surrogate, such as from an argument that is not UTF-8
+        raise QueryError(
+            f"{what}: {value!r} is not valid Unicode, and no stored text is like it; "
+            "give valid Unicode"
+        ) from None
 
 
-def series_condition(filters: Filters, dialect: Dialect) -> Sql | None:
-    """The condition on `metric_series AS s`; None if every series will do."""
+def series_condition(filters: SeriesFilters, dialect: Dialect) -> Sql | None:
+    """The condition on `metric_series AS s`; None if every series matches."""
     conditions = []
     if filters.metric_name is not None:
         conditions.append(_name_condition(filters.metric_name, dialect))
@@ -117,7 +124,7 @@ def _member_equals(document: Sql, key: str, value: object, dialect: Dialect) -> 
         key=key,
         text=text,
         number=_number(text),
-        json=_composite(text),
+        json=_array_or_object(text),
     )
 
 
@@ -125,11 +132,11 @@ def _number(text: str) -> int | float | None:
     if not _JSON_NUMBER.fullmatch(text):
         return None
     if text.lstrip("-").isdigit() and -(2**63) <= (whole := int(text)) < 2**63:
-        return whole  # exact, where a double would not be
+        return whole  # an integer stays exact, a double would not
     return float(text)
 
 
-def _composite(text: str) -> str | None:
+def _array_or_object(text: str) -> str | None:
     """The text if it is a JSON array or object that can be stored, else None."""
     if not text.startswith(("[", "{")):
         return None
@@ -141,31 +148,11 @@ def _composite(text: str) -> str | None:
     return None if r"\u0000" in plain else plain
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """Microseconds since 1970 UTC, from `start` up to but without `end`; None is unbounded."""
-
-    start_micros: int | None
-    end_micros: int | None
-
-    @classmethod
-    def of(cls, start_time: object, end_time: object) -> TimeRange:
-        """From epoch seconds or datetimes.
-
-        Raises:
-            QueryError: one of them is no time, or the start lies after the end.
-        """
-        start = None if start_time is None else time_micros(start_time, "start_time")
-        end = None if end_time is None else time_micros(end_time, "end_time")
-        if start is not None and end is not None and start > end:
-            raise QueryError(
-                f"start_time {start_time!r} lies after end_time {end_time!r}; exchange them"
-            )
-        return cls(start, end)
-
-
 def time_condition(time_range: TimeRange, dialect: Dialect) -> Sql:
-    """The condition on a point table `m`, on the bare column so that its key is used."""
+    """The condition on a table `m` of points or costs.
+
+    It compares the bare column, so that the primary key can be used.
+    """
     conditions = [
         sql("m.timestamp {compare} {time}", compare=compare, time=dialect.time_parameter(micros))
         for compare, micros in (
@@ -177,22 +164,57 @@ def time_condition(time_range: TimeRange, dialect: Dialect) -> Sql:
     return joined(" AND ", conditions) if conditions else sql("TRUE")
 
 
-def among(series_ids: Collection[int], dialect: Dialect) -> Sql | None:
-    """The condition that a point `m` is of one of these series, where naming them helps.
+def series_id_in_list(series_ids: Collection[int], dialect: Dialect) -> Sql | None:
+    """The condition that a point `m` belongs to one of these series, by a list of their ids.
 
-    A columnstore skips what is of other series only if the statement names the ids, and a btree
-    is entered with them; a join shows the planner none. Of very many it makes long statements.
+    With the ids in the statement, a columnstore skips the rows of other series and a B-tree is
+    searched for each id; the planner does not see the ids behind a join.
+
+    Returns:
+        None if a join is as fast in this database, or if the list would be too long.
     """
     if dialect.series_id_in_list is None or len(series_ids) > MAX_LISTED_SERIES:
         return None
-    return sql(dialect.series_id_in_list, series_ids=f"{{{','.join(map(str, series_ids))}}}")
+    return sql(dialect.series_id_in_list, series_ids=_array_literal(series_ids))
+
+
+def series_id_in_subquery(condition: Sql) -> Sql:
+    """The condition that a point `m` belongs to a series that matches; for any number of series.
+
+    Args:
+        condition: on `metric_series AS s`.
+    """
+    return sql(
+        "m.series_id IN (SELECT s.series_id FROM metric_series AS s WHERE {condition})",
+        condition=condition,
+    )
+
+
+def series_table(rows: Sequence[tuple[int, int, int]], dialect: Dialect) -> Sql:
+    """A SELECT of series_id, grp and cumulative over these rows.
+
+    The rows are one bound value: a JSON array, or three array literals. A statement can bind only
+    some thousand values.
+    """
+    series_ids, groups, cumulatives = zip(*rows, strict=True) if rows else ((), (), ())
+    return sql(
+        dialect.members,
+        members=json.dumps(rows),
+        series_ids=_array_literal(series_ids),
+        groups=_array_literal(groups),
+        cumulatives=_array_literal(cumulatives),
+    )
+
+
+def _array_literal(numbers: Collection[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def checked_limit(limit: object) -> int:
-    """How many rows are asked for.
+    """The number of rows asked for.
 
     Raises:
-        QueryError: that is no whole number from 0 up.
+        QueryError: it is not a whole number from 0 up.
     """
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise QueryError(f"limit: {limit!r} is not usable; give a whole number from 0 up")

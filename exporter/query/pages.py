@@ -1,7 +1,7 @@
-"""Everything of a stretch of time, a page after the other, in bounded memory.
+"""All costs or points of a time range, page by page, in bounded memory.
 
-Each page goes on behind the key of the last row, so that all of them together read a table once.
-Rows that arrive meanwhile may be among the answer or not.
+Each page continues after the key of the last row (keyset pagination), so that all pages together
+read a table once. Rows that arrive during the read may be included or not.
 """
 
 from __future__ import annotations
@@ -13,45 +13,47 @@ from typing import Any, Final
 
 from exporter.backends.base import Backend
 from exporter.model import CostEntry
+from exporter.query.catalog import definitions_statement, listed_series_condition
 from exporter.query.costs import CostFilters, cost_columns, parse_amount
-from exporter.query.filters import Filters, TimeRange, series_condition
-from exporter.query.point_rows import history_rows
-from exporter.query.point_sql import (
+from exporter.query.filters import SeriesFilters, series_condition, series_id_in_subquery
+from exporter.query.points import (
     TABLE_OF_TYPE,
-    definitions_statement,
-    history_statement,
     point_columns,
-    series_id_in_subquery,
+    point_rows,
+    points_statement,
     types_statement,
 )
+from exporter.query.rows import PointRow
 from exporter.query.sql import Sql, fetch_all, joined, sql
+from exporter.query.times import TimeRange
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND, seconds_to_micros
 
 __all__ = ["cost_pages", "point_pages"]
 
 _PAGE_ROWS: Final = 10_000
 _Row = tuple[Any, ...]
-_KEY_OF_POINT: Final = itemgetter(0, 1)
+_TIME_AND_SERIES: Final = itemgetter(0, 1)
 
 
 def cost_pages(
     backend: Backend, time_range: TimeRange, page_rows: int = _PAGE_ROWS
 ) -> Iterator[list[CostEntry]]:
-    """Cost entries with exact amounts, oldest first; without those of points that came to nothing.
+    """Cost entries with exact amounts, oldest first, without those of points that cost nothing.
 
     Args:
-        backend: a started one.
-        time_range: of which time.
-        page_rows: most entries of a page.
+        backend: started.
+        time_range: of the entries.
+        page_rows: the maximum number of entries in a page.
     """
     dialect = backend.dialect
-    wanted = CostFilters().on_entries(time_range, dialect)
+    condition = CostFilters().on_entries(time_range, dialect)
     after = sql("TRUE")
     while True:
         statement = sql(
-            "SELECT {columns} FROM cost_entries AS m WHERE {wanted} AND {after} "
+            "SELECT {columns} FROM cost_entries AS m WHERE {condition} AND {after} "
             "ORDER BY m.timestamp, m.entry_id LIMIT {page_rows}",
             columns=cost_columns(dialect),
-            wanted=wanted,
+            condition=condition,
             after=after,
             page_rows=page_rows,
         )
@@ -60,8 +62,8 @@ def cost_pages(
             yield page
         if len(page) < page_rows:
             return
-        last_micros = page[-1].time_unix_nano // 1_000
-        # The time by itself as well: a database leaves out partitions by that alone.
+        last_micros = page[-1].time_unix_nano // NANOSECONDS_PER_MICROSECOND
+        # The time is compared on its own too: only that lets a database skip partitions.
         after = sql(
             "m.timestamp >= {last} AND (m.timestamp, m.entry_id) > ({last}, {last_id})",
             last=dialect.time_parameter(last_micros),
@@ -70,52 +72,54 @@ def cost_pages(
 
 
 def point_pages(
-    backend: Backend, filters: Filters, time_range: TimeRange, page_rows: int = _PAGE_ROWS
-) -> Iterator[list[dict[str, Any]]]:
-    """Points as `Reader.query_historical_metrics` gives them, one table after another.
+    backend: Backend, filters: SeriesFilters, time_range: TimeRange, page_rows: int = _PAGE_ROWS
+) -> Iterator[list[PointRow]]:
+    """Points as `Reader.query_historical_metrics` returns them, one table after another.
 
-    Within a table the newest come first. Of points with one series and time there is one.
+    Within a table the newest come first. A point that is stored twice is returned once.
 
     Args:
-        backend: a started one.
-        filters: of which series.
-        time_range: of which time.
-        page_rows: most points of a page.
+        backend: started.
+        filters: of the series.
+        time_range: of the points.
+        page_rows: the maximum number of points in a page.
     """
     condition = series_condition(filters, backend.dialect)
     types = fetch_all(backend, types_statement(condition))
-    chosen = None if condition is None else series_id_in_subquery(condition)
+    series = None if condition is None else series_id_in_subquery(condition)
     for table in sorted({TABLE_OF_TYPE[metric_type] for (metric_type,) in types}):
-        for points in _table_pages(backend, table, chosen, time_range, page_rows):
+        for points in _table_pages(backend, table, series, time_range, page_rows):
             series_ids = dict.fromkeys(point[1] for point in points)
-            definitions = fetch_all(backend, definitions_statement(series_ids, backend.dialect))
-            yield history_rows(points, point_columns([table]), definitions)
+            wanted = listed_series_condition(series_ids, backend.dialect)
+            definitions = fetch_all(backend, definitions_statement(wanted))
+            yield point_rows(points, point_columns([table]), definitions)
 
 
 def _table_pages(
-    backend: Backend, table: str, chosen: Sql | None, time_range: TimeRange, page_rows: int
+    backend: Backend, table: str, series: Sql | None, time_range: TimeRange, page_rows: int
 ) -> Iterator[list[_Row]]:
     dialect = backend.dialect
-    conditions = [] if chosen is None else [chosen]
+    conditions = [] if series is None else [series]
     while True:
-        series = joined(" AND ", conditions) if conditions else None
-        statement = history_statement([table], series, time_range, page_rows, dialect)
+        condition = joined(" AND ", conditions) if conditions else None
+        statement = points_statement([table], condition, time_range, page_rows, dialect)
         points = fetch_all(backend, statement)
         if points:
-            yield [next(same) for _, same in groupby(points, key=_KEY_OF_POINT)]
+            yield [next(duplicates) for _, duplicates in groupby(points, key=_TIME_AND_SERIES)]
         if len(points) < page_rows:
             return
         seconds, series_id = points[-1][:2]
-        last_micros = round(seconds * 1_000_000)
+        last_micros = seconds_to_micros(seconds)
         time_range = TimeRange(time_range.start_micros, last_micros + 1)
-        behind = sql(
+        older = sql(
             "(m.timestamp, m.series_id) < ({last}, {series_id})",
             last=dialect.time_parameter(last_micros),
             series_id=series_id,
         )
-        conditions = [behind] if chosen is None else [chosen, behind]
+        conditions = [older] if series is None else [series, older]
 
 
 def _entry(row: _Row) -> CostEntry:
     entry_id, micros, resource_id, category, amount, *others = row
-    return CostEntry(entry_id, micros * 1_000, resource_id, category, parse_amount(amount), *others)
+    time_unix_nano = micros * NANOSECONDS_PER_MICROSECOND
+    return CostEntry(entry_id, time_unix_nano, resource_id, category, parse_amount(amount), *others)

@@ -1,4 +1,4 @@
-"""Quantiles of histograms and summaries: buckets added up in the database, the rest in Python."""
+"""Quantiles of histograms and summaries: the database adds up buckets, Python interpolates."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from itertools import groupby
 from typing import Any, Final
 
 from exporter.errors import QueryError
-from exporter.query.aggregate_query import Scope
-from exporter.query.aggregate_sql import last
-from exporter.query.counter_deltas import COUNTS_OF_HISTOGRAMS, changes
+from exporter.json_text import read_float
+from exporter.query.aggregate_query import AggregateQuery, SeriesGroup
+from exporter.query.aggregate_sql import last_statement
+from exporter.query.counter_deltas import HISTOGRAM_COUNTS, counter_deltas
 from exporter.query.filters import time_condition
 from exporter.query.quantiles import ExponentialCounts, explicit_quantile, exponential_quantile
-from exporter.query.series_selection import Group
 from exporter.query.sql import Sql, sql
 
 __all__ = [
-    "explicit_buckets",
+    "explicit_buckets_statement",
     "explicit_quantiles",
-    "exponential_buckets",
+    "exponential_buckets_statement",
     "exponential_quantiles",
     "summary_quantiles",
-    "summary_values",
+    "summary_values_statement",
 ]
 
 _Rows = Iterable[tuple[Any, ...]]
 _Cells = Iterator[tuple[int, int, float]]  # bucket in microseconds, group, value
 
-# A change is the buckets at its time less those at the time before. Where one change follows the
-# other in the same bucket of time, what was added is taken off again: only the points at the ends
-# of a stretch are left, and only their arrays are unpacked. The condition on the time says nothing
-# new, but lets a database leave out whole partitions; DISTINCT, points that are stored twice.
+# A delta is the buckets of its point less those of the previous point. If one delta follows another
+# in the same bucket of time, the point between them is added and subtracted, so its weight is 0.
+# Only the first and last points of each run are left, and only their arrays are unpacked. The
+# condition on the time is implied by the join, but lets a database skip partitions. DISTINCT
+# removes points that are stored twice.
 _ENDS: Final = """
-    {changes},
+    {deltas},
     steps AS (
-        SELECT bucket, grp, series_id, time, 1 AS weight FROM changes
+        SELECT bucket, grp, series_id, time, 1 AS weight FROM deltas
         UNION ALL
-        SELECT bucket, grp, series_id, previous_time, -1 FROM changes WHERE fresh = 0
+        SELECT bucket, grp, series_id, previous_time, -1 FROM deltas WHERE is_reset = 0
     ),
     ends AS (
         SELECT bucket, grp, series_id, time, SUM(weight) AS weight
@@ -46,7 +47,7 @@ _ENDS: Final = """
     points AS (
         SELECT DISTINCT ends.bucket, ends.grp, ends.weight, m.*
         FROM ends
-        {look_up} metric_histograms AS m
+        {ordered_join} metric_histograms AS m
             ON m.timestamp = {time} AND m.series_id = ends.series_id AND {condition}
     ),
     limits AS (
@@ -60,19 +61,19 @@ _ENDS: Final = """
 """
 
 
-def _ends(scope: Scope) -> Sql:
+def _ends(query: AggregateQuery) -> Sql:
     return sql(
         _ENDS,
-        changes=changes(scope, COUNTS_OF_HISTOGRAMS),
-        look_up=Sql((scope.dialect.ordered_join,)),
-        time=sql(scope.dialect.time_from_micros, micros=sql("ends.time")),
-        condition=time_condition(scope.look_back_range, scope.dialect),
-        low=scope.number(sql("points.min")),
-        high=scope.number(sql("points.max")),
+        deltas=counter_deltas(query, HISTOGRAM_COUNTS),
+        ordered_join=Sql((query.dialect.ordered_join,)),
+        time=sql(query.dialect.time_from_micros, micros=sql("ends.time")),
+        condition=time_condition(query.look_back_range, query.dialect),
+        low=query.number(sql("points.min")),
+        high=query.number(sql("points.max")),
     )
 
 
-def explicit_buckets(scope: Scope) -> Sql:
+def explicit_buckets_statement(query: AggregateQuery) -> Sql:
     """Rows of bucket, grp, low, high, bounds, index and count, for histograms."""
     return sql(
         """
@@ -85,31 +86,31 @@ def explicit_buckets(scope: Scope) -> Sql:
         GROUP BY points.bucket, points.grp, limits.low, limits.high, points.bounds, item.key
         ORDER BY bucket DESC, grp, points.bounds, item.key
         """,
-        ends=_ends(scope),
-        items=sql(scope.dialect.array_items, array=sql("points.bucket_counts")),
+        ends=_ends(query),
+        items=sql(query.dialect.array_items, array=sql("points.bucket_counts")),
     )
 
 
-def explicit_quantiles(answer: _Rows, quantile: float, groups: Sequence[Group]) -> _Cells:
-    """The answer to `explicit_buckets`, one quantile a cell.
+def explicit_quantiles(answer: _Rows, quantile: float, groups: Sequence[SeriesGroup]) -> _Cells:
+    """The answer to `explicit_buckets_statement`, one quantile per cell.
 
     Raises:
-        QueryError: histograms with different bounds meet in one cell.
+        QueryError: one cell has histograms with different bounds.
     """
     for (bucket, group, low, high), rows in groupby(answer, key=lambda row: row[:4]):
         counts_of_bounds: dict[str, list[float]] = {}
-        for *_, bounds, _index, count in rows:  # in the order of the index
+        for *_, bounds, _index, count in rows:  # ordered by index
             counts_of_bounds.setdefault(bounds, []).append(count)
         if len(counts_of_bounds) > 1:
             raise QueryError(_different_bounds(groups[group], counts_of_bounds))
         bounds, counts = counts_of_bounds.popitem()
-        limits = _number(low), _number(high)
+        limits = read_float(low), read_float(high)
         value = explicit_quantile(quantile, _numbers(bounds), counts, *limits)
         if value is not None:
             yield bucket, group, value
 
 
-def _different_bounds(group: Group, all_bounds: Iterable[str]) -> str:
+def _different_bounds(group: SeriesGroup, all_bounds: Iterable[str]) -> str:
     return (
         f"quantile of {group.metric_name!r}: the histograms of one group have different bucket "
         f"bounds, {' and '.join(sorted(all_bounds))}, and cannot be added up; put them in "
@@ -117,13 +118,13 @@ def _different_bounds(group: Group, all_bounds: Iterable[str]) -> str:
     )
 
 
-def exponential_buckets(scope: Scope) -> Sql:
+def exponential_buckets_statement(query: AggregateQuery) -> Sql:
     """Rows of bucket, grp, low, high, zero threshold, scale, sign, index and count."""
     return sql(
         """
         WITH {ends},
         counted AS (
-            SELECT bucket, grp, scale, 0 AS sign, 0 AS place, weight * zero_count AS amount
+            SELECT bucket, grp, scale, 0 AS sign, 0 AS bucket_index, weight * zero_count AS amount
             FROM points
             UNION ALL
             SELECT bucket, grp, scale, 1, positive_offset + item.key, weight * item.value
@@ -133,38 +134,38 @@ def exponential_buckets(scope: Scope) -> Sql:
             FROM points CROSS JOIN {negative} AS item
         )
         SELECT c.bucket AS bucket, c.grp AS grp, limits.low, limits.high, limits.zero_threshold,
-               c.scale, c.sign, c.place, SUM(c.amount)
+               c.scale, c.sign, c.bucket_index, SUM(c.amount)
         FROM counted AS c
         JOIN limits ON limits.bucket = c.bucket AND limits.grp = c.grp
         GROUP BY c.bucket, c.grp, limits.low, limits.high, limits.zero_threshold,
-                 c.scale, c.sign, c.place
+                 c.scale, c.sign, c.bucket_index
         ORDER BY bucket DESC, grp
         """,
-        ends=_ends(scope),
-        positive=sql(scope.dialect.array_items, array=sql("points.positive_counts")),
-        negative=sql(scope.dialect.array_items, array=sql("points.negative_counts")),
+        ends=_ends(query),
+        positive=sql(query.dialect.array_items, array=sql("points.positive_counts")),
+        negative=sql(query.dialect.array_items, array=sql("points.negative_counts")),
     )
 
 
 def exponential_quantiles(answer: _Rows, quantile: float) -> _Cells:
-    """The answer to `exponential_buckets`, one quantile a cell."""
+    """The answer to `exponential_buckets_statement`, one quantile per cell."""
     for (bucket, group, low, high, threshold), rows in groupby(answer, key=lambda row: row[:5]):
-        counts = ExponentialCounts.merge((row[5:] for row in rows), _number(threshold) or 0.0)
-        value = exponential_quantile(quantile, counts, _number(low), _number(high))
+        counts = ExponentialCounts.merge((row[5:] for row in rows), read_float(threshold) or 0.0)
+        value = exponential_quantile(quantile, counts, read_float(low), read_float(high))
         if value is not None:
             yield bucket, group, value
 
 
-def summary_values(scope: Scope) -> Sql:
+def summary_values_statement(query: AggregateQuery) -> Sql:
     """Rows of bucket, grp, quantiles and values of the newest point of each cell."""
-    return last(scope, "metric_summaries", "count", ("quantiles", "quantile_values"))
+    return last_statement(query, "metric_summaries", "count", ("quantiles", "quantile_values"))
 
 
-def summary_quantiles(answer: _Rows, quantile: float, groups: Sequence[Group]) -> _Cells:
-    """The answer to `summary_values`, where the sender computed this quantile.
+def summary_quantiles(answer: _Rows, quantile: float, groups: Sequence[SeriesGroup]) -> _Cells:
+    """The cells of the answer to `summary_values_statement` that have this quantile.
 
     Raises:
-        QueryError: it did so nowhere.
+        QueryError: no summary has it.
     """
     cells, known, names = [], set(), set()
     for bucket, group, quantiles, values in answer:
@@ -174,16 +175,12 @@ def summary_quantiles(answer: _Rows, quantile: float, groups: Sequence[Group]) -
             if abs(own - quantile) < 1e-9:
                 cells.append((bucket, group, value))
     if names and not cells:
-        there = ", ".join(f"p{own * 100:.12g}" for own in sorted(known)) or "none"
+        available = ", ".join(f"p{own * 100:.12g}" for own in sorted(known)) or "none"
         raise QueryError(
             f"quantile p{quantile * 100:.12g} of {', '.join(sorted(names))}: a summary has only "
-            f"the quantiles that its sender computed, here: {there}"
+            f"the quantiles that its sender computed, here: {available}"
         )
     yield from cells
-
-
-def _number(value: float | str | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _numbers(text: str) -> list[float]:

@@ -1,8 +1,8 @@
-"""Quantiles out of bucket counts; pure.
+"""Quantiles from bucket counts; pure.
 
-As Prometheus' histogram_quantile does, values are taken to lie evenly within their bucket: evenly
-in value for explicit bounds, evenly in logarithm for exponential buckets. Where the smallest and
-largest value are known they cut the buckets, which makes the ends exact.
+Interpolation follows Prometheus' histogram_quantile: values are assumed to be uniform within their
+bucket, in value for explicit bounds, in logarithm for exponential buckets. If the smallest and
+largest value are known, the buckets are clipped to them, so p0 and p100 are exact.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final, Literal
 
 __all__ = ["ExponentialCounts", "explicit_quantile", "exponential_quantile"]
 
-_HIGHEST_EXPONENT: Final = 1024  # 2.0**1024 is the first that a double cannot hold
+_HIGHEST_EXPONENT: Final = 1024  # 2.0**1024 is the first power of two beyond a double
 
 
 @dataclass(frozen=True, slots=True)
 class _Interval:
-    """Values above `lower` up to `upper`, how many, and whether they spread logarithmically."""
+    """How many values are above `lower` up to `upper`; uniform, or uniform in logarithm."""
 
     lower: float
     upper: float
@@ -30,7 +30,7 @@ class _Interval:
 
 @dataclass(frozen=True, slots=True)
 class ExponentialCounts:
-    """Bucket counts of one scale; see `exporter.model.ExponentialBuckets` for the bounds."""
+    """Counts by bucket index at one scale; `exporter.model.ExponentialBuckets` has the bounds."""
 
     scale: int
     zero_count: float
@@ -42,10 +42,10 @@ class ExponentialCounts:
     def merge(
         cls, parts: Iterable[tuple[int, int, int, float]], zero_threshold: float
     ) -> ExponentialCounts:
-        """Counts of any scales at the coarsest of them.
+        """Counts of several scales, merged at the coarsest of them.
 
-        One step of scale joins two neighbouring buckets, so a bucket's place at a scale that is
-        coarser by n is its index shifted right by n.
+        One step of scale merges two adjacent buckets, so the index of a bucket at a scale that is
+        n steps coarser is its index shifted right by n.
 
         Args:
             parts: scale, sign of the values (1, -1, or 0 for the zero bucket), bucket index, and
@@ -56,8 +56,8 @@ class ExponentialCounts:
         scale = min(part[0] for part in parts)
         counts: dict[int, dict[int, float]] = {-1: {}, 0: {}, 1: {}}
         for own_scale, sign, index, count in parts:
-            place = index >> (own_scale - scale)
-            counts[sign][place] = counts[sign].get(place, 0) + count
+            merged_index = index >> (own_scale - scale)
+            counts[sign][merged_index] = counts[sign].get(merged_index, 0) + count
         return cls(scale, sum(counts[0].values()), zero_threshold, counts[1], counts[-1])
 
 
@@ -70,8 +70,8 @@ def explicit_quantile(
 ) -> float | None:
     """The value below which this share of the values lies, from explicit buckets.
 
-    Without `low` the first bucket is taken to begin at 0 if it ends above 0, else its end is the
-    answer; without `high` the highest bound is the answer for the last bucket.
+    Without `low` the first bucket begins at 0 if it ends above 0, else its end is the answer.
+    Without `high` the highest bound is the answer for the last bucket.
 
     Args:
         quantile: 0 to 1.
@@ -100,12 +100,12 @@ def exponential_quantile(
 ) -> float | None:
     """The value below which this share of the values lies, from exponential buckets.
 
-    The zero bucket reaches to the zero threshold on a side only where there are values beyond it
-    on that side or none on either.
+    The zero bucket reaches to the zero threshold on both sides, unless only one side has values
+    beyond it: then it reaches to the threshold on that side only.
 
     Args:
         quantile: 0 to 1.
-        counts: what the buckets hold.
+        counts: of the buckets.
         low: no value is smaller, None if unknown.
         high: no value is larger, None if unknown.
 
@@ -124,10 +124,10 @@ def exponential_quantile(
 
 
 def _beyond_zero(counts: ExponentialCounts, sign: Literal[-1, 1]) -> list[_Interval]:
-    """The filled buckets on one side, ascending by value."""
+    """The non-empty buckets on one side, ascending by value."""
     intervals = []
     for index, count in sorted((counts.positive if sign == 1 else counts.negative).items()):
-        # A bucket that reaches into the zero bucket of another series begins where that one ends.
+        # A bucket that overlaps the zero bucket of another series begins where that one ends.
         near = max(_power(index, counts.scale), counts.zero_threshold)
         far = max(_power(index + 1, counts.scale), counts.zero_threshold)
         lower, upper = (near, far) if sign == 1 else (-far, -near)
@@ -137,7 +137,7 @@ def _beyond_zero(counts: ExponentialCounts, sign: Literal[-1, 1]) -> list[_Inter
 
 
 def _power(index: int, scale: int) -> float:
-    """base**index with base = 2**(2**-scale), within what a double holds."""
+    """base**index with base = 2**(2**-scale), at most the largest double."""
     exponent = math.ldexp(index, -scale)
     if exponent >= _HIGHEST_EXPONENT:
         return sys.float_info.max
@@ -145,7 +145,7 @@ def _power(index: int, scale: int) -> float:
 
 
 def _consistent(low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """The limits; none if a sender said that the smallest value is larger than the largest."""
+    """The limits; both None if a sender reported a minimum above the maximum."""
     if low is not None and high is not None and low > high:
         return None, None
     return low, high
@@ -154,8 +154,8 @@ def _consistent(low: float | None, high: float | None) -> tuple[float | None, fl
 def _interpolate(
     quantile: float, intervals: Iterable[_Interval], low: float | None, high: float | None
 ) -> float | None:
-    # A count below 0 comes of a reset that nothing gave away; it cannot hold values.
-    filled = [_cut(interval, low, high) for interval in intervals if interval.count > 0]
+    # A count below 0 comes from a reset that was not detected, and is left out.
+    filled = [_clip(interval, low, high) for interval in intervals if interval.count > 0]
     if not filled:
         return None
     rank = quantile * math.fsum(interval.count for interval in filled)
@@ -163,10 +163,10 @@ def _interpolate(
         if rank <= interval.count:
             return _within(interval, rank / interval.count)
         rank -= interval.count
-    return _within(filled[-1], 1.0)  # rounding left a rest
+    return _within(filled[-1], 1.0)  # rounding errors added up
 
 
-def _cut(interval: _Interval, low: float | None, high: float | None) -> _Interval:
+def _clip(interval: _Interval, low: float | None, high: float | None) -> _Interval:
     floor = -math.inf if low is None else low
     ceiling = math.inf if high is None else high
     return _Interval(
@@ -185,7 +185,7 @@ def _within(interval: _Interval, share: float) -> float | None:
         value = _logarithmic(lower, upper, share)
     else:
         value = lower * (1 - share) + upper * share
-    return min(max(value, lower), upper)  # rounding may lead out of the bucket
+    return min(max(value, lower), upper)  # rounding can leave the bucket
 
 
 def _logarithmic(lower: float, upper: float, share: float) -> float:

@@ -1,4 +1,4 @@
-"""SQL composed from literal text, other SQL and bound values, so that no value becomes text."""
+"""SQL composed of literal text, other SQL and bound values, so that no value becomes text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from string import Formatter
 from typing import Any
 
 from exporter.backends.base import Backend
+from exporter.backends.dialect import Dialect
+from exporter.time_units import MICROSECONDS_PER_SECOND
 
-__all__ = ["Sql", "fetch_all", "joined", "sql"]
+__all__ = ["Sql", "bucket_start_micros", "fetch_all", "joined", "sql", "time_bucket"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """A piece of SQL with holes, and what is bound in them: one text more than parameters."""
+    """A piece of SQL with placeholders, and the values bound to them.
+
+    Attributes:
+        texts: the text around the placeholders: one more than there are parameters.
+        parameters: the bound values.
+    """
 
     texts: tuple[str, ...]
     parameters: tuple[object, ...] = ()
@@ -29,7 +36,7 @@ def sql(template: str, **parts: object) -> Sql:
 
     Args:
         template: SQL with names in braces.
-        parts: for each name either `Sql`, which is put in place, or a value, which is bound.
+        parts: for each name either `Sql`, which is inserted, or a value, which is bound.
 
     Raises:
         KeyError: the template has a name that `parts` lacks.
@@ -60,3 +67,17 @@ def joined(separator: str, pieces: Iterable[Sql]) -> Sql:
 def fetch_all(backend: Backend, statement: Sql) -> list[tuple[Any, ...]]:
     """All rows that a started backend answers the statement with."""
     return backend.fetch(statement.render(backend.dialect.placeholder), statement.parameters)
+
+
+def time_bucket(time: Sql, width_micros: int, dialect: Dialect) -> Sql:
+    """The bucket of a stored time, to group by; buckets begin at multiples of their width.
+
+    It is computed for each row, and takes a tenth of the time of `bucket_start_micros`.
+    """
+    return sql(dialect.bucket, time=time, width=width_micros)
+
+
+def bucket_start_micros(bucket: Sql, width_micros: int, dialect: Dialect) -> Sql:
+    """The start of a `time_bucket` in microseconds; computed for each group, not for each row."""
+    is_whole_seconds = width_micros % MICROSECONDS_PER_SECOND == 0
+    return sql(dialect.whole_second_micros if is_whole_seconds else dialect.micros, time=bucket)

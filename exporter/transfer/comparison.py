@@ -15,8 +15,9 @@ from typing import Final
 
 from exporter import tables
 from exporter.backends.base import Backend
-from exporter.query.filters import TimeRange, time_condition
+from exporter.query.filters import time_condition
 from exporter.query.sql import Sql, fetch_all, sql
+from exporter.query.times import TimeRange
 from exporter.time_units import (
     MICROSECONDS_PER_SECOND,
     NANOSECONDS_PER_MICROSECOND,

@@ -19,7 +19,7 @@ from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Series, Watermark
-from exporter.query.filters import TimeRange
+from exporter.query.times import TimeRange
 from exporter.transfer.pages import Page, cursor_pages, read_series, table_pages
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable, Row
 

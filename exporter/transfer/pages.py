@@ -15,8 +15,9 @@ from exporter import tables
 from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.model import CostCursor, Series
-from exporter.query.filters import TimeRange, time_condition
+from exporter.query.filters import time_condition
 from exporter.query.sql import Sql, fetch_all, joined, sql
+from exporter.query.times import TimeRange
 from exporter.transfer.row_decoders import CopiedTable, Row, decode_series
 
 __all__ = [

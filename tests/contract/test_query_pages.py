@@ -12,8 +12,9 @@ from kit.queries import Store
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample
-from exporter.query.filters import Filters, TimeRange
+from exporter.query.filters import SeriesFilters
 from exporter.query.pages import cost_pages, point_pages
+from exporter.query.times import TimeRange
 
 START = 1_793_491_200  # 2026-11-01
 ALWAYS = TimeRange(None, None)
@@ -76,7 +77,7 @@ def filled(backend: Backend) -> None:
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 100])
 def test_every_point_once_newest_first_within_its_table(backend: Backend, page_rows: int) -> None:
     filled(backend)
-    found = points(point_pages(backend, Filters(), ALWAYS, page_rows))
+    found = points(point_pages(backend, SeriesFilters(), ALWAYS, page_rows))
     assert len(found) == 15
     sizes = [point for point in found if point[0] == "size"]
     assert sizes == [("size", second, 2.0) for second in (4, 3, 2, 1, 0)]
@@ -90,13 +91,13 @@ def test_every_point_once_newest_first_within_its_table(backend: Backend, page_r
 def test_points_of_some_series_and_time(backend: Backend) -> None:
     filled(backend)
     stretch = TimeRange((START + 1) * 1_000_000, (START + 4) * 1_000_000)
-    by_name = points(point_pages(backend, Filters("l*", cluster_id="load"), stretch, 2))
+    by_name = points(point_pages(backend, SeriesFilters("l*", cluster_id="load"), stretch, 2))
     assert by_name == [("load", second, second + 0.5) for second in (3, 2, 1)]
-    assert points(point_pages(backend, Filters("missing"), stretch)) == []
+    assert points(point_pages(backend, SeriesFilters("missing"), stretch)) == []
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3])
 def test_a_point_that_is_stored_twice_is_one(backend: Backend, page_rows: int) -> None:
     filled(backend)
     filled(backend)
-    assert len(points(point_pages(backend, Filters("level"), ALWAYS, page_rows))) == 5
+    assert len(points(point_pages(backend, SeriesFilters("level"), ALWAYS, page_rows))) == 5

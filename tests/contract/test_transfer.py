@@ -26,7 +26,7 @@ from kit.backends.samples import (
 from exporter.backends.base import Backend
 from exporter.errors import BackendUnavailableError
 from exporter.model import CostEntry
-from exporter.query.filters import TimeRange
+from exporter.query.times import TimeRange
 from exporter.transfer import copy, differences
 from exporter.transfer.copier import ALL_TIMES
 from exporter.transfer.pages import read_series, table_pages

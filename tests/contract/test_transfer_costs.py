@@ -16,7 +16,7 @@ from exporter.backends.base import Backend
 from exporter.errors import BackendUnavailableError
 from exporter.model import CostBasis, CostKind, CostSample
 from exporter.query import Reader
-from exporter.query.filters import TimeRange
+from exporter.query.times import TimeRange
 from exporter.transfer import copy, differences
 from exporter.transfer.copier import ALL_TIMES
 

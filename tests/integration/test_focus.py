@@ -24,8 +24,8 @@ from exporter.column_files import ColumnFileError, read_rows
 from exporter.errors import ConfigError
 from exporter.focus import Issuer, RowIdGenerator, entry_to_row, row_to_entry
 from exporter.model import Batch, CostEntry
-from exporter.query.filters import TimeRange
 from exporter.query.pages import cost_pages
+from exporter.query.times import TimeRange
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "corpus" / "focus" / "focus_1.0_sample.csv"
 HEADER = (

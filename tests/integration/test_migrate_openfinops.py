@@ -29,8 +29,7 @@ from exporter.openfinops.otlp_requests import LAST_MICRO
 from exporter.openfinops.v030_import import import_records, verify
 from exporter.openfinops.v030_store import V030Store, open_v030_store
 from exporter.openfinops.v030_tables import TABLES
-from exporter.query.filters import TimeRange
-from exporter.query.times import time_micros
+from exporter.query.times import TimeRange, time_micros
 
 ALL = TimeRange(None, None)
 START = 1795000000.0

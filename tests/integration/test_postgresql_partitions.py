@@ -261,6 +261,7 @@ class Explained:
     def __init__(self, backend: PostgreSQLBackend) -> None:
         self._backend = backend
         self.dialect = backend.dialect
+        self.hypertable_catalog = backend.hypertable_catalog
         self.location = backend.location
         self.plan = ""
 

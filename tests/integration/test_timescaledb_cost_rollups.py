@@ -1,4 +1,4 @@
-"""What costs add up to is read from roll-ups where that gives the same answer, and only there."""
+"""`Reader.cost_totals` reads a roll-up exactly when it gives the same answer as the entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from engines.databases import Databases
 from engines.statements import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
+from kit.rollups import (
+    DAY,
+    HOUR,
+    MIDNIGHT,
+    STARTS,
+    TIMES,
+    RecordingBackend,
+    RollupStore,
+    common_steps,
+    rollup_store,
+)
 
 from exporter.backends.base import Backend
 from exporter.cli.report import cost_report
@@ -47,13 +57,13 @@ def days(number: int, *, every: int = HOUR) -> list[_Entry]:
     return [(time, f"0.{at:09d}", ("compute", "storage")[at % 2]) for at, time in enumerate(times)]
 
 
-def ask_both(stored: Filled, *range_: float | None, **question: Any) -> Watched:
+def compared(stored: RollupStore, *ends: float | None, **question: Any) -> RecordingBackend:
     """Ask with roll-ups and without; the answers must be equal, to the last digit."""
-    watched, answer, expected = stored.answers(
-        lambda reader: reader.cost_totals(*range_, **question)
+    recording, answer, expected = stored.answers(
+        lambda reader: reader.cost_totals(*ends, **question)
     )
     assert answer == expected
-    return watched
+    return recording
 
 
 @pytest.mark.parametrize(
@@ -74,12 +84,12 @@ def test_totals_are_equal_and_come_from_the_roll_up(
     timescaledb_database: str, view: str, question: dict[str, Any]
 ) -> None:
     entries = days(30 if view == DAILY else 4)
-    with filled(timescaledb_database, partial(store, entries)) as stored:
+    with rollup_store(timescaledb_database, partial(store, entries)) as stored:
         stored.refresh(HOURLY)
         stored.refresh(DAILY)
         for group_by in ((), ("category",), ("resource_id", "region")):
-            watched = ask_both(stored, group_by=group_by, **question)
-            assert watched.views() == [view]
+            recording = compared(stored, group_by=group_by, **question)
+            assert recording.views() == [view]
 
 
 @pytest.mark.parametrize(
@@ -92,56 +102,56 @@ def test_totals_are_equal_and_come_from_the_roll_up(
     ],
     ids=str,
 )
-def test_what_a_roll_up_does_not_cover_is_read_from_the_entries(
+def test_questions_that_no_roll_up_covers_are_answered_from_the_entries(
     timescaledb_database: str, question: dict[str, Any]
 ) -> None:
-    with filled(timescaledb_database, partial(store, days(3))) as stored:
+    with rollup_store(timescaledb_database, partial(store, days(3))) as stored:
         stored.refresh(HOURLY)
-        assert ask_both(stored, **question).views() == []
+        assert compared(stored, **question).views() == []
 
 
-def test_what_changed_since_the_last_refresh_is_read_from_the_entries(
+def test_entries_changed_since_the_last_refresh_are_read_from_the_table(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, partial(store, days(3))) as stored:
+    with rollup_store(timescaledb_database, partial(store, days(3))) as stored:
         stored.refresh(HOURLY)
-        assert not _reads_entries(ask_both(stored, bucket_seconds=HOUR))
+        assert not _reads_entries(compared(stored, bucket_seconds=HOUR))
         execute(stored.connection, "UPDATE cost_entries SET amount = 7 WHERE entry_id = 'entry-5'")
-        assert _reads_entries(ask_both(stored, bucket_seconds=HOUR))
-        assert not _reads_entries(ask_both(stored, MIDNIGHT + DAY, bucket_seconds=HOUR))
+        assert _reads_entries(compared(stored, bucket_seconds=HOUR))
+        assert not _reads_entries(compared(stored, MIDNIGHT + DAY, bucket_seconds=HOUR))
         stored.refresh(HOURLY)
-        assert not _reads_entries(ask_both(stored, bucket_seconds=HOUR))
+        assert not _reads_entries(compared(stored, bucket_seconds=HOUR))
 
 
-def _reads_entries(watched: Watched) -> bool:
+def _reads_entries(recording: RecordingBackend) -> bool:
     """Whether a chunk of the entries was scanned for the last answer."""
     return any(
         "cost_entries" in line and "never executed" not in line and "->" in line
-        for line in watched.plan()
+        for line in recording.plan()
     )
 
 
-def test_entries_of_points_that_came_to_nothing_are_in_no_roll_up(
+def test_entries_of_points_that_cost_nothing_are_not_in_a_roll_up(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, partial(store, days(3))) as stored:
+    with rollup_store(timescaledb_database, partial(store, days(3))) as stored:
         execute(
             stored.connection,
             "UPDATE cost_entries SET amount = 0, series_id = 7 WHERE entry_id < 'entry-2'",
         )
         stored.refresh(HOURLY)
-        watched = ask_both(stored, bucket_seconds=HOUR, group_by=["category"])
-        assert watched.views() == [HOURLY]
+        recording = compared(stored, bucket_seconds=HOUR, group_by=["category"])
+        assert recording.views() == [HOURLY]
 
 
 def test_a_report_is_the_same_with_roll_ups(timescaledb_database: str) -> None:
-    with filled(timescaledb_database, partial(store, days(60))) as stored:
+    with rollup_store(timescaledb_database, partial(store, days(60))) as stored:
         stored.refresh(HOURLY)
         stored.refresh(DAILY)
         start, end = MIDNIGHT + 30 * DAY, MIDNIGHT + 60 * DAY
-        with_rollups, plain = (
+        with_rollups, without = (
             cost_report(
-                Watched(stored.backend, rollups=rollups).reader(),
+                RecordingBackend(stored.backend, rollups=rollups).reader(),
                 start,
                 end,
                 None,
@@ -150,11 +160,11 @@ def test_a_report_is_the_same_with_roll_ups(timescaledb_database: str) -> None:
             )
             for rollups in (True, False)
         )
-        assert with_rollups == plain
-        assert [one.currency for one in plain.currencies] == ["EUR", "USD"]
+        assert with_rollups == without
+        assert [one.currency for one in without.currencies] == ["EUR", "USD"]
 
 
-# ---- whatever comes, in whatever order ----
+# ---- any steps in any order ----
 
 AMOUNTS = st.decimals(-1_000, 1_000, places=9).map(str)
 ENTRIES = st.lists(st.tuples(TIMES, AMOUNTS, st.sampled_from(["compute", "network"])), min_size=1)
@@ -171,7 +181,7 @@ QUESTIONS = st.fixed_dictionaries(
 )
 
 
-def carry_out(stored: Filled, at: int, step: tuple[Any, ...]) -> None:
+def run_step(stored: RollupStore, at: int, step: tuple[Any, ...]) -> None:
     match step:
         case ("write", entries):
             store(entries, stored.backend, first=1_000 * (at + 1))
@@ -182,7 +192,7 @@ def carry_out(stored: Filled, at: int, step: tuple[Any, ...]) -> None:
                 (amount, f"entry-{number}"),
             )
         case _:
-            stored.carry_out(step)
+            stored.run_step(step)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -191,14 +201,14 @@ def carry_out(stored: Filled, at: int, step: tuple[Any, ...]) -> None:
     question=QUESTIONS,
     ends=st.tuples(STARTS, STARTS).filter(lambda two: None in two or two[0] <= two[1]),
 )
-def test_totals_are_those_of_the_entries_whatever_happened(
+def test_totals_equal_those_from_the_entries_after_any_steps(
     timescaledb_server: Databases,
     steps: list[tuple[Any, ...]],
     question: dict[str, Any],
     ends: tuple[float | None, float | None],
 ) -> None:
     first = partial(store, days(4, every=3 * HOUR))
-    with timescaledb_server.fresh() as dsn, filled(dsn, first) as stored:
+    with timescaledb_server.fresh() as dsn, rollup_store(dsn, first) as stored:
         for at, step in enumerate([("refresh", HOURLY, None), ("refresh", DAILY, None), *steps]):
-            carry_out(stored, at, step)
-            ask_both(stored, *ends, **question)
+            run_step(stored, at, step)
+            compared(stored, *ends, **question)

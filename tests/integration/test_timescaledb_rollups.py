@@ -1,6 +1,6 @@
-"""`exporter.query` reads roll-ups where that gives the answer that the points give, and only there.
+"""`exporter.query` reads a roll-up exactly when it gives the same answer as the points.
 
-The points themselves are asked by the same reader with a dialect that knows of no roll-ups.
+The expected answers come from the same reader on a backend without a hypertable catalogue.
 """
 
 from __future__ import annotations
@@ -19,22 +19,34 @@ from engines.statements import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.queries import Store
-from kit.rollups import DAY, HOUR, MIDNIGHT, STARTS, TIMES, Filled, Watched, common_steps, filled
+from kit.rollups import (
+    DAY,
+    HOUR,
+    MIDNIGHT,
+    STARTS,
+    TIMES,
+    RecordingBackend,
+    RollupStore,
+    common_steps,
+    rollup_store,
+)
 
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
-from exporter.backends.timescaledb.rollups import ROLLUPS as MADE
-from exporter.query.rollup_planner import COST_ROLLUPS, METRIC_ROLLUPS
+from exporter.backends.timescaledb.catalog import TimescaleDBCatalog
+from exporter.backends.timescaledb.rollups import ROLLUPS
 
 HOURLY, DAILY = "metric_rollups_hourly", "metric_rollups_daily"
 AGGREGATIONS: Final = ("min", "max", "avg", "sum", "count", "last")
 NAN: Final = math.nan
 
 
-def ask_both(store: Filled, **question: Any) -> Watched:
+def compared(store: RollupStore, **question: Any) -> RecordingBackend:
     """Ask with roll-ups and without; the answers must be equal."""
-    watched, answer, expected = store.answers(lambda reader: reader.aggregate("level*", **question))
+    recording, answer, expected = store.answers(
+        lambda reader: reader.aggregate("level*", **question)
+    )
     assert same(answer, expected), (question, answer, expected)
-    return watched
+    return recording
 
 
 def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
@@ -47,7 +59,7 @@ def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
 
 
 def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
-    """Two series of a name, with a point each half an hour."""
+    """Two series of a name, with one point every half hour."""
     times = range(MIDNIGHT, MIDNIGHT + number * DAY, every)
     return (
         Store()
@@ -56,22 +68,24 @@ def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
     )
 
 
-def test_the_names_and_widths_are_those_that_are_made() -> None:
+def test_the_catalogue_names_the_roll_ups_that_are_created() -> None:
     widths = {"1 hour": HOUR, "1 day": DAY}
-    assert {one.view: one.width_micros for one in METRIC_ROLLUPS + COST_ROLLUPS} == {
-        name: widths[made.bucket] * 1_000_000 for name, made in MADE.items()
+    catalog = TimescaleDBCatalog(lambda _statement, _parameters: [])
+    found = [*catalog.rollups("system_metrics"), *catalog.rollups("cost_entries")]
+    assert {rollup.view: rollup.bucket_micros for rollup in found} == {
+        name: widths[created.bucket] * 1_000_000 for name, created in ROLLUPS.items()
     }
 
 
-def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
+def test_the_columns_are_documented(timescaledb_database: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "schema-postgresql.md").read_text("utf-8")
     section = page[page.index("## Roll-ups") : page.index("## Privileges")]
     of_points, of_costs = (
         re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", part, re.MULTILINE)
         for part in section.split("\n### ")[1:]
     )
-    with filled(timescaledb_database, Store().into) as store:
-        for view in MADE:
+    with rollup_store(timescaledb_database, Store().into) as store:
+        for view in ROLLUPS:
             columns = execute(
                 store.connection,
                 "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
@@ -104,12 +118,12 @@ def test_the_columns_are_as_documented(timescaledb_database: str) -> None:
 def test_answers_are_equal_and_come_from_the_roll_up(
     timescaledb_database: str, aggregation: str, view: str, question: dict[str, Any]
 ) -> None:
-    with filled(timescaledb_database, days(30 if view == DAILY else 4).into) as store:
+    with rollup_store(timescaledb_database, days(30 if view == DAILY else 4).into) as store:
         store.refresh(HOURLY)
         store.refresh(DAILY)
         for group_by in ((), ("node_id",)):
-            watched = ask_both(store, aggregation=aggregation, group_by=group_by, **question)
-            assert watched.views() == [view]
+            recording = compared(store, aggregation=aggregation, group_by=group_by, **question)
+            assert recording.views() == [view]
 
 
 @pytest.mark.parametrize(
@@ -123,25 +137,25 @@ def test_answers_are_equal_and_come_from_the_roll_up(
     ],
     ids=str,
 )
-def test_what_a_roll_up_does_not_cover_is_read_from_the_points(
+def test_questions_that_no_roll_up_covers_are_answered_from_the_points(
     timescaledb_database: str, question: dict[str, Any]
 ) -> None:
     times = range(MIDNIGHT, MIDNIGHT + 3 * DAY, HOUR // 2)
     store = Store().counter("level", [(time, float(time)) for time in times])
-    with filled(timescaledb_database, store.into) as stored:
+    with rollup_store(timescaledb_database, store.into) as stored:
         stored.refresh(HOURLY)
-        assert ask_both(stored, **question).views() == []
+        assert compared(stored, **question).views() == []
 
 
 def chunks_read(plan: list[str], relation: str) -> int:
-    """How many of a table's chunks were scanned."""
+    """The number of chunks of a table that were scanned."""
     scanned = "\n".join(line for line in plan if "never executed" not in line)
     return len(set(re.findall(rf" on (_hyper_{relation}_\d+_chunk)\b", scanned)))
 
 
-def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> None:
+def test_either_the_roll_up_or_the_points_are_read(timescaledb_database: str) -> None:
     question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
-    with filled(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).into) as store:
         [(points, rolled)] = execute(
             store.connection,
             "SELECT raw_hypertable_id, mat_hypertable_id FROM _timescaledb_catalog.continuous_agg"
@@ -149,63 +163,63 @@ def test_of_roll_up_and_points_only_one_is_read(timescaledb_database: str) -> No
             (HOURLY,),
         )
         store.refresh(HOURLY)
-        plan = ask_both(store, **question).plan()
+        plan = compared(store, **question).plan()
         assert chunks_read(plan, rolled) >= 1, plan
         assert chunks_read(plan, points) == 0, plan
 
         late = days(1, every=DAY)
         late.into(store.backend)
-        plan = ask_both(store, **question).plan()
+        plan = compared(store, **question).plan()
         assert chunks_read(plan, rolled) == 0, plan
         assert chunks_read(plan, points) == 3, plan
 
         since = {"start_time": MIDNIGHT + 1.5 * DAY, "end_time": MIDNIGHT + 2.75 * DAY}
-        plan = ask_both(store, **question, **since).plan()
+        plan = compared(store, **question, **since).plan()
         assert chunks_read(plan, rolled) >= 1, plan
         assert chunks_read(plan, points) == 0, plan
 
         store.refresh(HOURLY)
-        plan = ask_both(store, **question).plan()
+        plan = compared(store, **question).plan()
         assert chunks_read(plan, points) == 0, plan
 
 
-def test_what_came_since_the_last_refresh_is_read_from_the_points(
+def test_points_since_the_last_refresh_are_read_from_the_table(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).into) as store:
         store.refresh(HOURLY, MIDNIGHT, MIDNIGHT + 2 * DAY)
-        watched = ask_both(
+        recording = compared(
             store, aggregation="count", bucket_seconds=12 * HOUR, start_time=MIDNIGHT + 10
         )
-        assert watched.views() == [HOURLY]
-        assert ask_both(store, aggregation="count", bucket_seconds=HOUR).views() == [HOURLY]
-        plan = watched.plan()
+        assert recording.views() == [HOURLY]
+        assert compared(store, aggregation="count", bucket_seconds=HOUR).views() == [HOURLY]
+        plan = recording.plan()
         assert any("never executed" in line for line in plan), plan
 
 
-def test_late_points_that_are_written_compressed_are_noticed(timescaledb_database: str) -> None:
+def test_late_points_written_compressed_are_included(timescaledb_database: str) -> None:
     options = HypertableOptions(enable_compression=True, direct_compress="on")
-    with filled(timescaledb_database, days(3).into, options) as store:
+    with rollup_store(timescaledb_database, days(3).into, options) as store:
         store.refresh(HOURLY)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": HOUR}
-        before = ask_both(store, **question).reader().aggregate("level", **question)
+        before = compared(store, **question).reader().aggregate("level", **question)
         days(3, every=30).into(store.backend)
-        after = ask_both(store, **question).reader().aggregate("level", **question)
+        after = compared(store, **question).reader().aggregate("level", **question)
         assert [row["value"] for row in before] == [4] * 72
         assert [row["value"] for row in after] == [4 + 240] * 72
         store.refresh(HOURLY)
-        assert ask_both(store, **question).views() == [HOURLY]
+        assert compared(store, **question).views() == [HOURLY]
 
 
-def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
+def test_dropped_chunks_disappear_from_answers_at_once(
     timescaledb_database: str,
 ) -> None:
     options = HypertableOptions(retention_days=90)
-    with filled(timescaledb_database, days(4).into, options) as store:
+    with rollup_store(timescaledb_database, days(4).into, options) as store:
         store.refresh(HOURLY)
         store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": DAY}
-        assert len(ask_both(store, **question).reader().aggregate("level", **question)) == 2
+        assert len(compared(store, **question).reader().aggregate("level", **question)) == 2
         policies = execute(
             store.connection,
             "SELECT hypertable_name FROM timescaledb_information.jobs"
@@ -217,38 +231,41 @@ def test_chunks_of_points_that_are_dropped_are_gone_from_answers_at_once(
         assert execute(store.connection, f"SELECT min(bucket)::date::text FROM {HOURLY}") == [  # noqa: S608
             ("2023-11-17",)
         ]
-        ask_both(store, **question)
+        compared(store, **question)
 
 
-def test_a_role_without_the_right_to_the_roll_up_reads_the_points(
+def test_without_select_on_the_roll_up_the_points_are_read(
     timescaledb_database: str,
 ) -> None:
-    with filled(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).into) as store:
         store.refresh(HOURLY)
-        clerk = f"clerk_{uuid.uuid4().hex}"
+        role = f"role_{uuid.uuid4().hex}"
         password = psycopg2.extensions.parse_dsn(timescaledb_database).get("password", "")
-        execute(store.connection, f"CREATE ROLE {clerk} LOGIN PASSWORD %s", (password,))
+        execute(store.connection, f"CREATE ROLE {role} LOGIN PASSWORD %s", (password,))
         try:
             tables = "system_metrics, metric_series, schema_migrations"
-            execute(store.connection, f"GRANT SELECT ON {tables} TO {clerk}")
-            watched = Watched(store.backend)
+            execute(store.connection, f"GRANT SELECT ON {tables} TO {role}")
+            recording = RecordingBackend(store.backend)
             question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
-            expected = watched.reader().aggregate("level", **question)
-            as_clerk = psycopg2.extensions.make_dsn(timescaledb_database, user=clerk)
-            for views, grant in (([], None), ([HOURLY], f"GRANT SELECT ON {HOURLY} TO {clerk}")):
+            expected = recording.reader().aggregate("level", **question)
+            as_role = psycopg2.extensions.make_dsn(timescaledb_database, user=role)
+            for views, grant in (
+                ([], None),
+                ([HOURLY], f"GRANT SELECT ON {HOURLY} TO {role}"),
+            ):
                 if grant:
                     execute(store.connection, grant)
-                with closing(timescaledb_backend(as_clerk, read_only=True)) as backend:
+                with closing(timescaledb_backend(as_role, read_only=True)) as backend:
                     backend.start()
-                    watched = Watched(backend)
-                    assert watched.reader().aggregate("level", **question) == expected
-                    assert watched.views() == views
+                    recording = RecordingBackend(backend)
+                    assert recording.reader().aggregate("level", **question) == expected
+                    assert recording.views() == views
         finally:
-            execute(store.connection, f"DROP OWNED BY {clerk}")
-            execute(store.connection, f"DROP ROLE {clerk}")
+            execute(store.connection, f"DROP OWNED BY {role}")
+            execute(store.connection, f"DROP ROLE {role}")
 
 
-# ---- whatever comes, in whatever order ----
+# ---- any steps in any order ----
 
 VALUES = st.none() | st.sampled_from([NAN, math.inf, -math.inf, 0.0]) | st.floats(-1e6, 1e6)
 POINTS = st.dictionaries(TIMES, VALUES, min_size=1, max_size=12)
@@ -265,10 +282,10 @@ QUESTIONS = st.fixed_dictionaries(
 )
 
 
-def carry_out(store: Filled, step: tuple[Any, ...]) -> None:
+def run_step(store: RollupStore, step: tuple[Any, ...]) -> None:
     match step:
         case ("write", node, points, again):
-            # The ids and identities of the first and the second series, every time.
+            # Both series each time, so that they keep their ids.
             batch = Store()
             for name in "ab":
                 batch.gauge("level", points.items() if name == node else (), node=name)
@@ -276,7 +293,7 @@ def carry_out(store: Filled, step: tuple[Any, ...]) -> None:
             if again:
                 batch.into(store.backend)
         case _:
-            store.carry_out(step)
+            store.run_step(step)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -285,13 +302,16 @@ def carry_out(store: Filled, step: tuple[Any, ...]) -> None:
     question=QUESTIONS,
     ends=st.tuples(STARTS, STARTS).filter(lambda two: None in two or two[0] <= two[1]),
 )
-def test_answers_are_those_of_the_points_whatever_happened(
+def test_answers_equal_those_from_the_points_after_any_steps(
     timescaledb_server: Databases,
     steps: list[tuple[Any, ...]],
     question: dict[str, Any],
     ends: tuple[float | None, float | None],
 ) -> None:
-    with timescaledb_server.fresh() as dsn, filled(dsn, days(4, every=3 * HOUR).into) as store:
+    with (
+        timescaledb_server.fresh() as dsn,
+        rollup_store(dsn, days(4, every=3 * HOUR).into) as store,
+    ):
         for step in [("refresh", HOURLY, None), ("refresh", DAILY, None), *steps]:
-            carry_out(store, step)
-            ask_both(store, start_time=ends[0], end_time=ends[1], **question)
+            run_step(store, step)
+            compared(store, start_time=ends[0], end_time=ends[1], **question)

@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.query.catalog import nearest
+from exporter.query.catalog import similar_names
 
 NAMES = ["system.cpu.time", "system.cpu.utilization", "system.memory.usage", "http.duration"]
 
@@ -18,11 +18,11 @@ NAMES = ["system.cpu.time", "system.cpu.utilization", "system.memory.usage", "ht
         ("", []),
     ],
 )
-def test_names_that_are_spelled_alike_or_contain_it(wanted: str, expected: list[str]) -> None:
-    found = nearest(wanted, NAMES)
+def test_names_that_are_similar_or_contain_the_wanted_one(wanted: str, expected: list[str]) -> None:
+    found = similar_names(wanted, NAMES)
     assert found[: len(expected)] == expected
     assert bool(found) == bool(expected)
 
 
-def test_never_more_than_three() -> None:
-    assert len(nearest("metric", [f"metric{number}" for number in range(9)])) == 3
+def test_at_most_three_names() -> None:
+    assert len(similar_names("metric", [f"metric{number}" for number in range(9)])) == 3

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.backends.dialect import SQLITE
-from exporter.query.filters import Filters, TimeRange, series_condition, time_condition
+from exporter.query.filters import SeriesFilters, series_condition, time_condition
 from exporter.query.sql import Sql, joined, sql
+from exporter.query.times import TimeRange
 
 
 def test_values_are_bound_and_pieces_are_put_in_place() -> None:
@@ -46,7 +47,7 @@ def test_there_is_a_hole_for_each_value(values: list[object]) -> None:
 def test_whatever_is_asked_for_the_statement_is_valid_and_holds_nothing_of_it(
     name: str, cluster: str, attributes: dict[str, str], start: int
 ) -> None:
-    condition = series_condition(Filters(name, cluster, attributes=attributes), SQLITE)
+    condition = series_condition(SeriesFilters(name, cluster, attributes=attributes), SQLITE)
     assert condition is not None
     times = time_condition(TimeRange(start, start + 1), SQLITE)
     text = sql(
@@ -63,7 +64,7 @@ def test_whatever_is_asked_for_the_statement_is_valid_and_holds_nothing_of_it(
         connection.close()
     shapes = {
         series_condition(
-            Filters(form, "c", attributes=dict.fromkeys(map(str, attributes), "v")), SQLITE
+            SeriesFilters(form, "c", attributes=dict.fromkeys(map(str, attributes), "v")), SQLITE
         )
         for form in ("n", "n*")
     }
@@ -79,7 +80,7 @@ def test_another_database_is_other_data() -> None:
         glob="{column} LIKE {pattern}",
         glob_pattern=lambda pattern: pattern.replace("*", "%").replace("?", "_"),
     )
-    condition = series_condition(Filters("cpu.*", service_name="shop"), dialect)
+    condition = series_condition(SeriesFilters("cpu.*", service_name="shop"), dialect)
     assert condition is not None
     assert condition.render(dialect.placeholder) == "s.metric_name LIKE %s AND s.service_name = %s"
     assert condition.parameters == ("cpu.%", "shop")

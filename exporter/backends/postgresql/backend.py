@@ -13,6 +13,7 @@ import psycopg2
 from psycopg2.errors import ReadOnlySqlTransaction
 
 from exporter.backends.dialect import POSTGRESQL, Dialect
+from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.backends.postgresql.batch_writer import days_by_table, write_batch
 from exporter.backends.postgresql.bookkeeping import (
     last_sequence,
@@ -97,6 +98,7 @@ class PostgreSQLBackend:
         self._pool_max_connections = pool_max_connections
         self._pool_timeout_seconds = pool_timeout_seconds
         self._label = f"{self._partitioning.backend} {self._location}"
+        self._hypertable_catalog = self._partitioning.hypertable_catalog(self.fetch)
         self._pool: PostgreSQLReaderPool | None = None
         # Only the writer thread uses what follows.
         self._writer: Connection | None = None
@@ -109,6 +111,11 @@ class PostgreSQLBackend:
     def dialect(self) -> Dialect:
         """PostgreSQL's dialect of SQL."""
         return POSTGRESQL
+
+    @property
+    def hypertable_catalog(self) -> HypertableCatalog | None:
+        """TimescaleDB's; None for the backend `postgresql`."""
+        return self._hypertable_catalog
 
     @property
     def location(self) -> str:

@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.errors import LockNotAvailable
 
+from exporter.backends.hypertable_catalog import Fetch
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.postgresql.schema import require_privileges
@@ -137,6 +138,9 @@ class DailyPartitions:
             return read_sizes(
                 cursor, {table: _partitions_of(cursor, table) for table in FACT_TABLE_NAMES}
             )
+
+    def hypertable_catalog(self, _fetch: Fetch) -> None:
+        """None: partitions are not hypertables."""
 
 
 def create_partitions(connection: Connection, table: str, days: Iterable[int]) -> set[int]:

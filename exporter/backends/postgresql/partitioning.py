@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from exporter import tables
+from exporter.backends.hypertable_catalog import Fetch, HypertableCatalog
 from exporter.backends.postgresql.connection import Connection, Cursor
 from exporter.model import StoreSizes
 
@@ -64,3 +65,6 @@ class TimePartitioning(Protocol):
 
     def sizes(self, connection: Connection) -> StoreSizes:
         """See `Backend.sizes`."""
+
+    def hypertable_catalog(self, fetch: Fetch) -> HypertableCatalog | None:
+        """See `Backend.hypertable_catalog`; `fetch` is the backend's."""

@@ -6,7 +6,7 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.sqlite.batch_writer import write_batch
@@ -22,6 +22,8 @@ __all__ = ["SQLiteStore"]
 
 class SQLiteStore(ABC):
     """The methods of `exporter.backends.base.Backend` that need no more than a connection."""
+
+    hypertable_catalog: Final = None
 
     def __init__(self) -> None:
         self._refused_series: set[int] = set()

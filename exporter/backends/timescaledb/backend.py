@@ -9,9 +9,11 @@ from typing import Final
 
 from psycopg2.errors import LockNotAvailable
 
+from exporter.backends.hypertable_catalog import Fetch, HypertableCatalog
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
+from exporter.backends.timescaledb.catalog import TimescaleDBCatalog
 from exporter.backends.timescaledb.columnstore import compresses_directly, direct_compress
 from exporter.backends.timescaledb.extension import Capabilities, require_extension
 from exporter.backends.timescaledb.hypertable_setup import (
@@ -158,6 +160,10 @@ class _Hypertables:
         """How much is stored; large tables are estimated from the catalogue."""
         with transaction(connection) as cursor:
             return read_sizes(cursor, self._capabilities)
+
+    def hypertable_catalog(self, fetch: Fetch) -> HypertableCatalog:
+        """Roll-ups and chunks of this database, for readers."""
+        return TimescaleDBCatalog(fetch)
 
     @property
     def _capabilities(self) -> Capabilities:
