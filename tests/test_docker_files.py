@@ -1,6 +1,6 @@
-"""Dockerfile and docker-compose.yml say what the program reads, and fit each other.
+"""Dockerfile and docker-compose.yml agree with the program and with each other.
 
-No Docker is needed: both files are parsed, and what they would run is run here.
+Docker is not needed: both files are parsed, and their commands are run here.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ EXPORTER: Final[dict[str, Any]] = COMPOSE["services"]["exporter"]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PORT: Final = 4317
 REFERENCE: Final = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
-# Read by libpq, which connects to PostgreSQL, and not by the program itself.
+# libpq reads these variables, the program itself does not.
 LIBPQ_VARIABLES: Final = {"PGPASSWORD"}
 UNITS: Final = {"s": 1, "m": 60}
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Each instruction of a Dockerfile and what follows it, continued lines joined."""
+    """The instructions of a Dockerfile with their arguments; continued lines are joined."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [
@@ -53,7 +53,7 @@ def final_stage() -> list[tuple[str, str]]:
 
 
 def only(name: str) -> str:
-    """What follows the one instruction of this name in the final stage."""
+    """The arguments of the only instruction of this name in the final stage."""
     [rest] = [rest for each, rest in final_stage() if each == name]
     return rest
 
@@ -64,7 +64,7 @@ def image_environment() -> dict[str, str]:
 
 
 def resolved(values: dict[str, str], environ: dict[str, str]) -> dict[str, str]:
-    """The values as Compose hands them over with this environment."""
+    """The values as Compose passes them on with this environment."""
 
     def value(match: re.Match[str]) -> str:
         return environ.get(match["name"]) or match["default"]
@@ -73,7 +73,7 @@ def resolved(values: dict[str, str], environ: dict[str, str]) -> dict[str, str]:
 
 
 def settings(**environ: str) -> Settings:
-    """What the exporter's container would run with."""
+    """The settings of the exporter's container."""
     [config] = [volume for volume in EXPORTER["volumes"] if volume.startswith("./")]
     variables = {**image_environment(), **resolved(EXPORTER["environment"], environ)}
     return load(ROOT / config.split(":")[0], variables)
@@ -83,14 +83,14 @@ def seconds(text: str) -> int:
     return int(text[:-1]) * UNITS[text[-1]]
 
 
-def assert_understood(arguments: list[str]) -> None:
-    """The program takes these arguments."""
+def assert_accepted(arguments: list[str]) -> None:
+    """Assert that the program accepts these arguments."""
     command: Any = typer.main.get_command(app)
     command.commands[arguments[0]].make_context("openfinops-exporter", arguments[1:])
 
 
 def is_ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a path away from the build; the last pattern that fits counts."""
+    """Whether .dockerignore excludes a path from the build; the last matching pattern decides."""
     ignored = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
@@ -105,15 +105,15 @@ def is_ignored(path: str) -> bool:
 # The image
 
 
-def test_the_program_is_not_root_and_gets_signals_itself() -> None:
+def test_the_program_is_not_root_and_receives_signals() -> None:
     assert int(only("USER").split(":")[0]) > 0
     assert json.loads(only("ENTRYPOINT")) == ["openfinops-exporter"]
     assert "openfinops-exporter" in PROJECT["scripts"]
     assert "STOPSIGNAL" not in dict(final_stage())
-    assert_understood(json.loads(only("CMD")))
+    assert_accepted(json.loads(only("CMD")))
 
 
-def test_the_image_sets_only_what_the_program_reads() -> None:
+def test_the_image_sets_only_variables_that_are_read() -> None:
     environment = image_environment()
     assert set(environment) - {"PATH"} <= set(VARIABLES)
     loaded = load(None, environment)
@@ -122,20 +122,20 @@ def test_the_image_sets_only_what_the_program_reads() -> None:
     assert only("EXPOSE") == str(PORT)
 
 
-def test_files_that_are_kept_lie_in_the_volume() -> None:
+def test_the_working_directory_is_the_volume() -> None:
     assert only("WORKDIR") == only("VOLUME")
     assert any(only("VOLUME") in rest for name, rest in final_stage() if name == "RUN")
 
 
-def test_every_stage_has_a_python_that_the_project_supports() -> None:
+def test_every_stage_has_a_supported_python() -> None:
     images = [rest.split()[0] for name, rest in instructions(DOCKERFILE) if name == "FROM"]
-    assert len(set(images)) == 1  # a virtual environment works with the Python that made it
+    assert len(set(images)) == 1  # a virtual environment needs the Python that created it
     version = re.fullmatch(r"python:3\.(\d+)-slim-\w+", images[0])
     assert version is not None
     assert int(version[1]) >= int(PROJECT["requires-python"].removeprefix(">=3."))
 
 
-def test_everything_that_the_build_needs_is_copied_and_nothing_secret_is() -> None:
+def test_the_build_copies_what_it_needs_and_no_secrets() -> None:
     copied = [
         source
         for name, rest in instructions(DOCKERFILE)
@@ -157,7 +157,7 @@ def test_everything_that_the_build_needs_is_copied_and_nothing_secret_is() -> No
 
 
 def health_checks() -> list[list[str]]:
-    """The commands by which the image and the Compose file look after the receiver."""
+    """The health checks of the image and of the Compose file."""
     of_the_image = only("HEALTHCHECK")
     options, _, command = of_the_image.partition("CMD ")
     assert "--interval=" in options
@@ -167,10 +167,10 @@ def health_checks() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("command", health_checks(), ids=["image", "compose"])
-def test_the_health_check_tells_a_receiver_from_none(command: list[str], tmp_path: Path) -> None:
+def test_the_health_check_follows_the_receiver(command: list[str], tmp_path: Path) -> None:
     program, *arguments = command
     assert program == json.loads(only("ENTRYPOINT"))[0]
-    assert_understood(arguments)
+    assert_accepted(arguments)
     [config] = [volume for volume in EXPORTER["volumes"] if volume.startswith("./")]
     source, target, _ = config.split(":")
     mounted = [str(ROOT / source) if each == target else each for each in arguments]
@@ -193,7 +193,7 @@ def test_the_health_check_tells_a_receiver_from_none(command: list[str], tmp_pat
 # Compose
 
 
-def test_compose_sets_only_what_is_read() -> None:
+def test_compose_sets_only_variables_that_are_read() -> None:
     assert set(EXPORTER["environment"]) <= set(VARIABLES) | LIBPQ_VARIABLES
     assert all(isinstance(value, str) for value in EXPORTER["environment"].values())
     for service in COMPOSE["services"].values():
@@ -212,8 +212,8 @@ def test_the_mounted_configuration_loads_with_the_environment() -> None:
             assert loaded.origins[".".join(key)] == name
 
 
-def test_the_command_is_understood_and_reads_the_mounted_file() -> None:
-    assert_understood(EXPORTER["command"])
+def test_the_command_is_valid_and_reads_the_mounted_file() -> None:
+    assert_accepted(EXPORTER["command"])
     [config] = [volume for volume in EXPORTER["volumes"] if volume.startswith("./")]
     source, target, mode = config.split(":")
     assert (ROOT / source).is_file()
@@ -229,7 +229,7 @@ def test_the_port_is_published_to_this_machine_only() -> None:
 @pytest.mark.parametrize(
     "environ", [{}, {"POSTGRES_PASSWORD": "p@ss/w:rd%"}], ids=["default", "own"]
 )
-def test_the_exporter_connects_to_the_database_of_the_file(environ: dict[str, str]) -> None:
+def test_the_exporter_connects_to_the_database_of_the_compose_file(environ: dict[str, str]) -> None:
     database = resolved(DATABASE["environment"], environ)
     assert settings(**environ).exporter.connection_string == (
         f"postgresql://{database['POSTGRES_USER']}@timescaledb:5432/{database['POSTGRES_DB']}"
@@ -239,7 +239,7 @@ def test_the_exporter_connects_to_the_database_of_the_file(environ: dict[str, st
     assert password == environ.get("POSTGRES_PASSWORD", "only-for-trying-out")
 
 
-def test_a_warning_stands_where_the_password_has_a_default() -> None:
+def test_the_default_password_has_a_warning() -> None:
     comment, _, _ = COMPOSE_TEXT.partition("\nname:")
     assert "WARNING" in comment
     assert "POSTGRES_PASSWORD" in comment
@@ -259,7 +259,7 @@ def test_the_image_of_the_database_is_pinned() -> None:
     assert re.fullmatch(r"timescale/timescaledb:2\.\d+\.\d+-pg17", DATABASE["image"])
 
 
-def test_data_is_kept_in_volumes_that_are_declared() -> None:
+def test_data_is_stored_in_declared_volumes() -> None:
     named = {
         volume.partition(":")[0]: volume.split(":")[1]
         for service in COMPOSE["services"].values()
@@ -271,6 +271,6 @@ def test_data_is_kept_in_volumes_that_are_declared() -> None:
     assert named["exporter-data"] == only("VOLUME")
 
 
-def test_there_is_time_to_write_what_was_accepted() -> None:
+def test_the_grace_period_exceeds_the_shutdown_timeout() -> None:
     grace_seconds = seconds(EXPORTER["stop_grace_period"])
     assert grace_seconds > settings().exporter.shutdown_timeout_seconds

@@ -1,6 +1,6 @@
-"""docs/cli.md says what the program says.
+"""docs/cli.md agrees with the program.
 
-The tables are generated: `python tests/test_docs_cli.py` writes them anew.
+Its tables are generated: `python tests/test_docs_cli.py` rewrites them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXAMPLE = re.compile(rf"^ *(?:\$ )?{PROGRAM} (?P<arguments>[^|#\n]*)", re.MULTIL
 
 
 def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Every command that does something, under its full name; groups hold others."""
+    """Every command that is not a group, by its full name."""
     for name, inner in getattr(command, "commands", {}).items():
         yield from leaves(inner, (*path, name))
     if not hasattr(command, "commands"):
@@ -40,7 +40,7 @@ def options(command: Any) -> Iterator[Any]:
 
 
 def is_flag(option: Any) -> bool:
-    return bool(getattr(option, "is_flag", False))  # arguments are none, and do not say so
+    return bool(getattr(option, "is_flag", False))  # arguments have no such attribute
 
 
 def table(command: Any) -> Iterator[str]:
@@ -67,7 +67,7 @@ def regenerated(page: str) -> str:
     return BLOCK.sub(block, page)
 
 
-def test_tables_are_what_the_program_says() -> None:
+def test_tables_agree_with_the_program() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == regenerated(page), "run: python tests/test_docs_cli.py"
 
@@ -83,7 +83,7 @@ def test_every_command_has_a_section_and_every_option_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_explains_itself(name: str) -> None:
+def test_every_command_and_option_has_a_help_text(name: str) -> None:
     assert COMMANDS[name].help
     for option in options(COMMANDS[name]):
         assert option.help, option.opts
@@ -97,14 +97,14 @@ def examples() -> list[str]:
 
 
 @pytest.mark.parametrize("example", examples())
-def test_every_example_is_understood(example: str) -> None:
+def test_every_example_is_valid(example: str) -> None:
     command: Any = typer.main.get_command(app)
     arguments = shlex.split(example)
     while arguments and hasattr(command, "commands"):
         if arguments[0].startswith("-"):
             break
         command = command.commands[arguments.pop(0)]
-    if arguments != ["--version"]:  # which would do its work at once
+    if arguments != ["--version"]:  # which would print the version at once
         command.make_context(PROGRAM, arguments)
 
 

@@ -1,4 +1,4 @@
-"""The commands that read and check, and how each of them fails: real processes on a real file."""
+"""The commands that read and check, and their errors: real processes with a real file."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def as_id(value: object) -> str:
 
 
 def request() -> bytes:
-    """One gauge of two hosts and a counter, each once a minute, and one metric of ill intent."""
+    """A gauge and a counter of two hosts, one point a minute, and a metric with a hostile name."""
     message = ExportMetricsServiceRequest()
     for host in ("alpha", "beta"):
         resource = message.resource_metrics.add()
@@ -66,7 +66,7 @@ def request() -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the usual file in it."""
+    """A working folder with a filled database of the default name."""
     path = tmp_path_factory.mktemp("store")
     backend = open_backend("sqlite", f"sqlite:///{path / FILE}", max_memory_entries=1)
     pipeline = build_pipeline(backend)
@@ -83,7 +83,7 @@ def rows(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def query(folder: Path, *arguments: str) -> list[dict[str, Any]]:
-    """Ask in this process, which is quicker: what is asked matters here, not how it is printed."""
+    """Query in this process, which is faster; the output has tests of its own."""
     result = CliRunner().invoke(
         app, ["query", *arguments, "--format", "json", "--db", str(folder / FILE)]
     )
@@ -113,7 +113,7 @@ def test_the_script_and_the_module_are_the_same(tmp_path: Path) -> None:
         assert as_script.returncode == as_module.returncode
 
 
-def test_the_version_is_told_in_one_line(tmp_path: Path) -> None:
+def test_the_version_is_one_line(tmp_path: Path) -> None:
     result = run("--version", cwd=tmp_path)
     python = ".".join(map(str, sys.version_info[:3]))
     assert re.fullmatch(
@@ -124,7 +124,7 @@ def test_the_version_is_told_in_one_line(tmp_path: Path) -> None:
     assert result.returncode == 0
 
 
-def test_without_a_command_it_shows_what_there_is(tmp_path: Path) -> None:
+def test_without_a_command_it_lists_the_commands(tmp_path: Path) -> None:
     result = run(cwd=tmp_path)
     text = result.stdout + result.stderr
     for command in ("serve", "demo", "check", "query", "version"):
@@ -149,7 +149,7 @@ def test_without_a_command_it_shows_what_there_is(tmp_path: Path) -> None:
     ],
     ids=as_id,
 )
-def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], said: str) -> None:
+def test_wrong_usage_has_exit_code_2(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert said in result.output
@@ -172,7 +172,7 @@ def test_wrong_usage_is_told_with_exit_code_2(arguments: list[str], said: str) -
     ],
     ids=as_id,
 )
-def test_a_failure_is_one_message_and_exit_code_1(
+def test_a_failure_is_one_message_with_exit_code_1(
     arguments: list[str], said: str, folder: Path
 ) -> None:
     (folder / "memory.yaml").write_text("exporters: {openfinops: {backend: memory}}")
@@ -204,7 +204,7 @@ run()
     assert result.stderr.endswith("ZeroDivisionError: by accident\n")
 
 
-def test_json_csv_and_table_say_the_same(folder: Path) -> None:
+def test_json_csv_and_table_have_the_same_values(folder: Path) -> None:
     arguments = ("query", "metrics", "--metric", "orders", "--attr", "host.name=alpha")
     as_json = rows(run(*arguments, "--format", "json", cwd=folder))
     as_csv = run(*arguments, "--format", "csv", cwd=folder)
@@ -221,7 +221,7 @@ def test_json_csv_and_table_say_the_same(folder: Path) -> None:
     assert as_csv.stderr == table.stderr == ""
 
 
-def test_a_table_in_a_pipe_is_whole_and_plain(folder: Path) -> None:
+def test_a_table_in_a_pipe_is_complete_and_without_colours(folder: Path) -> None:
     result = run("query", "metrics", cwd=folder)
     assert "\x1b" not in result.stdout
     assert "color=grün" in result.stdout
@@ -239,7 +239,9 @@ def test_a_table_in_a_pipe_is_whole_and_plain(folder: Path) -> None:
     [["list"], ["metrics"], ["series"], ["metrics", "--format", "json"]],
     ids=as_id,
 )
-def test_what_a_sender_wrote_cannot_steer_the_terminal(arguments: list[str], folder: Path) -> None:
+def test_escape_sequences_of_a_sender_do_not_reach_the_terminal(
+    arguments: list[str], folder: Path
+) -> None:
     result = run("query", *arguments, cwd=folder)
     assert result.returncode == 0
     assert "evil" in result.stdout
@@ -248,8 +250,8 @@ def test_what_a_sender_wrote_cannot_steer_the_terminal(arguments: list[str], fol
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_early_is_no_error(form: str, unbuffered: str, folder: Path) -> None:
-    # The pipe holds a page, and the reader is gone before the rest is written.
+def test_a_closed_pipe_is_not_an_error(form: str, unbuffered: str, folder: Path) -> None:
+    # The pipe holds one page, and is closed before the rest is written.
     with subprocess.Popen(
         [*COMMAND, "query", "metrics", "--format", form],
         cwd=folder,
@@ -266,7 +268,7 @@ def test_a_reader_that_leaves_early_is_no_error(form: str, unbuffered: str, fold
         assert process.wait(30) == 141
 
 
-def test_more_rows_than_the_limit_are_told_beside_the_data(folder: Path) -> None:
+def test_more_rows_than_the_limit_are_reported_on_stderr(folder: Path) -> None:
     result = run("query", "metrics", "-n", "3", "--format", "json", cwd=folder)
     assert len(rows(result)) == 3
     assert result.stderr == "These are the first 3; there are more, see --limit.\n"
@@ -274,7 +276,7 @@ def test_more_rows_than_the_limit_are_told_beside_the_data(folder: Path) -> None
     assert exact.stderr == ""
 
 
-def test_nothing_found_is_an_empty_answer(folder: Path) -> None:
+def test_no_match_is_an_empty_result(folder: Path) -> None:
     arguments = ("query", "metrics", "--metric", "nothing.*")
     assert rows(run(*arguments, "--format", "json", cwd=folder)) == []
     assert run(*arguments, "--format", "csv", cwd=folder).stdout == ""
@@ -302,7 +304,7 @@ def test_nothing_found_is_an_empty_answer(folder: Path) -> None:
     ],
     ids=as_id,
 )
-def test_filters_choose_points(arguments: list[str], expected: int, folder: Path) -> None:
+def test_filters_select_points(arguments: list[str], expected: int, folder: Path) -> None:
     assert len(query(folder, "metrics", *arguments)) == expected
 
 
@@ -322,7 +324,7 @@ def test_aggregates_by_bucket_and_group(folder: Path) -> None:
     assert rate["unit"] == "{order}/s"
 
 
-def test_list_and_series_tell_what_there_is(folder: Path) -> None:
+def test_list_and_series(folder: Path) -> None:
     metrics = {row["metric_name"]: row for row in query(folder, "list", "--counts")}
     assert set(metrics) == {HOSTILE, "orders", "queue.length"}
     assert metrics["orders"]["points"] == 2 * MINUTES
@@ -332,7 +334,7 @@ def test_list_and_series_tell_what_there_is(folder: Path) -> None:
     assert [row["is_monotonic"] for row in series] == [True, True]
 
 
-def test_the_store_is_found_by_file_by_variable_and_by_flag(folder: Path, tmp_path: Path) -> None:
+def test_the_store_is_selected_by_file_variable_or_flag(folder: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{folder / FILE}"
     (tmp_path / "otel.yaml").write_text(f"exporters: {{openfinops: {{connection_string: {url}}}}}")
     by_flag = [("--db", str(folder / FILE)), ("--db", url), ("--config", "otel.yaml")]
@@ -362,7 +364,7 @@ def test_a_plain_path_is_a_sqlite_file(db: str | None, expected: str | None) -> 
     assert connection_string(db) == expected
 
 
-def test_a_terminal_without_unicode_is_no_error(folder: Path) -> None:
+def test_a_terminal_without_unicode_is_not_an_error(folder: Path) -> None:
     env = environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     result = run("query", "metrics", "-m", "queue.*", "-f", "csv", cwd=folder, env=env)
     assert result.returncode == 0
@@ -379,7 +381,7 @@ def unchanged(folder: Path) -> Iterator[None]:
     assert contents() == before
 
 
-def test_check_shows_what_would_run_and_changes_nothing(folder: Path, tmp_path: Path) -> None:
+def test_check_shows_the_settings_and_changes_nothing(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "otel.yaml").write_text("exporters: {openfinops: {batch_size: 7}}")
     with unchanged(tmp_path):
         result = run("check", "--config", "otel.yaml", cwd=tmp_path)
@@ -394,11 +396,11 @@ def test_check_shows_what_would_run_and_changes_nothing(folder: Path, tmp_path: 
     assert result.returncode == 0
 
 
-def test_check_keeps_a_password_to_itself(tmp_path: Path) -> None:
+def test_check_hides_passwords(tmp_path: Path) -> None:
     result = run("check", "--db", "postgresql://finops:s3cret@db/finops", cwd=tmp_path)
     assert "s3cret" not in result.stdout + result.stderr
     assert "finops:***@db" in result.stdout
-    assert result.returncode == 1  # there is no such backend yet
+    assert result.returncode == 1  # the server cannot be reached
 
 
 def test_check_warns_on_stderr(tmp_path: Path) -> None:
@@ -418,8 +420,8 @@ def test_check_refuses_a_foreign_file(tmp_path: Path) -> None:
     assert "belongs to another program" in result.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the administrator may write everywhere")
-def test_check_refuses_what_it_may_not_write(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_check_refuses_a_folder_without_write_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         result = run("check", cwd=tmp_path)
@@ -429,9 +431,7 @@ def test_check_refuses_what_it_may_not_write(tmp_path: Path) -> None:
     assert "may not write" in result.stderr
 
 
-def test_check_of_an_empty_server_says_what_serve_will_do(
-    postgresql_database: str, tmp_path: Path
-) -> None:
+def test_check_of_an_empty_database_server(postgresql_database: str, tmp_path: Path) -> None:
     checked = run("check", "--db", postgresql_database, cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
     assert "reached, and empty; serve will create the tables" in " ".join(checked.stdout.split())

@@ -42,7 +42,7 @@ def entry(day: int, category: str, amount: str, **different: Any) -> CostEntry:
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A configuration file that leads to a filled database; one for all tests of a backend."""
+    """The configuration file of a filled database; one for all tests of a backend."""
     kind, folder = KINDS[request.param], tmp_path_factory.mktemp("costs")
     with new_place_of(kind, request, tmp_path_factory)() as place:
         fill(kind, place)
@@ -109,25 +109,25 @@ def test_a_table_shows_cents(store: str) -> None:
     assert "1.50" in table
 
 
-def test_a_report_compares_with_the_time_before(store: str) -> None:
+def test_a_report_compares_with_the_previous_period(store: str) -> None:
     text = run("report", "--config", store, *ALL)
     assert "EUR 7.00  (the same time before: 0.00)" in text
     assert "USD 1.50  (the same time before: 1.30, +15.4 %)" in text
     assert sum(line.startswith("2026-11-") for line in text.splitlines()) == 20
 
 
-def test_a_report_of_the_top_only_adds_up_all_the_same(store: str) -> None:
+def test_a_report_adds_up_the_others(store: str) -> None:
     text = run("report", "--config", store, *ALL, "--top", "1")
     assert text.count("1 others") == 2
 
 
-def test_a_report_is_written_as_a_page(store: str, tmp_path: Path) -> None:
+def test_a_report_as_html(store: str, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     assert run("report", "--config", store, *ALL, "--html", str(page)) == ""
     assert "1.50 USD" in page.read_text(encoding="utf-8")
 
 
-def test_a_page_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="No such file"):
         run("report", "--config", store, *ALL, "--html", str(tmp_path / "no" / "report.html"))
 
@@ -135,14 +135,14 @@ def test_a_page_that_cannot_be_written_is_an_error(store: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     "period",
     [("--start", "2026-11-02", "--end", "2026-11-01"), (*ALL, "--bucket", "1s")],
-    ids=["backwards", "too many bars"],
+    ids=["backwards", "too many buckets"],
 )
-def test_a_period_that_makes_no_report(store: str, period: tuple[str, ...]) -> None:
+def test_an_invalid_period(store: str, period: tuple[str, ...]) -> None:
     with pytest.raises(QueryError, match="report: "):
         run("report", "--config", store, *period)
 
 
-def test_nothing_found_is_said(store: str) -> None:
+def test_no_match_is_reported(store: str) -> None:
     result = CliRunner().invoke(app, ["query", "costs", "--config", store, "--category", "none"])
     assert (result.exit_code, result.stdout) == (0, "")
     assert "No cost entry matches" in result.stderr

@@ -1,4 +1,4 @@
-"""A URL of PostgreSQL that leads to TimescaleDB: nobody has to say so in order to read."""
+"""A PostgreSQL URL that leads to TimescaleDB: commands that read find out by themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINTS = 50
 
 @pytest.fixture(scope="module")
 def database(timescaledb_server: Databases) -> Iterator[str]:
-    """A URL of a database that the backend timescaledb has filled."""
+    """The URL of a database that the backend timescaledb has filled."""
     kind = KINDS["timescaledb"]
     with timescaledb_server.fresh() as dsn:
         with closing(kind.make(dsn)) as backend:
@@ -59,20 +59,20 @@ def invoke(*arguments: str) -> str:
     ],
     ids=" ".join,
 )
-def test_the_backend_is_found_by_looking(database: str, command: tuple[str, ...]) -> None:
+def test_the_backend_is_detected(database: str, command: tuple[str, ...]) -> None:
     said = invoke(*command, "--db", database)
     if command[0] in {"stats", "cleanup"}:
         assert said.startswith("timescaledb ")
 
 
-def test_what_is_exported_is_all_that_is_there(database: str, tmp_path: Path) -> None:
+def test_an_export_is_complete(database: str, tmp_path: Path) -> None:
     assert f"{POINTS} points written" in invoke(
         "export", "metrics", "--output", "points.csv", "--db", database
     )
     assert len((tmp_path / "points.csv").read_text().splitlines()) == POINTS + 1
 
 
-def test_bills_go_in_and_everything_comes_out(database: str, tmp_path: Path) -> None:
+def test_import_and_migrate(database: str, tmp_path: Path) -> None:
     (tmp_path / "bill.csv").write_text(
         "BillingCurrency,BillingPeriodStart,ChargePeriodStart,ServiceCategory,BilledCost\n"
         "USD,2026-11-01T00:00:00Z,2026-11-02T00:00:00Z,Compute,1.5\n"
@@ -84,7 +84,7 @@ def test_bills_go_in_and_everything_comes_out(database: str, tmp_path: Path) -> 
     )
 
 
-def test_check_and_serve_take_the_settings_at_their_word(database: str) -> None:
+def test_check_uses_the_backend_of_the_settings(database: str) -> None:
     result = CliRunner().invoke(app, ["check", "--db", database])
     assert result.exit_code != 0
     assert "set backend: timescaledb" in str(result.exception)

@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, and the metrics that it sends."""
+"""The demo, run as a user runs it, and the metrics that it sends."""
 
 import contextlib
 import fcntl
@@ -28,7 +28,7 @@ from exporter import hostmetrics
 from exporter.cli.demo import sparkline
 
 FILE = "openfinops_telemetry.db"
-# Nothing listens there: whoever asked this proxy for a way would get no answer.
+# Nothing listens there: a connection through this proxy would fail.
 PROXY = "http://127.0.0.1:9"
 SENDING = environment(http_proxy=PROXY, https_proxy=PROXY, grpc_proxy=PROXY)
 
@@ -46,7 +46,7 @@ def count(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Demo:
-    """A demo that has run, and how many points its file held then."""
+    """The output of a finished demo, and the number of points in its file then."""
 
     stdout: str
     stderr: str
@@ -62,12 +62,12 @@ def shown(folder: Path) -> Demo:
 
 
 def commands(output: str) -> list[str]:
-    """What it says to try next."""
+    """The commands to try next."""
     advice = output.partition("Try next:")[2]
     return [line.strip() for line in advice.splitlines() if line.startswith("    ")]
 
 
-def test_what_was_sent_is_stored_and_shown(shown: Demo, folder: Path) -> None:
+def test_sent_points_are_stored_and_shown(shown: Demo, folder: Path) -> None:
     sent, stored = re.findall(r"(\d+) data points sent, (\d+) stored", shown.stdout)[0]
     assert sent == stored == str(shown.rows)
     assert int(sent) >= 3 * 20
@@ -80,7 +80,7 @@ def test_what_was_sent_is_stored_and_shown(shown: Demo, folder: Path) -> None:
     assert f"\n{folder / FILE}\n" in shown.stdout
 
 
-def test_it_says_what_it_does_and_nothing_complains(shown: Demo, folder: Path) -> None:
+def test_stderr_shows_the_steps_and_no_warnings(shown: Demo, folder: Path) -> None:
     receiver, storage, sender, sending = shown.stderr.splitlines()
     assert receiver.startswith("Receiver  OTLP/gRPC on 127.0.0.1:")
     assert storage == f"Storage   SQLite file {folder / FILE}"
@@ -100,7 +100,7 @@ def shell(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_it_says_to_try_next_works(shown: Demo, folder: Path) -> None:
+def test_the_commands_to_try_next_work(shown: Demo, folder: Path) -> None:
     query, metrics, sql, serve, export = commands(shown.stdout)
     assert re.search(r"system\.cpu\.utilization +[\d.]+ % +cpu\.mode=", shell(query, folder).stdout)
     assert "process.memory.usage" in shell(metrics, folder).stdout
@@ -127,7 +127,7 @@ provider.shutdown()
 """
 
 
-def test_a_second_demo_adds_to_the_file_and_shows_its_own(shown: Demo, folder: Path) -> None:
+def test_a_second_demo_adds_to_the_file_and_shows_its_own_points(shown: Demo, folder: Path) -> None:
     assert shown.rows
     before = count(folder / FILE)
     again = run("demo", "--seconds", "2", cwd=folder, env=SENDING)
@@ -138,9 +138,9 @@ def test_a_second_demo_adds_to_the_file_and_shows_its_own(shown: Demo, folder: P
     assert again.returncode == 0
 
 
-def test_it_takes_a_free_port_if_the_usual_one_is_taken(tmp_path: Path) -> None:
+def test_it_uses_a_free_port_if_4317_is_taken(tmp_path: Path) -> None:
     with socket.socket() as other:
-        # If it is not free even for this test, so much the better.
+        # If another program already holds the port, the test works as well.
         with contextlib.suppress(OSError):
             other.bind(("127.0.0.1", 4317))
             other.listen()
@@ -155,18 +155,18 @@ def test_it_takes_a_free_port_if_the_usual_one_is_taken(tmp_path: Path) -> None:
     assert "cpu.mode=" in shell(query, tmp_path).stdout
 
 
-def test_variables_for_the_real_receiver_have_no_say(tmp_path: Path) -> None:
+def test_variables_of_the_receiver_are_ignored(tmp_path: Path) -> None:
     env = environment(
         OPENFINOPS_BACKEND="memory", OPENFINOPS_ENDPOINT="0.0.0.0:1", OPENFINOPS_BATCH_SIZE="none"
     )
     result = run("demo", "--seconds", "2", cwd=tmp_path, env=env)
     assert result.returncode == 0, result.stderr
     assert count(tmp_path / FILE) > 20
-    # With those variables, queries would look elsewhere.
+    # With these variables, `query` would use another store.
     assert f"--db {FILE}" in commands(result.stdout)[0]
 
 
-def test_ctrl_c_ends_the_sending_and_shows_what_there_is(tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_sending_and_shows_the_report(tmp_path: Path) -> None:
     began = time.monotonic()
     with Program("demo", "--seconds", "3000", cwd=tmp_path) as program:
         program.wait_for_line("^Sending ")
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_the_sending_and_shows_what_there_is(tmp_path: Path) -> None
     assert count(tmp_path / FILE) > 20
 
 
-def test_a_switched_off_sdk_is_told(tmp_path: Path) -> None:
+def test_a_disabled_sdk_is_reported(tmp_path: Path) -> None:
     env = environment(OTEL_SDK_DISABLED="true")
     result = run("demo", "--seconds", "2", cwd=tmp_path, env=env)
     assert result.returncode == 1
@@ -185,13 +185,13 @@ def test_a_switched_off_sdk_is_told(tmp_path: Path) -> None:
 
 
 def on_terminal(*arguments: str, cwd: Path, columns: int) -> str:
-    """Everything that a terminal of so many columns gets."""
+    """The whole output on a terminal of this width."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     received = bytearray()
 
     def read() -> None:
-        # Reading from a terminal whose last program has left it fails, on Linux with EIO.
+        # Reading from a terminal without programs fails, on Linux with EIO.
         with contextlib.suppress(OSError):
             while data := os.read(ours, 4096):
                 received.extend(data)
@@ -213,7 +213,7 @@ def on_terminal(*arguments: str, cwd: Path, columns: int) -> str:
     return received.decode()
 
 
-def test_a_terminal_of_80_columns_shows_progress_and_the_whole_table(tmp_path: Path) -> None:
+def test_a_terminal_of_80_columns_shows_progress_and_an_uncut_table(tmp_path: Path) -> None:
     text = on_terminal("demo", "--seconds", "2", "--db", "d.db", cwd=tmp_path, columns=80)
     assert re.search(r"[12] of 2 s, \d+ points stored", text)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
@@ -235,7 +235,9 @@ def test_a_terminal_of_80_columns_shows_progress_and_the_whole_table(tmp_path: P
         ([0.0, 1e-9], "▁█"),
     ],
 )
-def test_a_trend_is_drawn_from_least_to_largest(values: list[float], expected: str) -> None:
+def test_a_sparkline_goes_from_the_smallest_to_the_largest_value(
+    values: list[float], expected: str
+) -> None:
     assert sparkline(values) == expected
 
 
@@ -262,7 +264,7 @@ def collected() -> Iterator[Points]:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     names = hostmetrics.register(provider.get_meter("test"))
-    # Utilizations need some time to be of, and the kernel counts it in ticks of 10 ms.
+    # Utilizations are computed over time, which the kernel counts in ticks of 10 ms.
     time.sleep(0.1)
     points = collect(reader)
     assert sorted(points) == names
@@ -274,7 +276,7 @@ def by(points: Points, name: str, attribute: str) -> dict[object, float]:
     return {(point.attributes or {}).get(attribute): point.value for point in points[name][2]}
 
 
-def test_host_metrics_have_the_names_and_units_of_the_conventions(collected: Points) -> None:
+def test_host_metrics_follow_the_semantic_conventions(collected: Points) -> None:
     units = {
         "system.cpu.time": "s",
         "system.cpu.utilization": "1",
@@ -290,7 +292,7 @@ def test_host_metrics_have_the_names_and_units_of_the_conventions(collected: Poi
     assert {name: collected[name][0] for name in units} == units
 
 
-def test_shares_add_up_to_one(collected: Points) -> None:
+def test_utilizations_add_up_to_one(collected: Points) -> None:
     for name, attribute in (
         ("system.cpu.utilization", "cpu.mode"),
         ("system.memory.utilization", "system.memory.state"),
@@ -301,14 +303,14 @@ def test_shares_add_up_to_one(collected: Points) -> None:
     assert {"user", "system", "idle"} <= set(by(collected, "system.cpu.utilization", "cpu.mode"))
 
 
-def test_states_of_the_memory_add_up_to_its_limit(collected: Points) -> None:
+def test_memory_states_add_up_to_the_limit(collected: Points) -> None:
     usage = by(collected, "system.memory.usage", "system.memory.state")
     (limit,) = by(collected, "system.memory.limit", "").values()
     assert sum(usage.values()) == limit
     assert {"used", "free"} <= set(usage)
 
 
-def test_running_totals_are_counters_and_levels_are_not(collected: Points) -> None:
+def test_running_totals_are_monotonic_sums(collected: Points) -> None:
     monotonic = {"system.cpu.time", "system.disk.io", "system.network.io", "process.cpu.time"}
     assert {name for name, (_, kind, _) in collected.items() if kind is Sum} >= monotonic
     assert collected["system.cpu.utilization"][1] is not Sum
