@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -22,7 +22,7 @@ from exporter.cli.store import open_store, store_settings
 from exporter.column_files import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
-from exporter.focus import CostColumn, FocusRowError, RowIdGenerator, row_to_entry
+from exporter.focus import CostColumn, FocusRowError, row_ids, row_to_entry
 from exporter.model import Batch, CostEntry
 from exporter.render import format_number
 from exporter.time_units import NANOSECONDS_PER_DAY
@@ -112,9 +112,9 @@ def focus(
     if settings.backend == "memory":
         raise ConfigError("import: the backend memory ends with this command; give --db a database")
     summary = _Summary()
-    with open_store(settings, read_only=False) as store, RowIdGenerator() as ids:
+    with open_store(settings, read_only=False) as store, row_ids() as next_id:
         batch: list[_LocatedEntry] = []
-        for located in _entries(files, cost.value, ids, summary):
+        for located in _entries(files, cost.value, next_id, summary):
             batch.append(located)
             if len(batch) == _ROWS_PER_BATCH:
                 _store(store, batch, summary)
@@ -124,7 +124,10 @@ def focus(
 
 
 def _entries(
-    files: Sequence[Path], cost: CostColumn, ids: RowIdGenerator, summary: _Summary
+    files: Sequence[Path],
+    cost: CostColumn,
+    next_id: Callable[[Mapping[str, Any]], str],
+    summary: _Summary,
 ) -> Iterator[_LocatedEntry]:
     """The valid rows of all files as entries; invalid rows are reported and skipped."""
     for path in files:
@@ -136,7 +139,7 @@ def _entries(
             summary.read += 1
             location = f"{path}:{line}"
             try:
-                yield location, row_to_entry(row, partial(ids.id_of, row), cost)
+                yield location, row_to_entry(row, partial(next_id, row), cost)
             except FocusRowError as error:
                 summary.refuse(location, str(error))
 

@@ -9,14 +9,10 @@ from typing import Any, Final
 from exporter.json_text import canonical_json
 
 __all__ = [
-    "CATEGORY_ATTRIBUTES",
     "CREDIT_CATEGORIES",
     "CURRENCIES",
-    "CURRENCY_ATTRIBUTES",
     "DEFAULT_CATEGORY",
-    "DESCRIPTION_ATTRIBUTES",
-    "REGION_ATTRIBUTES",
-    "RESOURCE_ID_ATTRIBUTES",
+    "FIELD_ATTRIBUTES",
     "AttributeReader",
     "Attributes",
     "CostRefusedError",
@@ -28,12 +24,14 @@ __all__ = [
 
 Attributes = Mapping[str, Any]
 
-# Attribute names of each field; the first that is not empty counts.
-CATEGORY_ATTRIBUTES: Final = ("cost.category", "category")
-RESOURCE_ID_ATTRIBUTES: Final = ("cost.resource_id", "resource_id", "cloud.resource_id")
-REGION_ATTRIBUTES: Final = ("cloud.region", "region")
-CURRENCY_ATTRIBUTES: Final = ("currency", "cost.currency")
-DESCRIPTION_ATTRIBUTES: Final = ("cost.description", "description")
+FIELD_ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
+    "category": ("cost.category", "category"),
+    "resource_id": ("cost.resource_id", "resource_id", "cloud.resource_id"),
+    "region": ("cloud.region", "region"),
+    "currency": ("currency", "cost.currency"),
+    "description": ("cost.description", "description"),
+}
+"""The attributes of each field; the first that is not empty counts."""
 
 DEFAULT_CATEGORY: Final = "other"
 CREDIT_CATEGORIES: Final = frozenset({"credit", "refund", "discount", "adjustment"})
@@ -81,6 +79,10 @@ class AttributeReader:
     def text(self, names: Sequence[str]) -> str:
         """The first of these attributes that is not empty, of the point before the resource."""
         return self.own_text(names) or first_text(self.resource, names)
+
+    def field(self, name: str) -> str:
+        """The text of a field of `FIELD_ATTRIBUTES`, of the point before the resource, else ""."""
+        return self.text(FIELD_ATTRIBUTES[name])
 
     def own_text(self, names: Sequence[str]) -> str:
         """The first of these attributes of the point or record that is not empty, else ""."""

@@ -17,12 +17,8 @@ import xxhash
 
 from exporter.costs.amounts import billing_period
 from exporter.costs.entry_fields import (
-    CATEGORY_ATTRIBUTES,
-    CURRENCY_ATTRIBUTES,
     DEFAULT_CATEGORY,
-    DESCRIPTION_ATTRIBUTES,
-    REGION_ATTRIBUTES,
-    RESOURCE_ID_ATTRIBUTES,
+    FIELD_ATTRIBUTES,
     AttributeReader,
     Attributes,
     CostRefusedError,
@@ -94,21 +90,21 @@ def _entry(
         raise CostRefusedError(event.rejection_reason)
     reader = AttributeReader(event.attributes, event.resource, used=_NEVER_TAGS)
     time_unix_nano = _time(event, window)
-    category = reader.text(CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY
+    category = reader.field("category") or DEFAULT_CATEGORY
     texts = _texts(event.attributes), _texts(event.resource)
     node_id = cluster_or_node_id(tuple(node_id_attributes), *texts)
     return CostEntry(
         entry_id=_entry_id(event, reader.own_text(_ENTRY_ID_ATTRIBUTES)),
         time_unix_nano=time_unix_nano,
-        resource_id=reader.text(RESOURCE_ID_ATTRIBUTES) or node_id,
+        resource_id=reader.field("resource_id") or node_id,
         category=category,
         amount=_amount(reader.own_value(_AMOUNT_ATTRIBUTES), category),
-        currency=_currency(reader.text(CURRENCY_ATTRIBUTES)),
-        region=reader.text(REGION_ATTRIBUTES) or None,
+        currency=_currency(reader.field("currency")),
+        region=reader.field("region") or None,
         cluster_id=cluster_or_node_id(tuple(cluster_id_attributes), *texts),
         node_id=node_id,
         service_name=reader.text(_SERVICE_ATTRIBUTES) or None,
-        description=reader.own_text(DESCRIPTION_ATTRIBUTES),
+        description=reader.own_text(FIELD_ATTRIBUTES["description"]),
         billing_period=reader.own_text(_BILLING_PERIOD_ATTRIBUTES)
         or billing_period(time_unix_nano),
         # Last: tags are what the fields above have not used.

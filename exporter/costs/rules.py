@@ -15,12 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from exporter.costs.entry_fields import (
-    CATEGORY_ATTRIBUTES,
-    CURRENCY_ATTRIBUTES,
     DEFAULT_CATEGORY,
-    DESCRIPTION_ATTRIBUTES,
-    REGION_ATTRIBUTES,
-    RESOURCE_ID_ATTRIBUTES,
     AttributeReader,
     Attributes,
     CostRefusedError,
@@ -141,19 +136,19 @@ def cost_basis(
     _check_kind(rule.kind, series)
     # The columns cluster_id and node_id of a series are made from these attributes.
     reader = AttributeReader(*_attributes(series), used={"cluster_id", "node_id"})
-    currency = _currency(_field(reader, rule.currency, CURRENCY_ATTRIBUTES), unit_currency)
+    currency = _currency(_field(reader, "currency", rule.currency), unit_currency)
     return CostBasis(
         kind=rule.kind,
         factor=factor,
         staleness_seconds=rule.staleness_seconds,
-        category=_field(reader, rule.category, CATEGORY_ATTRIBUTES) or DEFAULT_CATEGORY,
-        resource_id=_field(reader, rule.resource_id, RESOURCE_ID_ATTRIBUTES) or series.node_id,
+        category=_field(reader, "category", rule.category) or DEFAULT_CATEGORY,
+        resource_id=_field(reader, "resource_id", rule.resource_id) or series.node_id,
         currency=currency,
-        region=_field(reader, rule.region, REGION_ATTRIBUTES) or None,
+        region=_field(reader, "region", rule.region) or None,
         cluster_id=series.cluster_id,
         node_id=series.node_id,
         service_name=series.service_name,
-        description=reader.text(DESCRIPTION_ATTRIBUTES) or series.description,
+        description=reader.field("description") or series.description,
         # Last: tags are what the fields above have not used.
         tags=canonical_json(_tags(reader, rule.tags)),
         source=source,
@@ -198,21 +193,20 @@ def _check_hourly_rate(series: Series) -> None:
         raise CostRefusedError("a sum that only grows is no rate; kind hourly_rate is for gauges")
 
 
-def _field(
-    reader: AttributeReader, sources: Sequence[FieldSource], default_attributes: Sequence[str]
-) -> str:
-    """The first source of the rule that is not empty, or the first of these attributes."""
-    for source in sources:
-        text = source.constant or reader.text((source.attribute,))
-        if text:
-            return text
-    return reader.text(default_attributes)
+def _field(reader: AttributeReader, name: str, sources: Sequence[FieldSource]) -> str:
+    """The first source of the rule that is not empty, or the usual attributes of the field."""
+    texts = (_source_text(reader, source) for source in sources)
+    return next(filter(None, texts), "") or reader.field(name)
+
+
+def _source_text(reader: AttributeReader, source: FieldSource) -> str:
+    return source.constant or reader.text((source.attribute,))
 
 
 def _tags(reader: AttributeReader, sources: Mapping[str, FieldSource] | None) -> dict[str, Any]:
     if sources is None:
         return reader.unused()
-    tags = {name: _field(reader, (source,), ()) for name, source in sources.items()}
+    tags = {name: _source_text(reader, source) for name, source in sources.items()}
     return {name: text for name, text in tags.items() if text}
 
 

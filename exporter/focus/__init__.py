@@ -1,7 +1,7 @@
 """FOCUS, the FinOps Open Cost and Usage Specification: cost entries to its rows and back; pure."""
 
 from exporter.focus.export_rows import Issuer, entry_to_row
-from exporter.focus.import_rows import CostColumn, FocusRowError, RowIdGenerator, row_to_entry
+from exporter.focus.import_rows import CostColumn, FocusRowError, row_ids, row_to_entry
 from exporter.focus.specification import VERSIONS, FocusVersion, columns_of
 
 __all__ = [
@@ -10,8 +10,8 @@ __all__ = [
     "FocusRowError",
     "FocusVersion",
     "Issuer",
-    "RowIdGenerator",
     "columns_of",
     "entry_to_row",
+    "row_ids",
     "row_to_entry",
 ]

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 __all__ = [
     "CellError",
-    "cell_decimal",
-    "cell_json",
-    "cell_tags",
-    "cell_text",
-    "cell_time",
     "plain_decimal",
+    "read_decimal",
+    "read_tags",
+    "read_text",
+    "read_time",
+    "to_json",
 ]
 
 # Clouds write these for a null.
@@ -27,7 +27,7 @@ _MAX_DECIMAL_PLACES: Final = 100
 _NO_ROUNDING: Final = Context(prec=1_000)
 
 # The spelling of exporter.json_text, and str() for the times and decimals of Parquet.
-cell_json: Final = json.JSONEncoder(
+to_json: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), default=str
 ).encode
 
@@ -36,7 +36,7 @@ class CellError(Exception):
     """A cell does not hold what its column requires; the message says what it holds."""
 
 
-def cell_text(value: Any) -> str | None:
+def read_text(value: Any) -> str | None:
     """The text of a cell, None if it is empty."""
     if value is None:
         return None
@@ -47,17 +47,17 @@ def cell_text(value: Any) -> str | None:
     if isinstance(value, Decimal):
         return f"{value:f}"
     if isinstance(value, Mapping | list | tuple):
-        return cell_json(value)
+        return to_json(value)
     return str(value)
 
 
-def cell_decimal(value: Any) -> Decimal | None:
+def read_decimal(value: Any) -> Decimal | None:
     """The number in a cell with all its digits; of a double, the digits of its shortest text.
 
     Raises:
         CellError: it is no finite number, or has too many digits.
     """
-    text = cell_text(value)
+    text = read_text(value)
     if text is None:
         return None
     try:
@@ -84,7 +84,7 @@ def plain_decimal(number: Decimal) -> Decimal:
     return Decimal(f"{number.normalize(_NO_ROUNDING):f}")
 
 
-def cell_time(value: Any) -> datetime | None:
+def read_time(value: Any) -> datetime | None:
     """The time in a cell; one without a time zone is UTC.
 
     Raises:
@@ -92,7 +92,7 @@ def cell_time(value: Any) -> datetime | None:
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    text = cell_text(value)
+    text = read_text(value)
     if text is None:
         return None
     try:
@@ -104,7 +104,7 @@ def cell_time(value: Any) -> datetime | None:
         ) from None
 
 
-def cell_tags(value: Any) -> dict[str, Any]:
+def read_tags(value: Any) -> dict[str, Any]:
     """The tags in a cell: a JSON object, or a map as Parquet has them.
 
     Raises:
@@ -114,7 +114,7 @@ def cell_tags(value: Any) -> dict[str, Any]:
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return _map_of_pairs(value)
-    text = cell_text(value)
+    text = read_text(value)
     if text is None:
         return {}
     try:

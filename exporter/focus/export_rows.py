@@ -16,26 +16,8 @@ from typing import Any, Final
 
 from exporter.column_files import Row
 from exporter.costs.amounts import billing_period
-from exporter.focus.cells import (
-    CellError,
-    cell_decimal,
-    cell_json,
-    cell_text,
-    cell_time,
-    plain_decimal,
-)
-from exporter.focus.specification import (
-    COST_COLUMNS,
-    DECIMAL_COLUMNS,
-    TAG_COLUMNS,
-    TAG_PREFIX,
-    TIME_COLUMNS,
-    charge_category,
-    is_month,
-    month_bounds,
-    service_category,
-    unknown_subcategory,
-)
+from exporter.focus import cells
+from exporter.focus import specification as spec
 from exporter.model import CostEntry
 from exporter.time_units import from_nanos
 
@@ -67,13 +49,14 @@ def entry_to_row(entry: CostEntry, issuer: Issuer) -> Row:
     """
     tags = json.loads(entry.tags)
     bill_columns = _columns_from_tags(tags) if entry.source == "focus" else {}
+    bill_tags = {f"{spec.TAG_PREFIX}{name}" for name in bill_columns}
     own_tags = {
-        name: cell_json(value) if isinstance(value, dict | list) else value
+        name: cells.to_json(value) if isinstance(value, dict | list) else value
         for name, value in tags.items()
-        if not (name.startswith(TAG_PREFIX) and name.removeprefix(TAG_PREFIX) in bill_columns)
+        if name not in bill_tags
     }
     return {
-        **dict.fromkeys(COST_COLUMNS, plain_decimal(entry.amount)),
+        **dict.fromkeys(spec.COST_COLUMNS, cells.plain_decimal(entry.amount)),
         **_names(entry, issuer),
         **({} if bill_columns else _usage(entry)),
         **_periods(entry),
@@ -83,13 +66,13 @@ def entry_to_row(entry: CostEntry, issuer: Issuer) -> Row:
         "ChargeDescription": entry.description or None,
         "RegionId": entry.region,
         "ResourceId": entry.resource_id or None,
-        "Tags": cell_json(own_tags) if own_tags else None,
+        "Tags": cells.to_json(own_tags) if own_tags else None,
         **_custom_columns(entry),
     }
 
 
 def _names(entry: CostEntry, issuer: Issuer) -> Row:
-    category = service_category(entry.category)
+    category = spec.service_category(entry.category)
     return {
         "InvoiceIssuerName": issuer.provider_name,
         "ProviderName": issuer.provider_name,
@@ -97,15 +80,15 @@ def _names(entry: CostEntry, issuer: Issuer) -> Row:
         "BillingAccountId": issuer.billing_account_id or entry.cluster_id,
         "ServiceCategory": category,
         "ServiceName": entry.service_name or entry.category or "other",
-        "ServiceSubcategory": unknown_subcategory(category),
+        "ServiceSubcategory": spec.unknown_subcategory(category),
     }
 
 
 def _usage(entry: CostEntry) -> Row:
-    charge = charge_category(entry.category, is_negative=entry.amount < 0)
+    charge = spec.charge_category(entry.category, is_negative=entry.amount < 0)
     if charge != "Usage":
         return {"ChargeCategory": charge, "ChargeFrequency": "One-Time"}
-    price = plain_decimal(entry.amount)
+    price = cells.plain_decimal(entry.amount)
     return {
         "ChargeCategory": charge,
         "ChargeFrequency": "Usage-Based",
@@ -122,8 +105,8 @@ def _periods(entry: CostEntry) -> Row:
     if entry.source != "focus":
         charge_start = charge_start.replace(minute=0, second=0)
     month = entry.billing_period
-    period_start, period_end = month_bounds(
-        month if is_month(month) else billing_period(entry.time_unix_nano)
+    period_start, period_end = spec.month_bounds(
+        month if spec.is_month(month) else billing_period(entry.time_unix_nano)
     )
     return {
         "BillingPeriodEnd": period_end,
@@ -135,7 +118,7 @@ def _periods(entry: CostEntry) -> Row:
 
 def _custom_columns(entry: CostEntry) -> Row:
     return {
-        "x_Amount": plain_decimal(entry.amount),
+        "x_Amount": cells.plain_decimal(entry.amount),
         "x_BillingPeriod": entry.billing_period,
         "x_Category": entry.category,
         "x_ClusterId": entry.cluster_id,
@@ -149,21 +132,17 @@ def _custom_columns(entry: CostEntry) -> Row:
 
 def _columns_from_tags(tags: Mapping[str, Any]) -> Row:
     """What the bill said in columns that an entry has no field for."""
-    columns: Row = {}
-    for tag, text in tags.items():
-        name = tag.removeprefix(TAG_PREFIX)
-        if tag.startswith(TAG_PREFIX) and name in TAG_COLUMNS:
-            value = _column_value(name, text)
-            if value is not None:
-                columns[name] = value
-    return columns
+    tag_values = {name: tags.get(f"{spec.TAG_PREFIX}{name}") for name in spec.TAG_COLUMNS}
+    columns = {name: _column_value(name, value) for name, value in tag_values.items()}
+    return {name: value for name, value in columns.items() if value is not None}
 
 
-def _column_value(name: str, text: Any) -> Any:
-    """The value of a column; None if a sender has put something else into the tag."""
+def _column_value(name: str, tag_value: Any) -> Any:
+    """The value of a column; None without a tag, or if a sender put something else into it."""
     try:
-        if name in DECIMAL_COLUMNS:
-            return cell_decimal(text)
-        return cell_time(text) if name in TIME_COLUMNS else cell_text(text)
-    except CellError:
+        if name in spec.DECIMAL_COLUMNS:
+            return cells.read_decimal(tag_value)
+        read = cells.read_time if name in spec.TIME_COLUMNS else cells.read_text
+        return read(tag_value)
+    except cells.CellError:
         return None

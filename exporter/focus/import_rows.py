@@ -8,40 +8,22 @@ fields of the entry in its `x_` columns, and becomes that entry again.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import xxhash
 
 from exporter.costs.amounts import billing_period, quantize_amount
 from exporter.costs.entry_fields import parse_currency
-from exporter.focus.cells import (
-    CellError,
-    cell_decimal,
-    cell_json,
-    cell_tags,
-    cell_text,
-    cell_time,
-    plain_decimal,
-)
-from exporter.focus.specification import (
-    COST_COLUMNS,
-    DECIMAL_COLUMNS,
-    TAG_COLUMNS,
-    TAG_PREFIX,
-    TIME_COLUMNS,
-    entry_category,
-    month_bounds,
-    unknown_subcategory,
-)
+from exporter.focus import cells
+from exporter.focus import specification as spec
 from exporter.model import CostEntry, CostSource
 from exporter.time_units import to_nanos
 
-__all__ = ["CostColumn", "FocusRowError", "RowIdGenerator", "row_to_entry"]
+__all__ = ["CostColumn", "FocusRowError", "row_ids", "row_to_entry"]
 
 CostColumn = Literal["BilledCost", "EffectiveCost"]
 
@@ -61,45 +43,34 @@ class FocusRowError(Exception):
     """A row cannot be a cost entry; the message says which column and why."""
 
 
-class RowIdGenerator:
-    """Gives ids to the rows of one bill, in their order; use it in a `with` statement.
+@contextmanager
+def row_ids() -> Iterator[Callable[[_Row], str]]:
+    """Ids for the rows of one bill; the same row has the same id in every import.
 
-    The same row has the same id in every import. A bill may contain a row twice and mean two
-    charges, so the id also has the number of the row among equal ones. Those are counted in a
-    temporary SQLite file, because a bill can have more rows than fit into memory.
+    A bill may contain a row twice and mean two charges, so the id also has the number of the row
+    among equal ones. Those are counted in a temporary SQLite file, because a bill can have more
+    rows than fit into memory.
+
+    Yields:
+        A function that returns the id of the next row. The order of the cells and empty cells do
+        not change the id.
     """
-
-    def __enter__(self) -> Self:
-        self._closing = closing(sqlite3.connect("", isolation_level=None))
-        self._connection = self._closing.__enter__()
-        self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute(
+    with closing(sqlite3.connect("", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute(
             "CREATE TABLE rows (digest BLOB PRIMARY KEY, seen INTEGER DEFAULT 1) WITHOUT ROWID"
         )
         # One transaction that is never committed: the counts are not needed after the import.
-        self._connection.execute("BEGIN")
-        return self
+        connection.execute("BEGIN")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._closing.__exit__(kind, error, traceback)
+        def next_id(row: _Row) -> str:
+            texts = {name: cells.read_text(value) for name, value in row.items()}
+            present = {name: text for name, text in texts.items() if text is not None}
+            digest = xxhash.xxh3_128(cells.to_json(present).encode("utf-8", "surrogatepass"))
+            ((seen,),) = connection.execute(_COUNT_ROW, (digest.digest(),)).fetchall()
+            return f"focus-{digest.hexdigest()}" + ("" if seen == 1 else f"-{seen}")
 
-    def id_of(self, row: Mapping[str, Any]) -> str:
-        """The id of the next row.
-
-        Args:
-            row: its cells by name. Their order and empty cells do not change the id.
-        """
-        cells = {
-            name: text for name, value in row.items() if (text := cell_text(value)) is not None
-        }
-        digest = xxhash.xxh3_128(cell_json(cells).encode("utf-8", "surrogatepass")).digest()
-        ((seen,),) = self._connection.execute(_COUNT_ROW, (digest,)).fetchall()
-        return f"focus-{digest.hex()}" if seen == 1 else f"focus-{digest.hex()}-{seen}"
+        yield next_id
 
 
 def row_to_entry(row: _Row, make_entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
@@ -123,44 +94,45 @@ def row_to_entry(row: _Row, make_entry_id: Callable[[], str], cost_column: CostC
 
 
 def _entry(row: _Row, make_entry_id: Callable[[], str], cost_column: CostColumn) -> CostEntry:
-    entry_id = cell_text(row.get("x_EntryId"))
+    entry_id = _optional_text(row, "x_EntryId")
     source = _source(row) if entry_id is not None else "focus"
     charge_start = _time(row, "ChargePeriodStart")
     amount = _amount(row, cost_column)
-    tags = _cell(row, "Tags", cell_tags)
+    tags = _cell(row, "Tags", cells.read_tags)
     if source == "focus":
         tags |= _column_tags(row, amount, tags)
     # An export fills ServiceName, which must not be null, with the category if there is no name.
     is_exported = entry_id is not None and "x_ServiceName" in row
     return CostEntry(
         entry_id=entry_id or make_entry_id(),
-        time_unix_nano=to_nanos(_cell(row, "x_Time", cell_time) or charge_start),
-        resource_id=cell_text(row.get("ResourceId")) or "",
-        category=cell_text(row.get("x_Category")) or entry_category(_text(row, "ServiceCategory")),
+        time_unix_nano=to_nanos(_cell(row, "x_Time", cells.read_time) or charge_start),
+        resource_id=_optional_text(row, "ResourceId") or "",
+        category=_optional_text(row, "x_Category")
+        or spec.entry_category(_text(row, "ServiceCategory")),
         amount=amount,
         currency=_currency(row),
-        region=cell_text(row.get("RegionId")),
-        cluster_id=cell_text(row.get("x_ClusterId")) or "default",
-        node_id=cell_text(row.get("x_NodeId")) or "default",
-        service_name=cell_text(row.get("x_ServiceName" if is_exported else "ServiceName")),
-        tags=cell_json(tags),
-        description=cell_text(row.get("ChargeDescription")) or "",
-        billing_period=cell_text(row.get("x_BillingPeriod")) or _month(row),
+        region=_optional_text(row, "RegionId"),
+        cluster_id=_optional_text(row, "x_ClusterId") or "default",
+        node_id=_optional_text(row, "x_NodeId") or "default",
+        service_name=_optional_text(row, "x_ServiceName" if is_exported else "ServiceName"),
+        tags=cells.to_json(tags),
+        description=_optional_text(row, "ChargeDescription") or "",
+        billing_period=_optional_text(row, "x_BillingPeriod") or _month(row),
         source=source,
     )
 
 
 def _source(row: _Row) -> CostSource:
     """The source of an entry that has an id; another system's x_Source is ignored."""
-    text = cell_text(row.get("x_Source"))
+    text = _optional_text(row, "x_Source")
     sources: tuple[CostSource, ...] = get_args(CostSource)
     return next((source for source in sources if source == text), "focus")
 
 
 def _amount(row: _Row, cost_column: CostColumn) -> Decimal:
     """The amount as stores keep it. If the bill has more decimal places, they are kept in a tag."""
-    column = cost_column if cell_text(row.get("x_Amount")) is None else "x_Amount"
-    amount = _cell(row, column, cell_decimal)
+    column = cost_column if _optional_text(row, "x_Amount") is None else "x_Amount"
+    amount = _cell(row, column, cells.read_decimal)
     if amount is None:
         raise FocusRowError(f"{column} is missing")
     if abs(amount) >= _MAX_AMOUNT:
@@ -179,8 +151,8 @@ def _currency(row: _Row) -> str:
 def _column_tags(row: _Row, amount: Decimal, tags: Mapping[str, Any]) -> dict[str, str]:
     """Columns that an entry has no field for, as tags."""
     column_tags = {
-        f"{TAG_PREFIX}{name}": text
-        for name in sorted(TAG_COLUMNS & row.keys())
+        f"{spec.TAG_PREFIX}{name}": text
+        for name in sorted(spec.TAG_COLUMNS & row.keys())
         if (text := _tag_text(row, name, amount)) is not None
     }
     taken = sorted(column_tags.keys() & tags.keys())
@@ -193,18 +165,17 @@ def _column_tags(row: _Row, amount: Decimal, tags: Mapping[str, Any]) -> dict[st
 
 def _tag_text(row: _Row, name: str, amount: Decimal) -> str | None:
     """The text of a column for its tag; None if it is empty, or an export would compute it."""
-    if name in DECIMAL_COLUMNS:
-        number = _cell(row, name, cell_decimal)
-        is_amount = name in COST_COLUMNS and number == amount
-        return None if number is None or is_amount else f"{plain_decimal(number):f}"
-    if name in TIME_COLUMNS:
-        moment = _cell(row, name, cell_time)
-        is_computed = name.startswith("Billing") and moment in month_bounds(_month(row))
+    if name in spec.DECIMAL_COLUMNS:
+        number = _cell(row, name, cells.read_decimal)
+        is_amount = name in spec.COST_COLUMNS and number == amount
+        return None if number is None or is_amount else f"{cells.plain_decimal(number):f}"
+    if name in spec.TIME_COLUMNS:
+        moment = _cell(row, name, cells.read_time)
+        is_computed = name.startswith("Billing") and moment in spec.month_bounds(_month(row))
         return None if moment is None or is_computed else moment.isoformat()
-    text = cell_text(row.get(name))
-    service_category = cell_text(row.get("ServiceCategory")) or ""
-    is_computed = name == "ServiceSubcategory" and text == unknown_subcategory(service_category)
-    return None if is_computed else text
+    text = _optional_text(row, name)
+    computed = spec.unknown_subcategory(_optional_text(row, "ServiceCategory") or "")
+    return None if name == "ServiceSubcategory" and text == computed else text
 
 
 def _month(row: _Row) -> str:
@@ -212,15 +183,19 @@ def _month(row: _Row) -> str:
     return billing_period(to_nanos(_time(row, "BillingPeriodStart")))
 
 
+def _optional_text(row: _Row, column: str) -> str | None:
+    return cells.read_text(row.get(column))
+
+
 def _text(row: _Row, column: str) -> str:
-    text = cell_text(row.get(column))
+    text = _optional_text(row, column)
     if text is None:
         raise FocusRowError(f"{column} is missing")
     return text
 
 
 def _time(row: _Row, column: str) -> datetime:
-    moment = _cell(row, column, cell_time)
+    moment = _cell(row, column, cells.read_time)
     if moment is None:
         raise FocusRowError(f"{column} is missing")
     if not _EARLIEST <= moment < _LATEST:
@@ -231,7 +206,7 @@ def _time(row: _Row, column: str) -> datetime:
 def _cell(row: _Row, column: str, parse: Callable[[Any], _Value]) -> _Value:
     try:
         return parse(row.get(column))
-    except CellError as error:
+    except cells.CellError as error:
         raise FocusRowError(f"{column} {error}") from None
 
 

@@ -36,9 +36,8 @@ _MIN_SERIES_ID: Final = -(2**63)
 _MAX_SERIES_ID: Final = 2**63 - 1
 
 _CURSORS: Final = """
-    SELECT c.series_id, {first}, {last}, {last_start}, c.last_value
-    FROM cost_cursors AS c
-    WHERE c.series_id >= {from_id} AND c.first_timestamp IS NOT NULL"""
+    SELECT {columns} FROM cost_cursors AS m
+    WHERE m.series_id >= {from_id} AND m.first_timestamp IS NOT NULL"""
 # Cursors of series that have points after the end of the period, as they were at the end: the last
 # entry before it has the last point.
 _CURSORS_AT_END: Final = """
@@ -188,7 +187,7 @@ def read_cursors(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCu
     cursors = _all_cursors(backend.dialect, _MIN_SERIES_ID)
     for id_list in _id_lists(series_ids):
         statement = sql(
-            "{cursors} AND c.series_id IN ({id_list})", cursors=cursors, id_list=id_list
+            "{cursors} AND m.series_id IN ({id_list})", cursors=cursors, id_list=id_list
         )
         yield from _fetch_cursors(backend, statement)
 
@@ -198,13 +197,8 @@ def _fetch_cursors(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:
 
 
 def _all_cursors(dialect: Dialect, from_id: int) -> Sql:
-    return sql(
-        _CURSORS,
-        first=_micros(dialect, "c.first_timestamp"),
-        last=_micros(dialect, "c.last_timestamp"),
-        last_start=_micros(dialect, "c.last_start_timestamp"),
-        from_id=from_id,
-    )
+    columns = _select_list(dialect, tables.COST_CURSORS.columns)
+    return sql(_CURSORS, columns=columns, from_id=from_id)
 
 
 def _cursors_statement(dialect: Dialect, end_micros: int | None, from_id: int, rows: int) -> Sql:
@@ -214,20 +208,16 @@ def _cursors_statement(dialect: Dialect, end_micros: int | None, from_id: int, r
     end = dialect.time_parameter(end_micros)
     cursors_at_end = sql(
         _CURSORS_AT_END,
-        first=_micros(dialect, "c.first_timestamp"),
-        time=_micros(dialect, "m.timestamp"),
-        start=_micros(dialect, "m.start_timestamp"),
+        first=sql(dialect.micros, time=sql("c.first_timestamp")),
+        time=sql(dialect.micros, time=sql("m.timestamp")),
+        start=sql(dialect.micros, time=sql("m.start_timestamp")),
         from_id=from_id,
         end=end,
     )
     return sql(
-        "{cursors} AND c.last_timestamp < {end} UNION ALL {at_end} ORDER BY 1 LIMIT {rows}",
+        "{cursors} AND m.last_timestamp < {end} UNION ALL {at_end} ORDER BY 1 LIMIT {rows}",
         cursors=cursors,
         at_end=cursors_at_end,
         end=end,
         rows=rows,
     )
-
-
-def _micros(dialect: Dialect, column: str) -> Sql:
-    return sql(dialect.micros, time=Sql((column,)))

@@ -22,7 +22,7 @@ from exporter.backends.base import Backend
 from exporter.cli.app import app
 from exporter.column_files import ColumnFileError, read_rows
 from exporter.errors import ConfigError
-from exporter.focus import Issuer, RowIdGenerator, entry_to_row, row_to_entry
+from exporter.focus import Issuer, entry_to_row, row_ids, row_to_entry
 from exporter.model import Batch, CostEntry
 from exporter.query.pages import cost_pages
 from exporter.query.times import TimeRange
@@ -209,17 +209,17 @@ def test_memory_and_unknown_versions_are_refused(tmp_path: Path) -> None:
         invoke("import", "focus", tmp_path / "x.csv", "--backend", "memory")
     exit_code, said = invoke("export", "costs", "--db", db, "-o", "x.csv", "--focus-version", "2.0")
     assert exit_code == 2
-    assert "none of 1.0, 1.1, 1.2" in said
+    assert "one of 1.0, 1.1, 1.2" in said
     assert not db.exists()
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} does not exist")
 def test_a_real_bill_in_the_memory_backend() -> None:
     """With the Python API, because the data in memory ends with a command."""
-    with closing(KINDS["memory"].make("")) as backend, RowIdGenerator() as ids:
+    with closing(KINDS["memory"].make("")) as backend, row_ids() as next_id:
         backend.start()
         entries = [
-            row_to_entry(row, partial(ids.id_of, row), "BilledCost") for _, row in read_rows(SAMPLE)
+            row_to_entry(row, partial(next_id, row), "BilledCost") for _, row in read_rows(SAMPLE)
         ]
         for _ in range(2):
             backend.write(Batch(costs=tuple(entries)))

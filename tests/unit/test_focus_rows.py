@@ -19,9 +19,9 @@ from exporter.focus import (
     FocusRowError,
     FocusVersion,
     Issuer,
-    RowIdGenerator,
     columns_of,
     entry_to_row,
+    row_ids,
     row_to_entry,
 )
 from exporter.focus.specification import entry_category, service_category
@@ -332,10 +332,8 @@ def test_equal_rows_have_numbered_ids_that_every_import_repeats() -> None:
     without = {name: cell for name, cell in BILL.items() if cell not in {"", "NULL"}}
 
     def given_ids() -> list[str]:
-        with RowIdGenerator() as row_ids:
-            return [
-                row_ids.id_of(row) for row in (BILL, other, dict(reversed(BILL.items())), without)
-            ]
+        with row_ids() as next_id:
+            return [next_id(row) for row in (BILL, other, dict(reversed(BILL.items())), without)]
 
     first, different, second, third = given_ids()
     assert len({first, different, second, third}) == 4
