@@ -44,7 +44,7 @@ class RetryableError(ExporterError):
 
 
 class PermanentError(ExporterError):
-    """The same call fails again until somebody changes something."""
+    """The same call fails again until the input, the configuration or the system changes."""
 
 
 class DecodeError(PermanentError):

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 SMALLEST_PAGE_BYTES: Final = 512
-"""SQLite takes a shorter file for an empty database, whatever is in it."""
+"""SQLite takes a shorter file for an empty database, whatever it contains."""
 
 DURABLE: Final = (
     # NORMAL, the usual choice with WAL, may lose the last commits in a power cut, and those have
@@ -73,7 +73,7 @@ _WHAT_TO_DO: Final = {
     sqlite3.SQLITE_IOERR: "the disk or the file system failed ({free} free); look at the "
     "system's log, at quotas and at file size limits",
     sqlite3.SQLITE_NOMEM: "the machine or the process is out of memory",
-    sqlite3.SQLITE_INTERRUPT: "the file was closed meanwhile",
+    sqlite3.SQLITE_INTERRUPT: "the file was closed during the statement",
     sqlite3.SQLITE_READONLY: "user {user} may not write the file or its folder, or the volume "
     "is mounted read-only; change that, or name another file",
     sqlite3.SQLITE_PERM: "user {user} may not use the file; change its owner or mode",
@@ -93,7 +93,7 @@ class FileKind:
         application_id: bytes 68 to 71 of the database header, which tell our files from those of
             other programs.
         setting: what a user changes to name another path.
-        refused: raised when the file or its path cannot be used until somebody changes it.
+        refused: raised when the file or its path cannot be used without a change by the user.
     """
 
     label: str
@@ -283,12 +283,12 @@ def primary_code(error: Exception) -> int | None:
 
 
 def is_lock(error: Exception) -> bool:
-    """Whether a lock of somebody else was the only reason; the connection can be used again."""
+    """Whether another connection's lock was the only reason; the connection can be used again."""
     return primary_code(error) in _LOCKS
 
 
 def is_retryable(error: Exception) -> bool:
-    """Whether the same call may succeed later without a change by anybody."""
+    """Whether the same call may succeed later without a change by the user."""
     code = primary_code(error)
     return code in _RETRYABLE or (code == sqlite3.SQLITE_CANTOPEN and _no_descriptor() is not None)
 

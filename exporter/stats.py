@@ -38,8 +38,8 @@ class Snapshot:
         series_new: series definitions handed to the backend.
         batches_written: transactions.
         batch_points_largest: data points of the largest of them.
-        batches_stored_before: writes that found their batch stored by an attempt whose outcome had
-            been unknown.
+        batches_stored_before: writes whose batch was already stored by an earlier attempt with an
+            unknown outcome.
         write_retries: times that a write was tried again.
         write_seconds: time spent inside the backend's write.
         spool_requests: requests pending in the spool.

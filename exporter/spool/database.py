@@ -1,7 +1,7 @@
 """Reads and writes the rows of one open spool file; counts nothing.
 
-Two connections, so that reading runs beside writing. The caller holds one lock for each method
-that writes, and another for each that reads.
+One connection writes and another reads, so both can run at the same time. The caller holds one
+lock for each method that writes, and another for each that reads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ROWS_BETWEEN: Final = (
 # One statement inserts many rows, because sqlite3 releases the interpreter lock at each step and
 # gets it back after 5 ms when other threads are busy. More rows than this take a second statement.
 _ROWS_PER_STATEMENT: Final = 64
-# Rows deleted in one transaction take 15 ms, for which an append may have to wait.
+# Rows deleted in one transaction: 15 ms, for which an append may have to wait.
 _ROWS_PER_STEP: Final = 1000
 # quick_check reads the whole file: a second for this much on a cold disk, two minutes for 10 GB.
 # Damage in a larger file is found when it is read.
@@ -214,7 +214,7 @@ class SpoolDatabase:
         Args:
             after_sequence: of the last row that is not wanted.
             last_sequence: of the last row that is.
-            max_bytes: bound of all `data` together; the first row is read whatever its size.
+            max_bytes: bound of all `data` together; the first row is read even if it is larger.
 
         Raises:
             SpoolDamagedError: one of them does not read back as it was written.

@@ -25,7 +25,7 @@ _Answer = TypeVar("_Answer")
 class SpoolFile:
     """One file, and the database in it.
 
-    Two locks let a read run beside a commit. A thread that holds both acquired `writing` first.
+    Two locks let a read run during a commit. A thread that needs both acquires `writing` first.
 
     Args:
         path: of the file, absolute.

@@ -13,7 +13,7 @@ __all__ = ["ProcessLock"]
 
 
 class ProcessLock:
-    """An exclusive SQLite lock on an empty file beside the spool.
+    """An exclusive SQLite lock on an empty file in the spool's folder.
 
     The system releases it with the process, however the process ends. It also excludes a second
     user within one process. A lock on the database itself would exclude the spool's own second
@@ -58,7 +58,7 @@ class ProcessLock:
 
     def _lock(self, connection: sqlite3.Connection) -> None:
         try:
-            # On disk, the journal would be one more file beside the spool.
+            # On disk, the journal would be one more file in the folder.
             connection.execute("PRAGMA journal_mode = MEMORY")
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:

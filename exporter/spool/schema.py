@@ -44,7 +44,8 @@ PRAGMAS: Final = (
     # Some builds overwrite deleted data with zeros, which makes commits of 32 cost 1.6 times as
     # much.
     "secure_delete = OFF",
-    # 16 MB of -wal: what is released soon is written into the database once, or not at all.
+    # 16 MB of -wal. A request that is released before the checkpoint need not be written into the
+    # database itself.
     "wal_autocheckpoint = 2000",
 )
 """Of both connections; the one that reads may checkpoint."""
@@ -84,8 +85,8 @@ class Watermarks(NamedTuple):
         released_sequence: everything up to it is stored by the backend.
         unverified_after: requests after it were taken while the ledger could not be read; None
             when there are no such requests. The column is `unasked_after`.
-        last_sequence: the last acknowledged request; None when the file alone tells. A group whose
-            sync failed may be in the file after it, and its senders were told to send it again.
+        last_sequence: the last acknowledged request; None when only the file is known. Later rows
+            in the file belong to a group whose sync failed; its senders were told to send again.
     """
 
     receiver_id: str

@@ -159,7 +159,7 @@ class Spool:
 
         Args:
             after_sequence: of the last one that is not wanted; released ones are left out.
-            max_bytes: bound of all `data` together; one is read whatever its size.
+            max_bytes: bound of all `data` together; the first one is read even if it is larger.
 
         Returns:
             At least one if there is any. If the file turns out to be damaged: of those that could

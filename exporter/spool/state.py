@@ -14,10 +14,10 @@ from exporter.spool.entry import Entry
 __all__ = ["DigestCache", "PendingIndex", "SpoolState"]
 
 _ROW_BYTES: Final = 128
-"""What a request counts in bytes besides its compressed data: its row and its digest."""
+"""Bytes that a request counts in addition to its compressed data: its row and its digest."""
 
-# Released requests are cut off the arrays when there are at least this many and half of all are
-# released, so that the cost per request is constant.
+# Released requests are deleted from the arrays when they are at least this many and half of all,
+# which keeps the cost per request constant.
 _CUT_AT: Final = 1024
 
 
@@ -25,8 +25,8 @@ class SpoolState:
     """Counts, watermarks and digests of one spool, in memory.
 
     Any thread may read the attributes at any time. Each is replaced as a whole, so a reader sees
-    a value from before or after a change. Any thread may call any method; none waits for a disk,
-    besides `load` and `replace_pending`, which read the rows that they are given.
+    a value from before or after a change. Any thread may call any method. Only `load` and
+    `replace_pending` wait for a disk, when they read the rows that they are given.
 
     Args:
         max_bytes: the spool is full when this many bytes are pending.
@@ -185,7 +185,7 @@ class PendingIndex:
         return self._received_unix_nano[self._first] if self.requests else None
 
     def add(self, sequence: int, received_unix_nano: int, entries: int, data_bytes: int) -> None:
-        """Count one more, whose sequence is larger than all before."""
+        """Count one more request; its sequence is larger than all before."""
         self._sequences.append(sequence)
         self._received_unix_nano.append(received_unix_nano)
         self._entries.append(entries)
@@ -227,7 +227,7 @@ class DigestCache:
         return digest in self._newest
 
     def add(self, sequence: int, received_unix_nano: int, digest: bytes) -> None:
-        """Add one more, whose sequence is larger than all before."""
+        """Add one more digest; its sequence is larger than all before."""
         self._newest[digest] = sequence
         self._in_order.append((sequence, received_unix_nano, digest))
         if len(self._in_order) > self._max_digests:

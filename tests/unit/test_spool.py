@@ -284,7 +284,7 @@ def test_a_closed_spool_refuses_to_work(path: Path) -> None:
             call()
 
 
-def test_reading_releasing_and_compacting_run_beside_appending(spool: Spool) -> None:
+def test_reading_releasing_and_compacting_run_during_appends(spool: Spool) -> None:
     total, done = 1_500, threading.Event()
 
     def read_and_release() -> list[int]:

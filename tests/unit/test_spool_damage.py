@@ -54,7 +54,7 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 
 
 def execute(path: Path, statement: str, *parameters: object) -> list[tuple[int, ...]]:
-    """Change or read the file beside the spool, as another program would."""
+    """Change or read the file as another program would."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return connection.execute(statement, parameters).fetchall()
 

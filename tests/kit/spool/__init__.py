@@ -1,6 +1,6 @@
 """What the tests of the spool share.
 
-samples   entries whose content follows from their sequence, and spools that hold them
+samples   entries whose content is computed from their sequence, and spools that hold them
 worker    the programs that run as processes of their own
 programs  starts one of these programs and talks to it
 """

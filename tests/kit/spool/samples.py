@@ -1,4 +1,4 @@
-"""Entries whose whole content follows from their sequence, so that any of them can be checked."""
+"""Entries whose content is computed from their sequence, so every entry can be checked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Programs that run as processes of their own: `python worker.py NAME PATH [NUMBER ...]`.
 
-Each prints a line at every point that a test waits for, and reads a line before it continues. So
-neither side needs to sleep.
+Each prints a line at every point that a test waits for, and reads a line before it continues.
+Neither side needs to sleep.
 """
 
 from __future__ import annotations
