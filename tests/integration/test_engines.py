@@ -1,4 +1,4 @@
-"""What the tests' PostgreSQL and TimescaleDB have in common: to psycopg2 they are PostgreSQL."""
+"""Behaviour that the PostgreSQL and TimescaleDB of the tests have in common."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLES = "CREATE TABLE samples (at timestamptz, series bigint, value float8)"
 ROWS = 100_000
 
 
-def binary_copy_streams(count: int) -> bytes:
+def binary_copy_data(count: int) -> bytes:
     rows = np.zeros(count, dtype=ROW_TYPE)
     rows["fields"] = 3
     rows["at_length"] = rows["series_length"] = rows["value_length"] = 8
@@ -56,22 +56,22 @@ def database(server: Databases) -> Iterator[str]:
 @pytest.fixture
 def connect(database: str) -> Iterator[Callable[..., Connection]]:
     with ExitStack() as stack:
-        yield lambda **how: stack.enter_context(closing(psycopg2.connect(database, **how)))
+        yield lambda **options: stack.enter_context(closing(psycopg2.connect(database, **options)))
 
 
-def test_the_server_says_which_version_it_is(connect: Callable[..., Connection]) -> None:
+def test_the_server_reports_its_version(connect: Callable[..., Connection]) -> None:
     connection = connect()
     assert execute(connection, "SHOW server_version_num") == [(str(connection.server_version),)]
 
 
-def test_each_database_is_fresh(server: Databases) -> None:
+def test_each_database_is_empty(server: Databases) -> None:
     for _ in range(2):
         with server.fresh() as dsn, closing(psycopg2.connect(dsn)) as connection, connection:
             execute(connection, "CREATE TABLE samples (value int)")
             execute(connection, "INSERT INTO samples VALUES (1)")
 
 
-def test_two_databases_at_once_are_two(server: Databases) -> None:
+def test_two_databases_are_independent(server: Databases) -> None:
     with server.fresh() as one, server.fresh() as other:
         assert database_of(one) != database_of(other)
         with closing(psycopg2.connect(one)) as connection, connection:
@@ -83,7 +83,7 @@ def test_two_databases_at_once_are_two(server: Databases) -> None:
             execute(connection, "SELECT * FROM samples")
 
 
-def test_a_database_is_dropped_with_whoever_is_connected(server: Databases) -> None:
+def test_drop_disconnects_clients(server: Databases) -> None:
     dsn = server.create()
     with closing(psycopg2.connect(dsn)) as connection:
         execute(connection, "SELECT 1")
@@ -94,19 +94,19 @@ def test_a_database_is_dropped_with_whoever_is_connected(server: Databases) -> N
         psycopg2.connect(dsn)
 
 
-def test_only_what_was_made_is_dropped(server: Databases) -> None:
+def test_only_created_databases_are_dropped(server: Databases) -> None:
     with pytest.raises(EngineError, match="'postgres': these tests did not create it"):
         server.drop(with_database(server.maintenance_dsn, "postgres"))
 
 
 def test_a_wrong_password_is_refused(database: str, pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("--pg-dsn") or pytestconfig.getoption("--timescaledb-dsn"):
-        pytest.skip("whether a named server asks for passwords is up to it")
+        pytest.skip("an existing server may not ask for passwords")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(database, password="wrong")  # noqa: S106 - it is the point
 
 
-def test_an_error_fails_the_transaction_until_it_is_rolled_back(
+def test_an_error_aborts_the_transaction_until_rollback(
     connect: Callable[..., Connection],
 ) -> None:
     connection = connect()
@@ -122,7 +122,7 @@ def test_an_error_fails_the_transaction_until_it_is_rolled_back(
     assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_a_savepoint_saves_the_transaction(connect: Callable[..., Connection]) -> None:
+def test_rollback_to_a_savepoint(connect: Callable[..., Connection]) -> None:
     connection = connect()
     execute(connection, "CREATE TABLE samples (value int); SAVEPOINT before")
     with pytest.raises(errors.UndefinedColumn):
@@ -132,7 +132,7 @@ def test_a_savepoint_saves_the_transaction(connect: Callable[..., Connection]) -
     assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_what_a_closed_connection_did_not_commit_is_gone(
+def test_closing_a_connection_rolls_back(
     connect: Callable[..., Connection],
 ) -> None:
     connection, gone = connect(), connect()
@@ -142,10 +142,10 @@ def test_what_a_closed_connection_did_not_commit_is_gone(
         execute(connection, "SELECT * FROM samples")
 
 
-def test_binary_copy_in_and_out_gives_the_same_bytes(connect: Callable[..., Connection]) -> None:
+def test_binary_copy_round_trip(connect: Callable[..., Connection]) -> None:
     connection = connect()
     execute(connection, SAMPLES)
-    data = binary_copy_streams(ROWS)
+    data = binary_copy_data(ROWS)
     assert copy_in(connection, "COPY samples FROM STDIN WITH (FORMAT binary)", data) == ROWS
     connection.commit()
     assert execute(connection, "SELECT count(*), max(at) FROM samples")[0][0] == ROWS
@@ -164,7 +164,7 @@ def test_binary_copy_in_and_out_gives_the_same_bytes(connect: Callable[..., Conn
     ],
     ids=["text", "comment-inside", "csv", "quoted-word", "quoted-name", "dollar-quotes"],
 )
-def test_copy_from_the_client_however_it_is_written(
+def test_spellings_of_copy_from_stdin(
     connect: Callable[..., Connection], statement: str, data: bytes
 ) -> None:
     connection = connect()
@@ -173,7 +173,7 @@ def test_copy_from_the_client_however_it_is_written(
     assert execute(connection, "SELECT * FROM t ORDER BY number") == [(1, "one"), (2, None)]
 
 
-def test_copy_of_a_query_to_the_client(connect: Callable[..., Connection]) -> None:
+def test_copy_of_a_query_to_stdout(connect: Callable[..., Connection]) -> None:
     query = "SELECT i, 'to stdout' FROM generate_series(1, 50000) i"
     data = copy_out(connect(), f"COPY ({query}) TO STDOUT WITH (FORMAT csv)")
     assert data == b"".join(b"%d,to stdout\n" % number for number in range(1, 50_001))
@@ -192,7 +192,7 @@ def test_copy_of_a_query_to_the_client(connect: Callable[..., Connection]) -> No
     ],
     ids=["text", "signature", "columns", "no-table", "nul", "not-utf8", "out"],
 )
-def test_a_copy_that_fails_fails_its_transaction_only(
+def test_a_failed_copy_aborts_only_its_transaction(
     connect: Callable[..., Connection],
     statement: str,
     data: bytes,
@@ -216,7 +216,7 @@ class BrokenSource(io.RawIOBase):
 
 
 @pytest.mark.parametrize("autocommit", [True, False], ids=["autocommit", "transaction"])
-def test_a_copy_whose_source_breaks_is_given_up(
+def test_a_copy_is_cancelled_when_its_source_fails(
     connect: Callable[..., Connection], *, autocommit: bool
 ) -> None:
     connection = connect()
@@ -232,7 +232,7 @@ def test_a_copy_whose_source_breaks_is_given_up(
     assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_text_is_unicode_and_has_no_nul(connect: Callable[..., Connection]) -> None:
+def test_text_is_unicode_without_nul(connect: Callable[..., Connection]) -> None:
     connection = connect()
     text = "äöü €  𝄞 漢字 \\ ' \" \n\t"
     assert execute(connection, "SELECT %s, %s::jsonb", (text, '{"a": "€"}')) == [(text, {"a": "€"})]
@@ -240,7 +240,7 @@ def test_text_is_unicode_and_has_no_nul(connect: Callable[..., Connection]) -> N
         execute(connection, "SELECT '{\"a\": \"\\u0000\"}'::jsonb ->> 'a'")
 
 
-def test_connections_in_turn_keep_their_own_settings(connect: Callable[..., Connection]) -> None:
+def test_each_connection_keeps_its_settings(connect: Callable[..., Connection]) -> None:
     one = connect(options="-c work_mem=5MB", application_name="one")
     other = connect(application_name="other")
     one.autocommit = other.autocommit = True
@@ -255,7 +255,7 @@ def test_connections_in_turn_keep_their_own_settings(connect: Callable[..., Conn
     assert execute(one, "SHOW search_path") == [('"$user", public',)]
 
 
-def test_a_role_may_do_what_it_was_granted(connect: Callable[..., Connection]) -> None:
+def test_privileges_of_a_role(connect: Callable[..., Connection]) -> None:
     owner = connect()
     owner.autocommit = True
     execute(owner, "CREATE TABLE samples (value int); CREATE TABLE secrets (value int)")
@@ -275,7 +275,7 @@ def test_a_role_may_do_what_it_was_granted(connect: Callable[..., Connection]) -
         execute(owner, "DROP OWNED BY engines_test_role; DROP ROLE engines_test_role")
 
 
-def test_threads_at_once_lose_nothing(connect: Callable[..., Connection]) -> None:
+def test_threads_write_at_the_same_time(connect: Callable[..., Connection]) -> None:
     owner = connect()
     execute(owner, "CREATE TABLE samples (thread int, number int)")
     owner.commit()
@@ -296,7 +296,7 @@ def test_threads_at_once_lose_nothing(connect: Callable[..., Connection]) -> Non
     assert execute(owner, question) == [(number, per_thread) for number in range(4)]
 
 
-def test_an_advisory_lock_of_a_session_keeps_others_out(
+def test_a_session_level_advisory_lock_blocks_others(
     connect: Callable[..., Connection],
 ) -> None:
     holder, other = connect(), connect()
@@ -318,14 +318,14 @@ def test_an_advisory_lock_of_a_session_keeps_others_out(
     assert order == ["holder", "other"]
 
 
-def test_a_server_side_cursor_reads_in_pieces(connect: Callable[..., Connection]) -> None:
+def test_a_server_side_cursor(connect: Callable[..., Connection]) -> None:
     with connect().cursor("pieces") as cursor:
         cursor.execute("SELECT * FROM generate_series(1, 1000)")
         assert len(cursor.fetchmany(10)) == 10
         assert len(cursor.fetchall()) == 990
 
 
-def test_plans_scan_a_small_table_from_end_to_end(connect: Callable[..., Connection]) -> None:
+def test_a_small_table_has_a_sequential_scan(connect: Callable[..., Connection]) -> None:
     connection = connect()
     execute(connection, "CREATE TABLE samples (value int PRIMARY KEY)")
     assert "Seq Scan" in execute(connection, "EXPLAIN SELECT * FROM samples")[0][0]

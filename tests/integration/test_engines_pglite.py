@@ -1,4 +1,4 @@
-"""The server in front of the tests' TimescaleDB: what it does where the engine has one session."""
+"""The server of the tests' TimescaleDB, whose engine has one session."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import psutil
 import psycopg2
 import pytest
+from engines.databases import Databases
 from engines.dsn import database_of
 from engines.statements import Connection, copy_in, copy_out, execute
 from engines.timescaledb import TimescaleDBServer
@@ -29,10 +31,10 @@ def connect(
     own_timescaledb_server: TimescaleDBServer,
 ) -> Iterator[Callable[..., Connection]]:
     with own_timescaledb_server.databases.fresh() as dsn, ExitStack() as stack:
-        yield lambda **how: stack.enter_context(closing(psycopg2.connect(dsn, **how)))
+        yield lambda **options: stack.enter_context(closing(psycopg2.connect(dsn, **options)))
 
 
-def test_a_role_that_logs_in_is_itself_and_may_copy(connect: Callable[..., Connection]) -> None:
+def test_a_login_role_keeps_its_user_and_may_copy(connect: Callable[..., Connection]) -> None:
     owner = connect()
     owner.autocommit = True
     execute(owner, "CREATE ROLE guest LOGIN; CREATE TABLE samples (value int)")
@@ -66,7 +68,7 @@ def test_a_connection_waits_for_the_transaction_of_another(
     assert answers == [(1,)]
 
 
-def test_a_connection_that_waits_too_long_is_told_for_whom() -> None:
+def test_a_timeout_names_the_client_that_holds_the_engine() -> None:
     with TimescaleDBServer(turn_timeout_seconds=0.1) as server:
         dsn = server.dsn
         with (
@@ -81,7 +83,7 @@ def test_a_connection_that_waits_too_long_is_told_for_whom() -> None:
             assert execute(other, "SELECT 1") == [(1,)]
 
 
-def test_a_connection_that_waits_can_be_cancelled(connect: Callable[..., Connection]) -> None:
+def test_a_waiting_connection_can_be_cancelled(connect: Callable[..., Connection]) -> None:
     one, other = connect(), connect()
     failures: list[BaseException] = []
     execute(one, "SELECT 1")
@@ -104,7 +106,7 @@ def test_a_connection_that_waits_can_be_cancelled(connect: Callable[..., Connect
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_an_outage_cuts_connections_and_keeps_what_was_committed(
+def test_a_stop_cuts_connections_and_keeps_committed_data(
     own_timescaledb_server: TimescaleDBServer, connect: Callable[..., Connection], mode: str
 ) -> None:
     connection = connect()
@@ -120,7 +122,7 @@ def test_an_outage_cuts_connections_and_keeps_what_was_committed(
     assert execute(connect(), "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_a_copy_among_other_statements_is_refused_and_not_fatal(
+def test_a_copy_among_other_statements_is_refused(
     connect: Callable[..., Connection],
 ) -> None:
     connection = connect()
@@ -130,7 +132,7 @@ def test_a_copy_among_other_statements_is_refused_and_not_fatal(
     assert execute(connection, "SELECT 1") == [(1,)]
 
 
-def test_a_crash_of_the_engine_ends_its_database_only(
+def test_a_crash_affects_only_its_database(
     own_timescaledb_server: TimescaleDBServer,
 ) -> None:
     databases = own_timescaledb_server.databases
@@ -146,8 +148,26 @@ def test_a_crash_of_the_engine_ends_its_database_only(
         assert execute(connection, "SELECT 1") == [(1,)]
 
 
+def test_a_dropped_database_is_restored_in_well_under_a_second(
+    timescaledb_server: Databases,
+) -> None:
+    with timescaledb_server.fresh() as dsn, closing(psycopg2.connect(dsn)) as connection:
+        execute(connection, "CREATE TABLE samples (at timestamptz NOT NULL, value float8)")
+        execute(connection, "SELECT create_hypertable('samples', by_range('at'))")
+        execute(
+            connection,
+            "INSERT INTO samples SELECT timestamptz '2024-01-01Z' + i * INTERVAL '1 minute', i"
+            " FROM generate_series(1, 100000) i",
+        )
+        connection.commit()
+    start = time.monotonic()
+    with timescaledb_server.fresh() as dsn, closing(psycopg2.connect(dsn)) as connection:
+        assert execute(connection, "SELECT to_regclass('samples')") == [(None,)]
+        assert time.monotonic() - start < 1.0
+
+
 class Wire:
-    """A client that sends messages of the extended protocol, which psycopg2 does not."""
+    """A client for the extended protocol, which psycopg2 does not use."""
 
     def __init__(self, address: socket.socket, database: str) -> None:
         self._socket = address
@@ -191,7 +211,7 @@ BIND_41: Final = b"\0\0" + struct.pack(">hhi", 0, 1, 2) + b"41" + struct.pack(">
     ids=["question", "syntax-error", "copy"],
 )
 def test_the_extended_protocol(wire: Wire, sql: bytes, kinds: str) -> None:
-    for _ in range(2):  # the second time shows that an error was left behind
+    for _ in range(2):  # the second round shows that the error has ended
         wire.send("P", b"\0" + sql + b"\0\0\0")
         wire.send("B", BIND_41)
         wire.send("D", b"P\0")
@@ -203,7 +223,7 @@ def test_the_extended_protocol(wire: Wire, sql: bytes, kinds: str) -> None:
         assert [body[-2:] for kind, body in received if kind == "D"] == [b"42"] * kinds.count("D")
 
 
-STARTS_ONE = """
+PARENT = """
 import sys
 from engines.timescaledb import TimescaleDBServer
 with TimescaleDBServer() as server:
@@ -213,9 +233,9 @@ with TimescaleDBServer() as server:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_it_goes_when_the_process_that_started_it_is_killed(number: signal.Signals) -> None:
+def test_the_server_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", STARTS_ONE],
+        [sys.executable, "-c", PARENT],
         cwd=TESTS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

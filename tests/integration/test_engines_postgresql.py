@@ -1,4 +1,4 @@
-"""The tests' own PostgreSQL: stopped, crashed, started again, and gone at the end."""
+"""The temporary PostgreSQL server of the tests: stop, crash, restart and removal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_what_was_committed_is_there_after_a_restart(
+def test_committed_data_survives_a_restart(
     own_postgresql_server: PostgreSQLServer, mode: str
 ) -> None:
     dsn = own_postgresql_server.databases.create()
@@ -34,7 +34,7 @@ def test_what_was_committed_is_there_after_a_restart(
         assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_a_stopped_server_refuses_and_a_started_one_is_where_it_was(
+def test_stop_and_start_keep_the_address(
     own_postgresql_server: PostgreSQLServer,
 ) -> None:
     own_postgresql_server.stop()
@@ -46,12 +46,12 @@ def test_a_stopped_server_refuses_and_a_started_one_is_where_it_was(
         assert execute(connection, "SELECT 1") == [(1,)]
 
 
-def test_the_socket_asks_no_password(own_postgresql_server: PostgreSQLServer) -> None:
+def test_the_socket_needs_no_password(own_postgresql_server: PostgreSQLServer) -> None:
     with closing(psycopg2.connect(own_postgresql_server.socket_dsn)) as connection:
         assert execute(connection, "SELECT inet_server_addr()") == [(None,)]
 
 
-def test_settings_and_fsync_are_as_given() -> None:
+def test_major_version_fsync_and_settings() -> None:
     with (
         PostgreSQLServer(major=18, fsync=True, settings={"work_mem": "5MB"}) as server,
         closing(psycopg2.connect(server.dsn)) as connection,
@@ -61,7 +61,7 @@ def test_settings_and_fsync_are_as_given() -> None:
         assert execute(connection, question) == [("on", "5MB")]
 
 
-STARTS_ONE = """
+PARENT = """
 import sys
 from engines.postgresql import PostgreSQLServer
 with PostgreSQLServer() as server:
@@ -72,10 +72,10 @@ with PostgreSQLServer() as server:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_it_goes_when_the_process_that_started_it_is_killed(number: signal.Signals) -> None:
+def test_the_server_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
     before = set(psutil.pids())
     with subprocess.Popen(
-        [sys.executable, "-c", STARTS_ONE],
+        [sys.executable, "-c", PARENT],
         cwd=TESTS,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -86,18 +86,18 @@ def test_it_goes_when_the_process_that_started_it_is_killed(number: signal.Signa
         dsn = starter.stdout.readline().strip()
         folder = Path(starter.stdout.readline().split("host=")[1].split("&")[0])
         psycopg2.connect(dsn).close()
-        started = processes_that_mention(folder, before)
+        started = processes_with_argument(folder, before)
         starter.send_signal(number)
     _, alive = psutil.wait_procs(started, timeout=20)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not folder.exists()
 
 
-def processes_that_mention(folder: Path, but: set[int]) -> Sequence[psutil.Process]:
+def processes_with_argument(folder: Path, but: set[int]) -> Sequence[psutil.Process]:
     found = [
         process
         for process in psutil.process_iter(["pid", "cmdline"])
         if process.pid not in but and str(folder) in " ".join(process.info["cmdline"] or ())
     ]
-    assert len(found) >= 2  # the server and what watches over it
+    assert len(found) >= 2  # the server and its watchdog
     return found

@@ -1,4 +1,4 @@
-"""The small tools of the engines: connection strings, Node.js and what it needs installed."""
+"""Connection strings, Node.js and its packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PGLITE_SERVER = Path(__file__).resolve().parents[1] / "engines" / "pglite_server
     ],
     ids=["uri", "password", "pairs", "options", "socket", "empty"],
 )
-def test_another_database_of_the_same_server(dsn: str, expected: str) -> None:
+def test_with_database(dsn: str, expected: str) -> None:
     assert with_database(dsn, "new") == expected
     assert database_of(expected) == "new"
 
@@ -37,17 +37,17 @@ def test_names_of_databases_are_quoted() -> None:
     assert database_of(with_database("host=db", "a/b c")) == "a/b c"
 
 
-def test_what_is_no_connection_string_is_refused() -> None:
+def test_an_invalid_connection_string_is_refused() -> None:
     with pytest.raises(EngineError, match="the connection string is not valid"):
         with_database("postgresql//localhost", "new")
 
 
-def test_the_wheel_has_a_node_where_the_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_of_the_wheel_without_node_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert int(Node.find().version.split(".")[0]) >= 20
 
 
-def test_packages_are_installed_once_for_each_list(tmp_path: Path) -> None:
+def test_packages_are_installed_once_for_each_lock_file(tmp_path: Path) -> None:
     node = Node.find()
     modules = install_packages(node, PGLITE_SERVER, tmp_path)
     assert (modules / "@unni-craftsman" / "pglite" / "package.json").is_file()
@@ -56,7 +56,7 @@ def test_packages_are_installed_once_for_each_list(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [modules.parent.name]
 
 
-def test_an_installation_that_fails_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_installation_leaves_nothing(tmp_path: Path) -> None:
     lists, cache = tmp_path / "lists", tmp_path / "cache"
     shutil.copytree(PGLITE_SERVER, lists)
     (lists / "package-lock.json").write_text("{}")

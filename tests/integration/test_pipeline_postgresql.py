@@ -1,7 +1,8 @@
-"""The pipeline into PostgreSQL, with connections that break during COMMIT."""
+"""The pipeline into PostgreSQL: connections that break during COMMIT, and altered texts."""
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from engines.statements import execute
 from kit.backends.proxy import Break, proxied
 from kit.pipelines import NEVER_SECONDS, request
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
@@ -109,4 +113,26 @@ def test_permanent_errors_end_the_start(
     with pytest.raises(BackendRefusedError, match=words):
         pipeline.start()
     assert not pipeline.is_accepting
+    assert pipeline.shutdown()
+
+
+def named_request(name: str, node: str) -> bytes:
+    message = ExportMetricsServiceRequest()
+    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name=name)
+    point = metric.gauge.data_points.add(time_unix_nano=time.time_ns(), as_double=1.0)
+    point.attributes.add(key="node").value.string_value = node
+    return message.SerializeToString()
+
+
+def test_texts_with_nul_are_counted(postgresql_database: str) -> None:
+    pipeline = build_pipeline(PostgreSQLBackend(postgresql_database), batch_size=1)
+    pipeline.start()
+    pipeline.submit(named_request("a", "b"))
+    assert pipeline.flush()
+    assert pipeline.stats().texts_altered == 0
+    for _ in range(2):  # the second has no definition
+        pipeline.submit(named_request("a\0", "b\0"))
+        assert pipeline.flush()
+    assert pipeline.stats().texts_altered == 2  # a name, and attributes
+    assert " texts_altered=2 " in str(pipeline.stats())
     assert pipeline.shutdown()

@@ -88,7 +88,7 @@ def check_stored_once(backend: PostgreSQLBackend, batches: int) -> None:
     assert backend.last_sequence("receiver-1") == batches
 
 
-def test_a_full_tablespace_takes_the_same_batches_when_there_is_room(
+def test_a_full_tablespace_accepts_the_batches_when_space_is_freed(
     small_tablespace: PostgreSQLServer, dsn: str
 ) -> None:
     with closing(PostgreSQLBackend(dsn)) as backend:
@@ -117,7 +117,7 @@ def request(number: int) -> bytes:
     return message.SerializeToString()
 
 
-def test_the_pipeline_waits_until_there_is_room_and_stores_all_of_it_once(
+def test_the_pipeline_retries_until_space_is_freed_and_stores_everything_once(
     small_tablespace: PostgreSQLServer, dsn: str, tmp_path: Path
 ) -> None:
     spool = Spool(tmp_path / "spool", max_bytes=10**9, retry_window_seconds=3600.0)
@@ -155,7 +155,7 @@ def small_wal(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
         yield server
 
 
-def test_a_server_that_panics_for_want_of_room_for_its_log_loses_and_doubles_nothing(
+def test_a_panic_because_of_a_full_log_loses_and_duplicates_nothing(
     small_wal: PostgreSQLServer,
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Days of PostgreSQL: partitions come when a time needs them and go when retention says so."""
+"""Partitions of PostgreSQL: created before the first row of a day, dropped by retention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import psycopg2
 import pytest
+from engines.databases import Databases
 from engines.statements import Connection, execute
+from kit.backends.postgresql import started
 from kit.backends.reading import count, rows_in_all, stored_points
 from kit.backends.samples import (
     NOW,
@@ -50,14 +52,6 @@ def backend(postgresql_database: str) -> Iterator[PostgreSQLBackend]:
 
 
 @contextmanager
-def started(dsn: str) -> Iterator[PostgreSQLBackend]:
-    backend = PostgreSQLBackend(dsn)
-    backend.start()
-    yield backend
-    backend.close()
-
-
-@contextmanager
 def session(dsn: str) -> Iterator[Connection]:
     with closing(psycopg2.connect(dsn)) as connection:
         yield connection
@@ -67,7 +61,7 @@ def names(backend: PostgreSQLBackend) -> list[str]:
     return [name for (name,) in backend.fetch(PARTITIONS)]
 
 
-def test_a_day_ends_at_midnight_utc_wherever_the_server_lives(postgresql_database: str) -> None:
+def test_a_day_ends_at_midnight_utc_in_any_time_zone(postgresql_database: str) -> None:
     elsewhere = f"{postgresql_database}?options=-cTimeZone%3DAsia/Kathmandu"
     with started(elsewhere) as backend:
         times = [MIDNIGHT - 1_000, MIDNIGHT, MIDNIGHT + DAY - 1_000, MIDNIGHT + DAY]
@@ -84,7 +78,7 @@ def test_a_day_ends_at_midnight_utc_wherever_the_server_lives(postgresql_databas
         assert names(backend) == ["system_metrics_p20231115"]
 
 
-def test_only_the_tables_that_have_rows_of_a_day_get_its_partition(
+def test_a_partition_is_created_only_for_tables_with_rows_of_the_day(
     backend: PostgreSQLBackend,
 ) -> None:
     backend.write(batch_of(point(1), histograms=(histogram(1, NOW + DAY),)))
@@ -92,7 +86,7 @@ def test_only_the_tables_that_have_rows_of_a_day_get_its_partition(
     assert [table.partitions for table in backend.sizes().tables] == [1, 1, 1, 2, 0, None]
 
 
-def test_the_first_and_the_last_time_there_is(backend: PostgreSQLBackend) -> None:
+def test_the_first_and_the_last_possible_time(backend: PostgreSQLBackend) -> None:
     backend.write(batch_of(point(1, 1), point(1, MOST), point(1, MOST - 1_000, start=1)))
     assert names(backend) == ["system_metrics_p19700101", "system_metrics_p22620411"]
     assert stored_points(backend) == {
@@ -102,21 +96,21 @@ def test_the_first_and_the_last_time_there_is(backend: PostgreSQLBackend) -> Non
     }
 
 
-def test_four_hundred_days_in_one_batch(backend: PostgreSQLBackend) -> None:
-    days = flood(2_000, ids=5)
+def test_a_hundred_days_in_one_batch(backend: PostgreSQLBackend) -> None:
+    days = flood(500, ids=5)
     days.time_unix_nano[:] = NOW + (days.time_unix_nano - NOW) // 1_000_000 * DAY
     batch = Batch(points=days, histograms=tuple(histogram(1, NOW - n * DAY) for n in range(50)))
-    assert backend.write(batch) == WriteResult(stored=2_050)
-    assert len(names(backend)) == 400
+    assert backend.write(batch) == WriteResult(stored=550)
+    assert len(names(backend)) == 100
     assert backend.fetch(
         "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics WHERE series_id = 3"
-    ) == [(400, 400)]
-    assert backend.count_before(NOW + 390 * DAY)["system_metrics"] == 390 * 5
-    assert backend.delete_before(NOW + 390 * DAY) == 390 * 5 + 50
+    ) == [(100, 100)]
+    assert backend.count_before(NOW + 90 * DAY)["system_metrics"] == 90 * 5
+    assert backend.delete_before(NOW + 90 * DAY) == 90 * 5 + 50
     assert rows_in_all(backend) == 50
 
 
-def test_two_writers_make_the_same_hundred_days_at_once(postgresql_database: str) -> None:
+def test_four_writers_create_the_same_days_at_once(postgresql_database: str) -> None:
     barrier = threading.Barrier(4, timeout=60)
 
     def write(first_id: int) -> int:
@@ -136,16 +130,18 @@ def test_two_writers_make_the_same_hundred_days_at_once(postgresql_database: str
         assert len(names(backend)) == 100
 
 
-def test_a_partition_counts_when_its_maker_is_done(postgresql_database: str) -> None:
+def test_a_partition_is_known_only_after_its_creator_released_the_lock(
+    postgresql_database: str,
+) -> None:
     day = MIDNIGHT // DAY
     with (
         started(postgresql_database) as backend,
-        session(postgresql_database) as maker,
+        session(postgresql_database) as creator,
         session(postgresql_database) as other,
         ThreadPoolExecutor(1) as thread,
     ):
-        backend.write(batch_of(point(1, NOW)))  # its partition can be seen by everybody
-        execute(maker, f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})")
+        backend.write(batch_of(point(1, NOW)))  # its partition is visible to every session
+        execute(creator, f"SELECT pg_advisory_xact_lock({PARTITION_LOCK})")
         looking = thread.submit(create_partitions, other, "system_metrics", [day])
         waiting = (
             "SELECT count(*) FROM pg_locks JOIN pg_database AS base ON base.oid = database "
@@ -153,11 +149,13 @@ def test_a_partition_counts_when_its_maker_is_done(postgresql_database: str) -> 
         )
         while backend.fetch(waiting) != [(1,)]:
             assert not looking.done()
-        maker.commit()
+        creator.commit()
         assert looking.result(timeout=20) == {day}
 
 
-def test_a_partition_that_another_program_dropped_is_made_again(postgresql_database: str) -> None:
+def test_a_partition_that_another_program_dropped_is_created_again(
+    postgresql_database: str,
+) -> None:
     with started(postgresql_database) as writer, started(postgresql_database) as cleaner:
         assert writer.write(batch_of(point(1), point(1, NOW + DAY))).stored == 2
         assert cleaner.delete_before(NOW + DAY) == 1
@@ -167,7 +165,7 @@ def test_a_partition_that_another_program_dropped_is_made_again(postgresql_datab
         assert len(names(writer)) == 2
 
 
-def test_writers_go_on_while_many_days_are_dropped(postgresql_database: str) -> None:
+def test_writers_continue_while_many_days_are_dropped(postgresql_database: str) -> None:
     with started(postgresql_database) as writer, started(postgresql_database) as cleaner:
         for day in range(40):
             writer.write(Batch(points=flood(500, time=NOW + day * DAY)))
@@ -193,10 +191,10 @@ def test_writers_go_on_while_many_days_are_dropped(postgresql_database: str) -> 
         assert longest < 5 * LOCK_TIMEOUT_MILLISECONDS / 1_000
 
 
-def test_a_long_read_delays_the_cleanup_and_not_the_writers(
+def test_a_long_read_delays_the_cleanup_but_not_the_writers(
     postgresql_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patience = LOCK_TIMEOUT_MILLISECONDS / 1_000
+    lock_timeout_seconds = LOCK_TIMEOUT_MILLISECONDS / 1_000
     with (
         started(postgresql_database) as writer,
         started(postgresql_database) as cleaner,
@@ -204,7 +202,7 @@ def test_a_long_read_delays_the_cleanup_and_not_the_writers(
     ):
         for day in range(20):
             writer.write(batch_of(point(1, NOW + day * DAY), exemplars=(exemplar(1),)))
-        execute(reader, "SELECT count(*) FROM system_metrics")  # and its transaction stays open
+        execute(reader, "SELECT count(*) FROM system_metrics")  # its transaction stays open
         with ThreadPoolExecutor(1) as thread, caplog.at_level(logging.WARNING):
             began = time.monotonic()
             cleaning = thread.submit(cleaner.delete_before, NOW + 10 * DAY)
@@ -215,9 +213,9 @@ def test_a_long_read_delays_the_cleanup_and_not_the_writers(
                 writer.write(batch_of(point(2, NOW + 15 * DAY + index * SECOND)))
                 longest = max(longest, time.monotonic() - write_began)
             took = time.monotonic() - began
-            assert cleaning.result() == 20  # the exemplars, which nobody reads
-        # One partition was tried and not ten, and a write waited as long as that at most.
-        assert longest < took < 5 * patience
+            assert cleaning.result() == 20  # the exemplars, which no statement uses
+        # Only one of ten partitions was tried, and no write waited longer than that.
+        assert longest < took < 5 * lock_timeout_seconds
         assert "a statement has used system_metrics" in caplog.text
         assert len(names(writer)) == 20
         reader.rollback()
@@ -240,7 +238,7 @@ def test_two_cleanups_at_once_count_each_row_once(postgresql_database: str) -> N
         assert count(writer) == 10
 
 
-def test_other_tables_that_look_like_partitions_are_left_alone(postgresql_database: str) -> None:
+def test_other_tables_with_names_of_partitions_stay(postgresql_database: str) -> None:
     with started(postgresql_database) as backend, session(postgresql_database) as owner:
         backend.write(batch_of(point(1)))
         execute(owner, "CREATE TABLE system_metrics_p20200101 (mine text)")
@@ -256,7 +254,7 @@ def test_other_tables_that_look_like_partitions_are_left_alone(postgresql_databa
 
 
 class Explained:
-    """A backend that also asks for the plan of each statement about points."""
+    """A backend that also reads the plan of each statement about points."""
 
     def __init__(self, backend: PostgreSQLBackend) -> None:
         self._backend = backend
@@ -272,21 +270,21 @@ class Explained:
         return self._backend.fetch(statement, parameters)
 
     def days_read(self) -> set[str]:
-        """The days, as YYYYMMDD, of the partitions whose scan was begun."""
+        """The days, as YYYYMMDD, of the partitions that were scanned."""
         return set(re.findall(r" on system_metrics_p(\d+) .*\(actual rows", self.plan))
 
 
-@pytest.fixture
-def ten_days(postgresql_database: str) -> Iterator[Explained]:
-    """Ten days from 2023-11-14 of a hundred series, a thousand points each."""
-    with started(postgresql_database) as backend:
+@pytest.fixture(scope="module")
+def ten_days(postgresql_server: Databases) -> Iterator[Explained]:
+    """Ten days from 2023-11-14 of a hundred series, 20,000 points a day."""
+    with postgresql_server.fresh() as dsn, started(dsn) as backend:
         new_series = tuple(
             series(one, metric_name="level", attributes=f'{{"n":{one}}}') for one in range(100)
         )
         for day in range(10):
             time = MIDNIGHT + day * DAY
             backend.write(Batch(new_series=new_series, points=flood(20_000, time=time)))
-        with session(postgresql_database) as owner:
+        with session(dsn) as owner:
             execute(owner, "ANALYZE")
             owner.commit()
         yield Explained(backend)
@@ -296,16 +294,18 @@ def seconds(day: float) -> float:
     return MIDNIGHT / SECOND + day * 86_400
 
 
-def test_a_range_reads_only_the_partitions_of_its_days(ten_days: Explained) -> None:
+def test_a_query_reads_only_the_partitions_of_its_range(ten_days: Explained) -> None:
     reader = Reader(cast(Backend, ten_days))
     range_of_days = {"start_time": seconds(3), "end_time": seconds(5)}
     rows = reader.aggregate("level", aggregation="count", **range_of_days)
     assert [row["value"] for row in rows] == [40_000]
-    assert len(set(re.findall(r" on system_metrics_p(\d+)", ten_days.plan))) == 2  # planned at all
+    assert (
+        len(set(re.findall(r" on system_metrics_p(\d+)", ten_days.plan))) == 2
+    )  # the others are excluded before planning
     assert ten_days.days_read() == {"20231117", "20231118"}
 
 
-def test_some_series_are_looked_up_in_the_index_of_each_day(ten_days: Explained) -> None:
+def test_a_query_for_one_series_uses_the_index_of_each_day(ten_days: Explained) -> None:
     reader = Reader(cast(Backend, ten_days))
     question = {"aggregation": "avg", "bucket_seconds": 300.0, "start_time": seconds(8)}
     assert len(reader.aggregate("level", attributes={"n": "7"}, **question)) == 2
@@ -314,7 +314,7 @@ def test_some_series_are_looked_up_in_the_index_of_each_day(ten_days: Explained)
     assert ten_days.days_read() == {"20231122", "20231123"}
 
 
-def test_the_newest_points_are_read_from_the_newest_partition_only(ten_days: Explained) -> None:
+def test_the_newest_points_are_read_only_from_the_newest_partition(ten_days: Explained) -> None:
     rows = Reader(cast(Backend, ten_days)).query_historical_metrics(limit=1_000)
     assert len(rows) == 1_000
     assert rows[0]["timestamp"] == seconds(9) + 0.199

@@ -18,7 +18,9 @@ from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, Watermark, WriteResult
 
-ON_A_STANDBY = r"hot standby and accepts no writes .*name the primary .*when a standby is promoted"
+STANDBY_MESSAGE = (
+    r"hot standby and accepts no writes .*name the primary .*when a standby is promoted"
+)
 
 
 def watermarked(sequence: int) -> Batch:
@@ -50,10 +52,12 @@ def dsn(server: PostgreSQLServer) -> str:
     return made
 
 
-def test_a_standby_is_named_at_start_and_can_be_read(server: PostgreSQLServer, dsn: str) -> None:
+def test_a_standby_is_refused_for_writing_and_can_be_read(
+    server: PostgreSQLServer, dsn: str
+) -> None:
     server.demote()
     with closing(PostgreSQLBackend(dsn)) as backend:
-        with pytest.raises(BackendUnavailableError, match=ON_A_STANDBY):
+        with pytest.raises(BackendUnavailableError, match=STANDBY_MESSAGE):
             backend.start()
         with closing(PostgreSQLBackend(dsn, read_only=True)) as reader:
             reader.start()
@@ -67,9 +71,7 @@ def test_a_standby_is_named_at_start_and_can_be_read(server: PostgreSQLServer, d
 
 
 @pytest.mark.parametrize("attribute", ["read-write", "primary"])
-def test_of_hosts_none_of_which_is_the_primary(
-    server: PostgreSQLServer, dsn: str, attribute: str
-) -> None:
+def test_no_host_is_the_primary(server: PostgreSQLServer, dsn: str, attribute: str) -> None:
     server.demote()
     with (
         closing(PostgreSQLBackend(f"{dsn}?target_session_attrs={attribute}")) as backend,
@@ -79,7 +81,7 @@ def test_of_hosts_none_of_which_is_the_primary(
     server.promote()
 
 
-def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
+def test_a_demoted_server_accepts_the_batch_after_its_promotion(
     server: PostgreSQLServer, dsn: str
 ) -> None:
     with closing(PostgreSQLBackend(dsn)) as backend:
@@ -94,7 +96,7 @@ def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
             lambda: backend.last_sequence("receiver-1"),
         )
         for call in calls:
-            with pytest.raises(BackendUnavailableError, match=ON_A_STANDBY):
+            with pytest.raises(BackendUnavailableError, match=STANDBY_MESSAGE):
                 call()
         with pytest.raises(BackendUnavailableError, match=r"25006.*name the primary"):
             backend.delete_before(NOW + 10**6 * SECOND)
@@ -104,9 +106,7 @@ def test_a_server_that_is_demoted_takes_the_batch_when_it_is_promoted(
         assert count(backend) == 3
 
 
-def test_a_server_that_is_fenced_under_an_open_connection(
-    server: PostgreSQLServer, dsn: str
-) -> None:
+def test_a_server_is_fenced_while_a_connection_is_open(server: PostgreSQLServer, dsn: str) -> None:
     with (
         closing(PostgreSQLBackend(dsn)) as backend,
         closing(psycopg2.connect(server.dsn)) as administrator,
@@ -144,7 +144,7 @@ def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> WriteResult:
     raise AssertionError("it was never stored")
 
 
-def test_batches_go_to_the_standby_that_takes_the_place_of_the_primary(
+def test_batches_go_to_the_promoted_standby_after_a_failover(
     server: PostgreSQLServer, dsn: str, pytestconfig: pytest.Config
 ) -> None:
     major = pytestconfig.getoption("--pg-major")

@@ -55,7 +55,7 @@ _times = st.one_of(st.integers(1, MOST), st.sampled_from([1, 999, 1_000, NOW, MO
         max_size=30,
     )
 )
-def test_the_server_reads_what_was_given_sorted_by_series_and_time(
+def test_rows_are_sorted_by_series_and_time(
     given_rows: list[tuple[int, int, int, float, bool]],
 ) -> None:
     streams = [unpacked(stream.read()) for stream in binary_copy_streams(points(given_rows))]
@@ -90,12 +90,12 @@ def test_nan_is_a_value_and_not_null() -> None:
     assert math.isnan(value)
 
 
-def test_no_points_are_no_stream() -> None:
+def test_no_points_give_no_stream() -> None:
     assert binary_copy_streams(points([])) == []
 
 
 @given(count=st.integers(1, 40), sizes=st.lists(st.integers(1, 120), min_size=1))
-def test_pieces_of_any_size_make_the_whole(count: int, sizes: list[int]) -> None:
+def test_reads_of_any_size_give_the_whole_stream(count: int, sizes: list[int]) -> None:
     given_points = points([point(at % 7, NOW + at) for at in range(count)])
     [whole], [stream] = binary_copy_streams(given_points), binary_copy_streams(given_points)
     pieces = []

@@ -27,7 +27,7 @@ from exporter.errors import ConfigError
         ("postgresql://db", "db:5432/"),
     ],
 )
-def test_the_location_has_host_port_and_database_and_no_secret(
+def test_the_location_contains_host_port_and_database_but_no_secret(
     connection_string: str, location: str
 ) -> None:
     assert describe_location(parse_connection_string(connection_string, "postgresql")) == location
@@ -47,7 +47,7 @@ def test_the_location_has_host_port_and_database_and_no_secret(
         "postgresql://anna:%zzsecret@db/costs",
     ],
 )
-def test_what_libpq_does_not_understand_is_refused_without_being_quoted(
+def test_an_invalid_connection_string_is_refused_and_not_quoted(
     connection_string: str, name: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"backend {name}: connection_string") as caught:
@@ -56,6 +56,6 @@ def test_what_libpq_does_not_understand_is_refused_without_being_quoted(
     assert caught.value.__suppress_context__
 
 
-def test_a_connection_string_is_needed() -> None:
+def test_a_connection_string_is_required() -> None:
     with pytest.raises(ConfigError, match="needs connection_string, for example postgresql://"):
         open_backend("postgresql", None, max_memory_entries=1)

@@ -23,7 +23,7 @@ from exporter.backends.postgresql.text_values import TextSanitizer, clean_json, 
 MOST = 2**63 - 1
 
 
-def test_rarer_rows_are_text_with_arrays_and_nulls() -> None:
+def test_histograms_and_summaries_as_text() -> None:
     time, start = "2023-11-14T22:13:20.123456Z", "2023-11-14T22:13:10.123456Z"
     minute_ago = "2023-11-14T22:12:20.123456Z"
     lines = (
@@ -38,7 +38,7 @@ def test_rarer_rows_are_text_with_arrays_and_nulls() -> None:
     ]
 
 
-def test_odd_numbers_and_times_are_spelled_as_postgresql_reads_them() -> None:
+def test_extreme_numbers_and_times_as_text() -> None:
     odd = summary(
         1, MOST, start_time_unix_nano=0, sum=math.nan, quantiles=(), values=(math.inf, -math.inf)
     )

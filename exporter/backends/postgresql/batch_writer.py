@@ -14,6 +14,7 @@ from exporter.backends.postgresql.bookkeeping import advance_watermark, insert_d
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import PostgreSQLCostTables
 from exporter.backends.postgresql.series import register_series
+from exporter.backends.postgresql.statements import column_list
 from exporter.backends.postgresql.text_copy import text_copy_stream
 from exporter.backends.postgresql.text_values import TextSanitizer
 from exporter.model import Batch, Int64Array
@@ -28,8 +29,7 @@ _CopyMode = Callable[[Cursor, int], AbstractContextManager[None]]
 
 
 def _copy_statement(table: Table, options: str = "") -> str:
-    columns = ", ".join(f'"{name}"' for name in table.names)
-    return f"COPY {table.name} ({columns}) FROM STDIN {options}"
+    return f"COPY {table.name} ({column_list(table)}) FROM STDIN {options}"
 
 
 _COPY_POINTS: Final = _copy_statement(POINTS, "(FORMAT binary)")

@@ -1,4 +1,4 @@
-"""Cost entries and cost cursors in PostgreSQL."""
+"""Cost entries and cost cursors in PostgreSQL; implements `exporter.backends.costs.CostTables`."""
 
 from __future__ import annotations
 
@@ -9,70 +9,42 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.costs import CostEncoder
 from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.statements import column_list, typed_row
 from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
 from exporter.model import CostCursor, CostEntry, CostPoint
+from exporter.tables import COST_CURSORS, COST_ENTRIES
 
 __all__ = ["PostgreSQLCostTables"]
 
 _PAGE_ROWS: Final = 1_000
-_COLUMNS: Final = (
-    '"timestamp"',
-    "entry_id",
-    "resource_id",
-    "category",
-    "amount",
-    "currency",
-    "region",
-    "cluster_id",
-    "node_id",
-    "service_name",
-    "tags",
-    "description",
-    "billing_period",
-    "source",
-    "series_id",
-    "start_timestamp",
-    "value",
-)
-# In a list of several rows a NULL would be text. CAST and not `::`, which binds tighter than the
-# sign of the smallest bigint.
-_TYPES: Final = {
-    '"timestamp"': "timestamptz",
-    "amount": "numeric",
-    "tags": "jsonb",
-    "series_id": "bigint",
-    "start_timestamp": "timestamptz",
-    "value": "double precision",
-}
-_CASTS: Final = [f"CAST(%s AS {_TYPES.get(name, 'text')})" for name in _COLUMNS]
-_ROW: Final = f"({', '.join(_CASTS)})"
 _INSERT: Final = f"""
-    INSERT INTO cost_entries ({", ".join(_COLUMNS)}) VALUES %s
-    ON CONFLICT ("timestamp", entry_id)"""  # noqa: S608 - names that are written above
+    INSERT INTO cost_entries ({column_list(COST_ENTRIES)}) VALUES %s
+    ON CONFLICT ("timestamp", entry_id)"""  # noqa: S608 - names of columns
 _KEEP: Final = f"{_INSERT} DO NOTHING"
-_CHANGED: Final = [f"{name} = excluded.{name}" for name in _COLUMNS[2:]]
-_REPLACE: Final = f"{_INSERT} DO UPDATE SET {', '.join(_CHANGED)}"
+_UPDATES: Final = [
+    f"{name} = excluded.{name}" for name in COST_ENTRIES.names if name not in COST_ENTRIES.key
+]
+_REPLACE: Final = f"{_INSERT} DO UPDATE SET {', '.join(_UPDATES)}"
+_ENTRY_ROW: Final = typed_row(COST_ENTRIES)
 
 _MICROS: Final = "CAST(extract(epoch FROM {}) * 1000000 AS BIGINT)"
 _CURSOR: Final = ", ".join(
     _MICROS.format(name) for name in ("first_timestamp", "last_timestamp", "last_start_timestamp")
 )
-# The update changes nothing: it locks a row, and waits for one that is about to be committed.
+# The UPDATE changes nothing: it locks the row, and waits for a receiver that is inserting it.
 _LOCK: Final = f"""
-    INSERT INTO cost_cursors AS known (series_id)
-    SELECT series_id FROM unnest(%s::bigint[]) AS came (series_id) ORDER BY series_id
+    INSERT INTO cost_cursors (series_id)
+    SELECT series_id FROM unnest(%s::bigint[]) AS requested (series_id) ORDER BY series_id
     ON CONFLICT (series_id) DO UPDATE SET series_id = excluded.series_id
-    RETURNING series_id, {_CURSOR}, last_value"""  # noqa: S608 - names that are written above
-_MOVE: Final = """
-    UPDATE cost_cursors AS known
-    SET first_timestamp = came.first_timestamp, last_timestamp = came.last_timestamp,
-        last_start_timestamp = came.last_start_timestamp, last_value = came.last_value
-    FROM (VALUES %s) AS came (
-        series_id, first_timestamp, last_timestamp, last_start_timestamp, last_value)
-    WHERE known.series_id = came.series_id"""
-_MOVE_ROW: Final = """(
-    CAST(%s AS bigint), CAST(%s AS timestamptz), CAST(%s AS timestamptz),
-    CAST(%s AS timestamptz), CAST(%s AS double precision))"""
+    RETURNING series_id, {_CURSOR}, last_value"""  # noqa: S608 - names of columns
+_UPDATE_CURSORS: Final = f"""
+    UPDATE cost_cursors
+    SET first_timestamp = changed.first_timestamp, last_timestamp = changed.last_timestamp,
+        last_start_timestamp = changed.last_start_timestamp, last_value = changed.last_value
+    FROM (VALUES %s) AS changed ({column_list(COST_CURSORS)})
+    WHERE cost_cursors.series_id = changed.series_id"""  # noqa: S608 - names of columns
+_CURSOR_ROW: Final = typed_row(COST_CURSORS)
+# From the last entry before the first time to the first entry after the last time.
 _BETWEEN: Final = f"""
     SELECT {_MICROS.format('"timestamp"')}, {_MICROS.format("start_timestamp")}, value
     FROM cost_entries
@@ -85,7 +57,7 @@ _BETWEEN: Final = f"""
         (SELECT min("timestamp") FROM cost_entries
             WHERE series_id = %(series_id)s AND "timestamp" > %(last)s::timestamptz),
         %(last)s::timestamptz)
-    ORDER BY 1"""  # noqa: S608 - names that are written above
+    ORDER BY 1"""  # noqa: S608 - names of columns
 
 
 class PostgreSQLCostTables:
@@ -104,25 +76,25 @@ class PostgreSQLCostTables:
         """See `CostTables.insert_entries`."""
         for statement, rows in zip((_KEEP, _REPLACE), self._encoder.entries(costs), strict=True):
             if rows:
-                execute_values(self._cursor, statement, rows, _ROW, _PAGE_ROWS)
+                execute_values(self._cursor, statement, rows, _ENTRY_ROW, _PAGE_ROWS)
 
     def lock_cursors(self, series_ids: Iterable[int]) -> dict[int, CostCursor]:
         """See `CostTables.lock_cursors`.
 
-        In the order of the ids, so that two receivers with the same series cannot deadlock.
+        Rows are locked in the order of the ids, so that two receivers cannot deadlock.
         """
         self._cursor.execute(_LOCK, (sorted(series_ids),))
         return {
             row[0]: CostCursor.from_micros(*row)
             for row in self._cursor.fetchall()
-            if row[1] is not None  # the row was inserted to lock it
+            if row[1] is not None  # else the row was inserted only to lock it
         }
 
     def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
         """See `CostTables.store_cursors`."""
         rows = list(map(self._encoder.cursor, cursors))
         if rows:
-            execute_values(self._cursor, _MOVE, rows, _MOVE_ROW, _PAGE_ROWS)
+            execute_values(self._cursor, _UPDATE_CURSORS, rows, _CURSOR_ROW, _PAGE_ROWS)
 
     def points_between(
         self, series_id: int, first_unix_nano: int, last_unix_nano: int

@@ -1,18 +1,17 @@
 """Registers series definitions in PostgreSQL, and finds ids that two different series share."""
 
-# ruff: noqa: S608 - the names of columns are written here and nowhere else
+# ruff: noqa: S608 - statements contain only names of columns
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.statements import column_list, typed_row
 from exporter.backends.postgresql.text_values import TextSanitizer
 from exporter.backends.series_definitions import (
     IDENTITY,
@@ -21,13 +20,12 @@ from exporter.backends.series_definitions import (
     refuse_collision,
 )
 from exporter.model import Series
+from exporter.tables import SERIES
 
 __all__ = ["register_series"]
 
-_COLUMNS: Final = tuple(field.name for field in fields(Series))
-_values: Final = attrgetter(*_COLUMNS)
-_DESCRIBING: Final = ("description", "resource_schema_url", "scope_schema_url")
-_JSON: Final = ("resource", "scope", "attributes")
+_values: Final = attrgetter(*SERIES.names)
+_DESCRIPTION: Final = ("description", "resource_schema_url", "scope_schema_url")
 _PAGE_ROWS: Final = 1_000
 
 
@@ -35,24 +33,20 @@ def _row_of(source: str, columns: Sequence[str]) -> str:
     return "(" + ", ".join(f"{source}.{column}" for column in columns) + ")"
 
 
-# A row that is there is locked, and so waited for while another receiver has it uncommitted. The
-# WHERE keeps what is unchanged, or belongs to another series, from being written.
+# ON CONFLICT locks an existing row, so it waits for a receiver that has not committed it yet. The
+# WHERE excludes rows that would not change, and rows of another series with the same id.
 _INSERT: Final = f"""
-    INSERT INTO metric_series AS known ({", ".join(_COLUMNS)}) VALUES %s
+    INSERT INTO metric_series AS known ({column_list(SERIES)}) VALUES %s
     ON CONFLICT (series_id) DO UPDATE
-    SET ({", ".join(_DESCRIBING)}) = ROW {_row_of("excluded", _DESCRIBING)}
-    WHERE {_row_of("known", _DESCRIBING)} IS DISTINCT FROM {_row_of("excluded", _DESCRIBING)}
+    SET ({", ".join(_DESCRIPTION)}) = ROW {_row_of("excluded", _DESCRIPTION)}
+    WHERE {_row_of("known", _DESCRIPTION)} IS DISTINCT FROM {_row_of("excluded", _DESCRIPTION)}
         AND {_row_of("known", IDENTITY)} IS NOT DISTINCT FROM {_row_of("excluded", IDENTITY)}"""
-# In a bare VALUES list a NULL would be text, so every column says its type.
-_TYPES: Final = {"series_id": "bigint", "is_monotonic": "boolean", **dict.fromkeys(_JSON, "jsonb")}
-# CAST and not `::`, which binds tighter than the sign of the smallest bigint.
-_CASTS: Final = (f"CAST(%s AS {_TYPES.get(column, 'text')})" for column in _COLUMNS)
-_TYPED: Final = f"({', '.join(_CASTS)})"
 _COLLISIONS: Final = f"""
     SELECT known.series_id, {_row_of("known", IDENTITY)[1:-1]}
     FROM metric_series AS known
-    JOIN (VALUES %s) AS came ({", ".join(_COLUMNS)}) USING (series_id)
-    WHERE {_row_of("known", IDENTITY)} IS DISTINCT FROM {_row_of("came", IDENTITY)}"""
+    JOIN (VALUES %s) AS received ({column_list(SERIES)}) USING (series_id)
+    WHERE {_row_of("known", IDENTITY)} IS DISTINCT FROM {_row_of("received", IDENTITY)}"""
+_ROW: Final = typed_row(SERIES)
 
 
 def register_series(
@@ -60,32 +54,31 @@ def register_series(
 ) -> None:
     """Store definitions inside the caller's transaction.
 
-    A known one is kept, with the newer description and schema URLs. Sorted by id, so that two
-    receivers that register the same series lock rows in one order and cannot deadlock. Collisions
-    are looked for afterwards: only then is a definition there that another receiver was about to
-    commit.
+    A stored definition is kept, with the newer description and schema URLs.
 
     Args:
         cursor: of a connection with a transaction open.
-        definitions: one id may come several times; the newest description wins.
+        definitions: an id may occur several times; the newest description wins.
         refused: ids that two different series share; those found now are added, and logged.
-        sanitizer: cleans what is stored.
+        sanitizer: cleans the texts.
     """
     latest = latest_by_id(definitions, refused)
-    rows = [_row(latest[series_id], sanitizer) for series_id in sorted(latest)]
+    # Sorted, so that receivers with the same series lock rows in one order and cannot deadlock.
+    rows = [tuple(_row(latest[series_id], sanitizer)) for series_id in sorted(latest)]
     if not rows:
         return
-    execute_values(cursor, _INSERT, rows, _TYPED, _PAGE_ROWS)
-    found = execute_values(cursor, _COLLISIONS, rows, _TYPED, _PAGE_ROWS, fetch=True)
+    execute_values(cursor, _INSERT, rows, _ROW, _PAGE_ROWS)
+    # After the INSERT, which has waited for definitions that other receivers were committing.
+    found = execute_values(cursor, _COLLISIONS, rows, _ROW, _PAGE_ROWS, fetch=True)
     for series_id, *stored in found:
         refuse_collision(series_id, stored, identity_of(latest[series_id]), refused)
 
 
-def _row(series: Series, sanitizer: TextSanitizer) -> tuple[Any, ...]:
-    return tuple(map(partial(_cleaned, sanitizer), _COLUMNS, _values(series)))
-
-
-def _cleaned(sanitizer: TextSanitizer, column: str, value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return sanitizer.json(value) if column in _JSON else sanitizer.text(value)
+def _row(series: Series, sanitizer: TextSanitizer) -> Iterator[object]:
+    for column, value in zip(SERIES.columns, _values(series), strict=True):
+        if not isinstance(value, str):
+            yield value
+        elif column.kind == "json":
+            yield sanitizer.json(value)
+        else:
+            yield sanitizer.text(value)

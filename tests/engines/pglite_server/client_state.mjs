@@ -1,11 +1,11 @@
 /**
- * What a client's session has that the next client's must not have: its user, its role and its
- * settings. The engine has one session, so these are saved and put back when the turn changes.
+ * A client's user, role and settings. The engine has one session, so they are saved and restored when
+ * another client uses it.
  */
 
 import { quotedName, quotedText } from "./sql.mjs";
 
-// The superuser as whom the engine runs.
+// The superuser that the engine runs as.
 export const SUPERUSER = "postgres";
 
 const SAVE = `
@@ -13,14 +13,14 @@ const SAVE = `
   SELECT name, current_setting(name) FROM pg_settings
    WHERE source = 'session' AND name NOT LIKE 'transaction\\_%'`;
 
-/** What the client's session is like now: `{ user, role, settings }`. */
+/** Reads the state of the session: `{ user, role, settings }`. */
 export async function saveState(engine) {
   const [[user, role], ...settings] = await engine.query(SAVE);
   return { user, role, settings };
 }
 
 /**
- * Makes the engine's session the client's.
+ * Gives the session the state of a client.
  *
  * @throws Fatal if there is no such user, role or setting.
  */
@@ -39,7 +39,7 @@ export async function restoreState(engine, { user, role, settings }) {
 }
 
 /**
- * Lets a user COPY: on this server that reads and writes a file, the engine's blob device.
+ * Grants a user what COPY needs: here it reads and writes a file, the engine's blob device.
  *
  * @throws Fatal if there is no such user.
  */

@@ -1,11 +1,11 @@
-/** The server's databases: each has an engine to itself, which its clients take turns at. */
+/** The server's databases. Each has its own engine, and a queue of clients for its one session. */
 
 import { SUPERUSER, allowCopy, restoreState, saveState } from "./client_state.mjs";
 import { EngineCrashed, Fatal, Refusal } from "./errors.mjs";
-import { Turns } from "./session_queue.mjs";
+import { SessionQueue } from "./session_queue.mjs";
 import { sync } from "./wire.mjs";
 
-// The one that is always there; it gets its engine when somebody asks it for something.
+// This database always exists; it gets its engine at the first statement.
 const MAINTENANCE = "postgres";
 
 const DEFAULT_TEMPLATE = "timescaledb";
@@ -17,11 +17,11 @@ class Database {
   #engine = null;
   #active = null;
 
-  constructor(name, template, pool, patienceMilliseconds) {
+  constructor(name, template, pool, timeoutMilliseconds) {
     this.name = name;
     this.sessions = new Set();
     this.crash = null;
-    this.turns = new Turns(patienceMilliseconds);
+    this.queue = new SessionQueue(timeoutMilliseconds);
     this.#template = template;
     this.#pool = pool;
   }
@@ -33,10 +33,10 @@ class Database {
   }
 
   /**
-   * Passes a message on for a session whose turn it is: `{ reply, written }`.
+   * Sends a message of the session that holds the engine: `{ reply, written }`.
    *
-   * @throws Fatal if the session cannot be what its client wants.
-   * @throws EngineCrashed if the engine does.
+   * @throws Fatal if the session's user, role or settings are not valid.
+   * @throws EngineCrashed if the engine crashes.
    */
   async execute(session, message, blob) {
     const engine = await this.open();
@@ -49,20 +49,20 @@ class Database {
     }
   }
 
-  /** Forgets a session, with its transaction and its locks; never fails. */
+  /** Removes a session, with its transaction and locks; never fails. */
   async leave(session) {
-    if (this.turns.isOwner(session)) {
-      await this.#tidy((engine) => engine.execute(sync())); // ends an extended query halfway
-      await this.#tidy((engine) => engine.query("ROLLBACK; SELECT pg_advisory_unlock_all()"));
+    if (this.queue.isHolder(session)) {
+      await this.#runCleanup((engine) => engine.execute(sync())); // ends an unfinished extended query
+      await this.#runCleanup((engine) => engine.query("ROLLBACK; SELECT pg_advisory_unlock_all()"));
     }
-    this.turns.release(session);
+    this.queue.release(session);
     this.sessions.delete(session);
     if (this.#active === session) this.#active = null;
-    // What the sessions share, as there is one to the engine, goes with the last of them.
-    if (this.sessions.size === 0) await this.#tidy((engine) => engine.query("DISCARD ALL"));
+    // The sessions share prepared statements and temporary tables; the last one discards them.
+    if (this.sessions.size === 0) await this.#runCleanup((engine) => engine.query("DISCARD ALL"));
   }
 
-  async #tidy(work) {
+  async #runCleanup(work) {
     if (this.#engine === null || this.crash) return;
     try {
       await work(await this.#engine);
@@ -74,11 +74,11 @@ class Database {
   async close() {
     if (this.#engine === null) return;
     const engine = await this.#engine;
-    await this.#pool.giveBack(engine);
+    await this.#pool.release(engine);
   }
 
   async #activate(engine, session) {
-    const before = this.#active; // it may leave while its state is saved
+    const before = this.#active; // it may be removed while its state is saved
     if (before?.settingsMayDiffer) {
       before.state = await saveState(engine);
       before.settingsMayDiffer = false;
@@ -96,16 +96,16 @@ class Database {
 
 export class Databases {
   #pool;
-  #patienceMilliseconds;
+  #timeoutMilliseconds;
   #byName = new Map();
 
-  constructor(pool, patienceMilliseconds) {
+  constructor(pool, timeoutMilliseconds) {
     this.#pool = pool;
-    this.#patienceMilliseconds = patienceMilliseconds;
+    this.#timeoutMilliseconds = timeoutMilliseconds;
     this.#add(MAINTENANCE, DEFAULT_TEMPLATE);
   }
 
-  /** @throws Fatal if there is no such database, or its engine is gone. */
+  /** @throws Fatal if there is no such database, or its engine has crashed. */
   find(name) {
     const database = this.#byName.get(name);
     if (!database) throw new Fatal("3D000", `database "${name}" does not exist`);
@@ -115,7 +115,7 @@ export class Databases {
     return database;
   }
 
-  /** @throws Refusal if there is one of that name, or no such template. */
+  /** @throws Refusal if the name is taken, or there is no such template. */
   async create(name, template = DEFAULT_TEMPLATE) {
     if (this.#byName.has(name)) {
       throw new Refusal("42P04", `database "${name}" already exists`);
@@ -132,7 +132,7 @@ export class Databases {
     }
   }
 
-  /** @throws Refusal if there is no such database, or somebody is connected to it. */
+  /** @throws Refusal if there is no such database, or clients are connected to it. */
   async drop(name, { ifExists, force }) {
     const database = this.#byName.get(name);
     if (!database && ifExists) return;
@@ -144,13 +144,13 @@ export class Databases {
       throw new Refusal("55006", `database "${name}" is being accessed by other users`);
     }
     this.#byName.delete(name);
-    const why = { code: "57P01", message: "terminating connection due to administrator command" };
-    await Promise.all(sessions.map((session) => session.terminate(why)));
+    const reason = { code: "57P01", message: "terminating connection due to administrator command" };
+    await Promise.all(sessions.map((session) => session.terminate(reason)));
     await database.close();
   }
 
   #add(name, template) {
-    const database = new Database(name, template, this.#pool, this.#patienceMilliseconds);
+    const database = new Database(name, template, this.#pool, this.#timeoutMilliseconds);
     this.#byName.set(name, database);
     return database;
   }

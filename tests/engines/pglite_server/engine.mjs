@@ -1,12 +1,12 @@
 /**
- * The main thread's side of the engines: each runs on a thread of its own (`engine_worker.mjs`),
- * and those that nobody uses any more are put back to how they booted and used again.
+ * The main thread's side of the engines. Each engine runs in its own thread (`engine_worker.mjs`).
+ * Released engines are restored to the state after their boot and used again.
  */
 
 import { Worker } from "node:worker_threads";
 
 import { EngineCrashed, Fatal } from "./errors.mjs";
-import { firstError, rowsOf, simpleQuery, withoutChatter } from "./wire.mjs";
+import { firstError, rowsOf, simpleQuery, withoutAbortNotices } from "./wire.mjs";
 
 export class Engine {
   #worker;
@@ -19,24 +19,24 @@ export class Engine {
       workerData: locations,
     });
     this.#worker.on("message", ({ result, crash }) => {
-      if (crash !== undefined) this.#die(crash);
+      if (crash !== undefined) this.#fail(crash);
       else this.#pending.shift().resolve(result);
     });
-    this.#worker.on("error", (error) => this.#die(error.message));
-    this.#worker.on("exit", (code) => this.#die(`its thread ended with ${code}`));
-    this.ready = this.#ask("boot", { template });
+    this.#worker.on("error", (error) => this.#fail(error.message));
+    this.#worker.on("exit", (code) => this.#fail(`its thread ended with ${code}`));
+    this.ready = this.#request("boot", { template });
   }
 
-  /** Passes one wire message on: `{ reply, written }`, the answer and what COPY TO has written. */
+  /** Runs one wire message: `{ reply, written }`, the reply and the output of COPY TO. */
   async execute(message, blob) {
-    const { reply, written } = await this.#ask("execute", { message, blob });
-    return { reply: withoutChatter(reply), written };
+    const { reply, written } = await this.#request("execute", { message, blob });
+    return { reply: withoutAbortNotices(reply), written };
   }
 
   /**
-   * Runs SQL of the server's own and returns its rows.
+   * Runs SQL of the server itself and returns its rows.
    *
-   * @throws Fatal if the engine answers with an error.
+   * @throws Fatal if the engine replies with an error.
    */
   async query(sql) {
     const { reply } = await this.execute(simpleQuery(sql));
@@ -45,10 +45,10 @@ export class Engine {
     return rowsOf(reply);
   }
 
-  /** Puts it back to how it booted: whether that could be done. */
+  /** Restores the state after the boot; returns whether that was possible. */
   async restore() {
     try {
-      return await this.#ask("restore", {});
+      return await this.#request("restore", {});
     } catch (error) {
       if (error instanceof EngineCrashed) return false;
       throw error;
@@ -59,7 +59,7 @@ export class Engine {
     return this.#worker.terminate();
   }
 
-  #ask(name, parameters) {
+  #request(name, parameters) {
     return new Promise((resolve, reject) => {
       if (this.#crash) return reject(new EngineCrashed(this.#crash));
       this.#pending.push({ resolve, reject });
@@ -67,13 +67,13 @@ export class Engine {
     });
   }
 
-  #die(reason) {
+  #fail(reason) {
     this.#crash ??= reason;
     this.#pending.splice(0).forEach(({ reject }) => reject(new EngineCrashed(this.#crash)));
   }
 }
 
-/** Engines that are booted and not in use, by template. */
+/** Booted engines that are not in use, by template. */
 export class Pool {
   #locations;
   #idle = [];
@@ -82,22 +82,22 @@ export class Pool {
     this.#locations = locations;
   }
 
-  /** Boots one ahead of the first use. */
+  /** Boots an engine before the first use. */
   prepare(template) {
     const engine = new Engine(template, this.#locations);
-    engine.ready.catch(() => {}); // whoever takes it will see
+    engine.ready.catch(() => {}); // `take` reports the error
     this.#idle.push(engine);
   }
 
   async take(template) {
-    const place = this.#idle.findIndex((engine) => engine.template === template);
+    const index = this.#idle.findIndex((engine) => engine.template === template);
     const engine =
-      place < 0 ? new Engine(template, this.#locations) : this.#idle.splice(place, 1)[0];
+      index < 0 ? new Engine(template, this.#locations) : this.#idle.splice(index, 1)[0];
     await engine.ready;
     return engine;
   }
 
-  async giveBack(engine) {
+  async release(engine) {
     if (await engine.restore()) this.#idle.push(engine);
     else await engine.end();
   }

@@ -1,6 +1,6 @@
 /**
- * One engine on a thread of its own: boots PGlite, passes wire messages to it, puts it back to the
- * state it booted into. Talks to `engine.mjs` only, one request at a time.
+ * One engine in its own thread: boots PGlite, runs wire messages, restores the state after the boot.
+ * Serves `engine.mjs`, one request at a time.
  */
 
 import { parentPort, workerData } from "node:worker_threads";
@@ -11,11 +11,11 @@ import { firstError, simpleQuery } from "./wire.mjs";
 const { PGlite } = await import(workerData.pgliteUrl);
 const { timescaledb } = await import(workerData.timescaledbUrl);
 
-// What the engine is started with differs from PostgreSQL's defaults, in its C code: no sequential
-// scans, debug messages to clients, an odd search path. Set as if on the command line, so that
-// RESET comes back to these values.
+// The engine's C code starts it with other settings than PostgreSQL's defaults: no sequential scans,
+// debug messages to clients, another search path. These values are set like command line options, so
+// that RESET returns to them.
 const PGC_POSTMASTER = 1;
-const PGC_S_ARGV = 4; // "on the command line": where the license may come from
+const PGC_S_ARGV = 4; // "on the command line": the license may be set only there
 const PGC_S_OVERRIDE = 10;
 const SETTINGS = {
   allow_system_table_mods: "off",
@@ -28,7 +28,7 @@ const SETTINGS = {
   TimeZone: "UTC",
 };
 
-// Runs through what loads code or fills caches, so that the snapshot has it.
+// Statements that load code and fill caches, so that the snapshot includes them.
 const WARM_UP = [
   "DO $$ BEGIN PERFORM 1; END $$",
   "CREATE TABLE warm_up (at timestamptz NOT NULL, series int, value float8)",
@@ -38,7 +38,7 @@ const WARM_UP = [
   "DROP TABLE warm_up",
 ];
 
-// The databases that CREATE DATABASE can copy.
+// The templates of CREATE DATABASE.
 const TEMPLATES = {
   timescaledb: { license: "timescale", statements: ["CREATE EXTENSION timescaledb", ...WARM_UP] },
   apache: { license: "apache", statements: ["CREATE EXTENSION timescaledb", ...WARM_UP] },
@@ -69,13 +69,13 @@ const requests = {
     set("timescaledb.license", license, PGC_S_ARGV);
     statements.forEach(run);
     Object.entries(SETTINGS).forEach(([name, value]) => set(name, value));
-    run("SET client_encoding = 'UTF8'"); // it says so from the start, and takes any bytes
+    run("SET client_encoding = 'UTF8'"); // the engine reports UTF8 from the start, but accepts any bytes
     run("RESET ALL");
     run("CHECKPOINT");
     snapshot = new Snapshot(database.Module);
   },
 
-  /** Passes one message on; `blob` is what COPY FROM '/dev/blob' reads. */
+  /** Runs one message; `blob` is what COPY FROM '/dev/blob' reads. */
   async execute({ message, blob }) {
     if (blob) await database._handleBlob(new Blob([blob]));
     const reply = database.execProtocolRawSync(message).slice();
@@ -84,7 +84,7 @@ const requests = {
     return { reply, written: written && new Uint8Array(await written.arrayBuffer()) };
   },
 
-  /** Puts the engine back to how it booted; false if it cannot be. */
+  /** Restores the state after the boot; false if that is not possible. */
   async restore() {
     if (!snapshot.canRestore()) return false;
     snapshot.restore();

@@ -1,4 +1,4 @@
-/** What can go wrong; `code` is always the SQLSTATE that PostgreSQL has for it. */
+/** The server's errors; `code` is always a SQLSTATE of PostgreSQL. */
 
 class ErrorWithCode extends Error {
   constructor(code, message) {
@@ -7,13 +7,13 @@ class ErrorWithCode extends Error {
   }
 }
 
-/** The statement is answered with an error; the connection goes on. */
+/** The statement fails; the connection continues. */
 export class Refusal extends ErrorWithCode {}
 
-/** The connection ends, after telling the client why. */
+/** The connection ends, after an error message to the client. */
 export class Fatal extends ErrorWithCode {}
 
-/** The engine hit a bug of its own and is gone, with its data. */
+/** The engine has crashed; its data is lost. */
 export class EngineCrashed extends ErrorWithCode {
   constructor(reason) {
     super("58000", `the test engine crashed: ${reason}`);

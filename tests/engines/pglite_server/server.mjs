@@ -2,11 +2,11 @@
  * The program: listens on 127.0.0.1 and speaks PostgreSQL's protocol, with TimescaleDB in
  * WebAssembly behind it.
  *
- *     node server.mjs MODULES_FOLDER PASSWORD PATIENCE_SECONDS
+ *     node server.mjs MODULES_FOLDER PASSWORD TURN_TIMEOUT_SECONDS
  *
- * MODULES_FOLDER is the node_modules that the package's lock file was installed into. What happens
- * is written to standard output, one JSON object a line; orders come in on standard input, one a
- * line, and the program ends when that does:
+ * MODULES_FOLDER is the node_modules folder with the packages of the lock file. The program reads
+ * commands from standard input, one a line, and writes its state after each to standard output, one
+ * JSON object a line. It exits when standard input ends. The commands:
  *
  *     stop | stop immediate | start
  */
@@ -21,7 +21,7 @@ import { Databases } from "./databases.mjs";
 import { Pool } from "./engine.mjs";
 import { Session } from "./session.mjs";
 
-const [modulesFolder, password, patienceSeconds] = process.argv.slice(2);
+const [modulesFolder, password, turnTimeoutSeconds] = process.argv.slice(2);
 const distribution = path.join(modulesFolder, "@unni-craftsman", "pglite", "dist");
 const pool = new Pool({
   pgliteUrl: pathToFileURL(path.join(distribution, "index.js")).href,
@@ -32,7 +32,7 @@ let lastProcessId = 1000;
 
 const shared = {
   password,
-  databases: new Databases(pool, Number(patienceSeconds) * 1000),
+  databases: new Databases(pool, Number(turnTimeoutSeconds) * 1000),
   cancel(processId, secret) {
     const session = sessions.get(processId);
     if (session?.secret === secret) session.cancel();
@@ -50,36 +50,36 @@ function accept(socket) {
   session.closed.finally(() => sessions.delete(session.processId));
 }
 
-const orders = {
+const commands = {
   start() {
     return new Promise((resolve, reject) => {
       server = net.createServer(accept).once("error", reject);
       server.listen(port, "127.0.0.1", () => {
-        ({ port } = server.address()); // the same one when it starts again
+        ({ port } = server.address()); // the same port when it starts again
         resolve({ state: "listening", port });
       });
     });
   },
 
-  /** Takes no more connections and cuts those that are there; the databases stay. */
+  /** Refuses new connections and cuts existing ones; the databases stay. */
   async stop(mode) {
     const closed = new Promise((resolve) => server.close(resolve));
-    const why = { code: "57P01", message: "terminating connection due to administrator command" };
-    const word = mode === "immediate" ? null : why;
-    await Promise.all([...sessions.values()].map((session) => session.terminate(word)));
+    const reason = { code: "57P01", message: "terminating connection due to administrator command" };
+    const message = mode === "immediate" ? null : reason;
+    await Promise.all([...sessions.values()].map((session) => session.terminate(message)));
     await closed;
     return { state: "stopped" };
   },
 };
 
-function tell(event) {
-  process.stdout.write(`${JSON.stringify(event)}\n`);
+function report(state) {
+  process.stdout.write(`${JSON.stringify(state)}\n`);
 }
 
 pool.prepare("timescaledb");
-tell(await orders.start());
+report(await commands.start());
 for await (const line of readline.createInterface({ input: process.stdin })) {
   const [name, argument] = line.split(" ");
-  tell(await orders[name](argument));
+  report(await commands[name](argument));
 }
 process.exit(0);

@@ -1,4 +1,4 @@
-/** One client's connection: what it sends, message by message, and what it gets back. */
+/** One client's connection: reads its messages and sends the replies. */
 
 import { SUPERUSER } from "./client_state.mjs";
 import { EngineCrashed, Fatal, Refusal } from "./errors.mjs";
@@ -13,16 +13,16 @@ export class Session {
   #socket;
   #server;
   #inbox = new wire.Inbox();
-  #handle = this.#startUp; // what the next message means
+  #handle = this.#startUp; // handles the next message
   #databaseName = "";
   #database = null;
   #status = "I";
-  #copy = null; // the COPY FROM STDIN that data is coming in for
-  #isSkipping = false; // an error in the extended protocol: until the next Sync
+  #copy = null; // the COPY FROM STDIN whose data is arriving
+  #isSkipping = false; // after an error in the extended protocol, until the next Sync
   #mayHoldLock = false;
 
   /**
-   * @param socket The client's.
+   * @param socket The socket of the client.
    * @param server `{ databases, password, cancel(processId, secret) }`.
    */
   constructor(socket, server, processId, secret) {
@@ -41,34 +41,34 @@ export class Session {
     return `client ${this.processId}${name ? ` (${name})` : ""}`;
   }
 
-  /** Sends a client away that waits for its turn; one whose statement runs is not disturbed. */
+  /** Ends the wait of the client for the engine; a running statement continues. */
   cancel() {
-    this.#database?.turns.cancel(this);
+    this.#database?.queue.cancel(this);
   }
 
-  /** Ends the connection, with a word to the client or (null) without; returns when it is over. */
-  terminate(why) {
+  /** Ends the connection, with an error to the client unless `reason` is null. */
+  terminate(reason) {
     this.cancel();
-    if (why) this.#sendFatal(why);
+    if (reason) this.#sendFatal(reason);
     else this.#socket.destroy();
     return this.closed;
   }
 
   async #run() {
-    this.#socket.on("error", () => {}); // a client that goes away is no error
+    this.#socket.on("error", () => {}); // a client that disconnects is not an error
     try {
       for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
         this.#inbox.push(chunk);
         while (!this.#socket.destroyed && (await this.#step()));
       }
     } catch (error) {
-      this.#sayGoodbye(error);
+      this.#reportError(error);
     } finally {
       await this.#leave();
     }
   }
 
-  /** Handles one message, if one is there whole. */
+  /** Handles one message, if a complete one has arrived. */
   async #step() {
     const isFirst = this.#handle === this.#startUp;
     const message = isFirst ? this.#inbox.nextUntyped() : this.#inbox.next();
@@ -77,7 +77,7 @@ export class Session {
     return true;
   }
 
-  #sayGoodbye(error) {
+  #reportError(error) {
     if (error instanceof EngineCrashed) {
       for (const session of this.#database.sessions) session.terminate(error);
     } else if (error instanceof Fatal) {
@@ -102,7 +102,7 @@ export class Session {
     if (!this.#socket.destroyed) this.#socket.write(Buffer.concat(messages));
   }
 
-  // ---- how a connection begins ----
+  // ---- start of a connection ----
 
   #startUp(body) {
     const { kind, user, database, settings, processId, secret } = readStartUp(body);
@@ -120,7 +120,7 @@ export class Session {
   #readPassword({ type, body }) {
     const { user } = this.state;
     const [password] = wire.cutText(body);
-    // Other users are roles that a test has made; whether they exist shows when they do something.
+    // Other users are roles that a test has created. A missing role fails at the first statement.
     if (type !== "p" || (user === SUPERUSER && password !== this.#server.password)) {
       throw new Fatal("28P01", `password authentication failed for user "${user}"`);
     }
@@ -130,12 +130,12 @@ export class Session {
     this.#send(...welcome(this.processId, this.secret));
   }
 
-  // ---- what a client may ask ----
+  // ---- messages of a client ----
 
   async #serve({ type, body, bytes }) {
     try {
       if (type === "X") this.#socket.end();
-      else if (this.#copy) await this.#collect(type, body);
+      else if (this.#copy) await this.#collectCopyData(type, body);
       else if (type === "Q") await this.#query(wire.cutText(body)[0], bytes);
       else await this.#extended(type, body, bytes);
     } catch (error) {
@@ -152,24 +152,24 @@ export class Session {
       return this.#send(wire.copyInResponse(copy.isBinary));
     }
     const message = copy ? wire.simpleQuery(copy.serverSql) : bytes;
-    const { reply, written } = await this.#inTurn(message, { sql });
+    const { reply, written } = await this.#execute(message, { sql });
     if (copy && !wire.firstError(reply)) this.#sendCopy(copy, written);
     this.#send(reply);
   }
 
-  /** The extended protocol's messages go to the engine one by one, as they come. */
+  /** The messages of the extended protocol go to the engine one by one. */
   async #extended(type, body, bytes) {
     if (this.#isSkipping && type !== "S") return;
-    if (type === "S" && !this.#database.turns.isOwner(this)) {
+    if (type === "S" && !this.#database.queue.isHolder(this)) {
       this.#isSkipping = false;
       return this.#send(wire.readyForQuery(this.#status));
     }
-    if (type === "H") return; // Flush: nothing is held back
+    if (type === "H") return; // Flush: nothing is buffered
     if (!"PBDECS".includes(type)) throw new Fatal("08P01", `unknown message type "${type}"`);
     const sql = type === "P" ? wire.cutText(wire.cutText(body)[1])[0] : "";
     if (clientCopy(sql)) throw new Refusal("0A000", "COPY with the client needs a simple query");
     if (type === "S") this.#isSkipping = false;
-    const { reply } = await this.#inTurn(bytes, { sql });
+    const { reply } = await this.#execute(bytes, { sql });
     this.#send(reply);
   }
 
@@ -185,8 +185,8 @@ export class Session {
     this.#send(wire.commandComplete(tag), wire.readyForQuery("I"));
   }
 
-  /** COPY FROM STDIN: the data is collected and given to the engine as one blob. */
-  async #collect(type, body) {
+  /** COPY FROM STDIN: the engine gets the collected data as one blob. */
+  async #collectCopyData(type, body) {
     if (type === "d") this.#copy.chunks.push(body);
     if (type !== "c" && type !== "f") return;
     const { serverSql, chunks } = this.#copy;
@@ -195,7 +195,7 @@ export class Session {
       throw new Refusal("57014", `COPY from stdin failed: ${wire.cutText(body)[0]}`);
     }
     const message = wire.simpleQuery(serverSql);
-    const { reply } = await this.#inTurn(message, { sql: serverSql, blob: Buffer.concat(chunks) });
+    const { reply } = await this.#execute(message, { sql: serverSql, blob: Buffer.concat(chunks) });
     this.#send(reply);
   }
 
@@ -207,23 +207,23 @@ export class Session {
     this.#send(wire.copyDone());
   }
 
-  // ---- turns ----
+  // ---- the engine's one session ----
 
-  /** Waits for the turn, passes the message on and gives the turn up when no transaction is open. */
-  async #inTurn(message, { sql, blob }) {
-    await this.#database.turns.acquire(this);
+  /** Acquires the engine, runs the message, and releases the engine unless a transaction is open. */
+  async #execute(message, { sql, blob }) {
+    await this.#database.queue.acquire(this);
     const result = await this.#database.execute(this, message, blob);
     this.settingsMayDiffer ||= mayChangeSettings(sql);
     this.#mayHoldLock ||= mayLock(sql);
     const status = wire.statusAfter(result.reply);
     if (status !== null) {
       this.#status = status;
-      if (status === "I" && !(await this.#holdsLock())) this.#database.turns.release(this);
+      if (status === "I" && !(await this.#holdsLock())) this.#database.queue.release(this);
     }
     return result;
   }
 
-  /** An advisory lock of a session must keep others out, who are the same session to the engine. */
+  /** A session-level advisory lock must block other clients, which share the engine's session. */
   async #holdsLock() {
     if (!this.#mayHoldLock) return false;
     const { reply } = await this.#database.execute(this, wire.simpleQuery(HOLDS_LOCK));
@@ -231,7 +231,7 @@ export class Session {
     return this.#mayHoldLock;
   }
 
-  /** Answers with an error of the server's own, which fails an open transaction as any other. */
+  /** Replies with an error of this server, which also aborts an open transaction. */
   async #refuse(error, type) {
     if (!(error instanceof Refusal)) throw error;
     const { code, message } = error;
@@ -245,7 +245,7 @@ export class Session {
     const raise =
       "DO $$ BEGIN RAISE EXCEPTION USING" +
       ` ERRCODE = ${quotedText(code)}, MESSAGE = ${quotedText(message)}; END $$`;
-    const { reply } = await this.#inTurn(wire.simpleQuery(raise), { sql: "" });
+    const { reply } = await this.#execute(wire.simpleQuery(raise), { sql: "" });
     this.#send(reply);
   }
 }

@@ -1,61 +1,61 @@
 /**
- * Whose turn it is: an engine has one session, so its clients take turns, transaction by
- * transaction, in the order in which they asked.
+ * The queue of clients for an engine's one session. A client holds the session for one transaction;
+ * the queue is first in, first out.
  */
 
 import { Refusal } from "./errors.mjs";
 
-export class Turns {
-  #owner = null;
+export class SessionQueue {
+  #holder = null;
   #waiting = [];
-  #patienceMilliseconds;
+  #timeoutMilliseconds;
 
-  constructor(patienceMilliseconds) {
-    this.#patienceMilliseconds = patienceMilliseconds;
+  constructor(timeoutMilliseconds) {
+    this.#timeoutMilliseconds = timeoutMilliseconds;
   }
 
-  isOwner(client) {
-    return this.#owner === client;
+  isHolder(client) {
+    return this.#holder === client;
   }
 
   /**
-   * Waits until it is the client's turn, which it keeps until it releases it.
+   * Waits until the client holds the session; it does until it calls `release`.
    *
-   * @throws Refusal if it takes too long, or `cancel` is called.
+   * @throws Refusal after the timeout, or when `cancel` is called.
    */
   acquire(client) {
-    if (this.#owner === null) this.#owner = client;
-    if (this.#owner === client) return Promise.resolve();
+    if (this.#holder === null) this.#holder = client;
+    if (this.#holder === client) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      const place = { client, resolve, reject };
-      place.timer = setTimeout(() => {
-        const seconds = this.#patienceMilliseconds / 1000;
-        const reason = `waited ${seconds} s for the engine's one session, which ${this.#owner} has`;
-        this.#refuse(place, "55P03", `${reason} until its transaction and its advisory locks end`);
-      }, this.#patienceMilliseconds);
-      this.#waiting.push(place);
+      const entry = { client, resolve, reject };
+      entry.timer = setTimeout(() => {
+        const seconds = this.#timeoutMilliseconds / 1000;
+        const reason = `waited ${seconds} s for the engine's one session, which ${this.#holder} has`;
+        this.#refuse(entry, "55P03", `${reason} until its transaction and its advisory locks end`);
+      }, this.#timeoutMilliseconds);
+      this.#waiting.push(entry);
     });
   }
 
-  /** Ends the client's turn, if it has it, and begins the next one's. */
+  /** Passes the session to the next client, if this client holds it. */
   release(client) {
-    if (this.#owner !== client) return;
+    if (this.#holder !== client) return;
     const next = this.#waiting.shift();
-    this.#owner = next?.client ?? null;
+    this.#holder = next?.client ?? null;
     if (!next) return;
     clearTimeout(next.timer);
     next.resolve();
   }
 
-  /** Sends a waiting client away; a client that does not wait is left alone. */
+  /** Refuses a waiting client; does nothing if the client does not wait. */
   cancel(client) {
-    const place = this.#waiting.find((waiting) => waiting.client === client);
-    if (place) this.#refuse(place, "57014", "canceling statement due to user request");
+    const entry = this.#waiting.find((waiting) => waiting.client === client);
+    if (entry) this.#refuse(entry, "57014", "canceling statement due to user request");
   }
 
-  #refuse(place, code, message) {
-    clearTimeout(place.timer);
-    this.#waiting.splice(this.#waiting.indexOf(place), 1);
-    place.reject(new Refusal(code, message));
+  #refuse(entry, code, message) {
+    clearTimeout(entry.timer);
+    this.#waiting.splice(this.#waiting.indexOf(entry), 1);
+    entry.reject(new Refusal(code, message));
   }
 }

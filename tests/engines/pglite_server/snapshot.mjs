@@ -1,19 +1,18 @@
 /**
- * Takes a picture of an idle engine and puts the engine back to it.
+ * Copies the state of an idle engine, and restores it.
  *
- * Everything that PostgreSQL knows between two messages is in the WebAssembly memory and in the
- * files of the in-memory file system. A copy of both is a database that can be had again in about
- * 50 ms, while starting an engine takes seconds.
+ * Between two messages, PostgreSQL's whole state is in the WebAssembly memory and in the files of the
+ * in-memory file system. Restoring a copy of both takes about 50 ms; starting an engine takes seconds.
  *
- * Code that was loaded after the picture was taken would be forgotten by the memory and remembered
- * by the loader: `canRestore` tells, and the caller throws such an engine away.
+ * An engine that has loaded code since the copy cannot be restored: the code would be missing in the
+ * memory, but the loader would consider it loaded. `canRestore` tells.
  */
 
 const PAGE_BYTES = 65536;
 const EMPTY_PAGE = Buffer.alloc(PAGE_BYTES);
 
-// Every library adds its functions to the engine's table of them; nothing else tells from outside
-// that one was loaded.
+// Every library adds its functions to the engine's function table. Nothing else shows from outside that
+// one was loaded.
 let tableGrowths = 0;
 const { grow } = WebAssembly.Table.prototype;
 WebAssembly.Table.prototype.grow = function countAndGrow(...parameters) {
@@ -34,7 +33,7 @@ export class Snapshot {
     this.#tree = copyFiles(module.FS);
   }
 
-  /** Whether no library was loaded since. */
+  /** Whether no library was loaded since the copy. */
   canRestore() {
     return tableGrowths === this.#tableGrowths;
   }
@@ -45,7 +44,7 @@ export class Snapshot {
   }
 }
 
-/** The pages of the memory; null stands for one full of zeros, as four in five are. */
+/** The pages of the memory; null for a page of zeros, which four in five are. */
 function copyMemory(memory) {
   const pages = [];
   for (let start = 0; start < memory.length; start += PAGE_BYTES) {
@@ -61,7 +60,7 @@ function restoreMemory(memory, pages) {
     if (page === null) memory.fill(0, start, start + PAGE_BYTES);
     else memory.set(page, start);
   });
-  memory.fill(0, pages.length * PAGE_BYTES); // what it has grown by since; it cannot shrink
+  memory.fill(0, pages.length * PAGE_BYTES); // pages added since the copy; memory cannot shrink
 }
 
 /** Folders with their entries, files with their bytes, the name table and the open streams. */
@@ -84,7 +83,7 @@ function copyFiles(FS) {
   return { folders, files, named: namedNodes(FS), streams };
 }
 
-/** Every node that can be looked up by name; the table's slots are linked lists. */
+/** The nodes in the name table, whose slots are linked lists. */
 function namedNodes(FS) {
   const nodes = [];
   for (const first of FS.nameTable) {
@@ -96,7 +95,7 @@ function namedNodes(FS) {
 function restoreFiles(FS, tree) {
   for (const { node, entries } of tree.folders) node.contents = { ...entries };
   for (const { node, bytes, size } of tree.files) {
-    // The file's own buffer is used again where it is long enough, and it mostly is.
+    // Reuse the buffer of the file if it is long enough; it mostly is.
     if (bytes !== null && node.contents?.length >= size) node.contents.set(bytes);
     else node.contents = bytes && bytes.slice();
     node.usedBytes = size;
@@ -107,7 +106,7 @@ function restoreFiles(FS, tree) {
   tree.streams.forEach((kept, descriptor) => {
     FS.streams[descriptor] = kept && kept.stream;
     if (!kept) return;
-    kept.stream.fd = descriptor; // closing a stream takes its number away
+    kept.stream.fd = descriptor; // closing a stream deletes its number
     kept.stream.position = kept.position;
     kept.stream.flags = kept.flags;
   });

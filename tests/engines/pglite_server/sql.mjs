@@ -1,6 +1,6 @@
 /**
- * Recognises the few statements that the server must treat specially: COPY from or to the client,
- * and CREATE and DROP DATABASE. Reads SQL no further than it takes to tell them apart.
+ * Recognises the statements that the server itself handles: COPY from or to the client, and CREATE and
+ * DROP DATABASE. Parses SQL only as far as that needs.
  */
 
 import { Refusal } from "./errors.mjs";
@@ -10,7 +10,7 @@ const UNSUPPORTED = "0A000";
 const TOKEN = new RegExp(
   [
     /--[^\n]*/, // a comment
-    /\/\*(?:[^*]|\*(?!\/))*\*\//, // another; nested ones are not understood
+    /\/\*(?:[^*]|\*(?!\/))*\*\//, // a block comment; nested ones are not supported
     /(?:[eE]'(?:[^'\\]|\\.|'')*'|[xXbBnN]?'(?:[^']|'')*')/, // a string
     /(?<tag>\$(?:[A-Za-z_]\w*)?\$)[^]*?\k<tag>/, // a dollar-quoted string
     /"(?:[^"]|"")*"/, // a quoted name
@@ -23,11 +23,11 @@ const TOKEN = new RegExp(
 );
 
 /**
- * What a COPY between client and server is, or null for every other statement.
+ * Parses a COPY between client and server; null for every other statement.
  *
- * @returns `{ direction: "in" | "out", isBinary, serverSql }`, the last with the engine's blob
- *     device in the client's place.
- * @throws Refusal if such a COPY is one of several statements.
+ * @returns `{ direction: "in" | "out", isBinary, serverSql }`; `serverSql` has the engine's blob device
+ *     instead of the client.
+ * @throws Refusal if the COPY is one of several statements.
  */
 export function clientCopy(sql) {
   if (!/\bcopy\b/i.test(sql) || !/\bstd(in|out)\b/i.test(sql)) return null;
@@ -63,12 +63,12 @@ function topLevelWords(sql) {
 
 function findClient(words) {
   if (words[0].text !== "COPY") return null;
-  const place = words.findIndex(({ text }, number) => {
+  const index = words.findIndex(({ text }, number) => {
     const before = words[number - 1]?.text;
     return (before === "FROM" && text === "STDIN") || (before === "TO" && text === "STDOUT");
   });
-  if (place < 0) return null;
-  return { word: words[place], direction: words[place].text === "STDIN" ? "in" : "out" };
+  if (index < 0) return null;
+  return { word: words[index], direction: words[index].text === "STDIN" ? "in" : "out" };
 }
 
 const NAME = String.raw`("(?:[^"]|"")+"|\w+)`;
@@ -82,10 +82,10 @@ const DROP = new RegExp(
 );
 
 /**
- * What a CREATE or DROP DATABASE says, or null for every other statement.
+ * Parses a CREATE or DROP DATABASE; null for every other statement.
  *
  * @returns `{ action: "create", name, template }` or `{ action: "drop", name, ifExists, force }`.
- * @throws Refusal for options that are not known here.
+ * @throws Refusal for options that are not supported.
  */
 export function databaseCommand(sql) {
   if (!/^\s*(create|drop)\s+database\b/i.test(sql)) return null;
@@ -108,12 +108,12 @@ function plain(name) {
 
 export const quotedName = (name) => `"${name.replaceAll('"', '""')}"`;
 
-/** A string constant that means the same whatever standard_conforming_strings is. */
+/** A string constant that does not depend on standard_conforming_strings. */
 export const quotedText = (text) =>
   `E'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 
-/** Whether running the SQL may leave the session with other settings than before. */
+/** Whether the SQL may change settings of the session. */
 export const mayChangeSettings = (sql) => /\b(set|reset|discard|set_config)\b/i.test(sql);
 
-/** Whether running the SQL may leave the session with an advisory lock. */
+/** Whether the SQL may leave an advisory lock. */
 export const mayLock = (sql) => /advisory/i.test(sql);

@@ -1,4 +1,4 @@
-/** How a connection begins: what a client's first message asks for, and what it is told. */
+/** Reads the first message of a connection, and builds the replies to it. */
 
 import { authenticationOk, backendKey, parameterStatus, readyForQuery } from "./wire.mjs";
 
@@ -6,7 +6,7 @@ const CANCEL_REQUEST = 80877102;
 const SSL_REQUEST = 80877103;
 const GSS_REQUEST = 80877104;
 
-// What a server says of itself to every client; the engine does not.
+// The parameters that a server reports to every client; the engine does not report them.
 const PARAMETERS = {
   server_version: "17.5",
   server_encoding: "UTF8",
@@ -22,7 +22,7 @@ const NOT_SETTINGS = new Set(["user", "database", "options", "replication"]);
 const OPTION = /(?:-c\s*|--)([\w.-]+)=((?:\\.|\S)*)/g;
 
 /**
- * Reads the first message's body.
+ * Reads the body of the first message.
  *
  * @returns `{ kind: "encryption" }`, `{ kind: "cancel", processId, secret }` or
  *     `{ kind: "start", user, database, settings }`, the last as pairs of name and value.
@@ -35,7 +35,7 @@ export function readStartUp(body) {
   }
   const texts = body.toString("utf8", 4).split("\0");
   const given = {};
-  for (let place = 0; texts[place]; place += 2) given[texts[place]] = texts[place + 1];
+  for (let index = 0; texts[index]; index += 2) given[texts[index]] = texts[index + 1];
   const { user, database = user, options = "" } = given;
   const settings = Object.entries(given).filter(([name]) => !NOT_SETTINGS.has(name));
   for (const [, name, value] of options.matchAll(OPTION)) {
@@ -44,7 +44,7 @@ export function readStartUp(body) {
   return { kind: "start", user, database, settings };
 }
 
-/** What a client is told once it is let in. */
+/** The messages after a successful authentication. */
 export function welcome(processId, secret) {
   return [
     authenticationOk(),

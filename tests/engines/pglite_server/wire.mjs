@@ -1,12 +1,12 @@
 /**
- * PostgreSQL's wire protocol, version 3.0: cuts messages out of a stream and builds those that a
- * server sends. Knows bytes and nothing of sockets or engines.
+ * PostgreSQL's wire protocol, version 3.0: splits a stream into messages and builds those that a server
+ * sends. Handles only bytes, no sockets or engines.
  */
 
 const HEADER_BYTES = 5;
-const CHATTER = "\0RRecordTransactionAbort\0"; // the field that names the C function
+const ABORT_NOTICE = "\0RRecordTransactionAbort\0"; // the field that names the C function
 
-/** Collects chunks and gives back whole messages. */
+/** Collects chunks and returns complete messages. */
 export class Inbox {
   #chunks = [];
   #length = 0;
@@ -16,13 +16,13 @@ export class Inbox {
     this.#length += chunk.length;
   }
 
-  /** The next message without a type, as a connection begins with: its body, or null. */
+  /** The body of the next message without a type, which the first message is; or null. */
   nextUntyped() {
     const length = this.#peek(4)?.readInt32BE(0);
     return length === undefined || this.#length < length ? null : this.#take(length).subarray(4);
   }
 
-  /** The next message: `{ type, body, bytes }`, or null while it has not come in whole. */
+  /** The next message, `{ type, body, bytes }`, or null while it is incomplete. */
   next() {
     const length = this.#peek(HEADER_BYTES)?.readInt32BE(1);
     if (length === undefined || this.#length < 1 + length) return null;
@@ -45,7 +45,7 @@ export class Inbox {
   }
 }
 
-/** Cuts a server's reply into its messages. */
+/** Splits a reply of a server into its messages. */
 export function* messagesOf(reply) {
   const buffer = Buffer.from(reply.buffer, reply.byteOffset, reply.byteLength);
   for (let start = 0; start < buffer.length; ) {
@@ -56,7 +56,7 @@ export function* messagesOf(reply) {
   }
 }
 
-/** The transaction's state after a reply: "I" idle, "T" in one, "E" in a failed one; or null. */
+/** The state after a reply: "I" idle, "T" in a transaction, "E" in a failed one; or null. */
 export function statusAfter(reply) {
   const isReady = reply.length >= 6 && reply.at(-6) === "Z".charCodeAt(0) && reply.at(-2) === 5;
   return isReady ? String.fromCharCode(reply.at(-1)) : null;
@@ -73,11 +73,11 @@ export function firstError(reply) {
   return null;
 }
 
-/** The reply without what the engine says of its own workings whenever a transaction fails. */
-export function withoutChatter(reply) {
+/** The reply without the internal notices that the engine sends when a transaction fails. */
+export function withoutAbortNotices(reply) {
   const buffer = Buffer.from(reply.buffer, reply.byteOffset, reply.byteLength);
-  if (!buffer.includes(CHATTER)) return buffer;
-  const kept = [...messagesOf(reply)].filter(({ type, body }) => type !== "N" || !body.includes(CHATTER));
+  if (!buffer.includes(ABORT_NOTICE)) return buffer;
+  const kept = [...messagesOf(reply)].filter(({ type, body }) => type !== "N" || !body.includes(ABORT_NOTICE));
   return Buffer.concat(kept.map(({ type, body }) => message(type, body)));
 }
 
@@ -97,7 +97,7 @@ function row(body) {
   });
 }
 
-/** The text at the start of a body, up to the zero byte, and what follows it. */
+/** The text at the start of a body, up to the zero byte, and the rest. */
 export function cutText(body) {
   const end = body.indexOf(0);
   return [body.toString("utf8", 0, end), body.subarray(end + 1)];
@@ -114,8 +114,8 @@ export const parameterStatus = (name, value) => message("S", cString(name), cStr
 export const readyForQuery = (status) => message("Z", Buffer.from(status));
 export const commandComplete = (tag) => message("C", cString(tag));
 
-// The number of columns is left out: the engine cannot tell it before the COPY has run, and
-// clients that only pass the bytes on do not ask.
+// The number of columns is 0: the engine does not know it before the COPY has run, and clients that only
+// forward the bytes do not need it.
 export const copyInResponse = (isBinary) => message("G", Buffer.from([isBinary ? 1 : 0, 0, 0]));
 export const copyOutResponse = (isBinary) => message("H", Buffer.from([isBinary ? 1 : 0, 0, 0]));
 export const copyData = (bytes) => message("d", bytes);

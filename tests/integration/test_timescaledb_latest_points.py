@@ -71,7 +71,7 @@ def newest(clusters: list[str], limit: int) -> list[Row]:
     ("older_than", "chunks"),
     [pytest.param(NOW - DAY // 2, 1, id="older"), pytest.param(NOW + DAY, 2, id="all")],
 )
-def test_the_newest_points_are_those_of_all_chunks(
+def test_the_newest_points_come_from_all_chunks(
     timescaledb_database: str, older_than: int, chunks: int
 ) -> None:
     with reading(timescaledb_database, older_than, chunks) as reader:

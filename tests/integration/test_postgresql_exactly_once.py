@@ -22,7 +22,7 @@ from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError, RetryableError
 from exporter.model import Batch, Watermark, WriteResult
 
-NAME_OF_THE_WRITER = "the_writer"
+WRITER_APPLICATION_NAME = "the_writer"
 WRITER_ID = "receiver-1"
 
 
@@ -52,7 +52,7 @@ def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> int:
 
 
 @pytest.mark.parametrize("how", Break)
-def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
+def test_a_batch_is_stored_once_when_the_reply_to_its_commit_is_lost(
     postgresql_database: str, how: Break
 ) -> None:
     with proxied(postgresql_database) as (proxy, dsn):
@@ -74,7 +74,7 @@ def test_a_commit_whose_answer_is_lost_stores_its_batch_once(
 
 
 @pytest.mark.parametrize("how", Break)
-def test_altered_texts_of_a_commit_whose_answer_is_lost_count_once(
+def test_altered_texts_count_once_when_the_reply_to_a_commit_is_lost(
     postgresql_database: str, how: Break
 ) -> None:
     with proxied(postgresql_database) as (proxy, dsn), closing(PostgreSQLBackend(dsn)) as backend:
@@ -90,7 +90,7 @@ def test_altered_texts_of_a_commit_whose_answer_is_lost_count_once(
 
 @pytest.mark.parametrize("batches_before", [0, 3])
 @pytest.mark.parametrize("how", Break)
-def test_a_new_program_goes_on_where_the_last_commit_came_to(
+def test_a_new_process_continues_after_the_last_commit(
     postgresql_database: str, how: Break, batches_before: int
 ) -> None:
     with proxied(postgresql_database) as (proxy, dsn):
@@ -116,7 +116,7 @@ def test_a_new_program_goes_on_where_the_last_commit_came_to(
         second.close()
 
 
-def test_a_batch_without_a_watermark_is_stored_as_often_as_it_is_written(
+def test_a_batch_without_a_watermark_is_stored_each_time(
     postgresql_database: str,
 ) -> None:
     with closing(PostgreSQLBackend(postgresql_database)) as backend:
@@ -127,9 +127,9 @@ def test_a_batch_without_a_watermark_is_stored_as_often_as_it_is_written(
         assert count(backend, "ingest_ledger") == 0
 
 
-def test_a_writer_whose_connection_is_killed_again_and_again(postgresql_database: str) -> None:
+def test_a_writer_whose_connection_is_killed_repeatedly(postgresql_database: str) -> None:
     parts = urlsplit(postgresql_database)
-    dsn = urlunsplit(parts._replace(query=f"application_name={NAME_OF_THE_WRITER}"))
+    dsn = urlunsplit(parts._replace(query=f"application_name={WRITER_APPLICATION_NAME}"))
     backend = PostgreSQLBackend(dsn, pool_min_connections=0)
     backend.start()
     backend.write(mixed(0))
@@ -160,7 +160,7 @@ def kill_writers(dsn: str, is_done: Callable[[], bool]) -> int:
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE application_name = %s AND state <> 'idle' AND query NOT LIKE 'BEGIN%%' "
                     "AND random() < 0.02",
-                    (NAME_OF_THE_WRITER,),
+                    (WRITER_APPLICATION_NAME,),
                 )
             )
     return killed
