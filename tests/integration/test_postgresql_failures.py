@@ -220,6 +220,6 @@ def test_use_after_a_fork_is_refused(postgresql_database: str) -> None:
             lines = answer.read().splitlines()
         os.waitpid(child, 0)
         assert len(lines) == 2
-        assert all("open it after forking" in line for line in lines)
+        assert all("open the backend after forking" in line for line in lines)
         assert backend.write(batch_of(point(3))) == WriteResult(stored=1)
         assert count(backend) == 2

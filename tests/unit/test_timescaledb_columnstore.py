@@ -1,4 +1,4 @@
-"""What the backend does where: versions, licences and batch sizes. No database."""
+"""Which versions, licences and batch sizes use direct compress; no database."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def test_when_copy_writes_compressed_rows(
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
-def test_never_where_the_extension_cannot(mode: DirectCompress) -> None:
+def test_never_without_the_capability(mode: DirectCompress) -> None:
     assert not compresses_directly(mode, capabilities(copy=False), 1_000_000)
     assert not compresses_directly(mode, capabilities(terms="apache"), 1_000_000)
     assert not compresses_directly(mode, capabilities(terms=""), 1_000_000)
 
 
-def test_names_are_quoted_with_the_schema_of_the_extension() -> None:
+def test_functions_have_the_schema_of_the_extension() -> None:
     assert capabilities().function("drop_chunks").strings == ("public", "drop_chunks")

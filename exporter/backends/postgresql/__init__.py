@@ -1,4 +1,4 @@
-"""The backend `postgresql`: tables cut by day, filled by binary COPY."""
+"""The backend `postgresql`: tables partitioned by day, filled by binary COPY."""
 
 from exporter.backends.postgresql.backend import PostgreSQLBackend
 

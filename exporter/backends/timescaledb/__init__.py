@@ -1,4 +1,4 @@
-"""The backend `timescaledb`: hypertables, compressed and thinned out by the database itself."""
+"""The backend `timescaledb`: hypertables, which the database itself compresses and prunes."""
 
 from exporter.backends.timescaledb.backend import timescaledb_backend
 from exporter.backends.timescaledb.columnstore import DirectCompress
