@@ -34,6 +34,7 @@ def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOpti
     settings = load_settings(config, db=db, backend=backend)
     for warning in settings.warnings:
         output.print_warning(warning)
+    # The settings first: they help to find the error if the certificates or the store fail below.
     output.print_rich(_table(settings), Text())
     signals = _signals(settings.receiver)
     access = _access(settings.receiver)

@@ -111,6 +111,7 @@ def migrate(
 
 
 def _open_target(url: str, backend: str | None) -> AbstractContextManager[Backend]:
+    # serving: the target may be empty, and gets chunks, compression and roll-ups like a receiver's.
     return open_store(store_settings(None, db=url, backend=backend), read_only=False, serving=True)
 
 

@@ -147,7 +147,7 @@ def metrics(
         "node_id": node,
         "service_name": service,
         "attributes": name_values(attr, "--attr"),
-        "limit": limit + 1,
+        "limit": limit + 1,  # one more, to find out whether there are more
     }
     rows: _Rows
     with open_reader(config, db) as reader:

@@ -72,6 +72,7 @@ def serve(
             config, db=db, endpoint=endpoint, backend=backend, log_level=log_level
         )
         output.configure_logging(settings.log_level)
+        # Inside `with`: a signal during the start must stop the program in order as well.
         code = _run(Service(settings), stop, has_config=config is not None)
         if code is not None:
             # Threads that hang in the database would block an orderly exit.

@@ -46,6 +46,7 @@ def stats(
 
         openfinops-exporter stats --db /var/lib/metrics.db --format json
     """
+    # Before `store_settings`, which needs the database.
     settings = load_settings(config, db=db, backend=backend).exporter
     receiver = _read_status(status_path(spool_path(settings, backend_for(settings))))
     try:
@@ -77,6 +78,7 @@ def status_path(spool: Path) -> Path:
 def write_status(path: Path, counters: Snapshot, at_unix_seconds: float) -> None:
     """Replace the status file; an error is logged, because only the counters are lost."""
     document = {"pid": os.getpid(), "timestamp": at_unix_seconds, "counters": asdict(counters)}
+    # Replaced as a whole, so that `stats` never reads a partly written file.
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -79,6 +79,7 @@ class _ComponentSelection:
             self._layer.merge(self._unused[kind].pop(name))
         self._use_authenticator(service.get("extensions"))
         self._warn_unused(has_pipelines=bool(pipelines))
+        # In the order of the file, so that the user can correct it from top to bottom.
         self._layer.errors.sort(key=lambda error: error[0].line)
         return self._layer
 
@@ -218,6 +219,7 @@ class _ComponentSelection:
             message = f"'{dotted((name,))}' is not defined under extensions"
             self._layer.errors.append((location, message))
         elif name not in names:
+            # The Collector would not start the extension either; the same file must work in both.
             message = f"'{dotted((name,))}' is missing from service.extensions; add it there"
             self._layer.errors.append((location, message))
         self._layer.merge(self._unused["extensions"].pop(name, Layer()))
@@ -225,6 +227,7 @@ class _ComponentSelection:
     def _warn_unused(self, *, has_pipelines: bool) -> None:
         for kind, components in self._unused.items():
             for name, layer in components.items():
+                # An unused component is validated as well: it may be meant to run later.
                 self._layer.errors += layer.errors
                 location = self._location((kind, name))
                 if kind == "extensions":

@@ -77,6 +77,7 @@ def apply_constraints(layer: Layer) -> None:
     _check_tokens(layer)
     for order in _ORDERED:
         _check_order(layer, exporter, order)
+    # With errors nothing starts, and the warnings would only hide them.
     if not layer.errors:
         _warn_without_effect(layer, exporter)
 
@@ -169,6 +170,7 @@ def _warn_without_effect(layer: Layer, exporter: Openfinops) -> None:
     for name, written in exporter:
         key = (*_EXPORTER, name)
         backends = texts_of(KEYS[key])["backends"]
+        # A shared file may set the default explicitly; that needs no warning.
         if backends and exporter.backend not in backends and written != KEYS[key].default:
             layer.warnings.append(
                 f"{_source(layer, key)}: {name} has no effect, because the backend is "

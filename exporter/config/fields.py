@@ -151,6 +151,8 @@ class Section(BaseModel):
         planned: those of them that a later version will support.
     """
 
+    # extra: a misspelled key is an error. strict: YAML gives values their types, so "90" in quotes
+    # is an error and not a number. hide_input_in_errors: the input may hold a password.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
     unsupported: ClassVar[Mapping[str, str]] = {}

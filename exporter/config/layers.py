@@ -69,6 +69,7 @@ class Layer:
 
     def configuration(self) -> Configuration:
         """The valid values with their types, and defaults for all other keys."""
+        # Values are kept as they were written, for messages, and converted again here.
         return Configuration.model_validate(
             nested({path: each.value for path, each in self.values.items()})
         )
@@ -90,6 +91,7 @@ def validated_layer(
     layer.invalid = {key for key in KEYS if any(overlap(key, path) for path in known_invalid)}
     for path, message in validation_errors(Configuration, part):
         layer.invalid |= {key for key in KEYS if overlap(key, path)}
+        # A value that could not be read is missing here; the missing value is not a second error.
         if not any(overlap(path, known) for known in known_invalid):
             layer.errors.append((location(path), message))
     for key in KEYS:

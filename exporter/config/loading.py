@@ -96,6 +96,7 @@ def load(
         ConfigError: lists every error with its location; or the file cannot be read.
     """
     layer, referenced = read_file(path, environ) if path else (Layer(), set())
+    # Before the environment is merged: a variable overrides the batch processor without a warning.
     apply_batch_processor(layer)
     for variable, key in VARIABLES.items():
         text = environ.get(variable, "").strip()

@@ -45,6 +45,7 @@ __all__ = [
 
 # YAML 1.2's decimal numbers, with `_` between digits as YAML 1.1 and the Collector's parser accept
 # it. 18 digits are enough for every key, and stay below Python's limit on converting digits.
+# No leading zeros: YAML 1.1 reads `010` as 8, so the number would be ambiguous.
 INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(?:_[0-9]{3}){1,5})")
 FLOAT: Final = re.compile(
     r"[-+]?(?:(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?"

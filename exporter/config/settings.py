@@ -192,6 +192,7 @@ def settings_from(layer: Layer, source: str) -> Settings:
 def _exporter(keys: Openfinops) -> ExporterSettings:
     values = dict(keys)
     if keys.backend == "memory":
+        # It would be the default of the backend sqlite, or one that has no effect.
         values["connection_string"] = None
     values["cost_rules"] = tuple(_cost_rule(rule) for rule in keys.cost_rules)
     values["llm_prices"] = tuple(TokenPrice(**dict(price)) for price in keys.llm_prices)
@@ -231,6 +232,7 @@ def _keepalive(keys: Keepalive) -> KeepaliveSettings:
 def _tls(keys: Tls) -> TlsSettings | None:
     if keys.cert_file is None or keys.key_file is None:
         return None
+    # min_version is not a setting: its only allowed value is what gRPC for Python does anyway.
     return TlsSettings(keys.cert_file, keys.key_file, keys.client_ca_file, keys.reload_interval)
 
 

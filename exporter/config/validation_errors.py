@@ -66,6 +66,7 @@ def _unknown_key(model: type[Section], path: KeyPath) -> str:
             f"the Collector has this key, this exporter does not support it{yet}: "
             f"{section.unsupported[name]}"
         )
+    # A known key under the wrong section is more likely than a misspelled key of this section.
     elsewhere = [dotted(known) for known in KEYS if known[-1] == name]
     if elsewhere:
         return f"unknown key here; it belongs in {elsewhere[0]}"
@@ -141,5 +142,6 @@ def _without_secret(text: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like this one, None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
+    # 0.6 is difflib's own default.
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[close[0]] if close else None

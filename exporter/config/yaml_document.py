@@ -152,6 +152,7 @@ class _Builder:
         self._environ = environ
         self._loader = loader
         self._values = 0
+        # Nodes that are being built; an alias to one of them would recurse without end.
         self._open: set[int] = set()
 
     def build_root(self, root: yaml.Node) -> None:
@@ -208,7 +209,7 @@ class _Builder:
         return [self._child(child, (*path, part)) for part, _, child in _children(node)]
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
-        self._loader.flatten_mapping(node)
+        self._loader.flatten_mapping(node)  # resolves `<<`
         built: dict[str, object] = {}
         for part, key, child in _children(node):
             if not isinstance(key, yaml.ScalarNode):

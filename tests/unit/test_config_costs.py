@@ -1,11 +1,12 @@
-"""Rules and prices from the configuration file to the values that the pipeline takes."""
+"""Cost rules and prices: from the configuration file to the values of the pipeline."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
 
-from exporter.config import Settings, load
+from kit.configuration import load_text
+
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
 
@@ -30,14 +31,8 @@ exporters:
 """
 
 
-def settings(tmp_path: Path, text: str = FILE) -> Settings:
-    path = tmp_path / "config.yaml"
-    path.write_text(text)
-    return load(path, {})
-
-
-def test_rules_and_prices_as_they_are_written(tmp_path: Path) -> None:
-    found = settings(tmp_path).exporter
+def test_rules_and_prices_of_a_file(tmp_path: Path) -> None:
+    found = load_text(tmp_path, FILE).exporter
     assert found.default_cost_rules is False
     assert found.cost_rules == (
         CostRule(
@@ -59,19 +54,19 @@ def test_rules_and_prices_as_they_are_written(tmp_path: Path) -> None:
     )
 
 
-def test_the_table_names_them(tmp_path: Path) -> None:
-    rows = {key: value for key, value, _ in settings(tmp_path).table}
+def test_the_table_shows_their_names(tmp_path: Path) -> None:
+    rows = {key: value for key, value, _ in load_text(tmp_path, FILE).table}
     assert rows["exporters.openfinops.cost_rules"] == "acme.* (hourly_rate), budget (never)"
     assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
 
 
-def test_a_pipeline_for_logs_changes_nothing(tmp_path: Path) -> None:
+def test_a_pipeline_for_logs_changes_no_setting(tmp_path: Path) -> None:
     text = (
         "receivers: {otlp: }\nexporters: {openfinops: {batch_size: 7}}\nservice:\n  pipelines:\n"
         "    metrics: {receivers: [otlp], exporters: [openfinops]}\n"
     )
-    without = settings(tmp_path, text)
-    with_logs = settings(
+    without = load_text(tmp_path, text)
+    with_logs = load_text(
         tmp_path, f"{text}    logs: {{receivers: [otlp], exporters: [openfinops]}}\n"
     )
     assert with_logs == without

@@ -6,29 +6,33 @@ import traceback
 from pathlib import Path
 
 import pytest
+from kit.configuration import error_of_text, load_text
 
-from exporter.config import Settings, load
+from exporter.config import Settings
 from exporter.errors import ConfigError
 
 GRPC = "receivers.otlp.protocols.grpc"
 TOKEN = "s3cret-t0ken"  # noqa: S105 - a test's
 
 
-def configured(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> Settings:
-    """The settings of a file with this text in the section grpc, and these extensions."""
-    path = tmp_path / "config.yaml"
-    path.write_text(
+ENVIRONMENT = {"TOKEN": TOKEN, "EMPTY": ""}
+
+
+def written(grpc: str, extensions: str, started: str) -> str:
+    """A file with this text in the section grpc, these extensions, and those that are started."""
+    return (
         f"receivers: {{otlp: {{protocols: {{grpc: {{{grpc}}}}}}}}}\n"
         f"extensions: {{{extensions}}}\n"
         f"service: {{extensions: [{started}]}}\n"
     )
-    return load(path, {"TOKEN": TOKEN, "EMPTY": ""})
 
 
-def refusal(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> str:
-    with pytest.raises(ConfigError) as caught:
-        configured(tmp_path, grpc, extensions, started)
-    return str(caught.value)
+def configured(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> Settings:
+    return load_text(tmp_path, written(grpc, extensions, started), ENVIRONMENT)
+
+
+def error(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> str:
+    return error_of_text(tmp_path, written(grpc, extensions, started), ENVIRONMENT)
 
 
 @pytest.mark.parametrize(
@@ -42,17 +46,17 @@ def refusal(tmp_path: Path, grpc: str = "", extensions: str = "", started: str =
     ],
 )
 def test_incomplete_tls_is_an_error(tmp_path: Path, tls: str, missing: str) -> None:
-    error = refusal(tmp_path, f"tls: {{{tls}}}")
-    assert f"config.yaml:1: {GRPC}.tls." in error
-    assert f"{missing} missing" in error
-    assert "1 error:" in error
+    message = error(tmp_path, f"tls: {{{tls}}}")
+    assert f"config.yaml:1: {GRPC}.tls." in message
+    assert f"{missing} missing" in message
+    assert "1 error:" in message
 
 
 @pytest.mark.parametrize("section", ["tls", "auth"])
 @pytest.mark.parametrize("empty", ["", "{}", "~", "[]"])
 def test_an_empty_section_is_an_error(tmp_path: Path, section: str, empty: str) -> None:
-    error = refusal(tmp_path, f"{section}: {empty}")
-    assert f"the section {section} is empty" in error
+    message = error(tmp_path, f"{section}: {empty}")
+    assert f"the section {section} is empty" in message
 
 
 @pytest.mark.parametrize("written", ['"1.2"', "1.2"])
@@ -66,8 +70,8 @@ def test_the_lowest_tls_version_is_1_2(tmp_path: Path, written: str) -> None:
 
 def test_an_authenticator_needs_its_extension_in_three_places(tmp_path: Path) -> None:
     auth, extension = "auth: {authenticator: bearertokenauth}", "bearertokenauth: {filename: f}"
-    assert "is not defined under extensions" in refusal(tmp_path, auth)
-    assert "is missing from service.extensions" in refusal(tmp_path, auth, extension)
+    assert "is not defined under extensions" in error(tmp_path, auth)
+    assert "is missing from service.extensions" in error(tmp_path, auth, extension)
     tokens = configured(tmp_path, auth, extension, "bearertokenauth").receiver.tokens
     assert tokens is not None
     assert tokens.path == Path("f")
@@ -76,8 +80,8 @@ def test_an_authenticator_needs_its_extension_in_three_places(tmp_path: Path) ->
 @pytest.mark.parametrize("extension", ["", "bearertokenauth:", "bearertokenauth: {scheme: Token}"])
 def test_an_authenticator_without_tokens_is_an_error(tmp_path: Path, extension: str) -> None:
     auth = "auth: {authenticator: bearertokenauth}"
-    error = refusal(tmp_path, auth, extension, "bearertokenauth")
-    assert "filename" in error or "is not defined" in error
+    message = error(tmp_path, auth, extension, "bearertokenauth")
+    assert "filename" in message or "is not defined" in message
 
 
 @pytest.mark.parametrize("started", ["", "bearertokenauth"])
@@ -90,8 +94,8 @@ def test_an_extension_that_no_receiver_names_gives_a_warning(tmp_path: Path, sta
 
 
 def test_an_extension_of_another_kind_is_an_error(tmp_path: Path) -> None:
-    error = refusal(tmp_path, "auth: {authenticator: oidc}", "oidc: {}", "oidc")
-    assert "the extension oidc is not supported, the only one here is bearertokenauth" in error
+    message = error(tmp_path, "auth: {authenticator: oidc}", "oidc: {}", "oidc")
+    assert "the extension oidc is not supported, the only one here is bearertokenauth" in message
 
 
 def test_a_token_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_a_token_may_come_from_the_environment(tmp_path: Path) -> None:
     settings = configured(tmp_path, auth, extension % "${env:TOKEN}", "bearertokenauth")
     assert settings.receiver.tokens is not None
     assert settings.receiver.tokens.token == TOKEN
-    assert "it is empty" in refusal(tmp_path, auth, extension % "${env:EMPTY}", "bearertokenauth")
+    assert "it is empty" in error(tmp_path, auth, extension % "${env:EMPTY}", "bearertokenauth")
 
 
 @pytest.mark.parametrize(
