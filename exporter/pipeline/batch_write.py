@@ -52,7 +52,7 @@ class BatchWrite:
         """Store the batch, with refused rows as dead letters, and count the outcome.
 
         Raises:
-            ExporterError: it may not be stored; make another attempt.
+            ExporterError: it failed, or its outcome is unknown; make another attempt.
         """
         try:
             result = self._write_accepted_rows()

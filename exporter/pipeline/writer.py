@@ -153,7 +153,7 @@ class Writer:
                 return
 
     def _next_task(self) -> Callable[[], bool] | None:
-        """Wait for the next task, which returns whether to go on; None when it is time to end."""
+        """Wait for the next task, which returns whether to continue; None means to end."""
         queue = self._queue
         while True:
             now = time.monotonic()

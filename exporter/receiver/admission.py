@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _TOO_MANY_REQUESTS: Final = Refusal(
     grpc.StatusCode.UNAVAILABLE,
-    "the receiver handles as many requests at once as it can; send again in a moment",
+    "too many requests are in flight; send again in a moment",
 )
 
 
@@ -51,7 +51,7 @@ class AdmissionHandler(grpc.GenericRpcHandler):
     Args:
         methods: the methods that take a message, by path.
         refused: what the methods that are not offered are answered, by path.
-        tokens: None lets in everybody.
+        tokens: None accepts all requests.
         max_concurrent_requests: requests that may wait for a worker or have one.
         control_pool: threads for refusals, which must not wait for a worker.
         counters: where refusals are counted.

@@ -96,7 +96,7 @@ class Receiver:
         max_connections: clients that may be connected; further ones are disconnected.
         message_timeout_seconds: how long the message of a request may take to arrive.
         tls: None for plain text.
-        tokens: the bearer tokens of which a request needs one; None lets in everybody.
+        tokens: the bearer tokens of which a request needs one; None accepts all requests.
         accepting: whether `submit` would take a request now, for the health service; called on
             many threads at once.
         counters: where requests are counted that are refused before they reach `submit`.
