@@ -6,7 +6,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from kit.backends.proxy import Break, proxied
 from kit.durability.senders import Sender, assert_stored_once, sending
 from kit.durability.stores import Store, free_port, postgresql_store, sqlite_store
+from kit.pipelines import wait_until
 from kit.processes import DEADLINE_SECONDS, Program, environment, run
 from psycopg2.extensions import make_dsn
 
@@ -42,13 +43,6 @@ def acknowledged(senders: list[Sender]) -> int:
 def stop_all(senders: list[Sender]) -> None:
     for sender in senders:
         sender.stop()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
 
 
 def assert_healthy(address: str) -> None:
@@ -194,7 +188,10 @@ def test_a_receiver_that_starts_without_its_database_accepts_requests(
                     running.wait_until_listening()
                     assert_healthy(address)
                     before = acknowledged(senders)
-                    wait_until(lambda before=before: acknowledged(senders) > before + 1000)
+                    wait_until(
+                        lambda before=before: acknowledged(senders) > before + 1000,
+                        DEADLINE_SECONDS,
+                    )
                     running.send(signal.SIGKILL)
             with program(store, address, tmp_path) as running:
                 running.wait_for_line("WARNING opening the database failed, trying again in")
@@ -217,7 +214,7 @@ def test_stopping_before_the_database_is_back_keeps_everything_in_the_spool(
             program(store, "localhost:0", tmp_path) as running,
             sending(running.wait_until_listening()) as senders,
         ):
-            wait_until(lambda: acknowledged(senders) > 1000)
+            wait_until(lambda: acknowledged(senders) > 1000, DEADLINE_SECONDS)
             began = time.monotonic()
             code = running.stop()
             took_seconds = time.monotonic() - began

@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 from kit.fuzz.flood import Flood, Maker, Watched, flooding, new_series, steady, watching
+from kit.pipelines import write_locked
 from kit.processes import Program, environment
 from kit.receiver import plain, refused
 
@@ -35,15 +36,6 @@ def receiving(folder: Path, **settings: str) -> Iterator[tuple[Program, str]]:
         yield program, program.wait_until_listening()
         assert program.stop() == 0
         assert "Traceback" not in program.log
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the write lock of the database."""
-    with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def store_pending(folder: Path) -> None:
@@ -79,7 +71,7 @@ def flood(
             flooding(address, make, points, senders=senders) as came,
         ):
             if is_locked:
-                with locked(folder):
+                with write_locked(folder / "store.db"):
                     time.sleep(SECONDS)
             time.sleep(SECONDS)
         assert_healthy(watched)

@@ -9,17 +9,15 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import grpc
 import pytest
+from kit.pipelines import request, write_locked
 from kit.processes import Program, environment, run
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from kit.receiver import send as send_data
 
 from exporter.cli.serve import is_loopback, report_counters
 from exporter.stats import Snapshot
@@ -27,30 +25,19 @@ from exporter.stats import Snapshot
 FILE = "openfinops_telemetry.db"
 STAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z "
 POINTS = 10
-EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-
-
-def request(first_unix_nano: int) -> bytes:
-    """POINTS points of one gauge, a microsecond apart."""
-    message = ExportMetricsServiceRequest()
-    metric = message.resource_metrics.add().scope_metrics.add().metrics.add()
-    metric.name = "load"
-    for at in range(POINTS):
-        point = metric.gauge.data_points.add()
-        point.time_unix_nano = first_unix_nano + at * 1000
-        point.as_double = at
-    return message.SerializeToString()
+# Between requests: their points are a millisecond apart, and must not overlap.
+SPACING_NANO = POINTS * 1_000_000
 
 
 def export(channel: grpc.Channel, first_unix_nano: int) -> None:
-    call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-    assert call(request(first_unix_nano), timeout=20) == b"", "partial_success is set"
+    data = request(POINTS, first_unix_nano=first_unix_nano)
+    assert send_data(channel, data) == b"", "partial_success is set"
 
 
 def send(address: str, *, requests: int = 1) -> None:
     with grpc.insecure_channel(address) as channel:
         for number in range(requests):
-            export(channel, 1_700_000_000_000_000_000 + number * 1_000_000)
+            export(channel, 1_700_000_000_000_000_000 + number * SPACING_NANO)
 
 
 def stored(folder: Path) -> int:
@@ -58,15 +45,6 @@ def stored(folder: Path) -> int:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         (rows,) = connection.execute("SELECT count(*) FROM system_metrics").fetchone()
     return int(rows)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the write lock of a database, as another program may."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("ROLLBACK")
 
 
 def test_the_log_says_where_data_is_stored_and_what_it_listens_on(tmp_path: Path) -> None:
@@ -109,7 +87,7 @@ def test_stopping_under_load_loses_nothing(tmp_path: Path) -> None:
         with grpc.insecure_channel(address) as channel:
             for number in count(1):
                 try:
-                    export(channel, (index * 1_000_000 + number) * 1_000_000)
+                    export(channel, (index * 1_000_000 + number) * SPACING_NANO)
                 except grpc.RpcError as error:
                     endings.append(error.code())
                     return
@@ -158,7 +136,7 @@ def test_a_signal_during_the_start_ends_it_cleanly(
 def test_a_signal_while_the_database_is_locked_ends_it_before_it_listens(tmp_path: Path) -> None:
     start_and_stop(tmp_path)
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
-        with locked(tmp_path / FILE):
+        with write_locked(tmp_path / FILE):
             program.wait_for_line("keeping data in")
             program.send(signal.SIGTERM)
         assert program.wait() == 0
@@ -177,7 +155,7 @@ def test_points_that_are_not_stored_in_time_are_counted(tmp_path: Path, spool: s
     env = environment(OPENFINOPS_SHUTDOWN_TIMEOUT_SECONDS="1", OPENFINOPS_SPOOL=spool)
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path, env=env) as program:
         send(program.wait_until_listening(), requests=3)
-        with locked(tmp_path / FILE):
+        with write_locked(tmp_path / FILE):
             assert program.stop() == (0 if spool == "on" else 1)
     if spool == "on":
         assert "30 data points wait in the spool" in program.log
@@ -190,7 +168,7 @@ def test_points_that_are_not_stored_in_time_are_counted(tmp_path: Path, spool: s
 def test_a_second_signal_ends_it_at_once(second: signal.Signals, tmp_path: Path) -> None:
     with Program("serve", "--endpoint", "localhost:0", cwd=tmp_path) as program:
         send(program.wait_until_listening())
-        with locked(tmp_path / FILE):
+        with write_locked(tmp_path / FILE):
             program.send(signal.SIGTERM)
             program.wait_for_line("SIGTERM: stopping, at most 25 s")
             began = time.monotonic()

@@ -17,6 +17,7 @@ import pytest
 from engines.databases import Databases
 from kit.backends.samples import histogram, point, points, series
 from kit.processes import Program, environment, run
+from kit.receiver import send as send_data
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -30,7 +31,6 @@ from exporter.query import Reader
 
 FILE = "openfinops_telemetry.db"
 DAY_NANO = 86_400 * 10**9
-EXPORT = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 UNBATCHED = environment(OPENFINOPS_BATCH_SIZE="1")
 
 
@@ -72,9 +72,8 @@ def send(address: str, *times_unix_nano: int) -> ExportMetricsServiceResponse:
     for at in times_unix_nano:
         metric.gauge.data_points.add(time_unix_nano=at, as_double=1.0)
     with grpc.insecure_channel(address) as channel:
-        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        answer = call(message.SerializeToString(), timeout=20)
-    return ExportMetricsServiceResponse.FromString(answer)
+        reply = send_data(channel, message.SerializeToString())
+    return ExportMetricsServiceResponse.FromString(reply)
 
 
 # stats
