@@ -1,1 +1,1 @@
-"""Measures each stage and the whole way, side by side with what it is compared to."""
+"""Benchmarks: each stage and the whole pipeline, side by side with a baseline."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [stage ...]`: measure, print a table, and write JSON beside it."""
+"""`python -m benchmarks [stage ...]`: measures stages, prints a table, and can write JSON."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import (
-    against_plain,
     batch,
     cardinality,
     decode,
-    documents,
     idle,
     intern,
     memory,
     migration,
+    plain_pipeline_comparison,
     postgresql,
     queries,
     reports,
+    result_files,
     senders,
     sqlite,
 )
 from benchmarks.measure import Result
 from benchmarks.options import Options
-from benchmarks.picture import picture
-from benchmarks.tables import comparison, table_of
+from benchmarks.result_tables import comparison, table_of
+from benchmarks.svg_chart import svg_chart
 
 STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "decode": lambda _: decode.run(),
@@ -37,7 +37,7 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "batch": lambda _: batch.run(),
     "sqlite": lambda _: sqlite.run(),
     "postgresql": postgresql.run,
-    "plain": against_plain.run,
+    "plain": plain_pipeline_comparison.run,
     "queries": queries.run,
     "reports": reports.run,
     "migration": migration.run,
@@ -49,20 +49,20 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
 
 
 def main() -> None:
-    """Run the stages asked for, all without arguments; or look at what was kept."""
+    """Run the named stages, or all; or compare or draw stored results."""
     parser = _parser()
     arguments = parser.parse_args()
     console = Console()
-    if not console.is_terminal:  # in a pipe as wide as it has to be
+    if not console.is_terminal:  # a pipe has no width of its own
         console = Console(width=140)
     try:
         if arguments.compare:
-            before, after = map(documents.read, arguments.compare)
+            before, after = map(result_files.read, arguments.compare)
             console.print(comparison(before, after))
             return
         if arguments.picture:
             kept, svg = arguments.picture
-            svg.write_text(picture(documents.read(kept)), encoding="utf-8")
+            svg.write_text(svg_chart(result_files.read(kept)), encoding="utf-8")
             return
     except ValueError as error:
         parser.error(str(error))
@@ -74,7 +74,7 @@ def main() -> None:
         console.print(f"{stage}: {time.perf_counter() - began:.0f} s")
     console.print(table_of(results))
     if arguments.json:
-        documents.write(arguments.json, results)
+        result_files.write(arguments.json, results)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,13 +87,13 @@ def _parser() -> argparse.ArgumentParser:
         "--rows",
         type=int,
         default=Options().rows,
-        help="of queries and migration, in 10,000s; default: %(default)s",
+        help="rows of queries and migration, a multiple of 10,000; default: %(default)s",
     )
     parser.add_argument(
         "--points",
         type=int,
         default=Options().points,
-        help="of memory; default: %(default)s",
+        help="data points of memory; default: %(default)s",
     )
     parser.add_argument(
         "--entries",

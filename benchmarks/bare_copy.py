@@ -1,4 +1,4 @@
-"""COPY of points that are ready as binary streams, into our table."""
+"""COPY of prepared binary streams into the points table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COPY_BUFFER_BYTES: Final = 1 << 18
 
 
 def seconds_to_copy(cursor: psycopg2.extensions.cursor, streams: Iterable[bytes]) -> float:
-    """Seconds for these streams, each a transaction if the session commits by itself."""
+    """Seconds for these streams; with autocommit each is one transaction."""
     began = time.perf_counter()
     for stream in streams:
         cursor.copy_expert(_COPY, io.BytesIO(stream), _COPY_BUFFER_BYTES)

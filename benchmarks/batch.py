@@ -1,4 +1,4 @@
-"""Gathering and merging decoded requests into one batch, against copying the columns bare."""
+"""Merging decoded requests into one batch, against a bare copy of the columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REQUESTS = 60
 
 
 def run() -> list[Result]:
-    """Sixty requests into one batch."""
+    """Merge sixty requests into one batch."""
     series = SeriesCache()
     batches = [decode(data, series).batch for data in requests(SHAPES[0], _REQUESTS)]
     points = sum(batch.entries for batch in batches)

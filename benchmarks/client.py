@@ -1,4 +1,4 @@
-"""A client in another process, so that its cost is not in what is measured."""
+"""A client in another process, so that its CPU time is not measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EXPORT", "seconds_to_send", "send_all"]
 
 EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _IN_FLIGHT: Final = 8
-_PATIENCE_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 
 
 def seconds_to_send(
@@ -25,14 +25,14 @@ def seconds_to_send(
 
     Args:
         address: host and port of a receiver.
-        sent: serialized requests, all of which have to be accepted whole; eight at a time.
-        finish: what belongs to the time as well, such as writing what is still gathered.
+        sent: serialized requests, eight at a time; each must be accepted without rejections.
+        finish: runs inside the measured time, such as a flush of the batcher.
     """
     spawn = multiprocessing.get_context("spawn")
     ready, go = spawn.Event(), spawn.Event()
     client = spawn.Process(target=_send_all, args=(address, sent, ready, go))
     client.start()
-    assert ready.wait(_PATIENCE_SECONDS)
+    assert ready.wait(_TIMEOUT_SECONDS)
     began = time.perf_counter()
     go.set()
     client.join()
@@ -54,7 +54,7 @@ def _send_all(address: str, sent: Sequence[bytes], ready: Event, go: Event) -> N
 def send_all(
     export: grpc.UnaryUnaryMultiCallable[bytes, bytes], sent: Iterable[bytes], *, at_a_time: int
 ) -> None:
-    """Send requests, of which so many are under way; each has to be accepted whole."""
+    """Send requests, `at_a_time` in flight; each must be accepted without rejections."""
     waiting: deque[grpc.Future[bytes]] = deque()
     for data in sent:
         if len(waiting) == at_a_time:

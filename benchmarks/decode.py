@@ -1,17 +1,17 @@
-"""Decoding against the plain loop over protobuf objects."""
+"""Decoding, against a loop over protobuf objects."""
 
 from __future__ import annotations
 
 from benchmarks.measure import Result, side_by_side
-from benchmarks.plain import plain_rows, richer_plain_rows
+from benchmarks.plain_decoder import complex_plain_rows, plain_rows
 from benchmarks.workload import (
-    POINTS_OF_RICHER,
-    RICHER_SHAPES,
+    COMPLEX_SHAPES,
+    POINTS_OF_COMPLEX_REQUEST,
     SHAPES,
-    RicherShape,
+    ComplexShape,
     Shape,
+    complex_requests,
     requests,
-    richer_requests,
 )
 from exporter.intern import SeriesCache
 from exporter.model import Batch
@@ -23,8 +23,8 @@ _REQUESTS = 25
 
 
 def run() -> list[Result]:
-    """One result for each shape of request; the series are known, as for a steady sender."""
-    richer = [result for shape in RICHER_SHAPES for result in _compare_richer(shape)]
+    """Return one result for each shape of request; the series are known, as for a steady sender."""
+    richer = [result for shape in COMPLEX_SHAPES for result in _compare_complex(shape)]
     return [*(_compare(shape) for shape in SHAPES), *richer]
 
 
@@ -47,10 +47,10 @@ def _compare(shape: Shape) -> Result:
     return Result(f"decode, {shape.name}", points, seconds, "protobuf loop", baseline_seconds, 5.0)
 
 
-def _compare_richer(shape: RicherShape) -> list[Result]:
-    """As columns, which is what decoding gives, and as rows, which is what a store makes of it."""
-    sent = richer_requests(shape, _REQUESTS)
-    points = _REQUESTS * POINTS_OF_RICHER
+def _compare_complex(shape: ComplexShape) -> list[Result]:
+    """Compare decoding to columns, and decoding to the rows that a backend writes."""
+    sent = complex_requests(shape, _REQUESTS)
+    points = _REQUESTS * POINTS_OF_COMPLEX_REQUEST
     series = SeriesCache()
     decode(sent[0], series)
 
@@ -61,7 +61,7 @@ def _compare_richer(shape: RicherShape) -> list[Result]:
         return sum(_rows(decode(data, series).batch) for data in sent)
 
     def baseline() -> int:
-        return sum(len(richer_plain_rows(data, shape.kind)) for data in sent)
+        return sum(len(complex_plain_rows(data, shape.kind)) for data in sent)
 
     assert ours() == baseline() == points
     assert _facts(decode(sent[1], series).batch) == _plain_facts(sent[1], shape)
@@ -75,23 +75,23 @@ def _compare_richer(shape: RicherShape) -> list[Result]:
 
 
 def _rows(batch: Batch) -> int:
-    # Reading the first makes all of them.
+    # Reading the first item of a lazy sequence builds all items.
     assert not batch.histograms or batch.histograms[0]
     assert not batch.exemplars or batch.exemplars[0]
     return batch.entries
 
 
 def _facts(batch: Batch) -> tuple[object, ...]:
-    """What there is in a request besides times and names, in its order."""
+    """The values of a request without times and names, in order."""
     explicit = [one.bucket_counts for one in batch.histograms if one.exponential is None]
     exponential = [one.exponential.positive_counts for one in batch.histograms if one.exponential]
     traces = [one.trace_id for one in batch.exemplars]
     return batch.points.value.tolist(), explicit, exponential, traces
 
 
-def _plain_facts(data: bytes, shape: RicherShape) -> tuple[object, ...]:
-    rows = richer_plain_rows(data, shape.kind)
-    # Four come before what a kind has, and each kind's rows end in exemplars.
+def _plain_facts(data: bytes, shape: ComplexShape) -> tuple[object, ...]:
+    rows = complex_plain_rows(data, shape.kind)
+    # The first four fields are common to all kinds; the last field holds the exemplars.
     value = [row[4] for row in rows if shape.kind == "sum"]
     explicit = [row[9] for row in rows if shape.kind == "histogram"]
     exponential = [row[12] for row in rows if shape.kind == "exponential_histogram"]

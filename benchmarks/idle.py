@@ -1,4 +1,4 @@
-"""What a receiver costs that nobody sends to: CPU of `serve` over some seconds, as it ships."""
+"""CPU time of an idle `serve` with default settings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 import psutil
 
 from benchmarks.measure import Result
-from benchmarks.served import served
+from benchmarks.serve_process import running_serve
 
 __all__ = ["run"]
 
-_SETTLED_SECONDS: Final = 3.0
+_WARM_UP_SECONDS: Final = 3.0
 _SECONDS: Final = 10.0
 _SHARE_OF_A_CORE: Final = 0.005
 
 
 def run() -> list[Result]:
-    """One result: seconds of CPU, against half a percent of the time."""
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as program:
-        time.sleep(_SETTLED_SECONDS)
+    """Return one result: CPU seconds against half a percent of the wall time."""
+    with tempfile.TemporaryDirectory() as folder, running_serve(Path(folder)) as program:
+        time.sleep(_WARM_UP_SECONDS)
         process = psutil.Process(program.pid)
         before, began = process.cpu_times(), time.perf_counter()
         time.sleep(_SECONDS)
@@ -32,7 +32,7 @@ def run() -> list[Result]:
         Result(
             "idle receiver",
             1,
-            max(used, 0.01),  # what the clock of the system can tell
+            max(used, 0.01),  # the resolution of the system's CPU clock
             "0.5 % of a core",
             seconds * _SHARE_OF_A_CORE,
             1.0,

@@ -1,4 +1,4 @@
-"""New series: registering them against looking known ones up."""
+"""Registration of new series, against the reference decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SENDERS = 20
 
 
 def run() -> list[Result]:
-    """The first request of many senders (every series new), fast decoder against reference."""
+    """Compare the two decoders on the first request of many senders: every series is new."""
     shape = SHAPES[0]
     sent = requests(shape, _SENDERS, series_sets=_SENDERS)
     points = _SENDERS * shape.metrics * shape.points

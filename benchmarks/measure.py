@@ -1,4 +1,4 @@
-"""Timing two things side by side, and what is printed of it."""
+"""Times two functions in turns, and holds the result of a comparison."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["Result", "side_by_side"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One comparison: speed of ours and of the baseline, in the same run.
+    """One comparison between our code and a baseline in the same run.
 
     Attributes:
         name: what was measured.
-        points: how many data points one round handled, or rows an answer had.
-        seconds: the best round of ours; bytes, where memory is compared.
-        baseline: what it is compared with.
-        baseline_seconds: the best round of that, for the same points.
-        target: the ratio that ours should reach.
-        note: what else was found, in words.
+        points: data points of one round, or rows of an answer.
+        seconds: our best round; bytes when memory is compared.
+        baseline: the name of the baseline.
+        baseline_seconds: the best round of the baseline, for the same points.
+        target: the ratio to reach; 0 for none.
+        note: other findings, in words.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Result:
 
     @property
     def ratio(self) -> float:
-        """Speed of ours over speed of the baseline."""
+        """Our speed divided by the speed of the baseline."""
         return self.baseline_seconds / self.seconds
 
 
 def side_by_side(
     ours: Callable[[], object], baseline: Callable[[], object], *, rounds: int
 ) -> tuple[float, float]:
-    """Best seconds of each over some rounds, taken in turns so that both see the same machine."""
+    """Best seconds of both; rounds alternate, so both see the same load of the machine."""
     best = [float("inf"), float("inf")]
     for _ in range(rounds):
         for at, run in enumerate((ours, baseline)):

@@ -1,7 +1,7 @@
-"""Memory of a receiver that goes on and on: the last quarter of a run against the second.
+"""Memory of a long-running receiver: the last quarter of a run against the second.
 
-The program itself stores into SQLite; four senders of a thousand series each send a step later
-every time. In the first quarter caches fill.
+`serve` stores into SQLite; four senders with a thousand series each send step after step. The first
+quarter is left out because caches fill in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import grpc
 from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
 from benchmarks.options import Options
-from benchmarks.served import Served, served
+from benchmarks.serve_process import ServeProcess, running_serve
 from benchmarks.workload import SHAPES, at_step, requests
 
 __all__ = ["run"]
@@ -29,21 +29,23 @@ __all__ = ["run"]
 _SENDERS: Final = 4
 _POINTS: Final = 1_000
 _IN_FLIGHT: Final = 8
-_EVERY_SECONDS: Final = 0.2
-_PATIENCE_SECONDS: Final = 600.0
+_SAMPLE_EVERY_SECONDS: Final = 0.2
+_TIMEOUT_SECONDS: Final = 600.0
 _MIB: Final = 1 << 20
 
 
 def run(options: Options) -> list[Result]:
-    """One result: bytes resident, at their most."""
+    """Return one result: the largest resident size of each quarter."""
     count = options.points // _POINTS
     with tempfile.TemporaryDirectory() as folder:
-        with served(Path(folder)) as program, _sampled(program) as samples:
+        with running_serve(Path(folder)) as program, _sampled(program) as samples:
             quarters = _send(program, count, samples)
         stored = _stored(Path(folder))
-        if stored < count * _POINTS:  # SQLite was behind: the rest waits in the spool
-            with served(Path(folder)):
-                deadline = time.monotonic() + _PATIENCE_SECONDS
+        if (
+            stored < count * _POINTS
+        ):  # SQLite was slower than the senders; a restart stores the spool
+            with running_serve(Path(folder)):
+                deadline = time.monotonic() + _TIMEOUT_SECONDS
                 while (stored := _stored(Path(folder))) < count * _POINTS:
                     assert time.monotonic() < deadline, f"{stored:,} points are stored"
                     time.sleep(1.0)
@@ -71,12 +73,12 @@ def _stored(folder: Path) -> int:
 
 
 @contextmanager
-def _sampled(program: Served) -> Iterator[list[int]]:
+def _sampled(program: ServeProcess) -> Iterator[list[int]]:
     samples: list[int] = []
     stopped = threading.Event()
 
     def sample() -> None:
-        while not stopped.wait(_EVERY_SECONDS):
+        while not stopped.wait(_SAMPLE_EVERY_SECONDS):
             samples.append(program.resident_bytes())
 
     sampling = threading.Thread(target=sample)
@@ -88,12 +90,12 @@ def _sampled(program: Served) -> Iterator[list[int]]:
         sampling.join()
 
 
-def _send(program: Served, count: int, samples: list[int]) -> list[list[int]]:
-    """Send so many requests; gives the samples by quarter."""
+def _send(program: ServeProcess, count: int, samples: list[int]) -> list[list[int]]:
+    """Send `count` requests; returns the samples of each quarter."""
     ends = [0]
     with grpc.insecure_channel(program.address) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
-        every = _later_and_later()
+        every = _all_steps()
         for quarter in range(4):
             part = islice(every, count * (quarter + 1) // 4 - count * quarter // 4)
             send_all(export, part, at_a_time=_IN_FLIGHT)
@@ -102,7 +104,7 @@ def _send(program: Served, count: int, samples: list[int]) -> list[list[int]]:
     return [samples[begin:end] for begin, end in pairwise(ends)]
 
 
-def _later_and_later() -> Iterator[bytes]:
+def _all_steps() -> Iterator[bytes]:
     first = requests(SHAPES[0], _SENDERS, series_sets=_SENDERS)
     for step in count(1):
         yield from at_step(first, step)

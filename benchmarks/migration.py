@@ -1,8 +1,8 @@
 """`migrate`: a SQLite file into PostgreSQL, against a bare COPY of the same rows.
 
-The baseline has the rows ready as binary streams, sorted, in pieces of the size of a page of
-`migrate`, and copies them into the tables of the same migrations. Ours reads the file, and stores a
-watermark with each page; then both are asked for counts and sums, and must not differ.
+The baseline copies sorted, prepared binary streams, in pieces of the page size of `migrate`, into
+tables of the same migrations. `migrate` reads the file and stores a watermark with each page. Then
+counts and sums of both databases must be equal.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 
 from benchmarks.bare_copy import seconds_to_copy
-from benchmarks.kinds import POSTGRESQL
+from benchmarks.databases import POSTGRESQL
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.servers import Databases, postgresql_databases, session, started
-from benchmarks.stored import batches
+from benchmarks.stored_rows import batches
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
@@ -29,14 +29,14 @@ from exporter.transfer.copier import ALL_TIMES, PAGE_ROWS
 
 __all__ = ["run"]
 
-# Fewer are copied several times, in turns with the baseline: a second of other work fell into one
-# side alone and made 0.52 of 0.8.
-_ROWS_ENOUGH: Final = 3_000_000
+# Smaller tables are copied several times, in turns with the baseline: one second of other load
+# during one side changed the ratio from 0.8 to 0.52.
+_MIN_ROWS_COPIED: Final = 3_000_000
 _FIRST: Final = np.zeros(1, np.intp)
 
 
 def run(options: Options) -> list[Result]:
-    """Copying alone, and with its proof."""
+    """Measure the copy alone, and with its verification."""
     rows = options.rows
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -49,33 +49,42 @@ def run(options: Options) -> list[Result]:
             source.write(batch)
         turns = [
             (*_migrate(source, databases, rows), _bare(databases, rows))
-            for _ in range(max(1, _ROWS_ENOUGH // rows))
+            for _ in range(max(1, _MIN_ROWS_COPIED // rows))
         ]
-    copying, proving, bare = map(min, zip(*turns, strict=True))
+    copy_seconds, verify_seconds, bare_seconds = map(min, zip(*turns, strict=True))
     name = "migrate SQLite to PostgreSQL"
     return [
-        Result(name, rows, copying, "COPY", bare, 0.5),
-        Result(f"{name}, proof included", rows, copying + proving, "COPY", bare, 0.5),
+        Result(name, rows, copy_seconds, "COPY", bare_seconds, 0.5),
+        Result(
+            f"{name}, proof included",
+            rows,
+            copy_seconds + verify_seconds,
+            "COPY",
+            bare_seconds,
+            0.5,
+        ),
     ]
 
 
 def _migrate(source: Backend, databases: Databases, rows: int) -> tuple[float, float]:
-    """Seconds to copy, and to prove it."""
+    """Seconds to copy, and to verify the copy."""
     with databases.fresh() as dsn, started(POSTGRESQL.open(dsn)) as target:
         began = time.perf_counter()
         copied = sum(one.rows for one in copy(source, target))
-        copying = time.perf_counter() - began
+        copy_seconds = time.perf_counter() - began
         assert copied == rows
         began = time.perf_counter()
         assert not list(differences(source, target, ALL_TIMES))
-        proving = time.perf_counter() - began
-    return copying, proving
+        verify_seconds = time.perf_counter() - began
+    return copy_seconds, verify_seconds
 
 
 def _bare(databases: Databases, rows: int) -> float:
     seconds = 0.0
     with databases.fresh() as dsn:
-        with started(POSTGRESQL.open(dsn)) as backend:  # makes the tables, and room for the days
+        with started(
+            POSTGRESQL.open(dsn)
+        ) as backend:  # creates the tables and the partitions of the days
             for batch in batches(rows):
                 if batch.new_series:
                     backend.write(Batch(new_series=batch.new_series))

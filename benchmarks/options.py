@@ -1,4 +1,4 @@
-"""What the command line decides for every stage."""
+"""Command line options that stages read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Which servers, and how much.
+    """Servers and sizes.
 
     Attributes:
         pg_dsn: connection string of a PostgreSQL server to measure on; None starts one.
-        timescaledb_dsn: likewise of a TimescaleDB server; None leaves TimescaleDB out, because
-            the engine of the tests says nothing about speed.
-        rows: how many rows the stages `queries` and `migration` have.
-        points: how many points the stage `memory` sends.
-        entries: how many cost entries the stage `reports` has.
+        timescaledb_dsn: connection string of a TimescaleDB server; None leaves TimescaleDB out,
+            because the engine of the tests runs in WebAssembly and says nothing about speed.
+        rows: rows of the stages `queries` and `migration`.
+        points: data points of the stage `memory`.
+        entries: cost entries of the stage `reports`.
     """
 
     pg_dsn: str | None = None

@@ -1,7 +1,7 @@
-"""The pipeline that one would write first: a servicer, protobuf objects, dicts, execute_values.
+"""A straightforward pipeline: servicer, protobuf objects, dicts, execute_values.
 
-As durable as ours: a request is answered when its rows are committed. One table with everything in
-every row, and the index that the first dashboard asks for.
+It is as durable as ours: a request is answered when its rows are committed. It has one wide table
+and the index that the first dashboard needs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _NANOSECONDS: Final = 1_000_000_000
 
 @contextmanager
 def plain_pipeline(dsn: str) -> Iterator[str]:
-    """Its address, for the length of the block."""
+    """Run the pipeline inside the block; yields its address."""
     with psycopg2.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(_CREATE)
     connection.close()
@@ -64,7 +64,7 @@ class _Plain(MetricsServiceServicer):
         self._dsn = dsn
         self._connections = threading.local()
 
-    def Export(  # noqa: N802 - the method's name
+    def Export(  # noqa: N802 - the name in the protocol
         self, request: ExportMetricsServiceRequest, _: grpc.ServicerContext
     ) -> ExportMetricsServiceResponse:
         connection = self._connection()

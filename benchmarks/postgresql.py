@@ -1,9 +1,9 @@
 """PostgreSQL and TimescaleDB: from gRPC to committed rows, against a bare binary COPY.
 
-The baselines copy the same rows, sorted and made ready beforehand, into the tables of the same
-migrations with the same indexes: once in transactions of `batch_size` rows, as the pipeline cuts
-them, and once everything sorted in one COPY, which meets each page of an index once and is what no
-receiver can do. Every commit is durable.
+The baselines copy the same rows, sorted and encoded beforehand, into tables with the same
+migrations and indexes. One baseline uses transactions of `batch_size` rows, like the pipeline. The
+other sorts everything and copies it at once, so that each index page is visited once; no receiver
+can do that. Every commit is durable.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.bare_copy import seconds_to_copy
-from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.databases import POSTGRESQL, TIMESCALEDB, Database
+from benchmarks.decoded_batches import batches_of
+from benchmarks.end_to_end import seconds_to_store
 from benchmarks.measure import Result
 from benchmarks.options import Options
-from benchmarks.prepared import batches_of
 from benchmarks.servers import Databases, postgresql_databases, session, started
-from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.model import Points
@@ -39,13 +39,15 @@ _SUMS: Final = """
 
 
 def run(options: Options) -> list[Result]:
-    """Three results for PostgreSQL, six more for TimescaleDB where a server is named."""
+    """Return three results for PostgreSQL, and six for TimescaleDB if a server is named."""
     work = _Work.prepare()
     with postgresql_databases(options.pg_dsn) as databases:
         results = work.measure(POSTGRESQL, databases)
     if options.timescaledb_dsn is not None:
         with postgresql_databases(options.timescaledb_dsn) as databases:
-            results += [result for kind in TIMESCALEDB for result in work.measure(kind, databases)]
+            results += [
+                result for database in TIMESCALEDB for result in work.measure(database, databases)
+            ]
     return results
 
 
@@ -53,8 +55,8 @@ def run(options: Options) -> list[Result]:
 class _Work:
     """The requests, and the same points for a COPY.
 
-    The first two requests of each sender are stored before the clock runs: senders are steady,
-    and a COPY registers no series.
+    The first two requests of each sender are stored before the measured time: they register the
+    series, which a COPY does not do.
     """
 
     first: Sequence[bytes]
@@ -67,16 +69,18 @@ class _Work:
         batches = batches_of(sent, POSTGRESQL.batch_size)
         return cls(first, sent, Points.concatenate(batch.points for batch in batches))
 
-    def measure(self, kind: Kind, databases: Databases) -> list[Result]:
-        ways = (self._durable, self._whole_way, self._copy_batches)
+    def measure(self, database: Database, databases: Databases) -> list[Result]:
+        ways = (self._durable, self._end_to_end, self._copy_batches)
         best = [math.inf] * len(ways)
         for _ in range(_ROUNDS):
             for at, way in enumerate(ways):
-                best[at] = min(best[at], self._in_fresh(databases, kind, way))
-        name, count = f"gRPC to {kind.name}", len(self.points)
+                best[at] = min(best[at], self._in_fresh(databases, database, way))
+        name, count = f"gRPC to {database.name}", len(self.points)
         durable, whole, in_batches = best
-        at_once = self._in_fresh(databases, kind, self._copy_at_once)  # once: it has no target
-        target = kind.whole_way_target
+        at_once = self._in_fresh(
+            databases, database, self._copy_at_once
+        )  # one round: it has no target
+        target = database.end_to_end_target
         return [
             Result(name, count, durable, "COPY, same batches", in_batches, target),
             Result(f"{name}, spool off", count, whole, "COPY, same batches", in_batches, target),
@@ -84,41 +88,41 @@ class _Work:
         ]
 
     def _in_fresh(
-        self, databases: Databases, kind: Kind, way: Callable[[str, Kind], float]
+        self, databases: Databases, database: Database, way: Callable[[str, Database], float]
     ) -> float:
         with databases.fresh() as dsn:
-            seconds = way(dsn, kind)
+            seconds = way(dsn, database)
             self._require_all(dsn)
         return seconds
 
-    def _durable(self, dsn: str, kind: Kind) -> float:
+    def _durable(self, dsn: str, database: Database) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return self._whole_way(dsn, kind, Path(folder) / "requests.spool")
+            return self._end_to_end(dsn, database, Path(folder) / "requests.spool")
 
-    def _whole_way(self, dsn: str, kind: Kind, spool: Path | None = None) -> float:
+    def _end_to_end(self, dsn: str, database: Database, spool: Path | None = None) -> float:
         return seconds_to_store(
-            kind.open(dsn),
+            database.open(dsn),
             self.sent,
             points=len(self.points),
-            batch_size=kind.batch_size,
+            batch_size=database.batch_size,
             first=self.first,
             spool=spool,
         )
 
-    def _copy_batches(self, dsn: str, kind: Kind) -> float:
-        batches = batches_of(self.sent, kind.batch_size)
-        return self._copy(dsn, kind, [batch.points for batch in batches])
+    def _copy_batches(self, dsn: str, database: Database) -> float:
+        batches = batches_of(self.sent, database.batch_size)
+        return self._copy(dsn, database, [batch.points for batch in batches])
 
-    def _copy_at_once(self, dsn: str, kind: Kind) -> float:
-        return self._copy(dsn, kind, [self.points])
+    def _copy_at_once(self, dsn: str, database: Database) -> float:
+        return self._copy(dsn, database, [self.points])
 
-    def _copy(self, dsn: str, kind: Kind, parts: Sequence[Points]) -> float:
-        with started(kind.open(dsn)) as backend:  # makes the tables, and room for the day
-            for batch in batches_of(self.first, kind.batch_size):
+    def _copy(self, dsn: str, database: Database, parts: Sequence[Points]) -> float:
+        with started(database.open(dsn)) as backend:  # creates the tables and the partition
+            for batch in batches_of(self.first, database.batch_size):
                 backend.write(batch)
         streams = [rows.read() for points in parts for rows in binary_copy_streams(points)]
         with session(dsn) as cursor:
-            cursor.execute(kind.copy_settings)
+            cursor.execute(database.copy_settings)
             return seconds_to_copy(cursor, streams)
 
     def _require_all(self, dsn: str) -> None:

@@ -1,9 +1,9 @@
-"""Reading: what `exporter.query` takes for three questions, against plain tables.
+"""Three queries through `exporter.query`, against plain tables.
 
 The plain tables have the same rows, one with a btree on (series_id, timestamp) and one with a btree
-on (timestamp, series_id), built when all rows were in, which is when it is smallest. Both sides go
-through a driver to the same process and end in the same dicts. Everything is vacuumed and
-analyzed as autovacuum would have done it.
+on (timestamp, series_id). The indexes are built after loading, which makes them smallest. Both
+sides use a driver in this process and return the same dicts. All tables are vacuumed and analyzed,
+as autovacuum would have done.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import psycopg2
 
-from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.databases import POSTGRESQL, TIMESCALEDB, Database
 from benchmarks.measure import Result
 from benchmarks.options import Options
-from benchmarks.questions import QUESTIONS, Question
+from benchmarks.query_cases import QUERY_CASES, QueryCase
 from benchmarks.servers import fresh_store
-from benchmarks.stored import END_UNIX_NANO, SERIES, batches
+from benchmarks.stored_rows import END_UNIX_NANO, SERIES, batches
 from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.query import Reader
@@ -44,28 +44,28 @@ _COPY: Final = "COPY {table} FROM STDIN (FORMAT binary)"
 _PARTITIONS: Final = """
     SELECT inhrelid::regclass::text FROM pg_inherits
     WHERE inhparent = 'system_metrics'::regclass ORDER BY 1"""
-# What the policy would have done by now: every chunk but the newest.
+# The columnstore policy would have compressed every chunk except the newest.
 _COMPRESS: Final = """
     SELECT compress_chunk(chunk)
     FROM show_chunks('system_metrics', older_than => to_timestamp(%s)) AS chunk"""
 
 
 def run(options: Options) -> list[Result]:
-    """Three results for PostgreSQL, and six for TimescaleDB where a server is named."""
+    """Return three results for PostgreSQL, and six for TimescaleDB if a server is named."""
     results = _measure(POSTGRESQL, options.pg_dsn, options.rows)
     if options.timescaledb_dsn is not None:
-        for kind in TIMESCALEDB:
-            results += _measure(kind, options.timescaledb_dsn, options.rows)
+        for database in TIMESCALEDB:
+            results += _measure(database, options.timescaledb_dsn, options.rows)
     return results
 
 
-def _measure(kind: Kind, server: str | None, rows: int) -> list[Result]:
-    with fresh_store(kind, server) as (backend, cursor):
+def _measure(database: Database, server: str | None, rows: int) -> list[Result]:
+    with fresh_store(database, server) as (backend, cursor):
         _load(backend, cursor, rows)
-        if kind.is_compressed:
+        if database.is_compressed:
             cursor.execute(_COMPRESS, (END_UNIX_NANO // 1_000_000_000 - 86_400,))
         _vacuum(cursor)
-        return [_compare(kind.name, question, backend, cursor) for question in QUESTIONS]
+        return [_compare(database.name, question, backend, cursor) for question in QUERY_CASES]
 
 
 def _load(backend: Backend, cursor: _Cursor, rows: int) -> None:
@@ -83,13 +83,13 @@ def _load(backend: Backend, cursor: _Cursor, rows: int) -> None:
 
 
 def _vacuum(cursor: _Cursor) -> None:
-    # The parent of partitions is left out: autovacuum never comes to it either.
+    # Autovacuum never processes the partitioned parent, so it is left out here as well.
     cursor.execute(_PARTITIONS)
     for table in [*(name for (name,) in cursor.fetchall()), *_PLAIN, "metric_series"]:
         cursor.execute(f"VACUUM ANALYZE {table}")
 
 
-def _compare(name: str, question: Question, backend: Backend, cursor: _Cursor) -> Result:
+def _compare(name: str, question: QueryCase, backend: Backend, cursor: _Cursor) -> Result:
     reader = Reader(backend)
 
     definitions = _definitions(reader)
@@ -111,19 +111,19 @@ def _compare(name: str, question: Question, backend: Backend, cursor: _Cursor) -
 
 
 def _definitions(reader: Reader) -> dict[int, dict[str, Any]]:
-    """By series_id, what a row of `query_historical_metrics` has of its series."""
+    """series_id -> the fields that `query_historical_metrics` takes from the series."""
     names = set(reader.query_historical_metrics(limit=1)[0])
     everything = reader.list_series(limit=SERIES)
     return {one["series_id"]: {k: one[k] for k in one if k in names} for one in everything}
 
 
 def _comparable(answer: Sequence[dict[str, Any]]) -> list[str]:
-    """In an order of its own, and without the last digits that depend on the order of a sum."""
+    """Rows in a fixed order, rounded: the last digits depend on the order of additions."""
     return sorted(repr(sorted((row | {"value": round(row["value"], 6)}).items())) for row in answer)
 
 
 def _medians(asks: list[Callable[[], object]]) -> list[float]:
-    """Median seconds of each, taken in turns."""
+    """Median seconds of each; rounds alternate."""
     taken: list[list[float]] = [[] for _ in asks]
     for _ in range(_ROUNDS):
         for times, ask in zip(taken, asks, strict=True):

@@ -1,8 +1,8 @@
-"""Reading costs: a report of a month and other questions, against a plain table.
+"""Cost queries: the report of a month and others, against a plain table.
 
-The plain table has the same rows and a btree on the time, built when all rows were in; it is asked
-in SQL for the same sums. Ours is asked through `exporter.query` and, for the report, through what
-the command `report` asks. TimescaleDB's roll-ups have been refreshed, as its jobs would have done.
+The plain table has the same rows and a btree on the time, built after loading; SQL computes the
+same sums from it. Our side uses `exporter.query`, and for the report the function of the command
+`report`. The roll-ups of TimescaleDB are refreshed, as its jobs would have done.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import psycopg2
 
-from benchmarks.kinds import POSTGRESQL, TIMESCALEDB, Kind
+from benchmarks.databases import POSTGRESQL, TIMESCALEDB, Database
 from benchmarks.measure import Result, side_by_side
 from benchmarks.options import Options
 from benchmarks.servers import fresh_store
-from benchmarks.stored import END_UNIX_NANO
+from benchmarks.stored_rows import END_UNIX_NANO
 from exporter.backends.base import Backend
 from exporter.backends.timescaledb.rollups import ROLLUPS
 from exporter.cli.report import cost_report
@@ -28,7 +28,7 @@ from exporter.query import Reader
 __all__ = ["run"]
 
 _Cursor = psycopg2.extensions.cursor
-# What an answer says, whoever gave it: groups and their sums.
+# The answer of either side: groups and their sums.
 _Sums = set[tuple[Any, ...]]
 
 _ROUNDS: Final = 5
@@ -54,7 +54,7 @@ _FILL: Final = f"""
 """  # noqa: S608 - names that are written above
 _PLAIN: Final = f"""
     CREATE TABLE plain_costs AS SELECT {_COLUMNS} FROM cost_entries;
-    CREATE INDEX ON plain_costs ("timestamp")"""  # noqa: S608 - likewise
+    CREATE INDEX ON plain_costs ("timestamp")"""  # noqa: S608 - names that are written above
 _ANALYZE: Final = "VACUUM ANALYZE plain_costs"
 _TABLES: Final = """
     SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'cost_entries'::regclass"""
@@ -62,13 +62,13 @@ _WITHIN: Final = '"timestamp" >= to_timestamp(%s) AND "timestamp" < to_timestamp
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """One question, put in both ways; both give the same answer.
+class _CostQuery:
+    """One query in both forms; both return the same answer.
 
     Attributes:
-        name: for the table of results.
-        ask: through the reader.
-        ask_plain: in SQL.
+        name: shown in the results.
+        ask: runs it with the reader.
+        ask_plain: runs it as SQL.
     """
 
     name: str
@@ -77,24 +77,24 @@ class _Question:
 
 
 def run(options: Options) -> list[Result]:
-    """Three results for PostgreSQL, and three for TimescaleDB where a server is named."""
+    """Return three results for PostgreSQL, and three for TimescaleDB if a server is named."""
     results = _measure(POSTGRESQL, options.pg_dsn, options.entries)
     if options.timescaledb_dsn is not None:
         results += _measure(TIMESCALEDB[1], options.timescaledb_dsn, options.entries)
     return results
 
 
-def _measure(kind: Kind, server: str | None, entries: int) -> list[Result]:
-    with fresh_store(kind, server) as (backend, cursor):
+def _measure(database: Database, server: str | None, entries: int) -> list[Result]:
+    with fresh_store(database, server) as (backend, cursor):
         _load(backend, cursor, entries)
-        if kind.is_compressed:
+        if database.is_compressed:
             for rollup in ROLLUPS:
                 cursor.execute("CALL refresh_continuous_aggregate(%s, NULL, NULL)", (rollup,))
-        return [_compare(kind.name, one, backend, cursor, entries) for one in _QUESTIONS]
+        return [_compare(database.name, one, backend, cursor, entries) for one in _COST_QUERIES]
 
 
 def _load(backend: Backend, cursor: _Cursor, entries: int) -> None:
-    backend.dry_run(Batch(costs=tuple(_a_day())))  # makes room for the days
+    backend.dry_run(Batch(costs=tuple(_a_day())))  # creates the partitions of the days
     values = {"end": _END, "length": _DAYS * _DAY, "rows": entries, "resources": _RESOURCES}
     cursor.execute(_FILL, values)
     cursor.execute(_PLAIN)
@@ -111,7 +111,7 @@ def _a_day() -> Iterable[CostEntry]:
 
 
 def _compare(
-    name: str, question: _Question, backend: Backend, cursor: _Cursor, entries: int
+    name: str, question: _CostQuery, backend: Backend, cursor: _Cursor, entries: int
 ) -> Result:
     reader = Reader(backend)
     assert question.ask(reader) == question.ask_plain(cursor) != set()
@@ -165,14 +165,14 @@ def _sums(
     cursor: _Cursor, group: str, start: int = _START, end: int = _END, *, label: str = ""
 ) -> _Sums:
     cursor.execute(
-        f"SELECT {group}, sum(amount) FROM plain_costs WHERE {_WITHIN} GROUP BY 1",  # noqa: S608 - a literal of ours
-        (start, end),
+        f"SELECT {group}, sum(amount) FROM plain_costs WHERE {_WITHIN} GROUP BY 1",  # noqa: S608 -
+        a literal in this module (start, end),
     )
     return {(label, *row) if label else row for row in cursor}
 
 
-_QUESTIONS: Final = (
-    _Question("cost report of 30 days", _report, _plain_report),
-    _Question("costs of 30 days by a tag", _by_tag, lambda cursor: _sums(cursor, "tags->>'team'")),
-    _Question("newest 1,000 of a category", _newest, _plain_newest),
+_COST_QUERIES: Final = (
+    _CostQuery("cost report of 30 days", _report, _plain_report),
+    _CostQuery("costs of 30 days by a tag", _by_tag, lambda cursor: _sums(cursor, "tags->>'team'")),
+    _CostQuery("newest 1,000 of a category", _newest, _plain_newest),
 )

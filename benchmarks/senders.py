@@ -1,10 +1,9 @@
-"""Many small senders, against the program itself with its spool, as it ships.
+"""Many small senders, against `serve` with its spool and default settings.
 
-500 connections send ten points each second, each at its own moment of the second. They are steady
-senders: in the two seconds before, in which every series is new and then learned by heart, the
-same is measured apart. What counts is how long the slowest percent waits for its answer. Then
-10,000 requests of one point, fifty at a time. Clients are one process; its own time is in the
-figures.
+500 connections send ten points every second, each at its own moment of the second. The result is
+the 99th percentile of the response time. The first two seconds, in which every series is new and
+then gets its template, are measured separately. Then 10,000 requests of one point are sent, fifty
+at a time. All clients run in one process, and its own CPU time is part of the figures.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
 
 from benchmarks.client import EXPORT, send_all
 from benchmarks.measure import Result
-from benchmarks.served import served
-from benchmarks.workload import LEARNING_STEPS, Shape, requests
+from benchmarks.serve_process import running_serve
+from benchmarks.workload import WARM_UP_STEPS, Shape, requests
 
 __all__ = ["run"]
 
@@ -44,22 +43,22 @@ _T = TypeVar("_T")
 _SENDERS: Final = 500
 _SECONDS: Final = 10
 _SMALL: Final = Shape("1 metric of 10 points", 1, 10)
-# Of other series than the points before.
+# Series that the requests before did not use.
 _ONE: Final = Shape("1 metric of 1 point", 1, 1, attributes=2)
 _ONES: Final = 10_000
 _AT_A_TIME: Final = 50
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 _ACKNOWLEDGED_SECONDS: Final = 0.05
 
 
 def run() -> list[Result]:
-    """The slowest percent of 500 senders, and 10,000 requests of one point."""
-    small = requests(_SMALL, _SENDERS * (LEARNING_STEPS + _SECONDS), series_sets=_SENDERS)
+    """Measure the 99th percentile of 500 senders, and 10,000 requests of one point."""
+    small = requests(_SMALL, _SENDERS * (WARM_UP_STEPS + _SECONDS), series_sets=_SENDERS)
     ones = requests(_ONE, _ONES, series_sets=_AT_A_TIME)
     with tempfile.TemporaryDirectory() as folder:
-        with served(Path(folder)) as program:
-            learning, waits = map(sorted, _elsewhere(_many, program.address, small))
-            seconds = _elsewhere(_burst, program.address, ones)
+        with running_serve(Path(folder)) as program:
+            warm_up, waits = map(sorted, _in_other_process(_many, program.address, small))
+            seconds = _in_other_process(_burst, program.address, ones)
         with closing(sqlite3.connect(Path(folder) / "served.db")) as connection:
             (stored,) = connection.execute("SELECT COUNT(*) FROM system_metrics").fetchone()
     assert stored == len(small) * _SMALL.points + len(ones)
@@ -74,7 +73,7 @@ def run() -> list[Result]:
             1.0,
             note=f"acknowledged in {statistics.median(waits) * 1e3:.1f} ms (median), "
             f"{slow * 1e3:.1f} ms (p99), {waits[-1] * 1e3:.1f} ms (slowest of {len(waits):,}); "
-            f"while they were new in {_percentile_99(learning) * 1e3:.1f} ms (p99)",
+            f"while they were new in {_percentile_99(warm_up) * 1e3:.1f} ms (p99)",
         ),
         Result("requests of one point", _ONES, seconds, "no store", _nothing(ones), 0.0),
     ]
@@ -84,45 +83,45 @@ def _percentile_99(in_order: Sequence[float]) -> float:
     return in_order[len(in_order) * 99 // 100]
 
 
-def _elsewhere(
+def _in_other_process(
     work: Callable[[str, Sequence[bytes]], _T], address: str, sent: Sequence[bytes]
 ) -> _T:
     with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as others:
-        return others.submit(work, address, sent).result(_PATIENCE_SECONDS)
+        return others.submit(work, address, sent).result(_TIMEOUT_SECONDS)
 
 
 def _many(address: str, sent: Sequence[bytes]) -> tuple[list[float], list[float]]:
-    """Seconds that each request waited for its answer: while series are learned, and after."""
+    """Response times in seconds: during the warm-up, and after it."""
     return asyncio.run(_senders(address, sent))
 
 
 async def _senders(address: str, sent: Sequence[bytes]) -> tuple[list[float], list[float]]:
     random = Random(7)  # noqa: S311 - seeded on purpose
-    everybody = asyncio.Barrier(_SENDERS)
-    learning: list[float] = []
+    start_line = asyncio.Barrier(_SENDERS)
+    warm_up: list[float] = []
     waits: list[float] = []
 
     async def sender(own: Sequence[bytes], moment: float) -> None:
-        # Channels of one process share their connections otherwise.
+        # Channels of one process share connections unless told otherwise.
         options = [("grpc.use_local_subchannel_pool", 1)]
         async with grpc.aio.insecure_channel(address, options=options) as channel:
             await channel.channel_ready()
             export = channel.unary_unary(EXPORT)
             for part, found in (
-                (own[:LEARNING_STEPS], learning),
-                (own[LEARNING_STEPS:], waits),
+                (own[:WARM_UP_STEPS], warm_up),
+                (own[WARM_UP_STEPS:], waits),
             ):
-                await everybody.wait()
+                await start_line.wait()
                 found.extend(await _each_second(export, part, moment))
 
     await asyncio.gather(*(sender(sent[at::_SENDERS], random.random()) for at in range(_SENDERS)))
-    return learning, waits
+    return warm_up, waits
 
 
 async def _each_second(
     export: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes], sent: Sequence[bytes], moment: float
 ) -> list[float]:
-    """Send one request a second, and return how long each waited."""
+    """Send one request a second; returns the response times."""
     waits: list[float] = []
     began = time.perf_counter()
     for at, data in enumerate(sent):
@@ -134,7 +133,7 @@ async def _each_second(
 
 
 def _burst(address: str, sent: Sequence[bytes]) -> float:
-    """Seconds until all are answered."""
+    """Seconds until all requests are answered."""
     with grpc.insecure_channel(address) as channel:
         export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
         grpc.channel_ready_future(channel).result(10)
@@ -151,12 +150,12 @@ class _Nothing(MetricsServiceServicer):
 
 
 def _nothing(sent: Sequence[bytes]) -> float:
-    """Seconds for the same requests where a servicer of eight threads only parses them."""
+    """Seconds for the same requests with a servicer of eight threads that only parses them."""
     server = grpc.server(futures.ThreadPoolExecutor(8))
     add_MetricsServiceServicer_to_server(_Nothing(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        return _elsewhere(_burst, f"127.0.0.1:{port}", sent)
+        return _in_other_process(_burst, f"127.0.0.1:{port}", sent)
     finally:
         server.stop(None).wait()

@@ -1,7 +1,4 @@
-"""Servers to measure on: the caller's, or the tests' own PostgreSQL with commits that are durable.
-
-The `engines` of the tests are borrowed; nothing else of the tests is.
-"""
+"""Servers to measure on: the named one, or the PostgreSQL of the tests with durable commits."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import Final
 
 import psycopg2
 
-from benchmarks.kinds import Kind
+from benchmarks.databases import Database
 from exporter.backends.base import Backend
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -23,11 +20,11 @@ from engines.postgresql import PostgreSQLServer
 
 __all__ = ["Databases", "fresh_store", "postgresql_databases", "session", "started"]
 
-# They would compress and refresh what a benchmark does as well.
+# Background jobs would compress and refresh during a measurement.
 _STOP_JOBS: Final = """
     SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs
     WHERE hypertable_name IS NOT NULL"""
-# What a small production server has. No checkpoint falls into one side of a comparison only.
+# The size of a small production server. No checkpoint may start during one side of a comparison.
 _SETTINGS: Final = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
@@ -37,7 +34,7 @@ _SETTINGS: Final = {
 
 @contextmanager
 def postgresql_databases(dsn: str | None) -> Iterator[Databases]:
-    """Throw-away databases on the named server, or on one that lives as long as the block.
+    """Temporary databases on the named server, or on one that is started for the block.
 
     Raises:
         EngineError: the server cannot be started or does not answer.
@@ -51,7 +48,7 @@ def postgresql_databases(dsn: str | None) -> Iterator[Databases]:
 
 @contextmanager
 def started(backend: Backend) -> Iterator[Backend]:
-    """The backend, open for the length of the block."""
+    """The backend, started inside the block."""
     backend.start()
     try:
         yield backend
@@ -61,7 +58,7 @@ def started(backend: Backend) -> Iterator[Backend]:
 
 @contextmanager
 def session(dsn: str) -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor of a connection of one's own, every statement a transaction."""
+    """A cursor of a new connection with autocommit."""
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         yield cursor
@@ -69,15 +66,15 @@ def session(dsn: str) -> Iterator[psycopg2.extensions.cursor]:
 
 @contextmanager
 def fresh_store(
-    kind: Kind, server: str | None
+    database: Database, server: str | None
 ) -> Iterator[tuple[Backend, psycopg2.extensions.cursor]]:
-    """A started backend on a new database, and a cursor beside it; no job of TimescaleDB runs."""
+    """A started backend on a new database, and a cursor; jobs of TimescaleDB are off."""
     with (
         postgresql_databases(server) as databases,
         databases.fresh() as dsn,
-        started(kind.open(dsn)) as backend,
+        started(database.open(dsn)) as backend,
         session(dsn) as cursor,
     ):
-        if kind.is_compressed:
+        if database.is_compressed:
             cursor.execute(_STOP_JOBS)
         yield backend, cursor

@@ -1,7 +1,7 @@
-"""SQLite: the backend's write, and the whole way over gRPC, against a bare executemany.
+"""SQLite: the backend's write, and gRPC to committed rows, against a bare executemany.
 
-The baseline writes the same rows into the same table of a file made by the same migrations, as
-tuples that are ready beforehand, in transactions of the same size.
+The baseline writes the same rows, as tuples built beforehand, into a file with the same migrations,
+in transactions of the same size.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.decoded_batches import batches_of
+from benchmarks.end_to_end import seconds_to_store
 from benchmarks.measure import Result
-from benchmarks.prepared import batches_of
-from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends import open_backend
 from exporter.model import Batch
 
 __all__ = ["run"]
 
-# Long enough that the first batch and the last flush, a fixed part, weigh little.
+# Long enough that the fixed cost of the first batch and the last flush is small.
 _REQUESTS = 2_400
 _SENDERS = 4
-_POINTS = 1_000  # of a request
+_POINTS = 1_000  # per request
 _BATCH_SIZE = 20_000
 _ROUNDS = 2
 
@@ -32,7 +32,7 @@ Rows = list[tuple[int, int, float, int]]
 
 
 def run() -> list[Result]:
-    """The write alone, and from a client in another process to committed rows."""
+    """Measure the write alone, and from a client in another process to committed rows."""
     first, sent = steady_requests(SHAPES[0], _REQUESTS, senders=_SENDERS)
     batches = batches_of(sent, _BATCH_SIZE)
     points = len(sent) * _POINTS
@@ -41,9 +41,9 @@ def run() -> list[Result]:
         with tempfile.TemporaryDirectory() as folder:
             best["bare"] = min(best["bare"], _bare(Path(folder) / "bare.db", batches))
             best["write"] = min(best["write"], _write(Path(folder) / "write.db", batches))
-            best["whole"] = min(best["whole"], _whole_way(Path(folder), first, sent, None))
+            best["whole"] = min(best["whole"], _end_to_end(Path(folder), first, sent, None))
             spool = Path(folder) / "requests.spool"
-            best["durable"] = min(best["durable"], _whole_way(Path(folder), first, sent, spool))
+            best["durable"] = min(best["durable"], _end_to_end(Path(folder), first, sent, spool))
     return [
         Result("SQLite write", points, best["write"], "executemany", best["bare"], 0.8),
         Result(
@@ -94,7 +94,7 @@ def _write(path: Path, batches: Sequence[Batch]) -> float:
     return seconds
 
 
-def _whole_way(
+def _end_to_end(
     folder: Path, first: Sequence[bytes], sent: Sequence[bytes], spool: Path | None
 ) -> float:
     path = folder / f"whole-{'off' if spool is None else 'on'}.db"

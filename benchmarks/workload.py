@@ -13,30 +13,30 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 __all__ = [
-    "LEARNING_STEPS",
-    "POINTS_OF_RICHER",
-    "RICHER_SHAPES",
+    "COMPLEX_SHAPES",
+    "POINTS_OF_COMPLEX_REQUEST",
     "SHAPES",
-    "RicherShape",
+    "WARM_UP_STEPS",
+    "ComplexShape",
     "Shape",
     "at_step",
+    "complex_requests",
     "requests",
-    "richer_requests",
     "steady_requests",
 ]
 
 FIRST_TIME_UNIX_NANO: Final = 1_700_000_000_000_000_000
 STEP_NANO: Final = 1_000_000_000
-# No two senders collect at the same moment. Where a thousand do, SQLite gets their rows of one time
-# in any order of series, and each batch changes every page of that time.
+# Senders collect at different moments. If a thousand senders used the same time, SQLite would get
+# the rows of that time in any order of series, and each batch would change every page of that time.
 _APART_NANO: Final = 1_000_000
-# A sender's series are new in its first request, and learned by heart in its second.
-LEARNING_STEPS: Final = 2
+# The first request of a sender registers its series, the second creates its template.
+WARM_UP_STEPS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a request is filled: metrics times points of each."""
+    """The size of a request: metrics, and points of each metric."""
 
     name: str
     metrics: int
@@ -55,9 +55,9 @@ def requests(shape: Shape, count: int, *, series_sets: int = 1) -> list[bytes]:
     """Serialized requests one step apart.
 
     Args:
-        shape: how each is filled.
-        count: how many.
-        series_sets: how many senders take turns, each with series of its own.
+        shape: the size of each request.
+        count: the number of requests.
+        series_sets: the number of senders that take turns, each with its own series.
     """
     random = Random(7)  # noqa: S311 - seeded on purpose
     return [
@@ -67,22 +67,23 @@ def requests(shape: Shape, count: int, *, series_sets: int = 1) -> list[bytes]:
 
 
 def steady_requests(shape: Shape, count: int, *, senders: int) -> tuple[list[bytes], list[bytes]]:
-    """The requests in which senders are learned, and those that follow.
+    """The warm-up requests of the senders, and the requests that follow.
 
     Args:
-        shape: how each is filled.
-        count: how many follow.
-        senders: how many take turns.
+        shape: the size of each request.
+        count: the number of requests after the warm-up.
+        senders: the number of senders that take turns.
     """
-    learning = LEARNING_STEPS * senders
-    every = requests(shape, learning + count, series_sets=senders)
-    return every[:learning], every[learning:]
+    warm_up = WARM_UP_STEPS * senders
+    every = requests(shape, warm_up + count, series_sets=senders)
+    return every[:warm_up], every[warm_up:]
 
 
 def at_step(first: Iterable[bytes], step: int) -> Iterator[bytes]:
-    """The requests of the first step, which is 1, one of each sender, with the times of another.
+    """The requests of step 1, one of each sender, with the times of another step.
 
-    In place: encoding them anew would take longer than all that is done with them.
+    The times are replaced in the bytes: encoding the requests again would take longer than the
+    measured work.
     """
     for sender, data in enumerate(first):
         written, now = (_time_unix_nano(at, sender).to_bytes(8, "little") for at in (1, step))
@@ -125,13 +126,13 @@ def _fill(metric: Metric, number: int, shape: Shape, time_unix_nano: int, random
 
 
 @dataclass(frozen=True, slots=True)
-class RicherShape:
-    """A request of points that are more than a number: 10 metrics of 100 points.
+class ComplexShape:
+    """A request of histograms, or of sums with exemplars: 10 metrics of 100 points.
 
     Attributes:
-        name: for the table of results.
+        name: shown in the results.
         kind: "histogram", "exponential_histogram" or "sum".
-        exemplars: of each point, each with a trace, a span and one attribute out of twenty.
+        exemplars: exemplars of each point, with a trace, a span and one of twenty attributes.
     """
 
     name: str
@@ -139,36 +140,36 @@ class RicherShape:
     exemplars: int = 0
 
 
-RICHER_SHAPES: Final = (
-    RicherShape("histograms", "histogram"),
-    RicherShape("exponential histograms", "exponential_histogram"),
-    RicherShape("sums with an exemplar", "sum", 1),
-    RicherShape("histograms with two exemplars", "histogram", 2),
+COMPLEX_SHAPES: Final = (
+    ComplexShape("histograms", "histogram"),
+    ComplexShape("exponential histograms", "exponential_histogram"),
+    ComplexShape("sums with an exemplar", "sum", 1),
+    ComplexShape("histograms with two exemplars", "histogram", 2),
 )
-POINTS_OF_RICHER: Final = 1_000
-# What SDKs take where nothing else is said (specification's metrics/sdk.md).
+POINTS_OF_COMPLEX_REQUEST: Final = 1_000
+# The default bounds of SDKs (specification, metrics/sdk.md).
 _BOUNDS: Final = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 _EXPONENTIAL_BUCKETS: Final = 40
 
 
-def richer_requests(shape: RicherShape, count: int) -> list[bytes]:
-    """Serialized requests of one sender, one step apart; counts, sums and exemplars change."""
+def complex_requests(shape: ComplexShape, count: int) -> list[bytes]:
+    """Serialized requests of one sender, one step apart, with changing counts and exemplars."""
     random = Random(7)  # noqa: S311 - seeded on purpose
     return [_richer_request(shape, step, random).SerializeToString() for step in range(count)]
 
 
-def _richer_request(shape: RicherShape, step: int, random: Random) -> ExportMetricsServiceRequest:
+def _richer_request(shape: ComplexShape, step: int, random: Random) -> ExportMetricsServiceRequest:
     metrics = 10
     request = _request(Shape(shape.name, metrics, points=0), step, 0, random)
     for metric in request.resource_metrics[0].scope_metrics[0].metrics:
         data = getattr(metric, shape.kind)
         data.aggregation_temporality = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-        for at in range(POINTS_OF_RICHER // metrics):
+        for at in range(POINTS_OF_COMPLEX_REQUEST // metrics):
             _fill_richer(data.data_points.add(), at, shape, step, random)
     return request
 
 
-def _fill_richer(point: Any, at: int, shape: RicherShape, step: int, random: Random) -> None:
+def _fill_richer(point: Any, at: int, shape: ComplexShape, step: int, random: Random) -> None:
     point.start_time_unix_nano = FIRST_TIME_UNIX_NANO
     point.time_unix_nano = _time_unix_nano(step + 1, sender=0)
     for name in range(3):
@@ -195,5 +196,5 @@ def _fill_richer(point: Any, at: int, shape: RicherShape, step: int, random: Ran
 
 
 def _counts(size: int, random: Random) -> list[int]:
-    # Most buckets hold little, some hold more than one byte of a varint can.
+    # Most buckets have small counts, some have counts of more than one varint byte.
     return [int(random.expovariate(1 / 60)) for _ in range(size)]

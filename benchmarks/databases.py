@@ -1,4 +1,4 @@
-"""The databases that are measured, each with the backend that writes into it."""
+"""The measured databases, each with its backend."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Final
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 
-__all__ = ["POSTGRESQL", "TIMESCALEDB", "Kind"]
+__all__ = ["POSTGRESQL", "TIMESCALEDB", "Database"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One layout of the tables.
+class Database:
+    """One database and layout of its tables.
 
     Attributes:
-        name: for the table of results.
-        open: the backend for a connection string, not started.
-        whole_way_target: what the way from gRPC should reach of a bare COPY.
-        copy_settings: what the session of a bare COPY says first.
-        is_compressed: whether old chunks become columns.
+        name: shown in the results.
+        open: makes the backend for a connection string; it is not started.
+        end_to_end_target: the target ratio of gRPC to committed rows over a bare COPY.
+        copy_settings: the first statement of the session of a bare COPY.
+        is_compressed: whether old chunks are compressed.
         batch_size: data points that make a batch due.
     """
 
     name: str
     open: Callable[[str], PostgreSQLBackend]
-    whole_way_target: float
+    end_to_end_target: float
     copy_settings: str = "SELECT"
     is_compressed: bool = False
     batch_size: int = 20_000
@@ -45,15 +45,15 @@ _DIRECT_COMPRESS: Final = """
     SELECT set_config('timescaledb.enable_direct_compress_copy', 'on', false),
            set_config('timescaledb.enable_direct_compress_copy_sort_batches', 'off', false)"""
 
-POSTGRESQL: Final = Kind("PostgreSQL", PostgreSQLBackend, 0.9)
+POSTGRESQL: Final = Database("PostgreSQL", PostgreSQLBackend, 0.9)
 TIMESCALEDB: Final = (
-    Kind("TimescaleDB rows", _with_rows, 0.9),
-    Kind(
+    Database("TimescaleDB rows", _with_rows, 0.9),
+    Database(
         "TimescaleDB columns",
         _with_columns,
         0.6,
         _DIRECT_COMPRESS,
         is_compressed=True,
-        batch_size=60_000,  # written as columns at once from 50,000 on
+        batch_size=60_000,  # direct compress needs batches of 50,000 rows
     ),
 )

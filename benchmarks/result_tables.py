@@ -1,4 +1,4 @@
-"""What is printed: one run, or the ratios of two side by side."""
+"""The printed tables: one run, or the ratios of two runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["comparison", "table_of"]
 
 
 def table_of(results: Sequence[Result]) -> Table:
-    """Times, rates and ratios of one run."""
+    """A table with times, rates and ratios of one run."""
     table = Table(title="Speed against a baseline of the same run", box=SIMPLE)
     table.add_column("what", no_wrap=True)
     for heading in ("us/point", "points/s", "baseline us"):
@@ -37,7 +37,7 @@ def table_of(results: Sequence[Result]) -> Table:
 
 
 def comparison(before: Sequence[Result], after: Sequence[Result]) -> Table:
-    """The ratios of two runs. Times are left out: those of two runs cannot be compared."""
+    """A table with the ratios of two runs; times of two runs cannot be compared."""
     table = Table(title="Ratio to the baseline of the same run", box=SIMPLE)
     table.add_column("what", no_wrap=True)
     table.add_column("baseline", no_wrap=True)

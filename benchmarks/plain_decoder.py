@@ -1,4 +1,4 @@
-"""What a program without any trick does: an object a point, and a row of Python values each."""
+"""The straightforward decoder: protobuf objects, and a row of Python values for each point."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-__all__ = ["plain_rows", "richer_plain_rows"]
+__all__ = ["complex_plain_rows", "plain_rows"]
 
 
 def plain_rows(data: bytes) -> list[tuple[int, str, dict[str, str], float, int]]:
-    """The number points of a request: time, metric, attributes, value and start time."""
+    """Number points of a request: (time, metric, attributes, value, start time)."""
     rows = []
     for resource_metrics in ExportMetricsServiceRequest.FromString(data).resource_metrics:
         for scope_metrics in resource_metrics.scope_metrics:
@@ -29,8 +29,8 @@ def plain_rows(data: bytes) -> list[tuple[int, str, dict[str, str], float, int]]
     return rows
 
 
-def richer_plain_rows(data: bytes, kind: str) -> list[tuple[Any, ...]]:
-    """The points of a kind: time, metric, attributes, start time, what the kind has, exemplars."""
+def complex_plain_rows(data: bytes, kind: str) -> list[tuple[Any, ...]]:
+    """Points of a kind: (time, metric, attributes, start time, fields of the kind, exemplars)."""
     fields = {
         "sum": _number,
         "histogram": _histogram,

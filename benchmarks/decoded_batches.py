@@ -1,4 +1,4 @@
-"""Requests decoded and merged beforehand, in batches as the pipeline cuts them."""
+"""Requests decoded and merged beforehand, in the batches of the pipeline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["batches_of"]
 
 
 def batches_of(sent: Iterable[bytes], batch_size: int) -> Sequence[Batch]:
-    """Everything in the requests, in batches of `batch_size` points or a request's points more."""
+    """The requests as batches of `batch_size` points, plus at most the points of one request."""
     series = SeriesCache()
     batcher = Batcher(batch_size=batch_size, batch_interval_seconds=60.0)
     batches = []

@@ -1,4 +1,4 @@
-"""The program itself, as a user starts it, in a process of its own."""
+"""`serve` in a process of its own, as a user starts it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Served", "served"]
+__all__ = ["ServeProcess", "running_serve"]
 
 _LISTENING: Final = re.compile(r"listening for OTLP/gRPC on (\S+?),")
-_PATIENCE_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServeProcess:
     """A running `serve`."""
 
     address: str
     pid: int
 
     def resident_bytes(self) -> int:
-        """What it has in memory now."""
+        """Its resident memory now."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """`serve` on a SQLite file `served.db` in a folder, with its spool, as it ships.
+def running_serve(folder: Path) -> Iterator[ServeProcess]:
+    """Run `serve` inside the block, on the SQLite file `served.db`, with default settings.
 
-    At the end of the block it is asked to stop, which it does when all is written.
+    At the end of the block it gets SIGTERM, and ends when everything is written.
     """
     kept = {name: value for name, value in os.environ.items() if name[:11] != "OPENFINOPS_"}
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), kept.get("PYTHONPATH")]))
@@ -54,12 +54,12 @@ def served(folder: Path) -> Iterator[Served]:
             stderr=stderr,
         )
     try:
-        yield Served(_address(process, log), process.pid)
+        yield ServeProcess(_address(process, log), process.pid)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(_PATIENCE_SECONDS) == 0, log.read_text(encoding="utf-8")
+        assert process.wait(_TIMEOUT_SECONDS) == 0, log.read_text(encoding="utf-8")
     finally:
         process.kill()
-        process.wait(_PATIENCE_SECONDS)
+        process.wait(_TIMEOUT_SECONDS)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

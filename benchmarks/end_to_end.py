@@ -1,4 +1,4 @@
-"""From a client in another process, over gRPC, to committed rows; for any backend."""
+"""From a client in another process over gRPC to committed rows, for any backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.spool import Spool
 __all__ = ["seconds_to_store"]
 
 _SPOOL_BYTES: Final = 1 << 32
-_PATIENCE_SECONDS: Final = 120.0
+_TIMEOUT_SECONDS: Final = 120.0
 
 
 def seconds_to_store(
@@ -30,11 +30,11 @@ def seconds_to_store(
     """Seconds from the first request to the last commit; the backend is started and closed.
 
     Args:
-        backend: where the rows go.
-        sent: serialized requests, all of which have to be accepted.
-        points: how many data points they hold; so many may wait for the backend.
+        backend: stores the rows.
+        sent: serialized requests; all must be accepted.
+        points: their data points, and the bound of the queue.
         batch_size: data points that make a batch due.
-        first: requests that are stored before the clock runs; their points come on top.
+        first: requests that are stored before the measured time, in addition to `points`.
         spool: the file that requests are synced to before they are acknowledged; None to
             acknowledge what is in memory only.
     """
@@ -47,12 +47,12 @@ def seconds_to_store(
     receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)
     for data in first:
         pipeline.submit(data)
-    assert pipeline.flush(_PATIENCE_SECONDS)
+    assert pipeline.flush(_TIMEOUT_SECONDS)
     before = pipeline.stats().points_stored
     address = receiver.start()
 
     def finish() -> None:
-        assert pipeline.flush(_PATIENCE_SECONDS)
+        assert pipeline.flush(_TIMEOUT_SECONDS)
 
     seconds = seconds_to_send(address, sent, finish=finish)
     receiver.shutdown()

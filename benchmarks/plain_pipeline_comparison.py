@@ -1,6 +1,7 @@
-"""The whole way into PostgreSQL, spool on, against the pipeline that one would write first.
+"""From gRPC to PostgreSQL, spool on, against a straightforward pipeline.
 
-The same requests from the same client into the same server; the sums that are stored must agree.
+Both receive the same requests from the same client and write to the same server; the stored sums
+must be equal.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.client import seconds_to_send
-from benchmarks.kinds import POSTGRESQL
+from benchmarks.databases import POSTGRESQL
+from benchmarks.end_to_end import seconds_to_store
 from benchmarks.measure import Result
 from benchmarks.options import Options
 from benchmarks.plain_pipeline import PLAIN_TABLE, plain_pipeline
 from benchmarks.servers import postgresql_databases, session
-from benchmarks.whole_way import seconds_to_store
 from benchmarks.workload import SHAPES, steady_requests
 
 __all__ = ["run"]
@@ -27,7 +28,7 @@ _POINTS: Final = 1_000
 
 
 def run(options: Options) -> list[Result]:
-    """One result."""
+    """Return one result."""
     first, sent = steady_requests(SHAPES[0], _REQUESTS, senders=_SENDERS)
     count = len(sent) * _POINTS
     with postgresql_databases(options.pg_dsn) as databases, tempfile.TemporaryDirectory() as folder:

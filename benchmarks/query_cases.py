@@ -1,7 +1,7 @@
-"""Three questions, each put through `exporter.query` and in plain SQL to a plain table.
+"""Three queries, each through `exporter.query` and as SQL on a plain table.
 
-Both sides fetch the same values and end in the same dicts. The plain side knows the definitions of
-all series beforehand, and its rows share what is the same in all rows of a series.
+Both sides fetch the same values and return the same dicts. The plain side has read all series
+definitions beforehand, and its rows share the values of their series.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.stored import END_UNIX_NANO
+from benchmarks.stored_rows import END_UNIX_NANO
 from exporter.query import Reader
 
-__all__ = ["QUESTIONS", "Question"]
+__all__ = ["QUERY_CASES", "QueryCase"]
 
 _Row = tuple[Any, ...]
 _END: Final = END_UNIX_NANO // 1_000_000_000
@@ -26,15 +26,16 @@ _EVERYTHING: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One question.
+class QueryCase:
+    """One query in both forms.
 
     Attributes:
-        name: for the table of results.
-        ask: puts it to a reader.
-        plain: the same in SQL, with the table's name as {table}.
-        row: a row of that as the reader answers it, with the definitions by series_id.
-        parameters: what is bound in it.
+        name: shown in the results.
+        ask: runs it with a reader.
+        plain: the SQL, with {table} for the name of the table.
+        row: converts a row of the SQL to the dict of the reader; takes the definitions by
+            series_id.
+        parameters: the bound values of the SQL.
     """
 
     name: str
@@ -89,8 +90,8 @@ def _bucket(row: _Row, _: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-QUESTIONS: Final = (
-    Question(
+QUERY_CASES: Final = (
+    QueryCase(
         "one series, 7 days",
         _one_series,
         """
@@ -103,7 +104,7 @@ QUESTIONS: Final = (
         _point,
         (_METRIC, _NODE, _END - 7 * _DAY, _END),
     ),
-    Question(
+    QueryCase(
         "ten series, 5-minute buckets, 24 h",
         _ten_series,
         """
@@ -120,7 +121,7 @@ QUESTIONS: Final = (
         _bucket,
         (_METRIC, _END - _DAY, _END),
     ),
-    Question(
+    QueryCase(
         "newest 1,000 of a cluster",
         _newest,
         """

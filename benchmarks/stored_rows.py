@@ -1,4 +1,4 @@
-"""Rows to ask about: 1,000 series over ten days, the same in every run, written by the backend."""
+"""Seeded rows for the query benchmarks: 1,000 series over ten days."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NODES: Final = 10
 CLUSTERS: Final = 5
 SERIES: Final = METRICS * NODES
 _DAYS: Final = 10
-# 20:00 UTC, so that the last day is a partition that is still filled.
+# 20:00 UTC, so that the last day is a partition that still receives rows.
 END_UNIX_NANO: Final = 1_699_992_000_000_000_000
 _NANO_PER_DAY: Final = 86_400_000_000_000
 _TIMES_OF_A_BATCH: Final = 10
@@ -25,15 +25,15 @@ _SCOPE: Final = '{"attributes":{},"name":"benchmark","version":""}'
 
 
 def series_ids() -> Int64Array:
-    """One id a series, spread over all 64 bits as hashes are."""
+    """One id for each series, spread over 64 bits like hashes."""
     return np.random.default_rng(7).integers(-(2**63), 2**63 - 1, SERIES, np.int64)
 
 
 def batches(rows: int) -> Iterator[Batch]:
-    """All rows in the order of time, every series once each step, ten steps a batch.
+    """All rows in the order of time: each series once per step, ten steps per batch.
 
     Args:
-        rows: how many; a multiple of 10,000.
+        rows: the number of rows, a multiple of 10,000.
     """
     random = np.random.default_rng(8)
     ids = series_ids()

@@ -1,4 +1,4 @@
-"""The ratios of a run as a picture: an SVG that reads on a light and on a dark page."""
+"""The ratios of a run as an SVG chart, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 
 from benchmarks.measure import Result
 
-__all__ = ["picture"]
+__all__ = ["svg_chart"]
 
 _WIDTH, _LABELS, _RIGHT = 960, 490, 60
 _ROW, _BAR, _TOP, _BOTTOM = 24, 14, 56, 30
@@ -24,8 +24,8 @@ text { font: 13px system-ui, sans-serif; fill: #24292f } .title { font-weight: 6
 """
 
 
-def picture(results: Sequence[Result]) -> str:
-    """A bar for each result, from its baseline (1) to its ratio, on a logarithmic scale."""
+def svg_chart(results: Sequence[Result]) -> str:
+    """Draw one bar for each result, from 1 (the baseline) to its ratio, on a logarithmic scale."""
     height = _TOP + _ROW * len(results) + _BOTTOM
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
@@ -69,7 +69,7 @@ def _bar(result: Result, y: int) -> str:
 
 
 def _stroke(target: float, y: int) -> str:
-    if not target:  # nothing is asked of this comparison
+    if not target:  # this comparison has no target
         return ""
     x = _x(target)
     return f'<line class="target" x1="{x}" x2="{x}" y1="{y + 3}" y2="{y + _ROW - 3}"/>'

@@ -1,4 +1,4 @@
-"""The JSON of a run: written, and read again."""
+"""Results of a run as a JSON file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS = tuple(field.name for field in fields(Result))
 
 
 def write(path: Path, results: Sequence[Result]) -> None:
-    """Keep the results of a run, with what they were measured on."""
+    """Write the results of a run, with the machine and the Python version."""
     document = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -28,7 +28,7 @@ def write(path: Path, results: Sequence[Result]) -> None:
 
 
 def read(path: Path) -> list[Result]:
-    """The results of a run that was kept.
+    """Read the results of a run.
 
     Raises:
         ValueError: the file cannot be read, or was not written by `write`.
@@ -41,5 +41,5 @@ def read(path: Path) -> list[Result]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: these are no results ({error!r}); write some with --json"
+            f"{path}: not a file of results ({error!r}); write one with --json"
         ) from error
