@@ -165,8 +165,8 @@ def _sums(
     cursor: _Cursor, group: str, start: int = _START, end: int = _END, *, label: str = ""
 ) -> _Sums:
     cursor.execute(
-        f"SELECT {group}, sum(amount) FROM plain_costs WHERE {_WITHIN} GROUP BY 1",  # noqa: S608 -
-        a literal in this module (start, end),
+        f"SELECT {group}, sum(amount) FROM plain_costs WHERE {_WITHIN} GROUP BY 1",  # noqa: S608 - literals of this module
+        (start, end),
     )
     return {(label, *row) if label else row for row in cursor}
 
