@@ -134,7 +134,7 @@ def check_amount(amount: float, category: str) -> None:
         raise CostRefusedError("it is not a finite number")
     if amount < 0 and category.lower() not in CREDIT_CATEGORIES:
         raise CostRefusedError(
-            f"it is negative, and its category is none of {', '.join(sorted(CREDIT_CATEGORIES))}"
+            f"it is negative, and its category is not one of {', '.join(sorted(CREDIT_CATEGORIES))}"
         )
     if abs(amount) > _MAX_AMOUNT:
         raise CostRefusedError(f"it is larger than {_MAX_AMOUNT:.0f}")

@@ -71,7 +71,9 @@ def decode_cost_events(
     for event in decode_logs(data):
         try:
             if event.name != COST_EVENT:
-                raise CostRefusedError(f"only events named {COST_EVENT} are kept, and no logs")
+                raise CostRefusedError(
+                    f"only events named {COST_EVENT} are stored, and no other logs"
+                )
             entry = _entry(event, window, cluster_id_attributes, node_id_attributes)
             # The first of two equal ids wins, as it does when they come in two requests.
             entries.setdefault((entry.entry_id, entry.time_unix_nano), entry)
@@ -129,7 +131,9 @@ def _amount(value: Any, category: str) -> Decimal:
         # A string keeps every digit; a double gives the shortest decimal that it is written as.
         amount = Decimal(attribute_text(value))
     except InvalidOperation:
-        raise CostRefusedError(f"its amount {attribute_text(value)[:50]!r} is no number") from None
+        raise CostRefusedError(
+            f"its amount {attribute_text(value)[:50]!r} is not a number"
+        ) from None
     try:
         check_amount(float(amount) if amount.is_finite() else math.inf, category)
     except CostRefusedError as error:
@@ -142,7 +146,7 @@ def _currency(text: str) -> str:
         raise CostRefusedError("it has no currency")
     currency = parse_currency(text)
     if currency is None:
-        raise CostRefusedError(f"its currency {text[:20]!r} is no ISO 4217 currency")
+        raise CostRefusedError(f"its currency {text[:20]!r} is not an ISO 4217 currency")
     return currency
 
 
@@ -164,7 +168,7 @@ def _tags(reader: AttributeReader) -> str:
     """The unused attributes and the members of the attribute `tags`; the members win."""
     given = reader.own.get(_TAGS_ATTRIBUTE)
     if given is not None and not isinstance(given, Mapping):
-        raise CostRefusedError("its attribute tags is no map of names to values")
+        raise CostRefusedError("its attribute tags is not a map of names to values")
     return canonical_json(reader.unused() | dict(given or {}))
 
 

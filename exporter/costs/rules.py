@@ -26,7 +26,6 @@ from exporter.json_text import canonical_json
 from exporter.model import CostBasis, CostKind, CostSource, Series
 
 __all__ = [
-    "DEFAULT_STALENESS_SECONDS",
     "CostRule",
     "FieldSource",
     "QuantityMetric",
@@ -34,7 +33,7 @@ __all__ = [
     "point_attribute",
 ]
 
-DEFAULT_STALENESS_SECONDS: Final = 600.0
+_DEFAULT_STALENESS_SECONDS: Final = 600.0
 _ATTRIBUTE_PREFIX: Final = "attribute:"
 _NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -95,7 +94,7 @@ class CostRule:
     currency: tuple[FieldSource, ...] = ()
     region: tuple[FieldSource, ...] = ()
     tags: Mapping[str, FieldSource] | None = None
-    staleness_seconds: float = DEFAULT_STALENESS_SECONDS
+    staleness_seconds: float = _DEFAULT_STALENESS_SECONDS
     quantity: QuantityMetric | None = None
 
     def matches(self, series: Series) -> bool:
@@ -173,13 +172,9 @@ def _check_kind(kind: CostKind, series: Series) -> None:
     elif kind == "amount" and series.metric_type == "summary":
         raise CostRefusedError("the sum of a summary is a total; write kind: cumulative")
     elif kind == "amount" and series.temporality == "cumulative":
-        raise CostRefusedError(
-            "each of its points is a total and no amount of its own (temporality cumulative)"
-        )
+        raise CostRefusedError("its points are totals and not amounts (temporality cumulative)")
     elif kind == "cumulative" and series.temporality == "delta":
-        raise CostRefusedError(
-            "each of its points is an amount of its own and no total (temporality delta)"
-        )
+        raise CostRefusedError("its points are amounts and not totals (temporality delta)")
 
 
 def _check_hourly_rate(series: Series) -> None:
@@ -188,9 +183,11 @@ def _check_hourly_rate(series: Series) -> None:
         return
     if series.metric_type != "sum":
         name = "a summary" if series.metric_type == "summary" else "a histogram"
-        raise CostRefusedError(f"the sum of {name} is no rate; kind hourly_rate is for gauges")
+        raise CostRefusedError(f"the sum of {name} is not a rate; kind hourly_rate is for gauges")
     if series.temporality == "delta" or series.is_monotonic:
-        raise CostRefusedError("a sum that only grows is no rate; kind hourly_rate is for gauges")
+        raise CostRefusedError(
+            "a sum that only grows is not a rate; kind hourly_rate is for gauges"
+        )
 
 
 def _field(reader: AttributeReader, name: str, sources: Sequence[FieldSource]) -> str:
@@ -221,9 +218,7 @@ def _currency(field_text: str, unit_currency: str) -> str:
         raise CostRefusedError("no currency is given, neither as unit nor as attribute currency")
     currency = parse_currency(text)
     if currency is None:
-        raise CostRefusedError(f"{text[:20]!r} is no ISO 4217 currency")
+        raise CostRefusedError(f"{text[:20]!r} is not an ISO 4217 currency")
     if unit_currency and currency != unit_currency:
-        raise CostRefusedError(
-            f"its unit says {unit_currency} and its currency is given as {currency}"
-        )
+        raise CostRefusedError(f"its unit is in {unit_currency} and its currency is {currency}")
     return currency

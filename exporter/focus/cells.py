@@ -65,7 +65,7 @@ def read_decimal(value: Any) -> Decimal | None:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is no number")
+        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is not a number")
     # Written out, a number with a short exponent can take gigabytes of zeros.
     if (
         number.adjusted() >= _MAX_INTEGER_DIGITS
@@ -88,7 +88,7 @@ def read_time(value: Any) -> datetime | None:
     """The time in a cell; one without a time zone is UTC.
 
     Raises:
-        CellError: it is no time.
+        CellError: it is not a time.
     """
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
@@ -100,7 +100,7 @@ def read_time(value: Any) -> datetime | None:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise CellError(
-            f"{text[:_SHOWN_CHARACTERS]!r} is no time such as 2026-11-23T17:00:00Z"
+            f"{text[:_SHOWN_CHARACTERS]!r} is not a time such as 2026-11-23T17:00:00Z"
         ) from None
 
 
@@ -122,7 +122,7 @@ def read_tags(value: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):
         tags = None
     if not isinstance(tags, dict):
-        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is no JSON object")
+        raise CellError(f"{text[:_SHOWN_CHARACTERS]!r} is not a JSON object")
     return tags
 
 
@@ -133,5 +133,5 @@ def _refuse_constant(name: str) -> Any:
 
 def _map_of_pairs(items: Sequence[Any]) -> dict[str, Any]:
     if not all(isinstance(item, tuple) and len(item) == 2 for item in items):
-        raise CellError(f"{str(items)[:_SHOWN_CHARACTERS]!r} is no map of names to values")
+        raise CellError(f"{str(items)[:_SHOWN_CHARACTERS]!r} is not a map of names to values")
     return {str(name): value for name, value in items}

@@ -144,7 +144,7 @@ def _currency(row: _Row) -> str:
     text = _text(row, "BillingCurrency")
     currency = parse_currency(text)
     if currency is None:
-        raise FocusRowError(f"BillingCurrency {text[:40]!r} is no ISO 4217 currency")
+        raise FocusRowError(f"BillingCurrency {text[:40]!r} is not an ISO 4217 currency")
     return currency
 
 

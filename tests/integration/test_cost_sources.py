@@ -258,14 +258,14 @@ def test_the_reply_to_logs_says_what_was_refused(store: Store, address: str) -> 
     assert call(address, LOGS, log_request("1", "2")) == b""
     answer = ExportLogsServiceResponse.FromString(call(address, LOGS, log_request("x", "4", "-8")))
     assert answer.partial_success.rejected_log_records == 2
-    assert "its amount 'x' is no number" in answer.partial_success.error_message
+    assert "its amount 'x' is not a number" in answer.partial_success.error_message
     again = ExportLogsServiceResponse.FromString(call(address, LOGS, log_request("x", "4", "-8")))
     assert again == answer
     other = ExportLogsServiceResponse.FromString(
         call(address, LOGS, log_request("1", event_name="login"))
     )
     assert other.partial_success.rejected_log_records == 1
-    assert "only events named openfinops.cost are kept" in other.partial_success.error_message
+    assert "only events named openfinops.cost are stored" in other.partial_success.error_message
     with pytest.raises(grpc.RpcError) as caught:
         call(address, LOGS, b"\xff\xff")
     assert isinstance(caught.value, grpc.Call)

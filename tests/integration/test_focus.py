@@ -139,8 +139,8 @@ def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: 
     assert exit_code == 1
     assert said.splitlines() == [
         f"warning: {bill}:3: BilledCost is missing",
-        f"warning: {bill}:4: BillingCurrency 'XYZ' is no ISO 4217 currency",
-        f"warning: {bill}:6: Tags 'not json' is no JSON object",
+        f"warning: {bill}:4: BillingCurrency 'XYZ' is not an ISO 4217 currency",
+        f"warning: {bill}:6: Tags 'not json' is not a JSON object",
         f"warning: {bill}:8: ChargePeriodStart is missing",
         "6 rows read: 2 are stored, 4 were refused",
         "EUR -0.500000000",

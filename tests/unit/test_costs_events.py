@@ -159,17 +159,17 @@ def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
     [
         ({"currency": "USD"}, "it has no amount"),
         ({**GOOD, "amount": ""}, "it has no amount"),
-        ({**GOOD, "amount": "much"}, "its amount 'much' is no number"),
-        ({**GOOD, "amount": True}, "its amount 'true' is no number"),
+        ({**GOOD, "amount": "much"}, "its amount 'much' is not a number"),
+        ({**GOOD, "amount": True}, "its amount 'true' is not a number"),
         ({**GOOD, "amount": "NaN"}, "its amount is NaN: it is not a finite number"),
         ({**GOOD, "amount": "sNaN"}, "its amount is sNaN: it is not a finite number"),
-        ({**GOOD, "amount": float("inf")}, "is no number"),
+        ({**GOOD, "amount": float("inf")}, "is not a number"),
         ({**GOOD, "amount": "1e400"}, "not a finite number"),
         ({**GOOD, "amount": "1e16"}, "larger than"),
         ({**GOOD, "amount": "-1"}, "negative"),
         ({"amount": "1"}, "it has no currency"),
-        ({**GOOD, "currency": "gold"}, "its currency 'gold' is no ISO 4217 currency"),
-        ({**GOOD, "tags": "a=b"}, "its attribute tags is no map"),
+        ({**GOOD, "currency": "gold"}, "its currency 'gold' is not an ISO 4217 currency"),
+        ({**GOOD, "tags": "a=b"}, "its attribute tags is not a map"),
         ({**GOOD, "entry_id": "x" * 600}, "entry_id is longer than"),
     ],
 )
@@ -197,7 +197,7 @@ def test_other_records_are_counted_and_not_stored() -> None:
     assert decoded.batch.costs == ()
     assert decoded.rejections.total == 2
     assert "2 log records rejected" in decoded.rejections.message()
-    assert "only events named openfinops.cost are kept" in decoded.rejections.message()
+    assert "only events named openfinops.cost are stored" in decoded.rejections.message()
     assert "user.login" in decoded.rejections.message()
     nameless = decode_cost_events(request({}, event_name=""))
     assert "a record without a name" in nameless.rejections.message()
