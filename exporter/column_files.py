@@ -1,4 +1,4 @@
-"""Typed rows to and from CSV and Parquet files, in bounded memory. Only this module uses pyarrow.
+"""Typed rows to and from CSV and Parquet files, and to Arrow. Only this module uses pyarrow.
 
 A cell that is None is null, which is empty in CSV. In CSV a decimal has no exponent, and a time is
 ISO 8601 in UTC.
@@ -7,9 +7,10 @@ ISO 8601 in UTC.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +19,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from exporter import tables
 from exporter.errors import PermanentError
 from exporter.json_text import float_name
+from exporter.time_units import seconds_to_micros
 
-__all__ = ["Column", "ColumnFileError", "FileFormat", "Kind", "Row", "open_writer", "read_rows"]
+__all__ = [
+    "Column",
+    "ColumnFileError",
+    "FileFormat",
+    "Kind",
+    "Row",
+    "open_writer",
+    "read_rows",
+    "to_arrow",
+]
 
 Kind = Literal["text", "decimal", "time", "float", "integer", "boolean"]
 FileFormat = Literal["csv", "parquet"]
@@ -36,6 +48,22 @@ _DECIMAL_CONTEXT: Final = Context(prec=_DECIMAL_PRECISION)
 _MAX_CELL_CHARACTERS: Final = 16 * 1024 * 1024
 _PARQUET_MAGIC: Final = b"PAR1"
 _UTF8_WITH_OPTIONAL_BOM: Final = "utf-8-sig"
+
+
+_STORED_KINDS: Final[Mapping[str, tables.Kind]] = {
+    column.name: column.kind
+    for table in (tables.SERIES, *tables.FACT_TABLES)
+    for column in table.columns
+}
+_ARROW_KINDS: Final[Mapping[tables.Kind | None, Kind]] = {
+    "number": "float",
+    "count": "integer",
+    "integer": "integer",
+    "id": "integer",
+    "boolean": "boolean",
+    "text": "text",
+    "json": "text",
+}
 
 
 class ColumnFileError(PermanentError):
@@ -160,14 +188,7 @@ def _parquet_writer(
     path: Path, columns: Sequence[Column]
 ) -> Iterator[Callable[[Sequence[Row]], None]]:
     arrow, parquet = _pyarrow()
-    types = {
-        "text": arrow.string(),
-        "decimal": arrow.decimal128(_DECIMAL_PRECISION, _DECIMAL_SCALE),
-        "time": arrow.timestamp("us", tz="UTC"),
-        "float": arrow.float64(),
-        "integer": arrow.int64(),
-        "boolean": arrow.bool_(),
-    }
+    types = _arrow_types(arrow)
     schema = arrow.schema([(column.name, types[column.kind]) for column in columns])
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
 
@@ -185,6 +206,17 @@ def _parquet_writer(
         yield write
 
 
+def _arrow_types(arrow: Any) -> dict[Kind, Any]:
+    return {
+        "text": arrow.string(),
+        "decimal": arrow.decimal128(_DECIMAL_PRECISION, _DECIMAL_SCALE),
+        "time": arrow.timestamp("us", tz="UTC"),
+        "float": arrow.float64(),
+        "integer": arrow.int64(),
+        "boolean": arrow.bool_(),
+    }
+
+
 def _arrow_cells(rows: Iterable[Row], column: Column, arrow: Any, arrow_type: Any) -> Any:
     cells = [row.get(column.name) for row in rows]
     if column.kind == "decimal":
@@ -197,6 +229,54 @@ def _round_to_scale(number: Decimal | None) -> Decimal | None:
     if number is None or number.as_tuple().exponent >= -_DECIMAL_SCALE:  # type: ignore[operator]  # finite, so it is an integer
         return number
     return number.quantize(_DECIMAL_QUANTUM, context=_DECIMAL_CONTEXT)
+
+
+def to_arrow(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Rows of `exporter.query.Reader` as a `pyarrow.Table`, which `.to_pandas()` makes a DataFrame.
+
+    The columns are the names in all rows, in the order of their first appearance; a row without one
+    has null there. Times are timestamps in UTC, exact amounts decimals with 18 decimal places.
+    `attributes`, `resource`, `scope` and `tags` are JSON texts, because the rows have different
+    names in them; lists are lists.
+
+    Raises:
+        ColumnFileError: pyarrow is not installed; it comes with openfinops-otel-exporter[parquet].
+    """
+    arrow, _ = _pyarrow()
+    rows = list(rows)
+    types = _arrow_types(arrow)
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        cells = [row.get(name) for row in rows]
+        kind = _arrow_kind(name, cells)
+        if name.endswith("timestamp"):
+            cells = [None if cell is None else seconds_to_micros(cell) for cell in cells]
+        elif kind == "decimal":
+            cells = [_round_to_scale(cell) for cell in cells]
+        elif kind == "text":
+            cells = [_json_text(cell) if isinstance(cell, dict) else cell for cell in cells]
+        columns[name] = arrow.array(cells, None if kind is None else types[kind])
+    return arrow.table(columns)
+
+
+def _arrow_kind(name: str, cells: Sequence[Any]) -> Kind | None:
+    """The kind of a column; None to let pyarrow infer it, from lists and numbers.
+
+    Where a column of the store has the name, its type counts, so that the type does not depend on
+    which rows were read.
+    """
+    if name.endswith("timestamp"):
+        return "time"
+    if any(isinstance(cell, Decimal) for cell in cells):
+        return "decimal"
+    kind = _STORED_KINDS.get(name)
+    if kind is None and all(isinstance(cell, str | dict | None) for cell in cells):
+        return "text"
+    return _ARROW_KINDS.get(kind)
+
+
+def _json_text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, Row]]:
@@ -218,6 +298,6 @@ def _pyarrow() -> tuple[Any, Any]:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise ColumnFileError(
-            "Parquet needs the package pyarrow, which is not installed; install "
+            "Parquet and Arrow need the package pyarrow, which is not installed; install "
             "openfinops-otel-exporter[parquet], or use CSV"
         ) from error

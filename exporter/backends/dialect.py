@@ -51,8 +51,6 @@ class Dialect:
             as `{1,2}`, whose ids the planner sees; None where a join is as fast.
         array_items: a row source for FROM with the 0-based `key` and the numeric `value` of each
             element of the JSON array `{array}`; NULL is an empty array.
-        number_array: the type of a column that holds an array of measurements.
-        count_array: the type of a column that holds an array of counts.
         cost_amount: the exact amount of a cost entry `m`, as text that `exporter.query.costs`
             parses: a decimal number, or two integers, units and nanos.
         cost_total: the exact sum of the amounts of a group of entries, as the same text.
@@ -77,8 +75,6 @@ class Dialect:
     members: str
     series_id_in_list: str | None
     array_items: str
-    number_array: str
-    count_array: str
     ordered_join: str
     cost_amount: str
     cost_total: str
@@ -127,8 +123,6 @@ SQLITE = Dialect(
         FROM json_each({members})""",
     series_id_in_list=None,
     array_items="json_each({array})",
-    number_array="TEXT",
-    count_array="TEXT",
     ordered_join="CROSS JOIN",
     cost_amount="m.amount_units || ' ' || m.amount_nanos",
     cost_total="sum(m.amount_units) || ' ' || sum(m.amount_nanos)",
@@ -205,8 +199,6 @@ POSTGRESQL = Dialect(
         SELECT place - 1 AS key, CAST(element AS DOUBLE PRECISION) AS value
         FROM unnest({array}) WITH ORDINALITY AS items (element, place)
     )""",
-    number_array="DOUBLE PRECISION[]",
-    count_array="NUMERIC(20, 0)[]",
     ordered_join="JOIN",
     cost_amount="CAST(m.amount AS TEXT)",
     cost_total="CAST(sum(m.amount) AS TEXT)",

@@ -12,6 +12,7 @@ from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.errors import BackendRefusedError, OtherBackendError
 from exporter.query import Reader
+from exporter.query.read_only import start_read_only
 
 __all__ = ["connection_string", "load_settings", "open_reader", "open_store", "store_settings"]
 
@@ -78,8 +79,9 @@ def open_store(
 @contextmanager
 def open_reader(path: Path | None, db: str | None) -> Iterator[Reader]:
     """A reader of the existing store that `--config` and `--db` select."""
-    with open_store(store_settings(path, db=db)) as backend:
-        yield Reader(backend)
+    settings = load_settings(path, db=db).exporter
+    with closing(start_read_only(settings.backend, settings.connection_string)) as store:
+        yield Reader(store)
 
 
 def connection_string(db: str | None) -> str | None:

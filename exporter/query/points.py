@@ -19,6 +19,7 @@ from exporter.query.filters import time_condition
 from exporter.query.rows import PointRow
 from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
+from exporter.tables import HISTOGRAMS, POINTS, SQL_TYPES, SUMMARIES
 
 __all__ = [
     "TABLE_OF_TYPE",
@@ -38,35 +39,15 @@ TABLE_OF_TYPE: Final = {
     "summary": "metric_summaries",
 }
 
-# A column that a table lacks is a NULL of this type, so that one UNION can read all three tables
-# in any database. The dialect fills in the names in braces.
-_NUMBER_ARRAY: Final = "{number_array}"
-_COUNT_ARRAY: Final = "{count_array}"
-_POINT_COLUMNS: Final = {
-    "value": "DOUBLE PRECISION",
-    "count": "BIGINT",
-    "sum": "DOUBLE PRECISION",
-    "min": "DOUBLE PRECISION",
-    "max": "DOUBLE PRECISION",
-    "bounds": _NUMBER_ARRAY,
-    "bucket_counts": _COUNT_ARRAY,
-    "scale": "INTEGER",
-    "zero_count": "BIGINT",
-    "zero_threshold": "DOUBLE PRECISION",
-    "positive_offset": "INTEGER",
-    "positive_counts": _COUNT_ARRAY,
-    "negative_offset": "INTEGER",
-    "negative_counts": _COUNT_ARRAY,
-    "quantiles": _NUMBER_ARRAY,
-    "quantile_values": _NUMBER_ARRAY,
-}
+_LEADING_COLUMNS: Final = ("timestamp", "series_id", "start_timestamp")
 _COLUMNS_OF_TABLE: Final = {
-    "system_metrics": ("value",),
-    "metric_histograms": tuple(_POINT_COLUMNS)[1:14],
-    "metric_summaries": ("count", "sum", "quantiles", "quantile_values"),
+    table.name: {one.name: one.kind for one in table.columns if one.name not in _LEADING_COLUMNS}
+    for table in (POINTS, HISTOGRAMS, SUMMARIES)
 }
-# Time, series_id and start time come before the columns above.
-_LEADING: Final = 3
+# Of all three tables, each name once.
+_POINT_COLUMNS: Final = {
+    name: kind for columns in _COLUMNS_OF_TABLE.values() for name, kind in columns.items()
+}
 
 
 def types_statement(condition: Sql | None) -> Sql:
@@ -154,12 +135,9 @@ def _table_statement(
 def _column(table: str, name: str, dialect: Dialect) -> Sql:
     if name in _COLUMNS_OF_TABLE[table]:
         return Sql((f'm."{name}"',))
-    column_type = sql(
-        _POINT_COLUMNS[name],
-        number_array=Sql((dialect.number_array,)),
-        count_array=Sql((dialect.count_array,)),
-    )
-    return sql("CAST(NULL AS {type}) AS {name}", type=column_type, name=Sql((f'"{name}"',)))
+    # A NULL of the same type, so that one UNION can read all three tables.
+    column_type = SQL_TYPES[dialect.name][_POINT_COLUMNS[name]]
+    return Sql((f'CAST(NULL AS {column_type}) AS "{name}"',))
 
 
 def point_rows(
@@ -176,7 +154,7 @@ def point_rows(
     parse: Callable[[str], dict[str, Any]] = cache(json.loads)  # definitions share few texts
     selected = {point[1] for point in points}
     templates = {row[0]: _template(row, parse) for row in definitions if row[0] in selected}
-    value_at = columns.index("value") + _LEADING if "value" in columns else None
+    value_at = columns.index("value") + len(_LEADING_COLUMNS) if "value" in columns else None
     rows = []
     # One microsecond more in this loop makes an answer of a million points one second slower.
     for point in points:
@@ -184,13 +162,13 @@ def point_rows(
         if template is None:
             continue
         row = template.copy()
-        row["timestamp"], _, row["start_timestamp"] = point[:_LEADING]
+        row["timestamp"], _, row["start_timestamp"] = point[:3]
         row["attributes"] = row["attributes"].copy()
         row["resource"] = row["resource"].copy()
         if value_at is not None and (value := point[value_at]) is not None:
             row["value"] = float(value)  # SQLite stores a NaN as text
         if row["metric_type"] in _FIELDS_OF_TYPE:
-            cells = dict(zip(columns, point[_LEADING:], strict=True))
+            cells = dict(zip(columns, point[3:], strict=True))
             row |= _FIELDS_OF_TYPE[row["metric_type"]](cells)
         rows.append(row)
     return cast(list[PointRow], rows)
