@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError
@@ -24,7 +24,7 @@ def test_points_of_every_type_come_newest_first_with_everything_known_of_them(
     backend: Backend,
 ) -> None:
     about = {"cluster": "c1", "node": "n1", "service": "shop", "attributes": {"k": [1, True]}}
-    Store().gauge("level", [(100.5, 1.5)], unit="By", **about).sum(
+    BatchBuilder().gauge("level", [(100.5, 1.5)], unit="By", **about).sum(
         "total", [(200.000001, 7.0, 50.0)], temporality="delta", is_monotonic=False
     ).histogram(
         "time",
@@ -35,7 +35,9 @@ def test_points_of_every_type_come_newest_first_with_everything_known_of_them(
         "size",
         [{"time": 400, "scale": 3, "zero": 1, "positive": (-2, (1, 2)), "negative": (4, (3,))}],
         temporality="cumulative",
-    ).summary("old", [{"time": 500, "count": 3, "sum": 6.0, "quantiles": {0.5: 2.0}}]).into(backend)
+    ).summary("old", [{"time": 500, "count": 3, "sum": 6.0, "quantiles": {0.5: 2.0}}]).write(
+        backend
+    )
 
     summary, exponential, histogram, total, level = Reader(backend).query_historical_metrics()
 
@@ -123,9 +125,9 @@ def test_points_of_every_type_come_newest_first_with_everything_known_of_them(
 
 def test_numbers_that_are_none_come_back(backend: Backend) -> None:
     values = [None, math.nan, math.inf, -math.inf]
-    Store().gauge("level", enumerate(values, start=1)).summary(
+    BatchBuilder().gauge("level", enumerate(values, start=1)).summary(
         "old", [{"time": 9, "count": None, "quantiles": {0.5: math.nan, 1.0: math.inf}}]
-    ).into(backend)
+    ).write(backend)
     summary, *levels = Reader(backend).query_historical_metrics()
     assert [repr(row["value"]) for row in levels] == ["-inf", "inf", "nan", "None"]
     assert summary["count"] is None
@@ -152,15 +154,15 @@ def test_numbers_that_are_none_come_back(backend: Backend) -> None:
 def test_a_range_holds_its_start_and_not_its_end(
     backend: Backend, start: Any, end: Any, expected: list[int]
 ) -> None:
-    Store().gauge("level", [(10, 1), (20, 2), (30, 3)]).into(backend)
+    BatchBuilder().gauge("level", [(10, 1), (20, 2), (30, 3)]).write(backend)
     rows = Reader(backend).query_historical_metrics(start, end)
     assert [row["timestamp"] for row in rows] == expected
 
 
 def test_the_limit_takes_the_newest_of_all_types(backend: Backend) -> None:
-    Store().gauge("g", [(time, 0) for time in range(1, 100, 3)]).histogram(
+    BatchBuilder().gauge("g", [(time, 0) for time in range(1, 100, 3)]).histogram(
         "h", [{"time": time} for time in range(2, 100, 3)]
-    ).summary("s", [{"time": time} for time in range(3, 100, 3)]).into(backend)
+    ).summary("s", [{"time": time} for time in range(3, 100, 3)]).write(backend)
     rows = Reader(backend).query_historical_metrics(limit=7)
     assert [(row["timestamp"], row["metric_name"]) for row in rows] == [
         (99.0, "s"),
@@ -176,12 +178,12 @@ def test_the_limit_takes_the_newest_of_all_types(backend: Backend) -> None:
 
 
 def test_filters_choose_series_and_all_must_hold(backend: Backend) -> None:
-    store = Store()
+    store = BatchBuilder()
     for cluster in ("prod", "test"):
         for node in ("n1", "n2"):
             for service in ("shop", None):
                 store.gauge("level", [(1, 0)], cluster=cluster, node=node, service=service)
-    store.into(backend)
+    store.write(backend)
 
     def found(**filters: Any) -> int:
         return len(Reader(backend).query_historical_metrics(**filters))
@@ -213,10 +215,10 @@ def test_filters_choose_series_and_all_must_hold(backend: Backend) -> None:
 def test_a_metric_is_found_by_name_or_pattern(
     backend: Backend, pattern: str, expected: list[str]
 ) -> None:
-    store = Store()
+    store = BatchBuilder()
     for name in ("cpu.time", "disk.time", "cpu.load[1]"):
         store.gauge(name, [(1, 0)])
-    store.into(backend)
+    store.write(backend)
     rows = Reader(backend).query_historical_metrics(metric_name=pattern)
     assert sorted(names(rows)) == expected
 
@@ -247,7 +249,7 @@ def test_a_metric_is_found_by_name_or_pattern(
 def test_an_attribute_is_asked_for_by_its_text(
     backend: Backend, value: object, asked: str, other: str
 ) -> None:
-    Store().gauge("level", [(1, 0)], attributes={"key": value}).into(backend)
+    BatchBuilder().gauge("level", [(1, 0)], attributes={"key": value}).write(backend)
     reader = Reader(backend)
     assert names(reader.query_historical_metrics(attributes={"key": asked})) == ["level"]
     assert reader.query_historical_metrics(attributes={"key": other}) == []
@@ -255,9 +257,9 @@ def test_an_attribute_is_asked_for_by_its_text(
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
 def test_a_key_may_have_any_letters(backend: Backend, key: str) -> None:
-    Store().gauge("with", [(1, 0)], attributes={key: "v"}).gauge(
+    BatchBuilder().gauge("with", [(1, 0)], attributes={key: "v"}).gauge(
         "without", [(1, 0)], attributes={f"{key}2": "v"}
-    ).into(backend)
+    ).write(backend)
     reader = Reader(backend)
     assert names(reader.query_historical_metrics(attributes={key: "v"})) == ["with"]
     rows = reader.aggregate("with", aggregation="last", group_by=[key])
@@ -266,31 +268,31 @@ def test_a_key_may_have_any_letters(backend: Backend, key: str) -> None:
 
 def test_the_resource_answers_for_what_the_point_does_not_have(backend: Backend) -> None:
     on_resource = {"region": "eu"}
-    Store().gauge("point", [(1, 0)], attributes={"region": "eu"}).gauge(
+    BatchBuilder().gauge("point", [(1, 0)], attributes={"region": "eu"}).gauge(
         "resource", [(1, 0)], resource=on_resource
     ).gauge("both", [(1, 0)], attributes={"region": "us"}, resource=on_resource).gauge(
         "null", [(1, 0)], attributes={"region": None}, resource=on_resource
-    ).into(backend)
+    ).write(backend)
     rows = Reader(backend).query_historical_metrics(attributes={"region": "eu"})
     assert sorted(names(rows)) == ["point", "resource"]
 
 
 def test_several_attributes_must_all_hold(backend: Backend) -> None:
-    Store().gauge("a", [(1, 0)], attributes={"x": 1, "y": 1}).gauge(
+    BatchBuilder().gauge("a", [(1, 0)], attributes={"x": 1, "y": 1}).gauge(
         "b", [(1, 0)], attributes={"x": 1, "y": 2}
-    ).into(backend)
+    ).write(backend)
     rows = Reader(backend).query_historical_metrics(attributes={"x": "1", "y": "2"})
     assert names(rows) == ["b"]
 
 
 def test_programs_may_ask_for_numbers_and_booleans(backend: Backend) -> None:
-    Store().gauge("a", [(1, 0)], attributes={"port": 80, "ok": True}).into(backend)
+    BatchBuilder().gauge("a", [(1, 0)], attributes={"port": 80, "ok": True}).write(backend)
     asked: Any = {"port": 80, "ok": True}
     assert names(Reader(backend).query_historical_metrics(attributes=asked)) == ["a"]
 
 
 def test_rows_belong_to_the_caller(backend: Backend) -> None:
-    Store().gauge("a", [(1, 0), (2, 0)], attributes={"k": "v"}).into(backend)
+    BatchBuilder().gauge("a", [(1, 0), (2, 0)], attributes={"k": "v"}).write(backend)
     first, second = Reader(backend).query_historical_metrics()
     first["attributes"]["k"] = "changed"
     assert second["attributes"] == {"k": "v"}
@@ -308,7 +310,7 @@ def test_rows_belong_to_the_caller(backend: Backend) -> None:
     ids=["query_historical_metrics", "aggregate", "list_metrics", "list_series"],
 )
 def test_every_read_flushes_first(backend: Backend, ask: Callable[[Reader], list[Any]]) -> None:
-    reader = Reader(backend, flush=lambda: Store().gauge("late", [(1, 0)]).into(backend))
+    reader = Reader(backend, flush=lambda: BatchBuilder().gauge("late", [(1, 0)]).write(backend))
     assert names(ask(reader)) == ["late"]
 
 
@@ -347,9 +349,9 @@ def test_an_empty_store_has_nothing_to_tell(backend: Backend) -> None:
 
 
 def test_metrics_are_listed_by_name_type_and_unit(backend: Backend) -> None:
-    Store().gauge("b", [(5, 0), (7, 0)], unit="s").gauge("b", [(9, 0)], unit="s").gauge(
+    BatchBuilder().gauge("b", [(5, 0), (7, 0)], unit="s").gauge("b", [(9, 0)], unit="s").gauge(
         "b", [(3, 0)], unit="ms"
-    ).histogram("a", [{"time": 4}]).summary("never", []).into(backend)
+    ).histogram("a", [{"time": 4}]).summary("never", []).write(backend)
     listed = [
         {"metric_name": "a", "metric_type": "histogram", "unit": "", "series": 1},
         {"metric_name": "b", "metric_type": "gauge", "unit": "ms", "series": 1},
@@ -370,9 +372,9 @@ def test_metrics_are_listed_by_name_type_and_unit(backend: Backend) -> None:
 
 
 def test_series_are_listed_with_their_definition(backend: Backend) -> None:
-    Store().counter("b", [(1, 0)], attributes={"k": 1}, cluster="c", service="s").gauge(
+    BatchBuilder().counter("b", [(1, 0)], attributes={"k": 1}, cluster="c", service="s").gauge(
         "a", [(1, 0)], unit="By"
-    ).into(backend)
+    ).write(backend)
     reader = Reader(backend)
     assert names(reader.list_series()) == ["a", "b"]
     assert reader.list_series("b", cluster_id="c", attributes={"k": "1"}) == [

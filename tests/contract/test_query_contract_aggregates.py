@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import NewStore
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError
@@ -37,14 +37,18 @@ def cells(rows: list[dict[str, Any]]) -> list[tuple[float, Any]]:
 def test_statistics_by_bucket_newest_first(
     backend: Backend, aggregation: str, newer: float, older: float
 ) -> None:
-    Store().gauge("level", [(60, 3.0), (90, -1.0), (119.999999, 4.0), (120, 5.0)]).into(backend)
+    BatchBuilder().gauge("level", [(60, 3.0), (90, -1.0), (119.999999, 4.0), (120, 5.0)]).write(
+        backend
+    )
     rows = Reader(backend).aggregate("level", aggregation=aggregation, bucket_seconds=60)
     assert cells(rows) == [(120.0, newer), (60.0, older)]
     assert [type(row["value"]) for row in rows] == [type(newer), type(older)]
 
 
 def test_a_row_says_what_it_is(backend: Backend) -> None:
-    Store().gauge("level", [(90, 3.0)], unit="By", node="n1", attributes={"k": 1}).into(backend)
+    BatchBuilder().gauge("level", [(90, 3.0)], unit="By", node="n1", attributes={"k": 1}).write(
+        backend
+    )
     rows = Reader(backend).aggregate(
         "level", aggregation="max", bucket_seconds=60, group_by=["node_id", "k", "metric_name"]
     )
@@ -75,7 +79,7 @@ def test_a_row_says_what_it_is(backend: Backend) -> None:
 def test_the_unit_is_that_of_the_answer(
     backend: Backend, aggregation: str, unit: str, expected: str
 ) -> None:
-    Store().counter("total", [(10, 1), (20, 2)], unit=unit).into(backend)
+    BatchBuilder().counter("total", [(10, 1), (20, 2)], unit=unit).write(backend)
     assert Reader(backend).aggregate("total", aggregation=aggregation)[0]["unit"] == expected
 
 
@@ -83,13 +87,13 @@ def test_the_unit_is_that_of_the_answer(
 def test_without_buckets_the_range_is_one(
     backend: Backend, start: float | None, expected: float
 ) -> None:
-    Store().gauge("level", [(10, 1), (11, 2)]).gauge("level", [(12, 3)]).into(backend)
+    BatchBuilder().gauge("level", [(10, 1), (11, 2)]).gauge("level", [(12, 3)]).write(backend)
     rows = Reader(backend).aggregate("level", aggregation="max", start_time=start)
     assert cells(rows) == [(expected, 3.0)]
 
 
 def test_the_range_cuts_the_buckets(backend: Backend) -> None:
-    Store().gauge("level", [(time, time) for time in range(10, 100, 10)]).into(backend)
+    BatchBuilder().gauge("level", [(time, time) for time in range(10, 100, 10)]).write(backend)
     rows = Reader(backend).aggregate(
         "level", aggregation="count", bucket_seconds=30, start_time=40, end_time=80
     )
@@ -97,13 +101,15 @@ def test_the_range_cuts_the_buckets(backend: Backend) -> None:
 
 
 def test_buckets_may_be_shorter_than_a_second(backend: Backend) -> None:
-    Store().gauge("level", [(1.0, 1), (1.24, 2), (1.25, 3)]).into(backend)
+    BatchBuilder().gauge("level", [(1.0, 1), (1.24, 2), (1.25, 3)]).write(backend)
     rows = Reader(backend).aggregate("level", aggregation="max", bucket_seconds=0.25)
     assert cells(rows) == [(1.25, 3.0), (1.0, 2.0)]
 
 
 def test_points_without_a_value_are_skipped_and_nan_is_only_counted(backend: Backend) -> None:
-    Store().gauge("level", [(1, None), (2, NAN), (3, 4.0), (4, 2.0), (11, None)]).into(backend)
+    BatchBuilder().gauge("level", [(1, None), (2, NAN), (3, 4.0), (4, 2.0), (11, None)]).write(
+        backend
+    )
     reader = Reader(backend)
     answers = {
         aggregation: cells(reader.aggregate("level", aggregation=aggregation, bucket_seconds=10))
@@ -121,27 +127,27 @@ def test_points_without_a_value_are_skipped_and_nan_is_only_counted(backend: Bac
 
 @pytest.mark.parametrize("aggregation", ["min", "max", "avg", "sum", "last"])
 def test_a_bucket_with_nothing_but_nan_is_nan(backend: Backend, aggregation: str) -> None:
-    Store().gauge("level", [(1, NAN), (2, NAN)]).into(backend)
+    BatchBuilder().gauge("level", [(1, NAN), (2, NAN)]).write(backend)
     [row] = Reader(backend).aggregate("level", aggregation=aggregation)
     assert math.isnan(row["value"])
 
 
 def test_infinities_are_numbers(backend: Backend) -> None:
-    Store().gauge("level", [(1, math.inf), (2, 1.0)]).into(backend)
+    BatchBuilder().gauge("level", [(1, math.inf), (2, 1.0)]).write(backend)
     reader = Reader(backend)
     assert cells(reader.aggregate("level", aggregation="max")) == [(1.0, math.inf)]
     assert cells(reader.aggregate("level", aggregation="min")) == [(1.0, 1.0)]
 
 
 def test_the_sum_takes_every_point_of_every_series(backend: Backend) -> None:
-    Store().gauge("level", [(1, 10), (2, 10)]).gauge("level", [(1, 5)]).into(backend)
+    BatchBuilder().gauge("level", [(1, 10), (2, 10)]).gauge("level", [(1, 5)]).write(backend)
     assert cells(Reader(backend).aggregate("level", aggregation="sum")) == [(1.0, 25.0)]
 
 
 def test_groups_come_in_order_within_each_bucket(backend: Backend) -> None:
-    Store().gauge("level", [(1, 1), (11, 2)], service="b").gauge(
+    BatchBuilder().gauge("level", [(1, 1), (11, 2)], service="b").gauge(
         "level", [(1, 3), (11, 4)], service="a"
-    ).gauge("level", [(11, 5)]).into(backend)
+    ).gauge("level", [(11, 5)]).write(backend)
     reader = Reader(backend)
     rows = reader.aggregate(
         "level", aggregation="last", bucket_seconds=10, group_by=["service_name"]
@@ -161,13 +167,13 @@ def test_groups_come_in_order_within_each_bucket(backend: Backend) -> None:
 def test_groups_by_attributes_keep_their_types_and_fall_back_to_the_resource(
     backend: Backend,
 ) -> None:
-    store = Store()
+    store = BatchBuilder()
     for number, value in enumerate([80, "80", True, 1, 1.5, None, [1, 2]]):
         store.gauge("level", [(1, number)], attributes={"k": value})
     store.gauge("level", [(1, 7)], resource={"k": "80"})
     store.gauge("level", [(1, 8)])
     store.gauge("level", [(1, 16)], attributes={"k": "point"}, resource={"k": "80"})
-    store.into(backend)
+    store.write(backend)
     rows = Reader(backend).aggregate("level", aggregation="sum", group_by=["k"])
     groups = [(repr(row["attributes"]["k"]), row["value"]) for row in rows]
     assert sorted(groups) == [
@@ -183,9 +189,9 @@ def test_groups_by_attributes_keep_their_types_and_fall_back_to_the_resource(
 
 
 def test_metrics_of_another_name_type_or_unit_are_never_put_together(backend: Backend) -> None:
-    Store().gauge("t", [(1, 1)], unit="s").gauge("t", [(1, 2)], unit="ms").counter(
+    BatchBuilder().gauge("t", [(1, 1)], unit="s").gauge("t", [(1, 2)], unit="ms").counter(
         "t", [(1, 3)], unit="s"
-    ).gauge("t2", [(1, 4)], unit="s").into(backend)
+    ).gauge("t2", [(1, 4)], unit="s").write(backend)
     rows = Reader(backend).aggregate("t*", aggregation="sum")
     found = [(row["metric_name"], row["metric_type"], row["unit"], row["value"]) for row in rows]
     assert found == [
@@ -197,9 +203,9 @@ def test_metrics_of_another_name_type_or_unit_are_never_put_together(backend: Ba
 
 
 def test_filters_choose_the_series(backend: Backend) -> None:
-    Store().gauge("level", [(1, 1)], cluster="a", attributes={"k": 1}).gauge(
+    BatchBuilder().gauge("level", [(1, 1)], cluster="a", attributes={"k": 1}).gauge(
         "level", [(1, 2)], cluster="b", attributes={"k": 1}
-    ).gauge("level", [(1, 4)], cluster="b", attributes={"k": 2}).into(backend)
+    ).gauge("level", [(1, 4)], cluster="b", attributes={"k": 2}).write(backend)
     reader = Reader(backend)
     rows = reader.aggregate("level", aggregation="sum", cluster_id="b", attributes={"k": "1"})
     assert cells(rows) == [(1.0, 2.0)]
@@ -230,7 +236,7 @@ def test_filters_choose_the_series(backend: Backend) -> None:
 def test_what_cannot_be_answered_is_refused_with_what_can(
     backend: Backend, arguments: dict[str, Any], words: list[str]
 ) -> None:
-    Store().gauge("level", [(1, 1)], attributes={"color": "red"}).into(backend)
+    BatchBuilder().gauge("level", [(1, 1)], attributes={"color": "red"}).write(backend)
     question: dict[str, Any] = {"metric_name": "level", "aggregation": "last"} | arguments
     with pytest.raises(QueryError) as caught:
         Reader(backend).aggregate(**question)
@@ -242,15 +248,17 @@ def test_what_cannot_be_answered_is_refused_with_what_can(
 def test_what_also_goes_down_has_no_rate(
     backend: Backend, aggregation: str, temporality: Any, instead: str
 ) -> None:
-    Store().counter("queue", [(1, 1)], temporality=temporality, is_monotonic=False).into(backend)
+    BatchBuilder().counter("queue", [(1, 1)], temporality=temporality, is_monotonic=False).write(
+        backend
+    )
     with pytest.raises(QueryError, match=instead):
         Reader(backend).aggregate("queue", aggregation=aggregation)
 
 
 def test_an_unknown_metric_names_the_nearest_ones(backend: Backend) -> None:
-    Store().gauge("system.cpu.time", []).gauge("system.cpu.utilization", []).gauge(
+    BatchBuilder().gauge("system.cpu.time", []).gauge("system.cpu.utilization", []).gauge(
         "http.server.request.duration", []
-    ).into(backend)
+    ).write(backend)
     reader = Reader(backend)
     with pytest.raises(QueryError, match=r"did you mean system\.cpu\.time"):
         reader.aggregate("sytem.cpu.tme", aggregation="last")
@@ -285,7 +293,7 @@ def test_statistics_equal_those_of_plain_python(
     ends: list[int],
 ) -> None:
     start, end = ends
-    store = Store()
+    store = BatchBuilder()
     values: dict[tuple[float, str], list[float]] = defaultdict(list)
     for service, points in series:
         store.gauge("level", points.items(), service=service)
@@ -293,7 +301,7 @@ def test_statistics_equal_those_of_plain_python(
             if start <= time < end and value is not None:
                 values[time // width * width, service].append(value)
     with new_store() as backend:
-        store.into(backend)
+        store.write(backend)
         for aggregation, function in PLAIN.items():
             rows = Reader(backend).aggregate(
                 "level",

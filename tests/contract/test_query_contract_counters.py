@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import Kind, NewStore
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.query import Reader
@@ -47,19 +47,19 @@ def rate(backend: Backend, **arguments: Any) -> list[tuple[float, float]]:
     ],
 )
 def test_increase_by_hand(backend: Backend, points: list[Point], expected: float) -> None:
-    Store().sum("total", points).into(backend)
+    BatchBuilder().sum("total", points).write(backend)
     assert [value for _, value in increase(backend)] == [expected]
 
 
 def test_a_lone_point_without_a_start_says_nothing(backend: Backend) -> None:
-    Store().counter("total", [(10, 5)]).into(backend)
+    BatchBuilder().counter("total", [(10, 5)]).write(backend)
     assert increase(backend) == []
     assert rate(backend) == []
 
 
 def test_a_job_that_counts_once_and_ends_is_counted(backend: Backend) -> None:
     runs: list[Point] = [(100, 1000, 99.99), (200, 1000, 199.99), (300, 1200, 299.99)]
-    Store().sum("total", runs).into(backend)
+    BatchBuilder().sum("total", runs).write(backend)
     assert increase(backend, bucket_seconds=100) == [
         (300.0, 1200.0),
         (200.0, 1000.0),
@@ -68,16 +68,16 @@ def test_a_job_that_counts_once_and_ends_is_counted(backend: Backend) -> None:
 
 
 def test_the_increase_between_buckets_counts_in_the_later_one(backend: Backend) -> None:
-    Store().counter("total", [(50, 1), (70, 4), (110, 5), (130, 25)]).into(backend)
+    BatchBuilder().counter("total", [(50, 1), (70, 4), (110, 5), (130, 25)]).write(backend)
     assert increase(backend, bucket_seconds=60) == [(120.0, 20.0), (60.0, 4.0)]
 
 
 def test_order_of_arrival_does_not_matter(backend: Backend) -> None:
-    early, late = Store(), Store()
+    early, late = BatchBuilder(), BatchBuilder()
     early.counter("total", [(30, 9)])
     late.counter("total", [(10, 2), (20, 5)])
-    early.into(backend)
-    late.into(backend)
+    early.write(backend)
+    late.write(backend)
     assert increase(backend) == [(10.0, 7.0)]
 
 
@@ -86,8 +86,8 @@ def test_a_point_sent_again_with_another_value_replaces_the_first(
 ) -> None:
     if not kind.replaces:
         pytest.skip("a second point of a series and time is stored beside the first")
-    Store().counter("total", [(10, 2), (20, 5)]).into(backend)
-    Store().counter("total", [(20, 6)]).into(backend)
+    BatchBuilder().counter("total", [(10, 2), (20, 5)]).write(backend)
+    BatchBuilder().counter("total", [(20, 6)]).write(backend)
     assert increase(backend) == [(10.0, 4.0)]
 
 
@@ -102,7 +102,7 @@ def test_a_point_sent_again_with_another_value_replaces_the_first(
 def test_the_point_before_the_range_is_the_base_for_ten_minutes(
     backend: Backend, before: float, expected: float
 ) -> None:
-    Store().counter("total", [(before, 1), (1000, 4), (1010, 6)]).into(backend)
+    BatchBuilder().counter("total", [(before, 1), (1000, 4), (1010, 6)]).write(backend)
     assert increase(backend, start_time=1000) == [(1000.0, expected)]
 
 
@@ -114,25 +114,25 @@ def test_the_point_before_the_range_is_the_base_for_ten_minutes(
 def test_a_counter_that_started_in_view_started_at_zero(
     backend: Backend, start: float, expected: float
 ) -> None:
-    Store().counter("total", [(1010, 5), (1020, 7)], start=start).into(backend)
+    BatchBuilder().counter("total", [(1010, 5), (1020, 7)], start=start).write(backend)
     assert increase(backend, start_time=1000) == [(1000.0, expected)]
 
 
 def test_what_lies_before_the_range_or_after_is_not_counted(backend: Backend) -> None:
-    Store().counter("total", [(time, time) for time in range(10, 100, 10)]).into(backend)
+    BatchBuilder().counter("total", [(time, time) for time in range(10, 100, 10)]).write(backend)
     assert increase(backend, start_time=40, end_time=60) == [(40.0, 20.0)]
 
 
 def test_deltas_add_up_directly(backend: Backend) -> None:
     points = [(10, 5, 0.5), (20, 2, 10), (30, None, 20), (60, 7, 50), (70, math.nan, 60)]
-    Store().sum("total", points, temporality="delta").into(backend)
+    BatchBuilder().sum("total", points, temporality="delta").write(backend)
     assert increase(backend, bucket_seconds=60) == [(60.0, 7.0), (0.0, 7.0)]
 
 
 def test_series_are_counted_one_by_one(backend: Backend) -> None:
-    Store().counter("total", [(10, 100), (30, 101)], service="a").counter(
+    BatchBuilder().counter("total", [(10, 100), (30, 101)], service="a").counter(
         "total", [(20, 5), (40, 7)], service="a"
-    ).sum("total", [(15, 3, 10), (25, 4, 15)], service="b", temporality="delta").into(backend)
+    ).sum("total", [(15, 3, 10), (25, 4, 15)], service="b", temporality="delta").write(backend)
     rows = Reader(backend).aggregate("total", aggregation="increase", group_by=["service_name"])
     assert [(row["service_name"], row["value"]) for row in rows] == [("a", 3.0), ("b", 7.0)]
     assert increase(backend) == [(10.0, 10.0)]
@@ -141,37 +141,37 @@ def test_series_are_counted_one_by_one(backend: Backend) -> None:
 def test_a_rate_is_by_the_time_between_points_not_by_the_bucket(backend: Backend) -> None:
     # 2 a second, sent every 60 s and a little; one bucket gets two points, another none.
     times = [1, 61, 119, 181, 241]
-    Store().counter("total", [(time, 2 * time) for time in times]).into(backend)
+    BatchBuilder().counter("total", [(time, 2 * time) for time in times]).write(backend)
     assert rate(backend, bucket_seconds=60) == [(240.0, 2.0), (180.0, 2.0), (60.0, 2.0)]
 
 
 def test_the_rates_of_series_add_up(backend: Backend) -> None:
-    Store().counter("total", [(0.5, 0), (10.5, 10)]).counter("total", [(5, 0), (9, 20)]).into(
-        backend
-    )
+    BatchBuilder().counter("total", [(0.5, 0), (10.5, 10)]).counter(
+        "total", [(5, 0), (9, 20)]
+    ).write(backend)
     assert rate(backend) == [(0.5, 6.0)]
 
 
 def test_a_first_point_has_no_rate_however_young_the_counter_is(backend: Backend) -> None:
-    Store().counter("total", [(10, 1000), (20, 1010)], start=9.999).into(backend)
+    BatchBuilder().counter("total", [(10, 1000), (20, 1010)], start=9.999).write(backend)
     assert rate(backend) == [(10.0, 1.0)]
 
 
 def test_a_rate_over_a_reset_counts_the_time_the_counter_was_down(backend: Backend) -> None:
-    Store().sum("total", [(10, 5, 4), (110, 50, 90)]).into(backend)
+    BatchBuilder().sum("total", [(10, 5, 4), (110, 50, 90)]).write(backend)
     assert rate(backend) == [(10.0, 0.5)]
 
 
 def test_a_rate_of_deltas_is_by_the_time_between_points(backend: Backend) -> None:
     # Nothing is sent while nothing happens, so the silence counts.
-    Store().sum("total", [(10, 5, 0.5), (20, 2, 10), (60, 6, 50)], temporality="delta").into(
-        backend
-    )
+    BatchBuilder().sum(
+        "total", [(10, 5, 0.5), (20, 2, 10), (60, 6, 50)], temporality="delta"
+    ).write(backend)
     assert rate(backend) == [(10.0, 8 / 50)]
 
 
 def test_the_base_of_a_rate_may_lie_before_the_range(backend: Backend) -> None:
-    Store().counter("total", [(990, 0), (1010, 40)]).into(backend)
+    BatchBuilder().counter("total", [(990, 0), (1010, 40)]).write(backend)
     assert rate(backend, start_time=1000) == [(1000.0, 2.0)]
 
 
@@ -189,18 +189,18 @@ def test_counts_of_distributions_grow_like_counters(
         for time, count, total in counts
     ]
     about: dict[str, Any] = {} if shape == "summary" else {"temporality": "cumulative"}
-    getattr(Store(), shape)("time", points, **about).into(backend)
+    getattr(BatchBuilder(), shape)("time", points, **about).write(backend)
     [row] = Reader(backend).aggregate("time", aggregation=aggregation)
     # The first rate has no base: 3 + 4 in the 20 s from 10 to 30.
     assert row["value"] == pytest.approx(7 / 20 if aggregation == "rate" else expected)
 
 
 def test_an_average_leaves_out_what_has_no_sum(backend: Backend) -> None:
-    Store().histogram(
+    BatchBuilder().histogram(
         "time", [{"time": 1, "count": 4, "sum": 8.0}, {"time": 2, "count": 96}]
     ).histogram("empty", [{"time": 1, "count": 0, "sum": 0.0}]).histogram(
         "unsummed", [{"time": 1, "count": 3}, {"time": 2, "count": None}]
-    ).into(backend)
+    ).write(backend)
     reader = Reader(backend)
     assert [row["value"] for row in reader.aggregate("time", aggregation="avg")] == [2.0]
     assert [row["value"] for row in reader.aggregate("time", aggregation="count")] == [100]
@@ -210,14 +210,14 @@ def test_an_average_leaves_out_what_has_no_sum(backend: Backend) -> None:
 
 
 def test_smallest_and_largest_of_histograms_are_those_recorded(backend: Backend) -> None:
-    Store().histogram(
+    BatchBuilder().histogram(
         "time",
         [
             {"time": 1, "counts": (1,), "min": 2.0, "max": 3.0},
             {"time": 2, "counts": (1,)},
             {"time": 3, "counts": (1,), "min": 1.0, "max": 2.5},
         ],
-    ).into(backend)
+    ).write(backend)
     reader = Reader(backend)
     assert [row["value"] for row in reader.aggregate("time", aggregation="min")] == [1.0]
     assert [row["value"] for row in reader.aggregate("time", aggregation="max")] == [3.0]
@@ -289,7 +289,7 @@ def test_growth_equals_that_of_plain_python(
     ends: list[int],
 ) -> None:
     start, end = ends
-    store = Store()
+    store = BatchBuilder()
     grown: dict[tuple[float, str], float] = defaultdict(float)
     rates: dict[tuple[float, str], float] = defaultdict(float)
     for service, delta, points in series:
@@ -304,7 +304,7 @@ def test_growth_equals_that_of_plain_python(
         for cell, parts in by_bucket.items():
             rates[cell] += sum(part[0] for part in parts) / sum(part[1] for part in parts)
     with new_store() as backend:
-        store.into(backend)
+        store.write(backend)
         for aggregation, expected in (("increase", grown), ("rate", rates)):
             rows = Reader(backend).aggregate(
                 "total",

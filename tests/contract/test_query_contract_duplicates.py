@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from kit.backends.kinds import Kind
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.backends.memory import MemoryBackend
 from exporter.query import Reader
 
 
-def store() -> Store:
+def store() -> BatchBuilder:
     return (
-        Store()
+        BatchBuilder()
         .gauge("level", [(10, 1.0), (20, 3.0), (30, 2.0)])
         .counter("total", [(10, 5.0), (20, 8.0), (30, 20.0)], start=1)
         .counter("delta", [(10, 5.0), (20, 8.0), (30, 20.0)], temporality="delta")
@@ -55,15 +55,15 @@ def store() -> Store:
 def once() -> Iterator[Reader]:
     backend = MemoryBackend(max_memory_entries=1_000)
     backend.start()
-    store().into(backend)
+    store().write(backend)
     yield Reader(backend)
     backend.close()
 
 
 @pytest.fixture
 def twice(backend: Backend) -> Reader:
-    store().into(backend)
-    store().into(backend)
+    store().write(backend)
+    store().write(backend)
     return Reader(backend)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.query import Reader
@@ -12,10 +12,10 @@ from exporter.query.filters import MAX_LISTED_SERIES
 
 @pytest.mark.parametrize("series", [1, MAX_LISTED_SERIES, MAX_LISTED_SERIES + 1])
 def test_points_of_few_and_many_series(backend: Backend, series: int) -> None:
-    store = Store().gauge("other", [(2, -1.0)])
+    store = BatchBuilder().gauge("other", [(2, -1.0)])
     for number in range(series):
         store.gauge("level", [(1, float(number)), (2, 1.0)], node=f"node-{number}")
-    store.into(backend)
+    store.write(backend)
     reader = Reader(backend)
     rows = reader.query_historical_metrics(metric_name="level", limit=10 * series)
     first = sorted(row["value"] for row in rows if row["timestamp"] == 1.0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import NewStore
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.errors import QueryError
@@ -27,11 +27,11 @@ def answers(backend: Backend, aggregation: str, **arguments: Any) -> list[tuple[
 
 
 def test_delta_histograms_are_added_up(backend: Backend) -> None:
-    Store().histogram(
+    BatchBuilder().histogram(
         "time",
         [{"time": 10, "counts": (4, 0, 0, 0)}, {"time": 20, "counts": (0, 4, 0, 0)}],
         bounds=BOUNDS,
-    ).histogram("time", [{"time": 70, "counts": (0, 0, 2, 0)}], bounds=BOUNDS).into(backend)
+    ).histogram("time", [{"time": 70, "counts": (0, 0, 2, 0)}], bounds=BOUNDS).write(backend)
     assert answers(backend, "p75", bucket_seconds=60) == [(60.0, 4.25), (0.0, 1.5)]
     assert answers(backend, "p40") == [(10.0, 1.0)]
 
@@ -44,7 +44,7 @@ def test_cumulative_histograms_count_what_was_added(backend: Backend) -> None:
         {"time": 130, "counts": (104, 4, 4, 0), "start": 1},
         {"time": 190, "counts": (0, 0, 2, 0), "start": 1},  # fell: counted anew
     ]
-    Store().histogram("time", points, bounds=BOUNDS, temporality="cumulative").into(backend)
+    BatchBuilder().histogram("time", points, bounds=BOUNDS, temporality="cumulative").write(backend)
     assert answers(backend, "p75", bucket_seconds=60) == [
         (180.0, 4.25),
         (120.0, 0.75),
@@ -55,13 +55,13 @@ def test_cumulative_histograms_count_what_was_added(backend: Backend) -> None:
 
 def test_the_point_before_the_range_is_the_base(backend: Backend) -> None:
     points = [{"time": 990, "counts": (9, 0, 0, 0)}, {"time": 1010, "counts": (9, 4, 0, 0)}]
-    Store().histogram("time", points, bounds=BOUNDS, temporality="cumulative").into(backend)
+    BatchBuilder().histogram("time", points, bounds=BOUNDS, temporality="cumulative").write(backend)
     assert answers(backend, "p50", start_time=1000) == [(1000.0, 1.5)]
 
 
 def test_limits_cut_the_buckets_if_every_point_has_them(backend: Backend) -> None:
     with_limits = {"time": 10, "counts": (0, 0, 0, 4), "min": 6.0, "max": 10.0}
-    Store().histogram("time", [with_limits], bounds=BOUNDS, service="known").histogram(
+    BatchBuilder().histogram("time", [with_limits], bounds=BOUNDS, service="known").histogram(
         "time",
         [with_limits, {"time": 20, "counts": (0, 0, 0, 4)}],
         bounds=BOUNDS,
@@ -71,7 +71,7 @@ def test_limits_cut_the_buckets_if_every_point_has_them(backend: Backend) -> Non
         [with_limits, {"time": 20, "counts": (0, 0, 0, 0)}],
         bounds=BOUNDS,
         service="nothing to know",
-    ).into(backend)
+    ).write(backend)
     rows = Reader(backend).aggregate("time", aggregation="p50", group_by=["service_name"])
     assert {row["service_name"]: row["value"] for row in rows} == {
         "known": 8.0,
@@ -85,23 +85,23 @@ def test_the_base_needs_no_limits(backend: Backend) -> None:
         {"time": 50, "counts": (0, 0, 0, 9)},
         {"time": 70, "counts": (0, 0, 0, 11), "min": 6.0, "max": 10.0},
     ]
-    Store().histogram("time", points, bounds=BOUNDS, temporality="cumulative").into(backend)
+    BatchBuilder().histogram("time", points, bounds=BOUNDS, temporality="cumulative").write(backend)
     assert answers(backend, "p50", bucket_seconds=60) == [(60.0, 8.0)]
 
 
 def test_nothing_measured_has_no_quantile(backend: Backend) -> None:
-    Store().histogram(
+    BatchBuilder().histogram(
         "time", [{"time": 1, "counts": (0, 0, 0, 0)}, {"time": 2, "count": None}], bounds=BOUNDS
     ).histogram("time", [{"time": 1, "count": 3}]).exponential(
         "time", [{"time": 1, "scale": 0}]
-    ).into(backend)
+    ).write(backend)
     assert answers(backend, "p50") == []
 
 
 def test_different_bounds_are_not_added_up(backend: Backend) -> None:
-    Store().histogram(
+    BatchBuilder().histogram(
         "time", [{"time": 1, "counts": (1, 0)}], bounds=(1.0,), service="a"
-    ).histogram("time", [{"time": 2, "counts": (2, 0)}], bounds=(4.0,), service="b").into(backend)
+    ).histogram("time", [{"time": 2, "counts": (2, 0)}], bounds=(4.0,), service="b").write(backend)
     with pytest.raises(QueryError) as caught:
         answers(backend, "p50")
     for word in ("'time'", "[1.0]", "[4.0]", "group_by"):
@@ -112,9 +112,9 @@ def test_different_bounds_are_not_added_up(backend: Backend) -> None:
 
 def test_exponential_histograms_meet_at_the_coarser_scale(backend: Backend) -> None:
     # Scale 1, index 2 and 3: (2, 2.83] and (2.83, 4]; at scale 0 both are (2, 4].
-    Store().exponential("time", [{"time": 1, "scale": 1, "positive": (2, (1, 1))}]).exponential(
-        "time", [{"time": 2, "scale": 0, "positive": (0, (2, 0))}]
-    ).into(backend)
+    BatchBuilder().exponential(
+        "time", [{"time": 1, "scale": 1, "positive": (2, (1, 1))}]
+    ).exponential("time", [{"time": 2, "scale": 0, "positive": (0, (2, 0))}]).write(backend)
     [(_, median)] = answers(backend, "p50")
     [(_, upper)] = answers(backend, "p75")
     assert median == pytest.approx(2.0)
@@ -126,7 +126,7 @@ def test_a_running_total_may_become_coarser(backend: Backend) -> None:
         {"time": 10, "scale": 2, "positive": (4, (8, 0, 0, 0)), "zero": 2},  # 8 in (2, 2.38]
         {"time": 70, "scale": 0, "positive": (1, (8, 6)), "zero": 4, "negative": (0, (2,))},
     ]
-    Store().exponential("time", points, temporality="cumulative").into(backend)
+    BatchBuilder().exponential("time", points, temporality="cumulative").write(backend)
     # Added in the second minute: 2 in [-2, -1), 2 zeros, 6 in (4, 8].
     assert answers(backend, "p20", bucket_seconds=60) == [(60.0, -1.0)]
     assert answers(backend, "p40", bucket_seconds=60) == [(60.0, 0.0)]
@@ -136,14 +136,14 @@ def test_a_running_total_may_become_coarser(backend: Backend) -> None:
 
 def test_limits_cut_exponential_buckets_too(backend: Backend) -> None:
     point = {"time": 1, "scale": 0, "positive": (3, (5,)), "min": 9.5, "max": 9.5}
-    Store().exponential("time", [point]).into(backend)
+    BatchBuilder().exponential("time", [point]).write(backend)
     assert answers(backend, "p37") == [(1.0, 9.5)]
 
 
 def test_both_kinds_of_histogram_give_a_row_each(backend: Backend) -> None:
-    Store().exponential("time", [{"time": 1, "scale": 0, "positive": (1, (4,))}]).histogram(
+    BatchBuilder().exponential("time", [{"time": 1, "scale": 0, "positive": (1, (4,))}]).histogram(
         "time", [{"time": 1, "counts": (4, 0, 0, 0)}], bounds=BOUNDS
-    ).into(backend)
+    ).write(backend)
     rows = Reader(backend).aggregate("time", aggregation="p100")
     assert [(row["metric_type"], row["value"]) for row in rows] == [
         ("exponential_histogram", 4.0),
@@ -153,12 +153,12 @@ def test_both_kinds_of_histogram_give_a_row_each(backend: Backend) -> None:
 
 def test_a_limit_takes_the_newest_quantiles(backend: Backend) -> None:
     points = [{"time": time, "counts": (time, 0)} for time in (10, 70, 130)]
-    Store().histogram("time", points, bounds=(4.0,)).into(backend)
+    BatchBuilder().histogram("time", points, bounds=(4.0,)).write(backend)
     assert answers(backend, "p50", bucket_seconds=60, limit=2) == [(120.0, 2.0), (60.0, 2.0)]
 
 
 def test_a_summary_has_the_quantiles_of_its_sender(backend: Backend) -> None:
-    Store().summary(
+    BatchBuilder().summary(
         "time",
         [
             {"time": 10, "quantiles": {0.5: 1.0, 0.99: 9.0}},
@@ -166,7 +166,7 @@ def test_a_summary_has_the_quantiles_of_its_sender(backend: Backend) -> None:
             {"time": 30, "count": None, "quantiles": {}},
             {"time": 70, "quantiles": {0.5: 3.0, 0.999: 5.0}},
         ],
-    ).into(backend)
+    ).write(backend)
     assert answers(backend, "p50", bucket_seconds=60) == [(60.0, 3.0), (0.0, 2.0)]
     assert answers(backend, "p99.9", bucket_seconds=60) == [(60.0, 5.0)]
     [(_, value)] = answers(backend, "p99", bucket_seconds=60)
@@ -177,7 +177,7 @@ def test_a_summary_has_the_quantiles_of_its_sender(backend: Backend) -> None:
 
 
 def test_a_summary_has_no_smallest_value(backend: Backend) -> None:
-    Store().summary("time", [{"time": 10, "quantiles": {0.0: 1.0}}]).into(backend)
+    BatchBuilder().summary("time", [{"time": 10, "quantiles": {0.0: 1.0}}]).write(backend)
     with pytest.raises(QueryError, match=r"min of 'time': .*summary; use .*pNN"):
         answers(backend, "min")
 
@@ -236,7 +236,7 @@ def test_quantiles_equal_those_of_plain_counting(
     quantile: int,
     width: int,
 ) -> None:
-    store = Store()
+    store = BatchBuilder()
     cells: dict[float, Merged] = defaultdict(Merged)
     for delta, life in processes:
         points = delta_points(life) if delta else cumulative_points(life)
@@ -254,5 +254,5 @@ def test_quantiles_equal_those_of_plain_counting(
         if sum(cell.counts)
     }
     with new_store() as backend:
-        store.into(backend)
+        store.write(backend)
         assert dict(answers(backend, f"p{quantile}", bucket_seconds=width)) == expected

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample
@@ -66,12 +66,12 @@ def points(pages: Iterator[list[dict[str, Any]]]) -> list[tuple[str, float, Any]
 
 def filled(backend: Backend) -> None:
     times = [START + second for second in range(5)]
-    store = Store()
+    store = BatchBuilder()
     for name in ("level", "load"):
         store.gauge(name, [(time, time - START + 0.5) for time in times], cluster=name)
     sizes = [{"time": time, "counts": (1,), "sum": 2.0} for time in times]
     store.histogram("size", sizes)
-    store.into(backend)
+    store.write(backend)
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 100])

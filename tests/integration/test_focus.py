@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kit.backends.kinds import KINDS, Kind
 from kit.backends.places import keys_of
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 from typer.testing import CliRunner
 
 from exporter.backends.base import Backend
@@ -233,12 +233,12 @@ def test_a_real_bill_in_the_memory_backend() -> None:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_points_of_every_type_are_exported(tmp_path: Path, db: Db, kind: str) -> None:
     pytest.importorskip("pyarrow")
-    store = Store().gauge("level", [(1.5, 0.1), (2.5, None)], attributes={"color": "grün"})
+    store = BatchBuilder().gauge("level", [(1.5, 0.1), (2.5, None)], attributes={"color": "grün"})
     store.counter("total", [(3, 7.0)], start=1, service="shop")
     store.histogram("size", [{"time": 4, "counts": (1, 2), "sum": 9.0}], bounds=(5.0,))
     store.summary("old", [{"time": 5, "count": 3, "sum": 6.0, "quantiles": {0.5: 2.0}}])
     with db.opened() as backend:
-        store.into(backend)
+        store.write(backend)
     out = tmp_path / f"points.{kind}"
     assert "5 points written" in run("export", "metrics", *db.options, "-o", out, "-f", kind)
     rows = exported(out)

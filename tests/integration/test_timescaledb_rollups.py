@@ -18,7 +18,7 @@ from engines.databases import Databases
 from engines.statements import execute
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 from kit.rollups import (
     DAY,
     HOUR,
@@ -58,11 +58,11 @@ def same(answer: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     )
 
 
-def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> Store:
+def days(number: int, *, every: int = HOUR // 2, name: str = "level") -> BatchBuilder:
     """Two series of a name, with one point every half hour."""
     times = range(MIDNIGHT, MIDNIGHT + number * DAY, every)
     return (
-        Store()
+        BatchBuilder()
         .gauge(name, [(time, float(time % 7)) for time in times], node="a")
         .gauge(name, [(time + 1, float(time % 11)) for time in times], node="b")
     )
@@ -84,7 +84,7 @@ def test_the_columns_are_documented(timescaledb_database: str) -> None:
         re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", part, re.MULTILINE)
         for part in section.split("\n### ")[1:]
     )
-    with rollup_store(timescaledb_database, Store().into) as store:
+    with rollup_store(timescaledb_database, BatchBuilder().write) as store:
         for view in ROLLUPS:
             columns = execute(
                 store.connection,
@@ -118,7 +118,7 @@ def test_the_columns_are_documented(timescaledb_database: str) -> None:
 def test_answers_are_equal_and_come_from_the_roll_up(
     timescaledb_database: str, aggregation: str, view: str, question: dict[str, Any]
 ) -> None:
-    with rollup_store(timescaledb_database, days(30 if view == DAILY else 4).into) as store:
+    with rollup_store(timescaledb_database, days(30 if view == DAILY else 4).write) as store:
         store.refresh(HOURLY)
         store.refresh(DAILY)
         for group_by in ((), ("node_id",)):
@@ -141,8 +141,8 @@ def test_questions_that_no_roll_up_covers_are_answered_from_the_points(
     timescaledb_database: str, question: dict[str, Any]
 ) -> None:
     times = range(MIDNIGHT, MIDNIGHT + 3 * DAY, HOUR // 2)
-    store = Store().counter("level", [(time, float(time)) for time in times])
-    with rollup_store(timescaledb_database, store.into) as stored:
+    store = BatchBuilder().counter("level", [(time, float(time)) for time in times])
+    with rollup_store(timescaledb_database, store.write) as stored:
         stored.refresh(HOURLY)
         assert compared(stored, **question).views() == []
 
@@ -155,7 +155,7 @@ def chunks_read(plan: list[str], relation: str) -> int:
 
 def test_either_the_roll_up_or_the_points_are_read(timescaledb_database: str) -> None:
     question: dict[str, Any] = {"aggregation": "max", "bucket_seconds": HOUR}
-    with rollup_store(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).write) as store:
         [(points, rolled)] = execute(
             store.connection,
             "SELECT raw_hypertable_id, mat_hypertable_id FROM _timescaledb_catalog.continuous_agg"
@@ -168,7 +168,7 @@ def test_either_the_roll_up_or_the_points_are_read(timescaledb_database: str) ->
         assert chunks_read(plan, points) == 0, plan
 
         late = days(1, every=DAY)
-        late.into(store.backend)
+        late.write(store.backend)
         plan = compared(store, **question).plan()
         assert chunks_read(plan, rolled) == 0, plan
         assert chunks_read(plan, points) == 3, plan
@@ -186,7 +186,7 @@ def test_either_the_roll_up_or_the_points_are_read(timescaledb_database: str) ->
 def test_points_since_the_last_refresh_are_read_from_the_table(
     timescaledb_database: str,
 ) -> None:
-    with rollup_store(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).write) as store:
         store.refresh(HOURLY, MIDNIGHT, MIDNIGHT + 2 * DAY)
         recording = compared(
             store, aggregation="count", bucket_seconds=12 * HOUR, start_time=MIDNIGHT + 10
@@ -199,11 +199,11 @@ def test_points_since_the_last_refresh_are_read_from_the_table(
 
 def test_late_points_written_compressed_are_included(timescaledb_database: str) -> None:
     options = HypertableOptions(enable_compression=True, direct_compress="on")
-    with rollup_store(timescaledb_database, days(3).into, options) as store:
+    with rollup_store(timescaledb_database, days(3).write, options) as store:
         store.refresh(HOURLY)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": HOUR}
         before = compared(store, **question).reader().aggregate("level", **question)
-        days(3, every=30).into(store.backend)
+        days(3, every=30).write(store.backend)
         after = compared(store, **question).reader().aggregate("level", **question)
         assert [row["value"] for row in before] == [4] * 72
         assert [row["value"] for row in after] == [4 + 240] * 72
@@ -215,7 +215,7 @@ def test_dropped_chunks_disappear_from_answers_at_once(
     timescaledb_database: str,
 ) -> None:
     options = HypertableOptions(retention_days=90)
-    with rollup_store(timescaledb_database, days(4).into, options) as store:
+    with rollup_store(timescaledb_database, days(4).write, options) as store:
         store.refresh(HOURLY)
         store.backend.delete_before((MIDNIGHT + 2 * DAY) * 10**9)
         question: dict[str, Any] = {"aggregation": "count", "bucket_seconds": DAY}
@@ -237,7 +237,7 @@ def test_dropped_chunks_disappear_from_answers_at_once(
 def test_without_select_on_the_roll_up_the_points_are_read(
     timescaledb_database: str,
 ) -> None:
-    with rollup_store(timescaledb_database, days(3).into) as store:
+    with rollup_store(timescaledb_database, days(3).write) as store:
         store.refresh(HOURLY)
         role = f"role_{uuid.uuid4().hex}"
         password = psycopg2.extensions.parse_dsn(timescaledb_database).get("password", "")
@@ -286,12 +286,12 @@ def run_step(store: RollupStore, step: tuple[Any, ...]) -> None:
     match step:
         case ("write", node, points, again):
             # Both series each time, so that they keep their ids.
-            batch = Store()
+            batch = BatchBuilder()
             for name in "ab":
                 batch.gauge("level", points.items() if name == node else (), node=name)
-            batch.into(store.backend)
+            batch.write(store.backend)
             if again:
-                batch.into(store.backend)
+                batch.write(store.backend)
         case _:
             store.run_step(step)
 
@@ -310,7 +310,7 @@ def test_answers_equal_those_from_the_points_after_any_steps(
 ) -> None:
     with (
         timescaledb_server.fresh() as dsn,
-        rollup_store(dsn, days(4, every=3 * HOUR).into) as store,
+        rollup_store(dsn, days(4, every=3 * HOUR).write) as store,
     ):
         for step in [("refresh", HOURLY, None), ("refresh", DAILY, None), *steps]:
             run_step(store, step)

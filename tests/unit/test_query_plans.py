@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
-from kit.queries import Store
+from kit.batch_builder import BatchBuilder
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
@@ -47,12 +47,12 @@ def explained() -> Iterator[ExplainingBackend]:
     backend = open_backend("memory", None, max_memory_entries=10_000)
     backend.start()
     points = [(time, float(time)) for time in range(1, 60)]
-    store = Store()
+    store = BatchBuilder()
     for number in range(20):
         store.gauge(f"level{number}", points).counter(f"total{number}", points)
         histogram = {"time": 9, "counts": (1, 2), "max": 4.0}
         store.histogram(f"time{number}", [histogram], bounds=(1.0,))
-    store.into(backend)
+    store.write(backend)
     yield ExplainingBackend(backend)
     backend.close()
 

@@ -1,9 +1,8 @@
-"""Series and points by a few words, for tests of reading."""
+"""Builds a batch of series and points in a few lines, for tests of reading."""
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from exporter.backends.base import Backend
+from exporter.json_text import canonical_json
 from exporter.model import (
     Batch,
     ExponentialBuckets,
@@ -22,11 +22,7 @@ from exporter.model import (
     Temporality,
 )
 
-__all__ = ["Store"]
-
-
-def _canonical(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+__all__ = ["BatchBuilder"]
 
 
 def _nanos(seconds: float) -> int:
@@ -34,14 +30,14 @@ def _nanos(seconds: float) -> int:
 
 
 @dataclass
-class Store:
-    """Gathers what a test wants stored; `into` writes it in one batch. Times are in seconds."""
+class BatchBuilder:
+    """Collects series and points; `write` writes them in one batch. Times are in seconds."""
 
     series: list[Series] = field(default_factory=list)
     numbers: list[tuple[int, int, float | None, int]] = field(default_factory=list)
     histograms: list[HistogramPoint] = field(default_factory=list)
     summaries: list[SummaryPoint] = field(default_factory=list)
-    # Both signs, as hashes have.
+    # Ids of both signs, as hashes have.
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(-3))
 
     def add_series(
@@ -71,18 +67,18 @@ class Store:
                 cluster_id=cluster,
                 node_id=node,
                 service_name=service,
-                # Identity is by content, so that no two series of a test are the same one.
-                resource=_canonical({"test.series": series_id, **(resource or {})}),
+                # The resource makes each series of a test distinct.
+                resource=canonical_json({"test.series": series_id, **(resource or {})}),
                 resource_schema_url="",
                 scope='{"attributes":{},"name":"test","version":""}',
                 scope_schema_url="",
-                attributes=_canonical(attributes or {}),
+                attributes=canonical_json(attributes or {}),
             )
         )
         return series_id
 
-    def gauge(self, name: str, points: Iterable[tuple[float, float | None]], **about: Any) -> Self:
-        series_id = self.add_series(name, "gauge", **about)
+    def gauge(self, name: str, points: Iterable[tuple[float, float | None]], **series: Any) -> Self:
+        series_id = self.add_series(name, "gauge", **series)
         self.numbers += [(series_id, _nanos(time), value, 0) for time, value in points]
         return self
 
@@ -94,15 +90,15 @@ class Store:
         start: float | None = None,
         temporality: Temporality = "cumulative",
         is_monotonic: bool = True,
-        **about: Any,
+        **series: Any,
     ) -> Self:
-        """Points of a sum, all with one start time (None: unknown)."""
+        """Points of a sum as time and value, all with one start time (None: unknown)."""
         return self.sum(
             name,
             [(time, value, start) for time, value in points],
             temporality=temporality,
             is_monotonic=is_monotonic,
-            **about,
+            **series,
         )
 
     def sum(
@@ -112,11 +108,11 @@ class Store:
         *,
         temporality: Temporality = "cumulative",
         is_monotonic: bool = True,
-        **about: Any,
+        **series: Any,
     ) -> Self:
         """Points of a sum as time, value and start time."""
         series_id = self.add_series(
-            name, "sum", temporality=temporality, is_monotonic=is_monotonic, **about
+            name, "sum", temporality=temporality, is_monotonic=is_monotonic, **series
         )
         self.numbers += [
             (series_id, _nanos(time), value, _nanos(start or 0)) for time, value, start in points
@@ -130,10 +126,10 @@ class Store:
         *,
         bounds: tuple[float, ...] = (),
         temporality: Temporality = "delta",
-        **about: Any,
+        **series: Any,
     ) -> Self:
-        """Points as dicts of time, counts, and if wanted start, sum, min, max, count."""
-        series_id = self.add_series(name, "histogram", temporality=temporality, **about)
+        """Points as dicts of time and counts; start, sum, min, max and count are optional."""
+        series_id = self.add_series(name, "histogram", temporality=temporality, **series)
         for point in points:
             counts = tuple(point.get("counts", ()))
             self.histograms.append(
@@ -154,10 +150,12 @@ class Store:
         points: Iterable[Mapping[str, Any]],
         *,
         temporality: Temporality = "delta",
-        **about: Any,
+        **series: Any,
     ) -> Self:
-        """Points as dicts of time, scale, positive (offset, counts), and if wanted the rest."""
-        series_id = self.add_series(name, "exponential_histogram", temporality=temporality, **about)
+        """Points as dicts of time, scale and positive (offset, counts); the rest is optional."""
+        series_id = self.add_series(
+            name, "exponential_histogram", temporality=temporality, **series
+        )
         for point in points:
             positive, negative = point.get("positive", (0, ())), point.get("negative", (0, ()))
             zero = point.get("zero", 0)
@@ -176,9 +174,9 @@ class Store:
             )
         return self
 
-    def summary(self, name: str, points: Iterable[Mapping[str, Any]], **about: Any) -> Self:
-        """Points as dicts of time, quantiles (a dict), and if wanted start, sum, count."""
-        series_id = self.add_series(name, "summary", **about)
+    def summary(self, name: str, points: Iterable[Mapping[str, Any]], **series: Any) -> Self:
+        """Points as dicts of time and quantiles (a dict); start, sum and count are optional."""
+        series_id = self.add_series(name, "summary", **series)
         for point in points:
             quantiles = point.get("quantiles", {})
             self.summaries.append(
@@ -201,8 +199,8 @@ class Store:
         }
 
     def batch(self) -> Batch:
-        def column(place: int, kind: type) -> np.ndarray[Any, Any]:
-            return np.array([row[place] or 0 for row in self.numbers], kind)
+        def column(index: int, kind: type) -> np.ndarray[Any, Any]:
+            return np.array([row[index] or 0 for row in self.numbers], kind)
 
         return Batch(
             new_series=tuple(self.series),
@@ -217,5 +215,5 @@ class Store:
             summaries=tuple(self.summaries),
         )
 
-    def into(self, backend: Backend) -> None:
+    def write(self, backend: Backend) -> None:
         backend.write(self.batch())
