@@ -1,7 +1,7 @@
-"""Every point that real encoders sent is stored or accounted for, whoever wrote the bytes.
+"""Every point of captured requests is stored or rejected, in the encodings of four encoders.
 
-Reads a folder of captured payloads beside the project (see `--corpus`), each in four encodings:
-as captured or as upb writes it, and as the Collector, Go and .NET write it.
+Reads a folder of captured payloads (see `--corpus`). Each is there as captured or as upb encodes
+it, and as the Collector, Go and .NET encode it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from kit.otlp.encode import encode
 from kit.otlp.layouts import ENCODERS
+from kit.otlp.messages import metrics_of
 from kit.otlp.model import Expected, expect
 from kit.otlp.observed import Definitions, observe
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -53,14 +54,9 @@ def stored_by_type(decoded: Decoded) -> Counter[str]:
 
 
 def rejected_by_type(data: bytes, decoded: Decoded) -> Counter[str]:
-    """Rejections by the type of the metric that they name; a name has one type in the corpus."""
+    """Rejections by the type of their metric; in the corpus each metric name has one type."""
     request = ExportMetricsServiceRequest.FromString(data)
-    types = {
-        metric.name: str(metric.WhichOneof("data"))
-        for group in request.resource_metrics
-        for scope_metrics in group.scope_metrics
-        for metric in scope_metrics.metrics
-    }
+    types = {metric.name: str(metric.WhichOneof("data")) for metric in metrics_of(request)}
     by_type: Counter[str] = Counter()
     for (name, _), count in decoded.rejections.counts.items():
         by_type[types[name]] += count
@@ -81,7 +77,7 @@ def test_every_point_is_stored_or_rejected(
 
 @pytest.mark.parametrize("folder", ENCODINGS)
 @pytest.mark.parametrize("decoder", [decode, decode_reference])
-def test_real_requests_are_stored_as_the_data_model_says(
+def test_captured_requests_are_stored_as_the_data_model_says(
     corpus: Path, manifest: list[dict[str, Any]], decoder: Any, folder: str
 ) -> None:
     for entry in manifest:
@@ -94,7 +90,7 @@ def test_real_requests_are_stored_as_the_data_model_says(
 
 
 def without_unused_metadata(expected: Expected, found: Expected) -> Expected:
-    """A series with two descriptions in one request is defined with one of them, or both."""
+    """Without descriptions that were not emitted: of two for one series, one is enough."""
     expected.metadata = {
         identity: metadata & found.metadata.get(identity, set())
         for identity, metadata in expected.metadata.items()
@@ -102,7 +98,7 @@ def without_unused_metadata(expected: Expected, found: Expected) -> Expected:
     return expected
 
 
-def test_all_encodings_of_all_files_are_one_stream_to_one_cache(
+def test_one_cache_decodes_all_encodings_equally(
     corpus: Path, manifest: list[dict[str, Any]]
 ) -> None:
     cache = SeriesCache()
@@ -112,14 +108,14 @@ def test_all_encodings_of_all_files_are_one_stream_to_one_cache(
         for folder in ENCODINGS:
             data = (corpus / folder / entry["file"]).read_bytes()
             found = observe(decode(data, cache), definitions)
-            found.metadata.clear()  # the later encodings have nothing left to define
+            found.metadata.clear()  # the first encoding has defined the series
             seen.append(found)
         assert all(found == seen[0] for found in seen), entry["file"]
     assert definitions.ids()
 
 
 @pytest.mark.parametrize("folder", ENCODINGS)
-def test_the_layouts_of_the_test_kit_are_those_of_the_encoders(
+def test_the_layouts_of_the_test_kit_equal_those_of_the_encoders(
     corpus: Path, manifest: list[dict[str, Any]], folder: str
 ) -> None:
     for entry in manifest:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from kit.fuzz.flood import Flood, Maker, Watched, flooding, new_series, steady, watching
+from kit.fuzz.flood import (
+    FloodResult,
+    ProcessObservation,
+    RequestFactory,
+    new_series,
+    observe,
+    send_flood,
+    steady_series,
+)
 from kit.pipelines import write_locked
 from kit.processes import Program, environment
 from kit.receiver import plain, refused
@@ -57,43 +65,43 @@ def stored(folder: Path) -> dict[tuple[int, int], int]:
 
 def flood(
     folder: Path,
-    make: Maker,
+    make: RequestFactory,
     points: int,
     *,
     senders: int,
     is_locked: bool = False,
     **settings: str,
-) -> Flood:
+) -> FloodResult:
     """Overload the receiver, watch it meanwhile, and compare stored and acknowledged points."""
     with receiving(folder, **settings) as (program, address):
         with (
-            watching(program.pid, address) as watched,
-            flooding(address, make, points, senders=senders) as came,
+            observe(program.pid, address) as observation,
+            send_flood(address, make, points, senders=senders) as result,
         ):
             if is_locked:
                 with write_locked(folder / "store.db"):
                     time.sleep(SECONDS)
             time.sleep(SECONDS)
-        assert_healthy(watched)
+        assert_healthy(observation)
     print(  # noqa: T201 - the figures for docs/robustness.md, with -s
-        f"peak {watched.peak_bytes // MIB} MiB, {len(came.acknowledged)} of {came.sent} "
-        f"acknowledged, {came.refused.total()} refused, {came.rejected} points rejected"
+        f"peak {observation.peak_bytes // MIB} MiB, {len(result.acknowledged)} of {result.sent} "
+        f"acknowledged, {result.refused.total()} refused, {result.rejected} points rejected"
     )
     store_pending(folder)
-    came.assert_stored(stored(folder))
-    assert came.acknowledged
-    return came
+    result.assert_stored(stored(folder))
+    assert result.acknowledged
+    return result
 
 
-def assert_healthy(watched: Watched) -> None:
-    assert watched.peak_bytes < LIMIT_MIB * MIB
-    assert watched.health.total() > 3
-    assert watched.health.keys() <= {"SERVING", "NOT_SERVING"}
+def assert_healthy(observation: ProcessObservation) -> None:
+    assert observation.peak_bytes < LIMIT_MIB * MIB
+    assert observation.health.total() > 3
+    assert observation.health.keys() <= {"SERVING", "NOT_SERVING"}
 
 
 @pytest.mark.parametrize("spool", ["on", "off"])
 def test_the_database_is_locked(tmp_path: Path, spool: str) -> None:
-    flood(tmp_path, steady(1_000), 1_000, senders=30, is_locked=True, OPENFINOPS_SPOOL=spool)
+    flood(tmp_path, steady_series(1_000), 1_000, senders=30, is_locked=True, OPENFINOPS_SPOOL=spool)
 
 
 def test_every_point_is_a_new_series(tmp_path: Path) -> None:
@@ -101,25 +109,25 @@ def test_every_point_is_a_new_series(tmp_path: Path) -> None:
 
 
 def test_every_point_is_a_new_series_and_the_database_is_locked(tmp_path: Path) -> None:
-    came = flood(tmp_path, new_series(5_000), 5_000, senders=10, is_locked=True)
-    assert any("memory_limit_mib" in message for message in came.refused)
+    result = flood(tmp_path, new_series(5_000), 5_000, senders=10, is_locked=True)
+    assert any("memory_limit_mib" in message for message in result.refused)
 
 
 def test_new_series_beyond_max_series_are_rejected(tmp_path: Path) -> None:
     make = new_series(1_000)
-    came = flood(tmp_path, make, 1_000, senders=4, OPENFINOPS_MAX_SERIES="5000")
-    assert sum(came.acknowledged.values()) == 5_000
-    assert came.rejected > 5_000
+    result = flood(tmp_path, make, 1_000, senders=4, OPENFINOPS_MAX_SERIES="5000")
+    assert sum(result.acknowledged.values()) == 5_000
+    assert result.rejected > 5_000
 
 
 def test_five_hundred_connections(tmp_path: Path) -> None:
-    came = flood(tmp_path, steady(100), 100, senders=500)
-    assert len({sender for sender, _ in came.acknowledged}) > 400
+    result = flood(tmp_path, steady_series(100), 100, senders=500)
+    assert len({sender for sender, _ in result.acknowledged}) > 400
 
 
 def test_the_largest_messages(tmp_path: Path) -> None:
     points = 67_000  # 2.3 of the 2.4 MiB that this limit allows
-    flood(tmp_path, steady(points), points, senders=10)
+    flood(tmp_path, steady_series(points), points, senders=10)
 
 
 def test_the_largest_messages_of_new_series(tmp_path: Path) -> None:
@@ -131,11 +139,11 @@ def test_the_largest_messages_of_new_series(tmp_path: Path) -> None:
 def test_messages_beyond_the_memory_limit_are_refused(tmp_path: Path, mib: int) -> None:
     with (
         receiving(tmp_path) as (program, address),
-        watching(program.pid, address) as watched,
+        observe(program.pid, address) as observation,
         plain(address) as channel,
     ):
         for _ in range(4):
             call = refused(channel, bytes(mib * MIB))
             assert call.code().name == "RESOURCE_EXHAUSTED"
         time.sleep(2)
-    assert_healthy(watched)
+    assert_healthy(observation)

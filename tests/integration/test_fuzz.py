@@ -24,8 +24,8 @@ from kit.fuzz import http2
 from kit.fuzz.comparison import DecoderComparison
 from kit.fuzz.http2 import Connection, connected, frame, header_block, message
 from kit.fuzz.inputs import Inputs
-from kit.fuzz.seeds import captured, made
-from kit.otlp.strategies import request_of_all_types
+from kit.fuzz.seeds import captured_requests, generated_requests
+from kit.otlp.messages import request_of_all_types
 from kit.processes import Program, environment
 from kit.receiver import CHECK, begin, plain, send
 
@@ -39,12 +39,12 @@ MEMORY_LIMIT_MIB: Final = 384
 
 @pytest.fixture(scope="module")
 def inputs(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Inputs:
-    """From captured requests and made ones; of the latter alone where there is no corpus."""
+    """From captured and generated requests; without a corpus from generated ones alone."""
     try:
         corpus: Path | None = request.getfixturevalue("corpus")
     except pytest.skip.Exception:
         corpus = None
-    seeds = [*captured(corpus), *made()]
+    seeds = [*captured_requests(corpus), *generated_requests()]
     random.Random(0).shuffle(seeds)
     return Inputs(seeds, pytestconfig.getoption("--fuzz-seed"))
 

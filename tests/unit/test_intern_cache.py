@@ -43,7 +43,7 @@ def register(cache: SeriesCache, metric: MetricEntry, attributes: str) -> tuple[
     return series_id, transaction.new_series
 
 
-def test_a_series_is_handed_out_once() -> None:
+def test_a_series_definition_is_emitted_once() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
     first, new = register(cache, metric, '{"a":1}')
@@ -53,7 +53,7 @@ def test_a_series_is_handed_out_once() -> None:
     assert (again, new) == (first, [])
 
 
-def test_a_refused_request_leaves_nothing_behind() -> None:
+def test_a_refused_request_is_rolled_back() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
 
@@ -72,16 +72,16 @@ def test_a_refused_request_leaves_nothing_behind() -> None:
     assert len(new) == 1
 
 
-def test_a_refused_request_leaves_descriptions_as_they_were() -> None:
+def test_a_refused_request_restores_descriptions() -> None:
     cache = SeriesCache()
     metric, better = metric_in(cache), metric_in(cache, key=KEY._replace(description="better"))
     register(cache, metric, "{}")
 
     def refused() -> None:
         with cache.transaction():
-            cache.register(better, "{}", {})  # known before, and changed
+            cache.register(better, "{}", {})  # known before, now changed
             new = cache.register(better, '{"a":1}', {})
-            assert cache.register(metric, '{"a":1}', {}) == new  # handed out twice
+            assert cache.register(metric, '{"a":1}', {}) == new  # emitted twice
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -90,7 +90,7 @@ def test_a_refused_request_leaves_descriptions_as_they_were() -> None:
     assert len(register(cache, metric, '{"a":1}')[1]) == 1
 
 
-def test_after_everything_is_forgotten_each_definition_is_handed_out_again() -> None:
+def test_after_clear_each_definition_is_emitted_again() -> None:
     cache = SeriesCache(max_series=1)
     before, _ = register(cache, metric_in(cache), "{}")
     cache.clear()
@@ -100,7 +100,7 @@ def test_after_everything_is_forgotten_each_definition_is_handed_out_again() -> 
     assert len(new) == 1
 
 
-def test_a_new_description_is_handed_on_under_the_same_id() -> None:
+def test_a_new_description_is_emitted_under_the_same_id() -> None:
     cache = SeriesCache()
     before, _ = register(cache, metric_in(cache), "{}")
     after, new = register(cache, metric_in(cache, key=KEY._replace(description="better")), "{}")
@@ -108,17 +108,17 @@ def test_a_new_description_is_handed_on_under_the_same_id() -> None:
     assert [series.description for series in new] == ["better"]
 
 
-def test_forgotten_series_are_handed_out_again() -> None:
+def test_invalidated_series_are_emitted_again() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
     kept, _ = register(cache, metric, '{"a":1}')
-    gone, _ = register(cache, metric, '{"a":2}')
-    cache.invalidate([gone])
+    invalid, _ = register(cache, metric, '{"a":2}')
+    cache.invalidate([invalid])
     assert register(cache, metric, '{"a":1}') == (kept, [])
     assert len(register(cache, metric, '{"a":2}')[1]) == 1
 
 
-def test_the_least_recently_used_resource_goes_first() -> None:
+def test_the_least_recently_used_resource_is_evicted_first() -> None:
     cache = SeriesCache(max_entries=8)  # a resource, its scope, its metric, one attribute set
     old, new = metric_in(cache, '{"r":1}'), metric_in(cache, '{"r":2}')
     register(cache, old, "{}")
@@ -130,7 +130,7 @@ def test_the_least_recently_used_resource_goes_first() -> None:
     assert cache.get_resource((b'{"r":1}',), "") is not None
 
 
-def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:
+def test_the_cache_is_bounded_even_if_one_resource_fills_it() -> None:
     cache = SeriesCache(max_entries=10)
     for round_ in range(5):
         metric = metric_in(cache)
@@ -144,7 +144,7 @@ def test_the_cache_stays_bounded_when_one_resource_floods_it() -> None:
         assert len(cache) <= 10
 
 
-def test_resources_without_a_point_are_bounded_too() -> None:
+def test_resources_without_points_are_bounded() -> None:
     cache = SeriesCache(max_entries=10)
     for at in range(100):
         with cache.transaction():
@@ -156,17 +156,17 @@ def test_resources_without_a_point_are_bounded_too() -> None:
     )
 
 
-def test_what_is_large_counts_for_more_and_is_given_back() -> None:
+def test_large_texts_count_as_several_entries_until_evicted() -> None:
     cache = SeriesCache(max_entries=100)
     for at in range(20):
         with cache.transaction():
             metric = metric_in(cache, f'{{"r":{at}}}')
-            raw = bytes(30 * 256)  # as much as thirty entries
+            raw = bytes(30 * 256)  # counts as thirty entries
             cache.add_series_id(metric, raw, cache.register(metric, f'{{"a":{at}}}', {}))
         assert len(cache) == min(34 * (at + 1), 68)  # a third would be more than 100
 
 
-def test_a_refused_request_takes_back_what_its_large_texts_counted_for() -> None:
+def test_a_roll_back_includes_the_entries_of_large_texts() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
     before = len(cache)
@@ -182,7 +182,7 @@ def test_a_refused_request_takes_back_what_its_large_texts_counted_for() -> None
     assert metric.scope.resource.extra_entries == 0
 
 
-def test_what_was_evicted_is_handed_out_again() -> None:
+def test_an_evicted_series_is_emitted_again() -> None:
     cache = SeriesCache(max_entries=5)
     first, _ = register(cache, metric_in(cache, '{"r":1}'), "{}")
     register(cache, metric_in(cache, '{"r":2}'), "{}")
@@ -221,8 +221,8 @@ def test_identity_keys_are_equal_only_for_equal_identities(
     assert (identity_key(key, a, b, c) == identity_key(other, x, y, z)) == same
 
 
-def test_an_id_does_not_change_between_versions() -> None:
-    # Stored ids outlive the program: this value may never change.
+def test_a_series_id_does_not_change_between_versions() -> None:
+    # Databases contain ids of earlier versions, so this value must never change.
     cache = SeriesCache()
     series_id, _ = register(cache, metric_in(cache), '{"host":"a"}')
     assert series_id == -6660829267390834289

@@ -1,6 +1,6 @@
-"""The test kit itself: every layout is legal protobuf, and says the same as the message.
+"""The test kit itself: every layout is valid protobuf with the content of the message.
 
-What the decoder makes of the layouts is in test_wire_properties.py.
+How the decoder reads the layouts is tested in test_wire_properties.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
 LAYOUTS = {layout.name: layout for layout in ENCODERS}
-CHAOS = replace(
+ALL_IRREGULARITIES = replace(
     LAYOUTS["upb"],
-    name="chaos",
-    irregularities=Irregularities(shuffle=1, interleave=1, split=1, unknown=1, stale=1, pad=1),
+    name="all irregularities",
+    irregularities=Irregularities(shuffle=1, interleave=1, split=1, unknown=1, override=1, pad=1),
 )
-# Field numbers in the order that each encoder writes a point, as seen on the wire.
+# Field numbers in the order in which each encoder writes a point, as captured.
 NUMBER_POINT_ORDERS = {
     "upb": [2, 3, 4, 5, 7, 8],
     "rust_java": [2, 3, 4, 5, 7, 8],
@@ -46,7 +46,7 @@ def as_bytes(request: ExportMetricsServiceRequest) -> bytes:
 
 
 def full_request() -> ExportMetricsServiceRequest:
-    """Every field of a number point and of exponential buckets set."""
+    """A request with every field of a number point and of exponential buckets."""
     request = ExportMetricsServiceRequest()
     metrics = request.resource_metrics.add().scope_metrics.add().metrics
     point = metrics.add(name="n").gauge.data_points.add(
@@ -62,7 +62,7 @@ def full_request() -> ExportMetricsServiceRequest:
 
 
 def field_numbers(data: bytes) -> list[int]:
-    """Numbers of the fields of a message that has small field numbers and short bodies only."""
+    """Field numbers of a message with one-byte tags and short values."""
     numbers = []
     while data:
         numbers.append(data[0] >> 3)
@@ -72,22 +72,22 @@ def field_numbers(data: bytes) -> list[int]:
 
 
 @given(request=requests(max_violations=2))
-def test_a_message_reads_back_equal_from_every_encoder(
+def test_a_message_in_every_known_layout_parses_back_equal(
     request: ExportMetricsServiceRequest,
 ) -> None:
-    for layout in (*ENCODERS, CHAOS):
+    for layout in (*ENCODERS, ALL_IRREGULARITIES):
         assert as_bytes(read_back(encode(request, layout))) == as_bytes(request), layout.name
 
 
 @given(request=requests(max_violations=2), layout=random_layouts())
-def test_a_message_reads_back_equal_from_random_layouts(
+def test_a_message_in_random_layouts_parses_back_equal(
     request: ExportMetricsServiceRequest, layout: Layout
 ) -> None:
     assert as_bytes(read_back(encode(request, layout))) == as_bytes(request)
 
 
 @given(request=steady_requests(max_points=40), layout=random_layouts())
-def test_a_steady_message_reads_back_equal(
+def test_a_steady_message_parses_back_equal(
     request: ExportMetricsServiceRequest, layout: Layout
 ) -> None:
     assert as_bytes(read_back(encode(request, layout))) == as_bytes(request)
@@ -123,18 +123,18 @@ def test_explicit_defaults_are_written() -> None:
     assert encode(point, LAYOUTS["explicit_defaults"]) == times_and_flags
 
 
-def test_chaos_does_all_that_it_is_asked_for() -> None:
+def test_all_irregularities_are_written() -> None:
     request = full_request()
-    plain, wild = (encode(request, LAYOUTS["upb"]), encode(request, CHAOS))
-    assert len(wild) > 2 * len(plain)
-    assert as_bytes(ExportMetricsServiceRequest.FromString(wild)) != as_bytes(request)
-    assert as_bytes(read_back(wild)) == as_bytes(request)
-    assert encode(request, replace(CHAOS, seed=1)) != wild
-    assert encode(request, CHAOS) == wild
+    regular, irregular = (encode(request, LAYOUTS["upb"]), encode(request, ALL_IRREGULARITIES))
+    assert len(irregular) > 2 * len(regular)
+    assert as_bytes(ExportMetricsServiceRequest.FromString(irregular)) != as_bytes(request)
+    assert as_bytes(read_back(irregular)) == as_bytes(request)
+    assert encode(request, replace(ALL_IRREGULARITIES, seed=1)) != irregular
+    assert encode(request, ALL_IRREGULARITIES) == irregular
 
 
 @pytest.mark.parametrize(
-    ("number", "least_bytes", "encoded"),
+    ("number", "min_bytes", "encoded"),
     [
         (0, 1, b"\x00"),
         (127, 1, b"\x7f"),
@@ -144,5 +144,5 @@ def test_chaos_does_all_that_it_is_asked_for() -> None:
         (2**64 - 1, 1, b"\xff" * 9 + b"\x01"),
     ],
 )
-def test_varint(number: int, least_bytes: int, encoded: bytes) -> None:
-    assert varint(number, least_bytes) == encoded
+def test_varint(number: int, min_bytes: int, encoded: bytes) -> None:
+    assert varint(number, min_bytes) == encoded

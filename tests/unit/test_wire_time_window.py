@@ -1,4 +1,4 @@
-"""A point outside the limits is rejected by name, by both decoders, and changes nothing else."""
+"""Both decoders reject points outside the time window with a reason, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.otlp.encode import encode
 from kit.otlp.layouts import ENCODERS, random_layouts
+from kit.otlp.messages import BASE_UNIX_NANO, data_points, metrics_of
 from kit.otlp.model import Expected, expect
 from kit.otlp.observed import Definitions, observe
-from kit.otlp.strategies import BASE_UNIX_NANO, requests, steady_requests
-from kit.otlp.violations import data_points
+from kit.otlp.strategies import requests, steady_requests
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -39,20 +39,18 @@ def gauge_request(*times: int) -> ExportMetricsServiceRequest:
     return request
 
 
-def removed_outside(request: ExportMetricsServiceRequest, window: TimeWindow) -> Counter[str]:
-    """Take out what the window does not hold, as if it had not been sent; points by metric."""
+def remove_outside(request: ExportMetricsServiceRequest, window: TimeWindow) -> Counter[str]:
+    """Remove points and exemplars outside the window; returns removed points by metric."""
     removed: Counter[str] = Counter()
-    for group in request.resource_metrics:
-        for scope_metrics in group.scope_metrics:
-            for metric in scope_metrics.metrics:
-                points: Any = data_points(metric)
-                kept = [point for point in points if window.contains(point.time_unix_nano)]
-                if len(kept) < len(points):
-                    removed[metric.name] += len(points) - len(kept)
-                    del points[:]
-                    points.extend(kept)
-                for point in points:
-                    remove_exemplars(point, window)
+    for metric in metrics_of(request):
+        points: Any = data_points(metric)
+        kept = [point for point in points if window.contains(point.time_unix_nano)]
+        if len(kept) < len(points):
+            removed[metric.name] += len(points) - len(kept)
+            del points[:]
+            points.extend(kept)
+        for point in points:
+            remove_exemplars(point, window)
     return removed
 
 
@@ -67,7 +65,7 @@ def remove_exemplars(point: Any, window: TimeWindow) -> None:
 
 
 def windows() -> st.SearchStrategy[TimeWindow]:
-    """Windows that cut through the times of generated requests."""
+    """Windows whose ends are among the times of generated requests."""
     days = st.none() | st.integers(0, 5 * SECOND).map(lambda nano: (nano + 1) / DAY)
     now = st.integers(-2 * SECOND, 7 * SECOND).map(lambda nano: BASE_UNIX_NANO + nano)
     return st.builds(lambda *limits, now: AgeLimits(*limits).window(now), days, days, now=now)
@@ -80,7 +78,7 @@ def windows() -> st.SearchStrategy[TimeWindow]:
     layout=st.one_of(st.sampled_from(ENCODERS), random_layouts()),
     window=windows(),
 )
-def test_what_is_outside_is_counted_and_the_rest_is_as_without_it(
+def test_points_outside_are_counted_and_the_rest_is_stored(
     warm: bool,  # noqa: FBT001 - a parameter of the test
     decoder: Decode,
     request: ExportMetricsServiceRequest,
@@ -90,7 +88,7 @@ def test_what_is_outside_is_counted_and_the_rest_is_as_without_it(
     data, cache, definitions = encode(request, layout), SeriesCache(), Definitions()
     if warm:
         observe(decoder(data, cache, ANY_TIME), definitions)
-    removed = removed_outside(request, window)
+    removed = remove_outside(request, window)
     found = observe(decoder(data, cache, window), definitions)
     expected: Expected = expect(request)
     assert found.rejected == expected.rejected + removed
@@ -104,7 +102,7 @@ def test_what_is_outside_is_counted_and_the_rest_is_as_without_it(
 
 @both_decoders
 @pytest.mark.parametrize(
-    ("limits", "time", "held"),
+    ("limits", "time", "contained"),
     [
         (AgeLimits(), 1, True),
         (AgeLimits(), INT64_MAX, True),
@@ -122,20 +120,20 @@ def test_what_is_outside_is_counted_and_the_rest_is_as_without_it(
     ],
     ids=str,
 )
-def test_both_ends_of_the_window_are_in_it(
-    decoder: Decode, limits: AgeLimits, time: int, *, held: bool
+def test_the_window_includes_both_ends(
+    decoder: Decode, limits: AgeLimits, time: int, *, contained: bool
 ) -> None:
-    # One point inside beforehand, so that the fast decoder knows the series.
+    # First a point inside the window, so that the fast decoder knows the series.
     cache, window = SeriesCache(), limits.window(NOW)
     decoder(gauge_request(NOW).SerializeToString(), cache, window)
     decoded = decoder(gauge_request(time, NOW).SerializeToString(), cache, window)
-    times = {NOW, time} if held else {NOW}
+    times = {NOW, time} if contained else {NOW}
     assert set(decoded.batch.points.time_unix_nano.tolist()) == times
-    assert decoded.rejections.total == (not held)
+    assert decoded.rejections.total == (not contained)
 
 
 @both_decoders
-def test_the_reason_names_the_clock_the_limit_and_the_key(decoder: Decode) -> None:
+def test_the_reason_contains_the_clock_the_limit_and_the_key(decoder: Decode) -> None:
     window = AgeLimits(max_past_days=30, max_future_days=0.5).window(NOW)
     request = gauge_request(NOW + DAY, NOW + 2 * DAY, NOW - 31 * DAY)
     rejections = decoder(request.SerializeToString(), SeriesCache(), window).rejections
@@ -149,7 +147,7 @@ def test_the_reason_names_the_clock_the_limit_and_the_key(decoder: Decode) -> No
 
 
 @both_decoders
-def test_a_rejected_point_makes_no_series(decoder: Decode) -> None:
+def test_a_rejected_point_creates_no_series(decoder: Decode) -> None:
     window = AgeLimits(max_future_days=7).window(NOW)
     cache = SeriesCache()
     decoded = decoder(gauge_request(NOW + 8 * DAY).SerializeToString(), cache, window)
@@ -158,7 +156,7 @@ def test_a_rejected_point_makes_no_series(decoder: Decode) -> None:
 
 
 @both_decoders
-def test_an_exemplar_outside_is_left_out_and_its_point_stays(decoder: Decode) -> None:
+def test_an_exemplar_outside_is_dropped_and_its_point_is_stored(decoder: Decode) -> None:
     request = gauge_request(NOW)
     [point] = request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points
     for time in (NOW, NOW + 8 * DAY, 0):

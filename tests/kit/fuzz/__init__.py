@@ -1,8 +1,9 @@
-"""Inputs that nobody should send, by the thousand and by number.
+"""Damaged and excessive input, for the fuzz tests and the load tests.
 
-plugin     how long the fuzz tests go on
-seeds      sound requests to begin with: captured ones, and made ones in every layout
-inputs     the input with a given number, which is the same in every run
-judge      feeds both decoders, and compares them
-http2      frames of HTTP/2 written by hand, for what no gRPC library would send
+plugin      pytest options: how long the fuzz tests run
+seeds       valid requests to start from: captured ones, and generated ones in every layout
+inputs      the input with a given number, the same in every run
+comparison  runs both decoders on one input and compares them
+http2       HTTP/2 frames that no gRPC library sends
+flood       many senders at once, and what is observed of the receiver meanwhile
 """

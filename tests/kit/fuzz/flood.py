@@ -1,7 +1,7 @@
-"""More than a receiver can take: many senders at once, and what their receiver is like meanwhile.
+"""Sends more than a receiver can take, from many senders, and observes the receiver meanwhile.
 
-Each request has points of one value, its number, under a metric named after its sender, so that
-what is stored can be counted against what was acknowledged.
+All points of a request have its number as their value, under a metric named after the sender, so
+that a test can compare stored points with acknowledged ones.
 """
 
 from __future__ import annotations
@@ -23,21 +23,31 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 
-__all__ = ["Flood", "Maker", "Watched", "flooding", "new_series", "steady", "watching"]
+from exporter.time_units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
+
+__all__ = [
+    "FloodResult",
+    "ProcessObservation",
+    "RequestFactory",
+    "new_series",
+    "observe",
+    "send_flood",
+    "steady_series",
+]
 
 _EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _CHECK: Final = "/grpc.health.v1.Health/Check"
-_SECOND: Final = 1_000_000_000
-_FIRST_UNIX_NANO: Final = time.time_ns() // _SECOND * _SECOND - 3600 * _SECOND
-# Of each channel its own connection; messages of any size.
+_NOW_SECONDS: Final = time.time_ns() // NANOSECONDS_PER_SECOND
+_FIRST_UNIX_NANO: Final = _NOW_SECONDS * NANOSECONDS_PER_SECOND - NANOSECONDS_PER_HOUR
+# Each channel has its own connection; messages may have any size.
 _OPTIONS: Final = [
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", -1),
 ]
-_AGAIN: Final = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
+_RETRYABLE: Final = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
 
-# The request with a number, of the sender with a number.
-Maker = Callable[[int, int], bytes]
+# Makes a request, from the number of the sender and the number of the request.
+RequestFactory = Callable[[int, int], bytes]
 
 
 def _request(sender: int, number: int, points: int, prefix: str) -> bytes:
@@ -52,17 +62,17 @@ def _request(sender: int, number: int, points: int, prefix: str) -> bytes:
     return request.SerializeToString()
 
 
-def new_series(points: int) -> Maker:
-    """Every point is a series that nobody has seen."""
+def new_series(points: int) -> RequestFactory:
+    """Every point belongs to a new series."""
     return lambda sender, number: _request(sender, number, points, f"{number}-")
 
 
-def steady(points: int) -> Maker:
-    """The same series in each request of a sender."""
+def steady_series(points: int) -> RequestFactory:
+    """Each request of a sender has the same series."""
     first: dict[int, bytes] = {}
 
     def make(sender: int, number: int) -> bytes:
-        # Only times and values differ, and to write a large request anew takes the test too long.
+        # Replaces times and values only, because encoding a large request takes too long.
         data = first.setdefault(sender, _request(sender, 1, points, ""))
         for tag, code, before, now in (
             (b"\x19", "<Q", _FIRST_UNIX_NANO + 1_000_000, _FIRST_UNIX_NANO + number * 1_000_000),
@@ -75,15 +85,15 @@ def steady(points: int) -> Maker:
 
 
 @dataclass
-class Flood:
-    """What came of it.
+class FloodResult:
+    """The answers to a flood.
 
     Attributes:
-        acknowledged: points of each request, by sender and number, that were answered OK.
-        sent: how many requests were made.
-        rejected: points that partial_success named.
-        refused: answers that said to come back.
-        wrong: answers that should not be: of another kind, or without RetryInfo.
+        acknowledged: how many points of each request were acknowledged, by sender and number.
+        sent: how many requests were sent.
+        rejected: how many points were rejected in partial_success.
+        refused: how many answers asked for a retry, by status.
+        wrong: answers with another status, or without RetryInfo.
     """
 
     acknowledged: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -93,7 +103,7 @@ class Flood:
     wrong: list[str] = field(default_factory=list)
 
     def assert_stored(self, stored: dict[tuple[int, int], int]) -> None:
-        """What was acknowledged is stored, whole and once; the rest whole and once, or not."""
+        """Fail unless every acknowledged point is stored exactly once."""
         assert self.wrong == []
         missing = {
             key: (points, stored.get(key, 0))
@@ -104,84 +114,91 @@ class Flood:
 
 
 class _Sender:
-    def __init__(self, place: int, address: str, make: Maker, points: int, flood: Flood) -> None:
-        self._place = place
+    def __init__(
+        self, number: int, address: str, make: RequestFactory, points: int, result: FloodResult
+    ) -> None:
+        self._number = number
         self._make = make
         self._points = points
-        self._flood = flood
+        self._result = result
         self._channel = grpc.insecure_channel(address, _OPTIONS)
 
-    def run(self, over: threading.Event) -> None:
+    def run(self, stop: threading.Event) -> None:
         stub: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_EXPORT)
         number = 0
         with self._channel:
-            while not over.is_set():
+            while not stop.is_set():
                 number += 1
-                self._flood.sent += 1
-                data = self._make(self._place, number)
-                while not self._settled(stub, data, number):
-                    if over.wait(0.1):
+                self._result.sent += 1
+                data = self._make(self._number, number)
+                while not self._is_answered(stub, data, number):
+                    if stop.wait(0.1):
                         return
 
-    def _settled(
+    def _is_answered(
         self, stub: grpc.UnaryUnaryMultiCallable[bytes, bytes], data: bytes, number: int
     ) -> bool:
-        flood = self._flood
+        result = self._result
         try:
             answer = ExportMetricsServiceResponse.FromString(stub(data, timeout=30))
         except grpc.RpcError as error:
-            return self._is_over(error)
+            return self._is_final(error)
         rejected = answer.partial_success.rejected_data_points
-        flood.rejected += rejected
-        flood.acknowledged[self._place, number] = self._points - rejected
+        result.rejected += rejected
+        result.acknowledged[self._number, number] = self._points - rejected
         return True
 
-    def _is_over(self, error: Any) -> bool:
+    def _is_final(self, error: Any) -> bool:
         code, details = error.code(), str(error.details())
         if code is grpc.StatusCode.UNAVAILABLE:
-            self._flood.refused[details] += 1
+            self._result.refused[details] += 1
             trailers = dict(error.trailing_metadata() or ())
-            told = trailers.get("google.rpc.retryinfo-bin")
-            if told is None or not 0 < RetryInfo.FromString(told).retry_delay.seconds < 10:
-                self._flood.wrong.append(f"{details}: no RetryInfo")
+            retry_info = trailers.get("google.rpc.retryinfo-bin")
+            if (
+                retry_info is None
+                or not 0 < RetryInfo.FromString(retry_info).retry_delay.seconds < 10
+            ):
+                self._result.wrong.append(f"{details}: no RetryInfo")
             return False
-        if code in _AGAIN:
-            self._flood.refused[str(code)] += 1
+        if code in _RETRYABLE:
+            self._result.refused[str(code)] += 1
             return False
-        self._flood.wrong.append(f"{code}: {details}")
+        self._result.wrong.append(f"{code}: {details}")
         return True
 
 
 @contextmanager
-def flooding(address: str, make: Maker, points: int, *, senders: int) -> Iterator[Flood]:
-    """Senders that send as fast as they can until the end of the block."""
-    flood, over = Flood(), threading.Event()
+def send_flood(
+    address: str, make: RequestFactory, points: int, *, senders: int
+) -> Iterator[FloodResult]:
+    """Send as fast as possible from several threads until the end of the block."""
+    result, stop = FloodResult(), threading.Event()
     threads = [
         threading.Thread(
-            target=_Sender(place, address, make, points, flood).run,
-            args=(over,),
-            name=f"sender-{place}",
+            target=_Sender(number, address, make, points, result).run,
+            args=(stop,),
+            name=f"sender-{number}",
         )
-        for place in range(senders)
+        for number in range(senders)
     ]
     for thread in threads:
         thread.start()
     try:
-        yield flood
+        yield result
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join(120)
         assert not any(thread.is_alive() for thread in threads)
 
 
 @dataclass
-class Watched:
-    """What a program was like while it was watched.
+class ProcessObservation:
+    """Memory and health of a process.
 
     Attributes:
-        peak_bytes: the largest resident memory that was seen.
-        health: answers of the health service, by name of the status or of the failure.
+        peak_bytes: the largest resident memory.
+        health: how many answers of the health service, by status or error.
     """
 
     peak_bytes: int = 0
@@ -189,31 +206,31 @@ class Watched:
 
 
 @contextmanager
-def watching(pid: int, address: str) -> Iterator[Watched]:
-    """Look at a program's memory a hundred times a second, and ask for its health three times."""
-    watched, over = Watched(), threading.Event()
+def observe(pid: int, address: str) -> Iterator[ProcessObservation]:
+    """Measure memory a hundred times a second and health three times a second, in the block."""
+    observation, stop = ProcessObservation(), threading.Event()
     process = psutil.Process(pid)
 
-    def measure() -> None:
-        while not over.wait(0.01):
-            watched.peak_bytes = max(watched.peak_bytes, process.memory_info().rss)
+    def measure_memory() -> None:
+        while not stop.wait(0.01):
+            observation.peak_bytes = max(observation.peak_bytes, process.memory_info().rss)
 
-    def ask() -> None:
+    def check_health() -> None:
         with grpc.insecure_channel(address, _OPTIONS) as channel:
             check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CHECK)
-            while not over.wait(0.3):
+            while not stop.wait(0.3):
                 try:
                     status = {b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING"}
-                    watched.health[status[check(b"", timeout=10)]] += 1
+                    observation.health[status[check(b"", timeout=10)]] += 1
                 except grpc.RpcError as error:
-                    watched.health[str(error)] += 1
+                    observation.health[str(error)] += 1
 
-    threads = [threading.Thread(target=measure), threading.Thread(target=ask)]
+    threads = [threading.Thread(target=measure_memory), threading.Thread(target=check_health)]
     for thread in threads:
         thread.start()
     try:
-        yield watched
+        yield observation
     finally:
-        over.set()
+        stop.set()
         for thread in threads:
             thread.join(60)

@@ -1,8 +1,8 @@
-"""HTTP/2 by hand: for what no gRPC library would send, over a plain socket.
+"""A minimal HTTP/2 client over a plain socket, for frames that no gRPC library sends.
 
-Knows enough to begin a call, to keep within the peer's windows, and to find out what it was
-answered: RFC 9113 for the frames, RFC 7541 for headers, which are sent uncompressed. Of the answer
-only `grpc-status` is read, as text, which works because servers do not compress it either.
+It starts a call, respects the windows of the peer and reads the status of the answer. Frames are
+those of RFC 9113; headers are sent uncompressed (RFC 7541). Of the answer only `grpc-status` is
+read, as text, because servers do not compress it either.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ END_STREAM: Final = 0x1
 END_HEADERS: Final = 0x4
 _ACK: Final = 0x1
 _FRAME_HEADER_BYTES: Final = 9
-_MOST_FRAME_BYTES: Final = 16_384
+_MAX_FRAME_BYTES: Final = 16_384
 _WINDOW_BYTES: Final = 65_535
 _INITIAL_WINDOW_SIZE: Final = 4
 _STATUS: Final = re.compile(rb"grpc-status[\x00-\x04](\d{1,2})")
@@ -49,7 +49,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def header_block(*changes: tuple[str, str]) -> bytes:
-    """The headers of an export, with others added or in their place."""
+    """The headers of an export call, with some added or replaced."""
     headers = {
         ":method": "POST",
         ":scheme": "http",
@@ -62,7 +62,7 @@ def header_block(*changes: tuple[str, str]) -> bytes:
 
 
 def message(body: bytes, *, compressed: bool = False) -> bytes:
-    """A message as gRPC frames it."""
+    """A message in the framing of gRPC."""
     return bytes([compressed]) + _number(len(body)) + body
 
 
@@ -81,42 +81,42 @@ def _text(text: str) -> bytes:
 
 
 def _window_in(settings: bytes) -> int:
-    """What a SETTINGS frame says a stream's window is at its beginning."""
+    """The initial window of a stream in the payload of a SETTINGS frame."""
     pairs = struct.iter_unpack(">HI", settings)
     return next((value for name, value in pairs if name == _INITIAL_WINDOW_SIZE), _WINDOW_BYTES)
 
 
 class Connection:
-    """One connection, over which at most one call is looked at."""
+    """One connection with at most one call."""
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
-        self._arrived = b""
+        self._received = b""
         self._stream_window = self._window = _WINDOW_BYTES
         self._answer: str | None = None
 
     def begin(self) -> None:
-        """Say hello."""
+        """Send the connection preface."""
         self.send(PREFACE + frame(SETTINGS, 0, 0))
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are; a peer that has hung up does not hear them."""
+        """Send bytes unchanged; ignored if the peer has closed the connection."""
         try:
             self._peer.sendall(data)
         except OSError:
             self._answer = self._answer or "closed"
 
     def call(self, *headers: tuple[str, str], body: bytes = b"") -> str:
-        """Send a request, and return what `answer` does."""
+        """Send a request, and return its answer; see `answer`."""
         self.begin()
         self.send(frame(HEADERS, END_HEADERS, 1, header_block(*headers)))
         self.send_body(body)
         return self.answer()
 
     def send_body(self, body: bytes) -> None:
-        """Send a body and its end, within the windows, for as long as there is no answer."""
+        """Send a body and its end within the windows, until there is an answer."""
         while body and self._answer is None:
-            size = min(len(body), self._window, self._stream_window, _MOST_FRAME_BYTES)
+            size = min(len(body), self._window, self._stream_window, _MAX_FRAME_BYTES)
             if size <= 0:
                 self._receive()
                 continue
@@ -128,7 +128,7 @@ class Connection:
             self.send(frame(DATA, END_STREAM, 1))
 
     def answer(self) -> str:
-        """The status of the call as a number, or "reset", "goaway", "closed"; "" for none."""
+        """The status code of the call, or "reset", "goaway" or "closed"; "" after a timeout."""
         while self._answer is None:
             self._receive()
         return self._answer
@@ -143,20 +143,20 @@ class Connection:
             data = b""
         if not data:
             self._answer = self._answer or "closed"
-        self._arrived += data
+        self._received += data
         for kind, flags, stream, payload in self._frames():
-            self._take(kind, flags, stream, payload)
+            self._handle(kind, flags, stream, payload)
 
     def _frames(self) -> Iterator[tuple[int, int, int, bytes]]:
-        while len(self._arrived) >= _FRAME_HEADER_BYTES:
-            end = _FRAME_HEADER_BYTES + int.from_bytes(self._arrived[:3], "big")
-            if len(self._arrived) < end:
+        while len(self._received) >= _FRAME_HEADER_BYTES:
+            end = _FRAME_HEADER_BYTES + int.from_bytes(self._received[:3], "big")
+            if len(self._received) < end:
                 return
-            head, payload = self._arrived[:_FRAME_HEADER_BYTES], self._arrived[9:end]
-            self._arrived = self._arrived[end:]
+            head, payload = self._received[:_FRAME_HEADER_BYTES], self._received[9:end]
+            self._received = self._received[end:]
             yield head[3], head[4], int.from_bytes(head[5:], "big"), payload
 
-    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == SETTINGS and not flags & _ACK:
             self._stream_window += _window_in(payload) - _WINDOW_BYTES
             self.send(frame(SETTINGS, _ACK, 0))
@@ -176,7 +176,7 @@ class Connection:
 
 @contextmanager
 def connected(address: str, timeout_seconds: float = 20.0) -> Iterator[Connection]:
-    """A connection on which nothing was sent yet."""
+    """Open a connection; nothing is sent yet."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout_seconds) as peer:
         yield Connection(peer)

@@ -1,4 +1,4 @@
-"""How long the fuzz tests go on: some seconds in CI, as long as one likes by hand."""
+"""Pytest plugin: how long the fuzz tests run; seconds in CI, any time by hand."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ pytest.register_assert_rewrite("kit.fuzz.comparison")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller search for longer, and elsewhere."""
-    group = parser.getgroup("fuzzing", "how long the fuzz tests go on")
+    """Add options for the duration and the sequence of inputs."""
+    group = parser.getgroup("fuzzing", "how long the fuzz tests run")
     group.addoption(
         "--fuzz-seconds",
         type=float,
         default=6.0,
-        help="how long each of the two fuzz tests goes on; default: %(default)s",
+        help="how long each of the two fuzz tests runs, in seconds; default: %(default)s",
     )
     group.addoption(
         "--fuzz-seed",
         type=int,
         default=1,
-        help="which sequence of inputs they take; default: %(default)s",
+        help="which sequence of inputs they use; default: %(default)s",
     )

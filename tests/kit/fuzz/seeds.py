@@ -1,7 +1,7 @@
-"""Sound requests that fuzzing begins with: captured ones, and made ones in the layouts of encoders.
+"""Valid requests that fuzzing starts from: captured ones, and generated ones in every layout.
 
-Made ones are here so that fuzzing works without the captured ones, and has faults of the data
-model in it that no encoder would send.
+Generated requests make fuzzing work without the captured ones, and contain violations of the data
+model that no encoder sends.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from kit.otlp.encode import LENGTH_DELIMITED, encode, varint
+from kit.otlp.encode import encode, length_delimited
 from kit.otlp.layouts import ENCODERS
-from kit.otlp.strategies import request_of_all_types
-from kit.otlp.violations import VIOLATIONS, nested
+from kit.otlp.messages import nested_value, request_of_all_types
+from kit.otlp.violations import VIOLATIONS
 
-__all__ = ["captured", "made"]
+__all__ = ["captured_requests", "generated_requests"]
 
-_MOST_BYTES: Final = 64 * 1024
-# Fields of AnyValue and of ArrayValue.
-_ARRAY_VALUE: Final = 5
-_VALUES: Final = 1
+_MAX_BYTES: Final = 64 * 1024
+# Tags of AnyValue.array_value and ArrayValue.values.
+_ARRAY_VALUE: Final = 0x2A
+_VALUES: Final = 0x0A
 _FIRST_UNIX_NANO: Final = 1_763_900_000_000_000_000
 
 
-def captured(corpus: Path | None) -> list[bytes]:
-    """Every captured request that is not too large to try often; none where there is no corpus."""
+def captured_requests(corpus: Path | None) -> list[bytes]:
+    """The captured requests that are small enough to repeat often; none without a corpus."""
     if corpus is None:
         return []
     paths = sorted(corpus.rglob("*.bin"))
-    return [data for path in paths if len(data := path.read_bytes()) <= _MOST_BYTES]
+    return [data for path in paths if len(data := path.read_bytes()) <= _MAX_BYTES]
 
 
-def made() -> list[bytes]:
-    """Requests of every type, as every encoder writes them, and with each fault."""
+def generated_requests() -> list[bytes]:
+    """Requests with every type of metric and with each violation, in every layout."""
     requests = [
         ExportMetricsServiceRequest(),
         request_of_all_types(),
         _steady(),
-        *_faulty(),
+        *_violating(),
         *_deep(),
     ]
     return [*(encode(request, layout) for request in requests for layout in ENCODERS), *_too_deep()]
 
 
 def _steady() -> ExportMetricsServiceRequest:
-    """What a template is learned from: many points of one shape."""
+    """A request that gets a template: many number points."""
     rng = random.Random(0)
     request = ExportMetricsServiceRequest()
     group = request.resource_metrics.add()
@@ -64,31 +64,28 @@ def _steady() -> ExportMetricsServiceRequest:
     return request
 
 
-def _faulty() -> Iterator[ExportMetricsServiceRequest]:
-    for fault in VIOLATIONS.values():
+def _violating() -> Iterator[ExportMetricsServiceRequest]:
+    for violation in VIOLATIONS.values():
         request = request_of_all_types()
-        fault(request, 0)
+        violation(request, 0)
         yield request
 
 
 def _deep() -> Iterator[ExportMetricsServiceRequest]:
-    # The kit builds no deeper ones, because protobuf itself refuses them; `_too_deep` does.
+    # Protobuf refuses to build deeper messages; `_too_deep` encodes them by hand.
     for levels in (10, 21, 30):
         request = request_of_all_types()
         attribute = request.resource_metrics[0].resource.attributes.add(key="deep")
-        attribute.value.CopyFrom(nested(levels, kvlists=bool(levels % 2)))
+        attribute.value.CopyFrom(nested_value(levels, kvlists=bool(levels % 2)))
         yield request
 
 
 def _too_deep() -> Iterator[bytes]:
-    """A resource's attribute with so many arrays, one inside the other."""
+    """A resource attribute with so many nested arrays."""
     for levels in (32, 48, 50, 90, 99, 101, 5_000):
         value = b"\x18\x01"
         for _ in range(levels):
-            value = _delimited(_ARRAY_VALUE, _delimited(_VALUES, value))
-        attribute = _delimited(1, _delimited(1, b"deep") + _delimited(2, value))
-        yield _delimited(1, _delimited(1, attribute))
-
-
-def _delimited(number: int, body: bytes) -> bytes:
-    return varint(number << 3 | LENGTH_DELIMITED) + varint(len(body)) + body
+            value = length_delimited(_ARRAY_VALUE, length_delimited(_VALUES, value))
+        pair = length_delimited(0x0A, b"deep") + length_delimited(0x12, value)
+        resource = length_delimited(0x0A, pair)
+        yield length_delimited(0x0A, length_delimited(0x0A, resource))

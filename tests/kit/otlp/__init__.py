@@ -1,11 +1,13 @@
-"""What the tests of the OTLP decoder are made of; only the last two import anything of it.
+"""Tools for the tests of the OTLP decoder; only `observed` and `checks` import the exporter.
 
-plugin      pytest's options, hypothesis profiles, the folder of real payloads
-layouts     how encoders lay a request out, named and random
+plugin      pytest options, hypothesis profiles, the folder of captured payloads
+messages    builds and traverses official messages
+layouts     the encodings of known encoders, and random ones
 encode      writes an official message in a layout
-strategies  draws requests, with `faults` for what the data model forbids
+strategies  hypothesis strategies for requests
+violations  changes that break a rule of the data model
 mutate      damages encoded bytes
-model       what must be stored of a request, from the data model
-observed    what a decoder made of it, in the model's terms
-judge       feeds a decoder and compares the two
+model       what must be stored of a request, according to the data model
+observed    what a decoder stored of it, in the terms of `model`
+checks      runs a decoder and compares the two
 """

@@ -1,4 +1,4 @@
-"""Feeds a decoder and compares what it made of the bytes with what the data model says."""
+"""Runs a decoder and compares the result with what the data model says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ both_decoders = pytest.mark.parametrize("decoder", [decode, decode_reference])
 
 
 class DecoderSession:
-    """A decoder with one cache, and every definition that it has handed out so far."""
+    """A decoder with one series cache, and all series definitions that it has emitted."""
 
     def __init__(
         self, decoder: Decode, *, max_entries: int = 1_000_000, window: TimeWindow = ANY_TIME
@@ -37,7 +37,7 @@ class DecoderSession:
         self.cache = SeriesCache(max_entries=max_entries)
         self._definitions = Definitions()
 
-    def feed(self, data: bytes) -> Expected | None:
+    def decode(self, data: bytes) -> Expected | None:
         """What was stored and rejected; None for a DecodeError."""
         try:
             decoded = self._decoder(data, self.cache, self._window)
@@ -51,7 +51,7 @@ class DecoderSession:
 
 
 def expect_bytes(data: bytes) -> Expected | None:
-    """What must be stored and rejected; None where the bytes are not a request."""
+    """What must be stored and rejected; None if the bytes are not a request."""
     try:
         request = ExportMetricsServiceRequest.FromString(data)
     except google.protobuf.message.DecodeError:
@@ -60,7 +60,7 @@ def expect_bytes(data: bytes) -> Expected | None:
 
 
 def assert_stored(found: Expected | None, expected: Expected | None) -> None:
-    """Same rows, same rejections, and definitions that say what the request said."""
+    """Same rows, same rejections, and series definitions with metadata from the request."""
     if found is None or expected is None:
         assert found is expected
         return
@@ -74,6 +74,6 @@ def assert_stored(found: Expected | None, expected: Expected | None) -> None:
 
 
 def assert_defined(found: Expected | None, expected: Expected | None) -> None:
-    """As `assert_stored`, and every series was defined here and now."""
+    """As `assert_stored`, and this request defined every series."""
     assert_stored(found, expected)
     assert found is None or expected is None or found.metadata.keys() == expected.metadata.keys()

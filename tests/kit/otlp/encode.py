@@ -1,8 +1,8 @@
-"""Writes a protobuf message in a chosen layout; shares no code with the decoder under test.
+"""Encodes a protobuf message in a chosen layout; shares no code with the decoder under test.
 
-It knows the wire format (varints, fixed numbers, length-delimited fields) and asks the official
-message only for its fields and their values. Whatever the layout, the official parser reads an
-equal message back, unknown fields aside.
+It implements the wire format (varints, fixed-width numbers, length-delimited fields) and reads only
+fields and values of the official message. In every layout the official parser reads an equal
+message back, except for unknown fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from kit.otlp.layouts import Layout
 
-__all__ = ["FIXED32", "FIXED64", "LENGTH_DELIMITED", "VARINT", "encode", "varint"]
+__all__ = [
+    "FIXED32",
+    "FIXED64",
+    "LENGTH_DELIMITED",
+    "VARINT",
+    "encode",
+    "length_delimited",
+    "varint",
+]
 
 _T = TypeVar("_T")
 
@@ -39,26 +47,31 @@ _FIXED64_FORMATS: Final = {
 _DELIMITED: Final = frozenset(
     {FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
 )
-# Far from the numbers that OTLP uses or will soon use: a low one, one of three tag bytes, the top.
+# Field numbers that OTLP does not use: one with a tag of two bytes, one of three, the largest.
 _UNKNOWN_NUMBERS: Final = (1_000, 70_000, 2**29 - 1)
-_LONGEST_PADDING_BYTES: Final = 4
-_WIDEST_LENGTH_BYTES: Final = 5
-_WIDEST_VARINT_BYTES: Final = 10
+_MAX_PADDING_BYTES: Final = 4
+_MAX_LENGTH_BYTES: Final = 5
+_MAX_VARINT_BYTES: Final = 10
 
 
-def varint(number: int, least_bytes: int = 1) -> bytes:
-    """Base-128 encoding of a number from 0 to 2^64-1, at least `least_bytes` long."""
+def varint(number: int, min_bytes: int = 1) -> bytes:
+    """Base-128 encoding of a number from 0 to 2^64-1, at least `min_bytes` long."""
     encoded = bytearray()
-    while number > 0x7F or len(encoded) + 1 < least_bytes:
+    while number > 0x7F or len(encoded) + 1 < min_bytes:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
 
 
+def length_delimited(tag: int, body: bytes) -> bytes:
+    """A length-delimited field with a one-byte tag."""
+    return bytes([tag]) + varint(len(body)) + body
+
+
 def encode(message: Message, layout: Layout) -> bytes:
-    """The message's bytes as an encoder with this layout writes them."""
-    return b"".join(_Writer(layout).records(message))
+    """The bytes of the message as an encoder with this layout writes them."""
+    return b"".join(_Encoder(layout).fields(message))
 
 
 def _is_repeated(known: FieldDescriptor) -> bool:
@@ -78,95 +91,95 @@ def _wire_type(known: FieldDescriptor) -> int:
 
 
 def _oneof_members(known: FieldDescriptor) -> list[FieldDescriptor]:
-    """The other members of the field's oneof; none for a field that is merely `optional`."""
+    """The other members of the field's oneof; an `optional` field has none."""
     if known.containing_oneof is None:
         return []
     return [member for member in known.containing_oneof.fields if member.number != known.number]
 
 
-class _Writer:
-    """Writes one message after the other; holds the rng of the layout."""
+class _Encoder:
+    """Encodes one message; holds the random numbers of the layout."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._dice = random.Random(layout.seed)
+        self._rng = random.Random(layout.seed)
 
-    def records(self, message: Message) -> list[bytes]:
-        """The encoded fields of a message, in the layout's order."""
+    def fields(self, message: Message) -> list[bytes]:
+        """The encoded fields of a message, in the order of the layout."""
         message_type: Any = message.DESCRIPTOR  # the stubs know only one of its two classes
-        fields: Mapping[int, FieldDescriptor] = message_type.fields_by_number
+        known: Mapping[int, FieldDescriptor] = message_type.fields_by_number
         order = self._layout.order[message_type.name]
-        runs = [run for number in order if (run := self._run(message, fields[number]))]
-        return self._with_unknown(self._arranged(runs), list(fields.values()))
+        groups = [group for number in order if (group := self._group(message, known[number]))]
+        return self._with_unknown(self._arranged(groups), list(known.values()))
 
     def _happens(self, chance: float) -> bool:
-        return chance > 0.0 and self._dice.random() < chance
+        return chance > 0.0 and self._rng.random() < chance
 
-    def _run(self, message: Message, known: FieldDescriptor) -> list[bytes]:
-        """The records of one field, which must stay in this order."""
+    def _group(self, message: Message, known: FieldDescriptor) -> list[bytes]:
+        """All encoded fields with one number, which must keep their order."""
         value = getattr(message, known.name)
         if _is_repeated(known):
-            return self._repeated_run(message.DESCRIPTOR.name, known, list(value))
+            return self._repeated(message.DESCRIPTOR.name, known, list(value))
         if known.has_presence:
             present = message.HasField(known.name)
         else:
             present = not _is_default(known, value)
         if not present and (known.has_presence or not self._happens(self._explicit_defaults)):
             return []
-        return [*self._stale(known), *self._singular_run(known, value)]
+        return [*self._overridden(known), *self._singular(known, value)]
 
     @property
     def _explicit_defaults(self) -> float:
         return self._layout.explicit_defaults
 
-    def _repeated_run(
+    def _repeated(
         self, message_name: str, known: FieldDescriptor, values: list[Any]
     ) -> list[bytes]:
         packable = known.type not in _DELIMITED
         name = f"{message_name}.{known.name}"
         if not packable or name in self._layout.unpacked:
-            return [self._record(known, value) for value in values]
-        pieces = self._pieces(values) if values else []
-        return [self._framed(known, self._packed(known, piece)) for piece in pieces]
+            return [self._field(known, value) for value in values]
+        fragments = self._fragments(values) if values else []
+        return [self._length_first(known, self._packed(known, fragment)) for fragment in fragments]
 
     def _packed(self, known: FieldDescriptor, values: Iterable[Any]) -> bytes:
         return b"".join(self._scalar(known, value) for value in values)
 
-    def _singular_run(self, known: FieldDescriptor, value: Any) -> list[bytes]:
+    def _singular(self, known: FieldDescriptor, value: Any) -> list[bytes]:
         if known.type != FieldDescriptor.TYPE_MESSAGE:
-            return [self._record(known, value)]
-        pieces = self._pieces(self.records(value))
-        return [self._framed(known, b"".join(piece)) for piece in pieces]
+            return [self._field(known, value)]
+        fragments = self._fragments(self.fields(value))
+        return [self._length_first(known, b"".join(fragment)) for fragment in fragments]
 
-    def _pieces(self, items: Sequence[_T]) -> list[Sequence[_T]]:
+    def _fragments(self, items: Sequence[_T]) -> list[Sequence[_T]]:
         if not self._happens(self._layout.irregularities.split):
             return [items]
-        middle = self._dice.randint(0, len(items))
+        middle = self._rng.randint(0, len(items))
         return [items[:middle], items[middle:]]
 
-    def _record(self, known: FieldDescriptor, value: Any) -> bytes:
+    def _field(self, known: FieldDescriptor, value: Any) -> bytes:
         if known.type == FieldDescriptor.TYPE_MESSAGE:
-            return self._framed(known, b"".join(self.records(value)))
+            return self._length_first(known, b"".join(self.fields(value)))
         if known.type in _DELIMITED:
             return self._delimited(known, self._scalar(known, value), 1)
         return self._tag(known.number, _wire_type(known)) + self._scalar(known, value)
 
-    def _framed(self, known: FieldDescriptor, body: bytes) -> bytes:
-        """A sub-message or a packed run, whose length some encoders write before they know it."""
+    def _length_first(self, known: FieldDescriptor, body: bytes) -> bytes:
+        """A sub-message or packed list; some encoders reserve a fixed width for its length."""
         return self._delimited(known, body, self._layout.length_bytes)
 
-    def _delimited(self, known: FieldDescriptor, body: bytes, least_length_bytes: int) -> bytes:
-        length = self._varint(len(body), least_length_bytes, _WIDEST_LENGTH_BYTES)
+    def _delimited(self, known: FieldDescriptor, body: bytes, min_length_bytes: int) -> bytes:
+        length = self._varint(len(body), min_length_bytes, _MAX_LENGTH_BYTES)
         return self._tag(known.number, LENGTH_DELIMITED) + length + body
 
     def _tag(self, number: int, wire_type: int) -> bytes:
-        return self._varint(number << 3 | wire_type, 1, _WIDEST_LENGTH_BYTES)
+        return self._varint(number << 3 | wire_type, 1, _MAX_LENGTH_BYTES)
 
-    def _varint(self, number: int, least_bytes: int, most_bytes: int) -> bytes:
+    def _varint(self, number: int, min_bytes: int, max_bytes: int) -> bytes:
         if self._happens(self._layout.irregularities.pad):
-            shortest = len(varint(number, least_bytes))
-            least_bytes = shortest + self._dice.randint(1, _LONGEST_PADDING_BYTES)
-        return varint(number, min(least_bytes, most_bytes))
+            shortest = len(varint(number, min_bytes))
+            min_bytes = shortest + self._rng.randint(1, _MAX_PADDING_BYTES)
+        return varint(number, min(min_bytes, max_bytes))
 
     def _scalar(self, known: FieldDescriptor, value: Any) -> bytes:
         if known.type == FieldDescriptor.TYPE_STRING:
@@ -178,63 +191,63 @@ class _Writer:
         number = int(value)
         if known.type == FieldDescriptor.TYPE_SINT32:
             number = number << 1 ^ number >> 63
-        return self._varint(number & 2**64 - 1, 1, _WIDEST_VARINT_BYTES)
+        return self._varint(number & 2**64 - 1, 1, _MAX_VARINT_BYTES)
 
-    def _stale(self, known: FieldDescriptor) -> list[bytes]:
-        """What the record after it overrides: the last value counts, the last of a oneof too."""
-        if not self._happens(self._layout.irregularities.stale):
+    def _overridden(self, known: FieldDescriptor) -> list[bytes]:
+        """A field that the next one overrides: the last value counts, also in a oneof."""
+        if not self._happens(self._layout.irregularities.override):
             return []
         members = _oneof_members(known)
         if members:
-            return [self._junk(self._dice.choice(members))]
-        return [] if known.type == FieldDescriptor.TYPE_MESSAGE else [self._junk(known)]
+            return [self._arbitrary(self._rng.choice(members))]
+        return [] if known.type == FieldDescriptor.TYPE_MESSAGE else [self._arbitrary(known)]
 
-    def _junk(self, known: FieldDescriptor) -> bytes:
+    def _arbitrary(self, known: FieldDescriptor) -> bytes:
         wire_type = _wire_type(known)
         if wire_type == LENGTH_DELIMITED:
             return self._delimited(known, b"", 1)
-        body = self._dice.randbytes(8) if wire_type == FIXED64 else b"\x05"
+        body = self._rng.randbytes(8) if wire_type == FIXED64 else b"\x05"
         return self._tag(known.number, wire_type) + body
 
-    def _arranged(self, runs: list[list[bytes]]) -> list[bytes]:
+    def _arranged(self, groups: list[list[bytes]]) -> list[bytes]:
         if self._happens(self._layout.irregularities.shuffle):
-            self._dice.shuffle(runs)
+            self._rng.shuffle(groups)
         if not self._happens(self._layout.irregularities.interleave):
-            return [record for run in runs for record in run]
-        turns = [index for index, run in enumerate(runs) for _ in run]
-        self._dice.shuffle(turns)
-        heads = [iter(run) for run in runs]
-        return [next(heads[index]) for index in turns]
+            return [field for group in groups for field in group]
+        turns = [index for index, group in enumerate(groups) for _ in group]
+        self._rng.shuffle(turns)
+        iterators = [iter(group) for group in groups]
+        return [next(iterators[index]) for index in turns]
 
-    def _with_unknown(self, records: list[bytes], known: list[FieldDescriptor]) -> list[bytes]:
+    def _with_unknown(self, fields: list[bytes], known: list[FieldDescriptor]) -> list[bytes]:
         if self._layout.irregularities.unknown <= 0.0:
-            return records
+            return fields
         mixed = []
-        for record in records:
+        for field in fields:
             if self._happens(self._layout.irregularities.unknown):
                 mixed.append(self._unknown(known))
-            mixed.append(record)
+            mixed.append(field)
         return mixed
 
     def _unknown(self, known: list[FieldDescriptor]) -> bytes:
-        """A field with a strange number, or a known number with a wire type that is not its own."""
-        number = self._dice.choice(_UNKNOWN_NUMBERS)
+        """A field with an unknown number, or with a known number and another wire type."""
+        number = self._rng.choice(_UNKNOWN_NUMBERS)
         wire_types = [VARINT, FIXED64, LENGTH_DELIMITED, FIXED32, START_GROUP]
-        if known and self._dice.random() < 0.5:
-            misused = self._dice.choice(known)
+        if known and self._rng.random() < 0.5:
+            misused = self._rng.choice(known)
             number = misused.number
             own = {_wire_type(misused)}
             if _is_repeated(misused):
                 own.add(LENGTH_DELIMITED)
             wire_types = [each for each in wire_types if each not in own]
-        return self._unknown_body(number, self._dice.choice(wire_types))
+        return self._unknown_body(number, self._rng.choice(wire_types))
 
     def _unknown_body(self, number: int, wire_type: int) -> bytes:
         tag = self._tag(number, wire_type)
         if wire_type == VARINT:
-            return tag + self._varint(self._dice.getrandbits(64), 1, _WIDEST_VARINT_BYTES)
+            return tag + self._varint(self._rng.getrandbits(64), 1, _MAX_VARINT_BYTES)
         if wire_type == LENGTH_DELIMITED:
             return tag + b"\x03\x0a\x01\x61"
         if wire_type == START_GROUP:
             return tag + b"\x08\x01" + self._tag(number, END_GROUP)
-        return tag + self._dice.randbytes(8 if wire_type == FIXED64 else 4)
+        return tag + self._rng.randbytes(8 if wire_type == FIXED64 else 4)

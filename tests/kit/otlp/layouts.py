@@ -1,9 +1,8 @@
-"""How an encoder lays an OTLP request out on the wire, as a value.
+"""Layouts: the choices that protobuf leaves to an encoder of OTLP requests.
 
-Protobuf leaves an encoder much freedom: the order of fields, the width of a varint, packed or
-unpacked numbers, a sub-message in one piece or in several. `Layout` names one way of using it;
-`ENCODERS` holds those of the senders that people run, `random_layouts` draws any other.
-`kit.otlp.encode` writes a message in a layout.
+An encoder chooses the order of fields, the width of varints, packed or unpacked numbers, and
+whether a sub-message is written in one fragment or several. `ENCODERS` has the choices of known
+senders, `random_layouts` draws others. `kit.otlp.encode` writes a message in a layout.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ __all__ = ["ENCODERS", "REGULAR", "Irregularities", "Layout", "random_layouts"]
 
 @dataclass(frozen=True, slots=True)
 class Irregularities:
-    """Chances, each from 0 to 1, of what no tidy encoder does and protobuf allows all the same.
+    """Probabilities, from 0 to 1, of what protobuf allows although no known encoder does it.
 
     Attributes:
-        shuffle: a message's fields come in an order of its own.
-        interleave: the elements of its repeated fields are mixed with other fields.
-        split: a singular sub-message or a packed run comes in two pieces.
-        unknown: a field that the schema does not know precedes a field.
-        stale: a singular number or text is written once more before, with another value; of a
-            oneof another member is written before.
-        pad: a tag, a length or a varint is one to four bytes longer than it must be.
+        shuffle: the fields of a message are in random order.
+        interleave: the elements of repeated fields are mixed with other fields.
+        split: a singular sub-message or a packed list is written in two fragments.
+        unknown: a field that is not in the schema precedes a field.
+        override: a singular number or text is first written with another value; for a oneof
+            another member is written first.
+        pad: a tag, a length or a varint is one to four bytes longer than necessary.
     """
 
     shuffle: float = 0.0
     interleave: float = 0.0
     split: float = 0.0
     unknown: float = 0.0
-    stale: float = 0.0
+    override: float = 0.0
     pad: float = 0.0
 
 
@@ -52,16 +51,16 @@ REGULAR: Final = Irregularities()
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Layout:
-    """One encoder's habits.
+    """The choices of one encoder.
 
     Attributes:
         name: for test ids and falsifying examples.
         order: for every message type the field numbers in the order of writing.
-        length_bytes: least width of the length of a sub-message or a packed run, 1 to 5.
+        length_bytes: minimum width of the length of a sub-message or a packed list, 1 to 5.
         unpacked: "Message.field" of the repeated numbers that are not packed.
-        explicit_defaults: chance that an unset field without presence is written as its default.
-        irregularities: see there.
-        seed: of everything that is left to chance.
+        explicit_defaults: probability that an unset field without presence is written.
+        irregularities: probabilities of unusual encodings.
+        seed: of the random numbers.
     """
 
     name: str
@@ -73,11 +72,11 @@ class Layout:
     seed: int = 0
 
     def __repr__(self) -> str:
-        habits = (self.name, self.length_bytes, sorted(self.unpacked), self.explicit_defaults)
-        return f"Layout({habits}, order..., {self.irregularities}, seed={self.seed})"
+        choices = (self.name, self.length_bytes, sorted(self.unpacked), self.explicit_defaults)
+        return f"Layout({choices}, order..., {self.irregularities}, seed={self.seed})"
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # noqa: FBT001 - hypothesis calls it
-        # The orders would fill a screen of every falsifying example.
+        # The orders would fill a screen for every falsifying example.
         printer.text(repr(self))
 
 
@@ -110,7 +109,7 @@ def _declared_backwards(message_type: Descriptor) -> tuple[int, ...]:
 
 
 def _members(message_type: Descriptor) -> frozenset[int]:
-    """Numbers of the fields that belong to a oneof of several; `optional` is a oneof of one."""
+    """Numbers of the fields in a oneof with several members; `optional` is a oneof of one."""
     return frozenset(
         member.number
         for oneof in message_type.oneofs
@@ -125,13 +124,13 @@ def _oneofs_last(message_type: Descriptor) -> tuple[int, ...]:
 
 
 def _oneofs_together(message_type: Descriptor) -> tuple[int, ...]:
-    """Ascending, with the whole oneof at the place of its highest number."""
+    """Ascending, with the whole oneof in the position of its highest number."""
     members = _members(message_type)
 
-    def place(number: int) -> tuple[int, int]:
+    def position(number: int) -> tuple[int, int]:
         return (max(members) if number in members else number, number)
 
-    return tuple(sorted(_ascending(message_type), key=place))
+    return tuple(sorted(_ascending(message_type), key=position))
 
 
 def _orders(
@@ -179,21 +178,21 @@ def _shuffled_orders(seed: int) -> dict[str, tuple[int, ...]]:
     return _orders(shuffled)
 
 
-_chances = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])
+_probabilities = st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])
 _irregularities = st.builds(
     Irregularities,
-    shuffle=_chances,
-    interleave=_chances,
-    split=_chances,
-    unknown=_chances,
-    stale=_chances,
-    pad=_chances,
+    shuffle=_probabilities,
+    interleave=_probabilities,
+    split=_probabilities,
+    unknown=_probabilities,
+    override=_probabilities,
+    pad=_probabilities,
 )
 
 
 @st.composite
 def random_layouts(draw: st.DrawFn) -> Layout:
-    """Any legal layout: consistent encoders with orders of their own, and wild ones."""
+    """Any legal layout: encoders with a consistent order, and random ones."""
     seed = draw(st.integers(0, 10_000))
     if draw(st.booleans()):
         order: Mapping[str, tuple[int, ...]] = draw(st.sampled_from(ENCODERS)).order
@@ -204,7 +203,7 @@ def random_layouts(draw: st.DrawFn) -> Layout:
         order=order,
         length_bytes=draw(st.integers(1, 5)),
         unpacked=draw(st.sampled_from([frozenset(), PACKABLE])),
-        explicit_defaults=draw(_chances),
+        explicit_defaults=draw(_probabilities),
         irregularities=draw(st.just(REGULAR) | _irregularities),
         seed=seed,
     )

@@ -1,8 +1,8 @@
-"""What a receiver must make of a request: plain, slow, and written from the data model alone.
+"""What a receiver must store of a request, written from the data model alone: simple and slow.
 
-Reads the official messages and shares no code with the decoder under test. Everything is a plain
-tuple that can be compared and hashed; a float is its `repr`, so that NaN equals NaN and -0.0
-differs from 0.0.
+It reads the official messages and shares no code with the decoder under test. Everything is a
+tuple that can be compared and hashed. A float is represented by its `repr`, so that NaN equals NaN
+and -0.0 differs from 0.0.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Expected", "Identity", "SeriesMetadata", "expect", "float_repr"]
 
-LARGEST_INT64: Final = 2**63 - 1
-DEEPEST_LEVELS: Final = 16
+INT64_MAX: Final = 2**63 - 1
+MAX_DEPTH: Final = 16
 NO_RECORDED_VALUE: Final = 1
 TEMPORALITIES: Final = {1: "delta", 2: "cumulative"}
 _SCALARS: Final = {"string_value": "string", "bool_value": "bool", "int_value": "int"}
@@ -39,11 +39,11 @@ _NODE_KEYS: Final = ("k8s.node.name", "host.name", "host.id", "service.instance.
 Json = tuple[Any, ...]
 # First and last time that a point or an exemplar may have, in nanoseconds.
 Window = tuple[int, int]
-ANY_TIME: Final[Window] = (1, LARGEST_INT64)
+ANY_TIME: Final[Window] = (1, INT64_MAX)
 
 
 class Identity(NamedTuple):
-    """Everything that tells one series from another."""
+    """Everything that identifies a series."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Identity(NamedTuple):
 
 
 class SeriesMetadata(NamedTuple):
-    """What a series' definition says besides its identity; the last four may vary in a request."""
+    """The rest of a series definition; the last four fields may vary within a request."""
 
     cluster_id: str
     node_id: str
@@ -78,7 +78,7 @@ class Expected:
             bounds, bucket counts, exponential part.
         summaries: identity, time, start time, count, sum, quantiles, values.
         exemplars: identity of the point's series, time, value, trace id, span id, attributes.
-        metadata: for every stored series what its definition may say.
+        metadata: for every stored series the metadata that its definition may have.
         rejected: data points that are not stored, by the name of their metric.
     """
 
@@ -96,11 +96,11 @@ class Expected:
 
 
 class _InvalidError(Exception):
-    """This point, or everything below this resource or scope, breaks the data model."""
+    """A point, or everything below a resource or scope, violates the data model."""
 
 
 def float_repr(number: float) -> str:
-    """A float that can be compared: NaN equals itself, zeros have signs."""
+    """A float that can be compared: NaN equals itself, and zeros have signs."""
     return repr(float(number))
 
 
@@ -123,7 +123,7 @@ def _double(number: float) -> Json:
 
 
 def _value(value: AnyValue, level: int) -> Json:
-    """The value as it reads in JSON, each part tagged with its JSON type."""
+    """The value as in JSON, each part tagged with its JSON type."""
     kind = value.WhichOneof("value")
     if kind in _SCALARS:
         return (_SCALARS[kind], getattr(value, kind))
@@ -134,10 +134,10 @@ def _value(value: AnyValue, level: int) -> Json:
             text = base64.b64encode(value.bytes_value).decode()
             return _object([("bytesValue", ("string", text))])
         case "array_value":
-            _require(level < DEEPEST_LEVELS, _TOO_DEEP)
+            _require(level < MAX_DEPTH, _TOO_DEEP)
             return ("array", *(_value(item, level + 1) for item in value.array_value.values))
         case "kvlist_value":
-            _require(level < DEEPEST_LEVELS, _TOO_DEEP)
+            _require(level < MAX_DEPTH, _TOO_DEEP)
             return _kvlist(value.kvlist_value.values, level + 1)
     return ("null",)
 
@@ -156,7 +156,7 @@ def _attributes(pairs: Sequence[KeyValue], level: int = 0) -> Json:
     return _object((pair.key, _value(pair.value, level)) for pair in pairs)
 
 
-def _spelled(value: Json) -> Any:
+def _untagged(value: Json) -> Any:
     """The value as `json.dumps` takes it."""
     match value:
         case ("null",):
@@ -164,15 +164,15 @@ def _spelled(value: Json) -> Any:
         case ("double", text):
             return float(text)
         case ("array", *items):
-            return [_spelled(item) for item in items]
+            return [_untagged(item) for item in items]
         case ("object", pairs):
-            return {key: _spelled(item) for key, item in pairs}
+            return {key: _untagged(item) for key, item in pairs}
     return value[1]
 
 
 def _text(attributes: Json, key: str) -> str | None:
-    """What the attribute says, a text as it is and others as JSON; None where it says nothing."""
-    value = _spelled(dict(attributes[1]).get(key, ("null",)))
+    """The attribute as text: strings as they are, others as JSON; None if it is missing or null."""
+    value = _untagged(dict(attributes[1]).get(key, ("null",)))
     return value if isinstance(value, str | None) else _json(value)
 
 
@@ -199,7 +199,7 @@ def _identity(metric: Metric, shared: Identity, attributes: Json) -> Identity:
 
 def _check_times(point: Any, window: Window) -> None:
     _require(window[0] <= point.time_unix_nano <= window[1], "time is outside the window")
-    _require(point.start_time_unix_nano <= LARGEST_INT64, "start time is too late")
+    _require(point.start_time_unix_nano <= INT64_MAX, "start time is too late")
 
 
 def _number(point: Any) -> Json:
@@ -215,7 +215,7 @@ def _optional(point: Any, name: str) -> str | None:
 
 
 def _check_counts(total: int, *parts: int) -> None:
-    _require(all(count <= LARGEST_INT64 for count in (total, *parts)), "count is too large")
+    _require(all(count <= INT64_MAX for count in (total, *parts)), "count is too large")
 
 
 def _histogram(point: Any) -> Json:
@@ -224,8 +224,8 @@ def _histogram(point: Any) -> Json:
     counts, bounds = tuple(point.bucket_counts), tuple(point.explicit_bounds)
     _check_counts(point.count, *counts)
     _require(not any(math.isnan(bound) for bound in bounds), "a bound is NaN")
-    rising = all(low < high for low, high in itertools.pairwise(bounds))
-    _require(rising, "bounds do not increase")
+    increasing = all(low < high for low, high in itertools.pairwise(bounds))
+    _require(increasing, "bounds do not increase")
     if counts or bounds:
         _require(len(counts) == len(bounds) + 1, "buckets and bounds do not match")
         _require(sum(counts) == point.count, "buckets do not add up")
@@ -271,7 +271,7 @@ _READERS: Final = {
 
 
 def _exemplar(exemplar: Exemplar, point_time_unix_nano: int, window: Window) -> Json | None:
-    """The exemplar as stored; None where it is left out."""
+    """The exemplar as stored; None if it is not stored."""
     kind = exemplar.WhichOneof("value")
     time_unix_nano = exemplar.time_unix_nano or point_time_unix_nano
     if kind is None or not window[0] <= time_unix_nano <= window[1]:
@@ -291,14 +291,14 @@ def _exemplars(point: Any, window: Window) -> list[Json]:
 
 
 def _metadata(identity: Identity, metric: Metric, urls: tuple[str, str]) -> SeriesMetadata:
-    def located(point_key: str, resource_keys: tuple[str, ...]) -> str:
+    def first_text(point_key: str, resource_keys: tuple[str, ...]) -> str:
         texts = [_text(identity.attributes, point_key)]
         texts += [_text(identity.resource, key) for key in (point_key, *resource_keys)]
         return next((text for text in texts if text), "default")
 
     return SeriesMetadata(
-        located("cluster_id", _CLUSTER_KEYS),
-        located("node_id", _NODE_KEYS),
+        first_text("cluster_id", _CLUSTER_KEYS),
+        first_text("node_id", _NODE_KEYS),
         _text(identity.resource, "service.name"),
         metric.description,
         *urls,
@@ -306,7 +306,7 @@ def _metadata(identity: Identity, metric: Metric, urls: tuple[str, str]) -> Seri
 
 
 class _Reader:
-    """Collects the rows of one request; the last point of a series and microsecond wins."""
+    """Collects the rows of one request; the last point of a series and microsecond is kept."""
 
     def __init__(self, window: Window) -> None:
         self.expected = Expected()
@@ -334,7 +334,7 @@ class _Reader:
         self.expected.metadata.setdefault(identity, set()).add(_metadata(identity, metric, urls))
 
     def result(self) -> Expected:
-        """Everything that was read."""
+        """All rows and rejections."""
         for (identity, _), (table, _, row, exemplars) in self._latest.items():
             getattr(self.expected, table)[row] += 1
             self.expected.exemplars.update((identity, *exemplar) for exemplar in exemplars)
@@ -348,16 +348,16 @@ def _checked(metric: Metric, point: Any, shared: Identity | None) -> Identity:
 
 
 def _shared(group: Any, scope_metrics: Any) -> Identity | None:
-    """The identity as far as resource and scope say; None where one of them is invalid."""
+    """The part of the identity in resource and scope; None if one of them is invalid."""
     try:
         resource = _attributes(group.resource.attributes)
         scope = scope_metrics.scope
         scope_attributes = _attributes(scope.attributes)
     except _InvalidError:
         return None
-    nothing = _object(())
+    no_attributes = _object(())
     return Identity(
-        "", "", "", None, None, resource, scope.name, scope.version, scope_attributes, nothing
+        "", "", "", None, None, resource, scope.name, scope.version, scope_attributes, no_attributes
     )
 
 

@@ -1,7 +1,7 @@
-"""Damages an encoded request: at any byte, or field by field with the lengths around it kept right.
+"""Damages an encoded request: any byte, or whole fields with correct lengths around them.
 
-Damage to bytes is mostly noticed at once; damage to whole fields leaves a readable message that
-says something else, which is where two decoders can differ unnoticed.
+Most damaged bytes make the message invalid. Damaged fields leave a valid message with another
+content; that is where two decoders can differ.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from kit.otlp.encode import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, varint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["damaged", "mutated_bytes"]
+__all__ = ["damage", "mutated_bytes"]
 
 _SIZES: Final = {FIXED64: 8, FIXED32: 4}
-_CHANCE_TO_GO_DEEPER: Final = 0.75
-_NASTY_BYTES: Final = (0x00, 0x01, 0x08, 0x0A, 0x7F, 0x80, 0x81, 0xC0, 0xFF)
+_NESTED_PROBABILITY: Final = 0.75
+_EDGE_BYTES: Final = (0x00, 0x01, 0x08, 0x0A, 0x7F, 0x80, 0x81, 0xC0, 0xFF)
 
 
 def _varint_at(data: bytes, offset: int) -> tuple[int, int]:
-    """A varint's value and where it ends; IndexError where the bytes end first."""
+    """The value of a varint and its end; IndexError if the bytes end first."""
     number = shift = 0
     while True:
         byte = data[offset]
@@ -36,7 +36,7 @@ def _varint_at(data: bytes, offset: int) -> tuple[int, int]:
 
 
 def _fields(data: bytes) -> list[tuple[int, bytes]] | None:
-    """(tag, body) of each field, or None where the bytes are not a message that could be one."""
+    """(tag, body) of each field; None if the bytes cannot be a message."""
     fields = []
     offset = 0
     try:
@@ -69,35 +69,35 @@ def _joined(fields: list[tuple[int, bytes]]) -> bytes:
 
 
 def _change_a_field(data: bytes, rng: random.Random) -> bytes:
-    """One field dropped, doubled, moved, cut, emptied, renumbered or changed, at any depth."""
+    """One field deleted, duplicated, moved, split, renumbered or changed, at any depth."""
     fields = _fields(data)
     if not fields:
         return _change_a_byte(data, rng)
-    place = rng.randrange(len(fields))
-    tag, body = fields[place]
-    if tag & 7 == LENGTH_DELIMITED and body and rng.random() < _CHANCE_TO_GO_DEEPER:
-        fields[place] = (tag, _change_a_field(body, rng))
+    index = rng.randrange(len(fields))
+    tag, body = fields[index]
+    if tag & 7 == LENGTH_DELIMITED and body and rng.random() < _NESTED_PROBABILITY:
+        fields[index] = (tag, _change_a_field(body, rng))
         return _joined(fields)
     match rng.randrange(7):
         case 0:
-            del fields[place]
+            del fields[index]
         case 1:
             fields.insert(rng.randint(0, len(fields)), (tag, body))
         case 2:
-            fields.insert(rng.randrange(len(fields)), fields.pop(place))
+            fields.insert(rng.randrange(len(fields)), fields.pop(index))
         case 3:
-            fields[place] = (rng.randint(1, 14) << 3 | tag & 7, body)
+            fields[index] = (rng.randint(1, 14) << 3 | tag & 7, body)
         case 4:
-            fields[place] = (tag, _nasty_body(tag & 7, rng))
+            fields[index] = (tag, _edge_body(tag & 7, rng))
         case 5 if tag & 7 == LENGTH_DELIMITED:
             middle = rng.randint(0, len(body))
-            fields[place : place + 1] = [(tag, body[:middle]), (tag, body[middle:])]
+            fields[index : index + 1] = [(tag, body[:middle]), (tag, body[middle:])]
         case _:
-            fields[place] = _nasty_field(tag >> 3, rng)
+            fields[index] = _edge_field(tag >> 3, rng)
     return _joined(fields)
 
 
-def _nasty_body(wire_type: int, rng: random.Random) -> bytes:
+def _edge_body(wire_type: int, rng: random.Random) -> bytes:
     if wire_type == VARINT:
         return varint(rng.choice((0, 1, 2, 3, 2**32 - 1, 2**32, 2**63, 2**64 - 1)))
     if wire_type in _SIZES:
@@ -105,24 +105,24 @@ def _nasty_body(wire_type: int, rng: random.Random) -> bytes:
     return rng.choice((b"", b"\xff", b"\0", b"\x0a\x00", b"\xed\xa0\x80"))
 
 
-def _nasty_field(number: int, rng: random.Random) -> tuple[int, bytes]:
-    """The field with a wire type that may not be its own."""
+def _edge_field(number: int, rng: random.Random) -> tuple[int, bytes]:
+    """The field with any wire type."""
     wire_type = rng.choice((VARINT, FIXED64, LENGTH_DELIMITED, FIXED32))
-    return number << 3 | wire_type, _nasty_body(wire_type, rng)
+    return number << 3 | wire_type, _edge_body(wire_type, rng)
 
 
 def _change_a_byte(data: bytes, rng: random.Random) -> bytes:
-    """One byte flipped, set, inserted, deleted, or the end cut off, or a stretch doubled."""
-    nasty = bytes([rng.choice(_NASTY_BYTES)])
+    """One bit flipped, one byte set, inserted or deleted, the end cut off, or a slice repeated."""
+    edge = bytes([rng.choice(_EDGE_BYTES)])
     if not data:
-        return nasty
+        return edge
     start = rng.randrange(len(data))
     end = min(len(data), start + rng.randint(1, 12))
     before, byte, after = data[:start], data[start : start + 1], data[start + 1 :]
     changed = (
         before + bytes([byte[0] ^ 1 << rng.randrange(8)]) + after,
-        before + nasty + after,
-        before + nasty + byte + after,
+        before + edge + after,
+        before + edge + byte + after,
         before + after,
         before,
         data[:end] + data[start:end] + data[end:],
@@ -133,8 +133,8 @@ def _change_a_byte(data: bytes, rng: random.Random) -> bytes:
 _CHANGES: Final = (_change_a_byte, _change_a_field, _change_a_field)
 
 
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with one piece of damage."""
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """The bytes with one change."""
     return rng.choice(_CHANGES)(data, rng)
 
 
@@ -142,7 +142,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 def mutated_bytes(
     draw: st.DrawFn, encodings: st.SearchStrategy[bytes], max_changes: int = 4
 ) -> bytes:
-    """One of the encodings with one to `max_changes` pieces of damage."""
+    """One of the encodings with one to `max_changes` changes."""
     data = draw(encodings)
     rng = random.Random(draw(st.integers(0, 2**20)))
     changes: list[Callable[[bytes, random.Random], bytes]] = draw(

@@ -1,8 +1,7 @@
-"""What a decoder made of a request, in the terms of `kit.otlp.model`.
+"""What a decoder stored of a request, in the terms of `kit.otlp.model`.
 
-Reads the exporter's values (`exporter.model`) only, and fails where a batch is not what its own
-documentation says: JSON that is not canonical, a series without a definition, columns of
-different lengths.
+It reads only the values of `exporter.model`, and fails if a batch contradicts their documentation:
+JSON that is not canonical, a series without a definition, columns of different lengths.
 """
 
 from __future__ import annotations
@@ -114,19 +113,19 @@ def _exponential(buckets: ExponentialBuckets | None) -> Json | None:
 
 
 class Definitions:
-    """Every series that a cache has handed out so far; ids and identities match one to one."""
+    """All series definitions that a cache has emitted; ids and identities match one to one."""
 
     def __init__(self) -> None:
         self._identities: dict[int, Identity] = {}
 
     def add(self, series: Series) -> Identity:
-        """Remember the definition; one that comes again has the same identity."""
+        """Add a definition; one that was added before must have the same identity."""
         identity = _identity(series)
         assert self._identities.setdefault(series.series_id, identity) == identity
         return identity
 
     def __getitem__(self, series_id: int) -> Identity:
-        assert series_id in self._identities, "a row came before the definition of its series"
+        assert series_id in self._identities, "a row precedes the definition of its series"
         return self._identities[series_id]
 
     def ids(self) -> dict[Identity, int]:
@@ -137,7 +136,7 @@ class Definitions:
 
 
 class _Rows:
-    """A batch's rows with identities in the place of series ids."""
+    """The rows of a batch, with identities instead of series ids."""
 
     def __init__(self, batch: Batch, definitions: Definitions) -> None:
         self._batch = batch
@@ -191,8 +190,8 @@ def observe(decoded: Decoded, definitions: Definitions) -> Expected:
 
     Args:
         decoded: what the decoder returned.
-        definitions: every series that earlier batches of the same cache defined; the new ones
-            are added. A row whose series is not among them is a failure.
+        definitions: all series that earlier batches of the same cache defined; the new ones are
+            added. A row whose series is not among them is a failure.
     """
     batch = decoded.batch
     metadata: dict[Identity, set[SeriesMetadata]] = {}

@@ -1,7 +1,7 @@
-"""What the decoder's tests ask of pytest: hypothesis profiles and the folder of real payloads.
+"""Pytest plugin of the decoder's tests: hypothesis profiles and the folder of captured payloads.
 
-`ci` is the default: the same examples at every run, about a minute in all. For a search of half an
-hour with new examples: `pytest tests/unit -k wire --hypothesis-profile=long`.
+The profile `ci` is the default: the same examples in every run, about a minute in all. A search of
+half an hour with new examples: `pytest tests/unit -k wire --hypothesis-profile=long`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["corpus", "pytest_addoption"]
 
 pytest.register_assert_rewrite("kit.otlp.checks", "kit.otlp.observed")
 
-# A slow or busy machine is no reason to fail: no deadline, and no complaint about slow drawing.
-_UNHURRIED: Final = settings(
+# No deadline and no check for slow drawing: a slow machine must not fail a test.
+_NO_DEADLINE: Final = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-settings.register_profile("ci", _UNHURRIED, max_examples=60, derandomize=True, database=None)
-settings.register_profile("long", _UNHURRIED, max_examples=3_000)
+settings.register_profile("ci", _NO_DEADLINE, max_examples=60, derandomize=True, database=None)
+settings.register_profile("long", _NO_DEADLINE, max_examples=3_000)
 settings.load_profile("ci")
 
 _MANIFEST: Final = Path("corpus/otlp/manifest.json")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the caller say where the corpus is."""
+    """Add the option for the folder of captured payloads."""
     parser.addoption(
         "--corpus",
         type=Path,
@@ -41,9 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _folders(config: pytest.Config) -> Iterator[Path]:
-    asked: Path | None = config.getoption("--corpus")
-    if asked is not None:
-        yield asked
+    given: Path | None = config.getoption("--corpus")
+    if given is not None:
+        yield given
         return
     for manifest in sorted(config.rootpath.parent.glob(f"*/{_MANIFEST}")):
         yield manifest.parent.parent
@@ -51,7 +51,7 @@ def _folders(config: pytest.Config) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def corpus(pytestconfig: pytest.Config) -> Path:
-    """The folder of real payloads; the test is skipped where there is none."""
+    """The folder of captured payloads; the test is skipped if there is none."""
     for folder in _folders(pytestconfig):
         if (folder / "otlp" / "manifest.json").is_file():
             return folder

@@ -1,14 +1,14 @@
-"""Hypothesis strategies for whole requests, from tiny ones to many points of one set of series.
+"""Hypothesis strategies for requests, from tiny ones to many points of the same series.
 
-`requests` holds well-formed points with every oddity that the data model allows, and on top of
-them up to `max_violations` of what it forbids (`kit.otlp.violations`). `steady_requests` is what a
-running service sends: the same few series over and over in one shape.
+`requests` draws well-formed points with every rarity that the data model allows, and with up to
+`max_violations` changes that it forbids (`kit.otlp.violations`). `steady_requests` draws what a
+running service sends: the same few series again and again, encoded alike.
 """
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -40,21 +40,19 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from kit.otlp.messages import BASE_UNIX_NANO
 from kit.otlp.violations import VIOLATIONS, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "BASE_UNIX_NANO",
     "any_values",
     "attribute_lists",
-    "request_of_all_types",
     "requests",
     "steady_requests",
 ]
 
-BASE_UNIX_NANO: Final = 1_700_000_000_123_456_789
 LATEST_UNIX_NANO: Final = 2**63 - 1
 NO_RECORDED_VALUE: Final = 1
 
@@ -93,9 +91,10 @@ _T = TypeVar("_T")
 
 
 @st.composite
-def _several(draw: st.DrawFn, elements: st.SearchStrategy[_T], most: int) -> list[_T]:
-    """A list that is empty once in a while, and not half of the time."""
-    size = draw(st.sampled_from((*range(1, most + 1), *range(1, most + 1), *range(most + 1))))
+def _lists(draw: st.DrawFn, elements: st.SearchStrategy[_T], max_size: int) -> list[_T]:
+    """A list that is seldom empty; `st.lists` draws empty lists half of the time."""
+    sizes = (*range(1, max_size + 1), *range(1, max_size + 1), *range(max_size + 1))
+    size = draw(st.sampled_from(sizes))
     return [draw(elements) for _ in range(size)]
 
 
@@ -111,12 +110,13 @@ def _values(levels: int) -> st.SearchStrategy[AnyValue]:
     if levels == 0:
         return scalars
     inner = st.lists(_values(levels - 1), max_size=3).map(lambda items: ArrayValue(values=items))
-    pairs = _unique_pairs(_values(levels - 1), most=3).map(lambda each: KeyValueList(values=each))
+    pairs = _unique_pairs(_values(levels - 1), max_size=3)
+    kvlists = pairs.map(lambda items: KeyValueList(values=items))
     return st.one_of(
         scalars,
         scalars,
         st.builds(AnyValue, array_value=inner),
-        st.builds(AnyValue, kvlist_value=pairs),
+        st.builds(AnyValue, kvlist_value=kvlists),
     )
 
 
@@ -125,15 +125,15 @@ def _pairs(values: st.SearchStrategy[AnyValue]) -> st.SearchStrategy[KeyValue]:
 
 
 def _unique_pairs(
-    values: st.SearchStrategy[AnyValue], most: int
+    values: st.SearchStrategy[AnyValue], max_size: int
 ) -> st.SearchStrategy[list[KeyValue]]:
-    return st.lists(_pairs(values), max_size=most, unique_by=lambda pair: pair.key)
+    return st.lists(_pairs(values), max_size=max_size, unique_by=lambda pair: pair.key)
 
 
 any_values: Final = _values(levels=3)
 attribute_lists: Final = st.one_of(
-    _unique_pairs(st.builds(AnyValue, string_value=_TEXTS), most=3),
-    _unique_pairs(any_values, most=4),
+    _unique_pairs(st.builds(AnyValue, string_value=_TEXTS), max_size=3),
+    _unique_pairs(any_values, max_size=4),
 )
 
 
@@ -241,7 +241,7 @@ def _summary_points(pool: st.SearchStrategy[list[KeyValue]]) -> st.SearchStrateg
 
 
 def _metrics(pool: st.SearchStrategy[list[KeyValue]]) -> st.SearchStrategy[Metric]:
-    numbers = _several(_number_points(pool), 6)
+    numbers = _lists(_number_points(pool), 6)
     data: dict[str, st.SearchStrategy[object]] = {
         "gauge": st.builds(Gauge, data_points=numbers),
         "sum": st.builds(
@@ -252,15 +252,15 @@ def _metrics(pool: st.SearchStrategy[list[KeyValue]]) -> st.SearchStrategy[Metri
         ),
         "histogram": st.builds(
             Histogram,
-            data_points=_several(_histogram_points(pool), 3),
+            data_points=_lists(_histogram_points(pool), 3),
             aggregation_temporality=_TEMPORALITIES,
         ),
         "exponential_histogram": st.builds(
             ExponentialHistogram,
-            data_points=_several(_exponential_points(pool), 3),
+            data_points=_lists(_exponential_points(pool), 3),
             aggregation_temporality=_TEMPORALITIES,
         ),
-        "summary": st.builds(Summary, data_points=_several(_summary_points(pool), 3)),
+        "summary": st.builds(Summary, data_points=_lists(_summary_points(pool), 3)),
     }
     common = {
         "name": _NAMES,
@@ -289,25 +289,25 @@ def _resources() -> st.SearchStrategy[Resource | None]:
 
 @st.composite
 def requests(draw: st.DrawFn, max_violations: int = 0) -> ExportMetricsServiceRequest:
-    """A request of up to some forty points, with up to `max_violations` things wrong in it."""
+    """A request of up to forty points, with up to `max_violations` violations of the data model."""
     pool = st.sampled_from(draw(st.lists(attribute_lists, min_size=1, max_size=4)))
     scope_metrics = st.builds(
         ScopeMetrics,
         scope=_scopes(),
-        metrics=_several(_metrics(pool), 3),
+        metrics=_lists(_metrics(pool), 3),
         schema_url=_URLS,
     )
     resource_metrics = st.builds(
         ResourceMetrics,
         resource=_resources(),
-        scope_metrics=_several(scope_metrics, 2),
+        scope_metrics=_lists(scope_metrics, 2),
         schema_url=_URLS,
     )
-    groups = draw(_several(resource_metrics, 2))
+    groups = draw(_lists(resource_metrics, 2))
     repeated = draw(st.lists(st.sampled_from(groups), max_size=1)) if groups else []
     request = ExportMetricsServiceRequest(resource_metrics=[*groups, *repeated])
-    for fault in draw(_violations(max_violations)):
-        fault(request, draw(st.integers(0, 30)))
+    for violation in draw(_violations(max_violations)):
+        violation(request, draw(st.integers(0, 30)))
     return request
 
 
@@ -319,7 +319,7 @@ def _violations(most: int) -> st.SearchStrategy[Sequence[Violation]]:
 
 @st.composite
 def steady_requests(draw: st.DrawFn, max_points: int = 200) -> ExportMetricsServiceRequest:
-    """One resource, one shape: every metric has the same series, each with some times."""
+    """One resource; every metric has the same series, each with some times."""
     rng = random.Random(draw(st.integers(0, 10_000)))
     series = draw(st.lists(attribute_lists, min_size=1, max_size=8))
     metrics = draw(st.integers(1, 3))
@@ -343,39 +343,3 @@ def steady_requests(draw: st.DrawFn, max_points: int = 200) -> ExportMetricsServ
                 else:
                     point.as_double = rng.choice((rng.random(), -0.0, float("nan"), 1e300))
     return request
-
-
-def request_of_all_types() -> ExportMetricsServiceRequest:
-    """A sound request with two points of every type, exemplars and every list of attributes."""
-    request = ExportMetricsServiceRequest()
-    group = request.resource_metrics.add()
-    group.resource.attributes.add(key="service.name").value.string_value = "shop"
-    scope_metrics = group.scope_metrics.add(scope=InstrumentationScope(name="library"))
-    scope_metrics.scope.attributes.add(key="short").value.bool_value = True
-    for kind in ("gauge", "sum", "histogram", "exponential_histogram", "summary"):
-        data = getattr(scope_metrics.metrics.add(name=f"the {kind}"), kind)
-        if kind not in {"gauge", "summary"}:
-            data.aggregation_temporality = AGGREGATION_TEMPORALITY_DELTA
-        for second in range(2):
-            point = data.data_points.add(time_unix_nano=BASE_UNIX_NANO + second * 10**9)
-            point.attributes.add(key="host").value.string_value = "a"
-            _fill(point, kind)
-    return request
-
-
-def _fill(point: Any, kind: str) -> None:
-    if kind in {"gauge", "sum"}:
-        point.as_int = 7
-    else:
-        point.count, point.sum = 3, 1.5
-    if kind == "histogram":
-        point.explicit_bounds.append(1.0)
-        point.bucket_counts.extend((1, 2))
-    if kind == "exponential_histogram":
-        point.zero_count = 1
-        point.positive.bucket_counts.append(2)
-    if kind == "summary":
-        point.quantile_values.add(quantile=0.5, value=1.0)
-    else:
-        exemplar = point.exemplars.add(as_double=1.0, trace_id=b"t" * 16)
-        exemplar.filtered_attributes.add(key="user").value.int_value = 1
