@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, get_args
 
 import typer
 
@@ -22,7 +21,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.store import open_store, store_settings
 from exporter.column_files import Column, FileFormat, Row, open_writer
-from exporter.focus import VERSIONS, Issuer, columns_of, entry_to_row
+from exporter.focus import FocusVersion, Issuer, columns_of, entry_to_row
 from exporter.query.filters import SeriesFilters
 from exporter.query.pages import cost_pages, point_pages
 from exporter.render import POINT_COLUMNS, export_row, format_number
@@ -49,18 +48,7 @@ OutputOption = Annotated[
 ]
 
 
-class CostFormat(StrEnum):
-    """File formats for costs."""
-
-    FOCUS_CSV = "focus-csv"
-    FOCUS_PARQUET = "focus-parquet"
-
-
-class PointFormat(StrEnum):
-    """File formats for points."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
+CostFormat = Literal["focus-csv", "focus-parquet"]
 
 
 @app.command()
@@ -69,12 +57,14 @@ def costs(
     to: OutputOption,
     fmt: Annotated[
         CostFormat,
-        typer.Option("--format", "-f", metavar="|".join(CostFormat), help="File format."),
-    ] = CostFormat.FOCUS_CSV,
+        typer.Option("--format", "-f", metavar="|".join(get_args(CostFormat)), help="File format."),
+    ] = "focus-csv",
     focus_version: Annotated[
-        str,
+        FocusVersion,
         typer.Option(
-            "--focus-version", metavar="|".join(VERSIONS), help="Version that defines the columns."
+            "--focus-version",
+            metavar="|".join(get_args(FocusVersion)),
+            help="Version that defines the columns.",
         ),
     ] = "1.2",
     since: SinceOption = None,
@@ -108,12 +98,8 @@ def costs(
 
         openfinops-exporter export costs --format focus-parquet --output costs.parquet
     """
-    if focus_version not in VERSIONS:
-        raise typer.BadParameter(
-            f"{focus_version!r} is not one of {', '.join(VERSIONS)}", param_hint="--focus-version"
-        )
     time_range, issuer = time_range_of(since, until), Issuer(provider, billing_account)
-    file_format: FileFormat = "csv" if fmt is CostFormat.FOCUS_CSV else "parquet"
+    file_format: FileFormat = "csv" if fmt == "focus-csv" else "parquet"
     with open_store(store_settings(config, db=db)) as store:
         pages = (
             [entry_to_row(entry, issuer) for entry in page]
@@ -128,9 +114,9 @@ def metrics(
     *,
     to: OutputOption,
     fmt: Annotated[
-        PointFormat,
-        typer.Option("--format", "-f", metavar="|".join(PointFormat), help="File format."),
-    ] = PointFormat.CSV,
+        FileFormat,
+        typer.Option("--format", "-f", metavar="|".join(get_args(FileFormat)), help="File format."),
+    ] = "csv",
     metric: MetricOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
@@ -150,13 +136,12 @@ def metrics(
     """
     filters = SeriesFilters(metric, cluster, node, service)
     time_range = time_range_of(since, until)
-    file_format: FileFormat = "csv" if fmt is PointFormat.CSV else "parquet"
     with open_store(store_settings(config, db=db)) as store:
         pages = (
             [export_row(point) for point in page]
             for page in point_pages(store, filters, time_range)
         )
-        written = _write(to, file_format, POINT_COLUMNS, pages)
+        written = _write(to, fmt, POINT_COLUMNS, pages)
     output.print_note(f"{format_number(written)} points written to {to}")
 
 

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -44,13 +43,6 @@ _REQUIRED_COLUMNS: Final = (
 )
 # An entry, with its file and line.
 _LocatedEntry = tuple[str, CostEntry]
-
-
-class Cost(StrEnum):
-    """The column of a row that holds the amount."""
-
-    BILLED = "BilledCost"
-    EFFECTIVE = "EffectiveCost"
 
 
 @dataclass(slots=True)
@@ -90,9 +82,13 @@ def focus(
     ],
     *,
     cost: Annotated[
-        Cost,
-        typer.Option("--cost", metavar="|".join(Cost), help="The column that holds the amount."),
-    ] = Cost.BILLED,
+        CostColumn,
+        typer.Option(
+            "--cost",
+            metavar="|".join(get_args(CostColumn)),
+            help="The column that holds the amount.",
+        ),
+    ] = "BilledCost",
     config: ConfigOption = None,
     backend: BackendOption = None,
     db: DbOption = None,
@@ -114,7 +110,7 @@ def focus(
     summary = _Summary()
     with open_store(settings, read_only=False) as store, row_ids() as next_id:
         batch: list[_LocatedEntry] = []
-        for located in _entries(files, cost.value, next_id, summary):
+        for located in _entries(files, cost, next_id, summary):
             batch.append(located)
             if len(batch) == _ROWS_PER_BATCH:
                 _store(store, batch, summary)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, get_args
 
 import typer
 
@@ -68,20 +67,13 @@ BackendOption = Annotated[
 ]
 
 
-class Format(StrEnum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
+Format = Literal["table", "json", "csv"]
 FormatOption = Annotated[
     Format,
     typer.Option(
         "--format",
         "-f",
-        metavar="|".join(Format),
+        metavar="|".join(get_args(Format)),
         help="How rows are written. In a pipe, a table is neither cut nor coloured.",
     ),
 ]

@@ -118,7 +118,7 @@ def metrics(
         ),
     ] = None,
     limit: LimitOption = 100,
-    fmt: FormatOption = Format.TABLE,
+    fmt: FormatOption = "table",
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
@@ -171,7 +171,7 @@ def list_metrics(
         bool,
         typer.Option("--counts", help="Count the points, which takes 0.3 s per million."),
     ] = False,
-    fmt: FormatOption = Format.TABLE,
+    fmt: FormatOption = "table",
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
@@ -199,7 +199,7 @@ def series(
     service: ServiceOption = None,
     attr: AttributeOption = None,
     limit: LimitOption = 100,
-    fmt: FormatOption = Format.TABLE,
+    fmt: FormatOption = "table",
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
@@ -256,7 +256,7 @@ def costs(
         typer.Option("--bucket", "-b", metavar="DURATION", help="Add up by time: 1h, 1d, 7d."),
     ] = None,
     limit: LimitOption = 100,
-    fmt: FormatOption = Format.TABLE,
+    fmt: FormatOption = "table",
     config: ConfigOption = None,
     db: DbOption = None,
 ) -> None:
@@ -317,9 +317,9 @@ def _show(
         nothing: the note for a table without rows.
     """
     shown = rows[:limit]
-    if fmt is Format.JSON:
+    if fmt == "json":
         output.print_data(render_json(shown))
-    elif fmt is Format.CSV:
+    elif fmt == "csv":
         output.print_data(render_csv(shown))
     elif shown:
         present = None if columns is None else [key for key in columns if key in shown[0]]

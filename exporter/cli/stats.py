@@ -18,7 +18,7 @@ from rich.text import Text
 
 from exporter.assembly import backend_for, spool_path
 from exporter.cli import output
-from exporter.cli.options import BackendOption, ConfigOption, DbOption, Format, FormatOption
+from exporter.cli.options import BackendOption, ConfigOption, DbOption, FormatOption
 from exporter.cli.store import load_settings, open_store, store_settings
 from exporter.errors import ExporterError
 from exporter.query import Reader
@@ -34,7 +34,7 @@ def stats(
     config: ConfigOption = None,
     backend: BackendOption = None,
     db: DbOption = None,
-    fmt: FormatOption = Format.TABLE,
+    fmt: FormatOption = "table",
 ) -> None:
     """Show how much each table stores, and the counters of the receiver on this machine.
 
@@ -56,12 +56,12 @@ def stats(
             answer = {"backend": settings.backend, "location": store.location, **sizes}
     except ExporterError:
         # The receiver's counters are needed most while the database is unavailable.
-        if receiver is not None and fmt is Format.TABLE:
+        if receiver is not None and fmt == "table":
             output.print_rich(render_receiver(receiver))
         raise
-    if fmt is Format.JSON:
+    if fmt == "json":
         output.print_data(render_sizes_json({**answer, "receiver": receiver}))
-    elif fmt is Format.CSV:
+    elif fmt == "csv":
         output.print_data(render_csv(sizes["tables"]))
     else:
         location = Text(f"{answer['backend']} {answer['location']}")

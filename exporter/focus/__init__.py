@@ -2,10 +2,9 @@
 
 from exporter.focus.export_rows import Issuer, entry_to_row
 from exporter.focus.import_rows import CostColumn, FocusRowError, row_ids, row_to_entry
-from exporter.focus.specification import VERSIONS, FocusVersion, columns_of
+from exporter.focus.specification import FocusVersion, columns_of
 
 __all__ = [
-    "VERSIONS",
     "CostColumn",
     "FocusRowError",
     "FocusVersion",

@@ -15,7 +15,6 @@ __all__ = [
     "TAG_COLUMNS",
     "TAG_PREFIX",
     "TIME_COLUMNS",
-    "VERSIONS",
     "FocusVersion",
     "charge_category",
     "columns_of",
@@ -27,7 +26,6 @@ __all__ = [
 ]
 
 FocusVersion = Literal["1.0", "1.1", "1.2"]
-VERSIONS: Final[tuple[FocusVersion, ...]] = ("1.0", "1.1", "1.2")
 
 _COLUMNS_1_0: Final = """
     AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingCurrency

@@ -18,7 +18,7 @@ TOKEN = "s3cret-t0ken"  # noqa: S105 - a test's
 ENVIRONMENT = {"TOKEN": TOKEN, "EMPTY": ""}
 
 
-def written(grpc: str, extensions: str, started: str) -> str:
+def file_text(grpc: str, extensions: str, started: str) -> str:
     """A file with this text in the section grpc, these extensions, and those that are started."""
     return (
         f"receivers: {{otlp: {{protocols: {{grpc: {{{grpc}}}}}}}}}\n"
@@ -28,11 +28,11 @@ def written(grpc: str, extensions: str, started: str) -> str:
 
 
 def configured(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> Settings:
-    return load_text(tmp_path, written(grpc, extensions, started), ENVIRONMENT)
+    return load_text(tmp_path, file_text(grpc, extensions, started), ENVIRONMENT)
 
 
 def error(tmp_path: Path, grpc: str = "", extensions: str = "", started: str = "") -> str:
-    return error_of_text(tmp_path, written(grpc, extensions, started), ENVIRONMENT)
+    return error_of_text(tmp_path, file_text(grpc, extensions, started), ENVIRONMENT)
 
 
 @pytest.mark.parametrize(
