@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from exporter.column_files import Column, Row
 from exporter.costs.amounts import billing_period, quantize_amount
 from exporter.focus import (
-    VERSIONS,
     FocusRowError,
     FocusVersion,
     Issuer,
@@ -157,7 +156,7 @@ def test_a_row_conforms_to_the_specification(entry: CostEntry) -> None:
     assert not any(isinstance(value, dict | list) for value in tags.values())
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", get_args(FocusVersion))
 @given(entries)
 def test_an_exported_entry_is_imported_unchanged(version: FocusVersion, entry: CostEntry) -> None:
     row = entry_to_row(entry, Issuer())
