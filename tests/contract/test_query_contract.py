@@ -1,4 +1,4 @@
-"""Points, metrics and series come back as they were stored, and only those asked for."""
+"""Points, metrics and series are read as they were stored, and filters select them."""
 
 import math
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from kit.batch_builder import BatchBuilder
 from exporter.backends.base import Backend
 from exporter.errors import QueryError
 from exporter.query import Reader
+from exporter.query.filters import MAX_LISTED_SERIES
 
-# All the names that JSON paths, globs or SQL could trip over.
+# Names with characters that JSON paths, globs or SQL treat specially.
 AWKWARD_KEYS = ["http.route", 'say "hi"', "it's", "naïve.ключ.鍵", "a[0]", "$", "", "%s ? :x", "\\"]
 
 
@@ -20,11 +21,11 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [row["metric_name"] for row in rows]
 
 
-def test_points_of_every_type_come_newest_first_with_everything_known_of_them(
+def test_points_of_every_type_come_newest_first_with_all_fields(
     backend: Backend,
 ) -> None:
-    about = {"cluster": "c1", "node": "n1", "service": "shop", "attributes": {"k": [1, True]}}
-    BatchBuilder().gauge("level", [(100.5, 1.5)], unit="By", **about).sum(
+    labels = {"cluster": "c1", "node": "n1", "service": "shop", "attributes": {"k": [1, True]}}
+    BatchBuilder().gauge("level", [(100.5, 1.5)], unit="By", **labels).sum(
         "total", [(200.000001, 7.0, 50.0)], temporality="delta", is_monotonic=False
     ).histogram(
         "time",
@@ -123,7 +124,7 @@ def test_points_of_every_type_come_newest_first_with_everything_known_of_them(
     }
 
 
-def test_numbers_that_are_none_come_back(backend: Backend) -> None:
+def test_nan_and_infinities_are_read_back(backend: Backend) -> None:
     values = [None, math.nan, math.inf, -math.inf]
     BatchBuilder().gauge("level", enumerate(values, start=1)).summary(
         "old", [{"time": 9, "count": None, "quantiles": {0.5: math.nan, 1.0: math.inf}}]
@@ -151,7 +152,7 @@ def test_numbers_that_are_none_come_back(backend: Backend) -> None:
         (datetime(1970, 1, 1, 0, 0, 20), 100, [30, 20]),  # noqa: DTZ001
     ],
 )
-def test_a_range_holds_its_start_and_not_its_end(
+def test_a_range_includes_its_start_and_excludes_its_end(
     backend: Backend, start: Any, end: Any, expected: list[int]
 ) -> None:
     BatchBuilder().gauge("level", [(10, 1), (20, 2), (30, 3)]).write(backend)
@@ -159,7 +160,7 @@ def test_a_range_holds_its_start_and_not_its_end(
     assert [row["timestamp"] for row in rows] == expected
 
 
-def test_the_limit_takes_the_newest_of_all_types(backend: Backend) -> None:
+def test_the_limit_selects_the_newest_of_all_types(backend: Backend) -> None:
     BatchBuilder().gauge("g", [(time, 0) for time in range(1, 100, 3)]).histogram(
         "h", [{"time": time} for time in range(2, 100, 3)]
     ).summary("s", [{"time": time} for time in range(3, 100, 3)]).write(backend)
@@ -177,7 +178,7 @@ def test_the_limit_takes_the_newest_of_all_types(backend: Backend) -> None:
     assert len(Reader(backend).query_historical_metrics(limit=10**30)) == 99
 
 
-def test_filters_choose_series_and_all_must_hold(backend: Backend) -> None:
+def test_a_series_must_match_all_filters(backend: Backend) -> None:
     store = BatchBuilder()
     for cluster in ("prod", "test"):
         for node in ("n1", "n2"):
@@ -246,7 +247,7 @@ def test_a_metric_is_found_by_name_or_pattern(
         ('it\'s "x" \\ % ?', 'it\'s "x" \\ % ?', "it's"),
     ],
 )
-def test_an_attribute_is_asked_for_by_its_text(
+def test_an_attribute_is_compared_as_text(
     backend: Backend, value: object, asked: str, other: str
 ) -> None:
     BatchBuilder().gauge("level", [(1, 0)], attributes={"key": value}).write(backend)
@@ -256,7 +257,7 @@ def test_an_attribute_is_asked_for_by_its_text(
 
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
-def test_a_key_may_have_any_letters(backend: Backend, key: str) -> None:
+def test_an_attribute_name_may_have_any_characters(backend: Backend, key: str) -> None:
     BatchBuilder().gauge("with", [(1, 0)], attributes={key: "v"}).gauge(
         "without", [(1, 0)], attributes={f"{key}2": "v"}
     ).write(backend)
@@ -266,7 +267,7 @@ def test_a_key_may_have_any_letters(backend: Backend, key: str) -> None:
     assert [row["attributes"] for row in rows] == [{key: "v"}]
 
 
-def test_the_resource_answers_for_what_the_point_does_not_have(backend: Backend) -> None:
+def test_an_attribute_that_the_point_lacks_is_looked_up_on_the_resource(backend: Backend) -> None:
     on_resource = {"region": "eu"}
     BatchBuilder().gauge("point", [(1, 0)], attributes={"region": "eu"}).gauge(
         "resource", [(1, 0)], resource=on_resource
@@ -277,7 +278,7 @@ def test_the_resource_answers_for_what_the_point_does_not_have(backend: Backend)
     assert sorted(names(rows)) == ["point", "resource"]
 
 
-def test_several_attributes_must_all_hold(backend: Backend) -> None:
+def test_a_series_must_match_all_attributes(backend: Backend) -> None:
     BatchBuilder().gauge("a", [(1, 0)], attributes={"x": 1, "y": 1}).gauge(
         "b", [(1, 0)], attributes={"x": 1, "y": 2}
     ).write(backend)
@@ -285,7 +286,7 @@ def test_several_attributes_must_all_hold(backend: Backend) -> None:
     assert names(rows) == ["b"]
 
 
-def test_programs_may_ask_for_numbers_and_booleans(backend: Backend) -> None:
+def test_attribute_values_may_be_numbers_and_booleans(backend: Backend) -> None:
     BatchBuilder().gauge("a", [(1, 0)], attributes={"port": 80, "ok": True}).write(backend)
     asked: Any = {"port": 80, "ok": True}
     assert names(Reader(backend).query_historical_metrics(attributes=asked)) == ["a"]
@@ -309,7 +310,7 @@ def test_rows_belong_to_the_caller(backend: Backend) -> None:
     ],
     ids=["query_historical_metrics", "aggregate", "list_metrics", "list_series"],
 )
-def test_every_read_flushes_first(backend: Backend, ask: Callable[[Reader], list[Any]]) -> None:
+def test_each_read_flushes_first(backend: Backend, ask: Callable[[Reader], list[Any]]) -> None:
     reader = Reader(backend, flush=lambda: BatchBuilder().gauge("late", [(1, 0)]).write(backend))
     assert names(ask(reader)) == ["late"]
 
@@ -334,12 +335,12 @@ def test_every_read_flushes_first(backend: Backend, ask: Callable[[Reader], list
     ],
     ids=str,
 )
-def test_arguments_of_a_wrong_kind_are_refused(backend: Backend, arguments: Any) -> None:
+def test_arguments_of_a_wrong_type_are_refused(backend: Backend, arguments: Any) -> None:
     with pytest.raises(QueryError, match=next(reversed(arguments)).split("_")[0]):
         Reader(backend).query_historical_metrics(**arguments)
 
 
-def test_an_empty_store_has_nothing_to_tell(backend: Backend) -> None:
+def test_an_empty_store_has_no_rows(backend: Backend) -> None:
     reader = Reader(backend)
     assert reader.query_historical_metrics(metric_name="x") == []
     assert reader.list_metrics() == reader.list_metrics(with_counts=True) == []
@@ -371,7 +372,7 @@ def test_metrics_are_listed_by_name_type_and_unit(backend: Backend) -> None:
     ]
 
 
-def test_series_are_listed_with_their_definition(backend: Backend) -> None:
+def test_series_are_listed_with_their_definitions(backend: Backend) -> None:
     BatchBuilder().counter("b", [(1, 0)], attributes={"k": 1}, cluster="c", service="s").gauge(
         "a", [(1, 0)], unit="By"
     ).write(backend)
@@ -396,3 +397,19 @@ def test_series_are_listed_with_their_definition(backend: Backend) -> None:
     ]
     assert names(reader.list_series(limit=1)) == ["a"]
     assert reader.list_series("b", node_id="elsewhere") == []
+
+
+@pytest.mark.parametrize("series", [1, MAX_LISTED_SERIES, MAX_LISTED_SERIES + 1])
+def test_more_series_than_a_statement_lists(backend: Backend, series: int) -> None:
+    store = BatchBuilder().gauge("other", [(2, -1.0)])
+    for number in range(series):
+        store.gauge("level", [(1, float(number)), (2, 1.0)], node=f"node-{number}")
+    store.write(backend)
+    reader = Reader(backend)
+    rows = reader.query_historical_metrics(metric_name="level", limit=10 * series)
+    first = sorted(row["value"] for row in rows if row["timestamp"] == 1.0)
+    assert first == [float(number) for number in range(series)]
+    assert len(rows) == 2 * series
+    assert {row["node_id"] for row in rows} == {f"node-{number}" for number in range(series)}
+    [total] = reader.aggregate("level", aggregation="count")
+    assert total["value"] == 2 * series

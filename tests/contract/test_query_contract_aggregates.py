@@ -1,4 +1,4 @@
-"""Statistics of points by bucket and group, and what is refused."""
+"""Statistics of points by bucket and group, and the questions that are refused."""
 
 import math
 import statistics
@@ -45,7 +45,7 @@ def test_statistics_by_bucket_newest_first(
     assert [type(row["value"]) for row in rows] == [type(newer), type(older)]
 
 
-def test_a_row_says_what_it_is(backend: Backend) -> None:
+def test_a_row_has_the_metric_the_aggregation_and_the_groups(backend: Backend) -> None:
     BatchBuilder().gauge("level", [(90, 3.0)], unit="By", node="n1", attributes={"k": 1}).write(
         backend
     )
@@ -76,7 +76,7 @@ def test_a_row_says_what_it_is(backend: Backend) -> None:
         ("increase", "By", "By"),
     ],
 )
-def test_the_unit_is_that_of_the_answer(
+def test_the_unit_is_that_of_the_value(
     backend: Backend, aggregation: str, unit: str, expected: str
 ) -> None:
     BatchBuilder().counter("total", [(10, 1), (20, 2)], unit=unit).write(backend)
@@ -84,7 +84,7 @@ def test_the_unit_is_that_of_the_answer(
 
 
 @pytest.mark.parametrize(("start", "expected"), [(None, 10.0), (5, 5.0), (0.0, 0.0), (10.5, 10.5)])
-def test_without_buckets_the_range_is_one(
+def test_without_buckets_the_range_is_one_bucket(
     backend: Backend, start: float | None, expected: float
 ) -> None:
     BatchBuilder().gauge("level", [(10, 1), (11, 2)]).gauge("level", [(12, 3)]).write(backend)
@@ -92,7 +92,7 @@ def test_without_buckets_the_range_is_one(
     assert cells(rows) == [(expected, 3.0)]
 
 
-def test_the_range_cuts_the_buckets(backend: Backend) -> None:
+def test_only_points_in_the_range_count(backend: Backend) -> None:
     BatchBuilder().gauge("level", [(time, time) for time in range(10, 100, 10)]).write(backend)
     rows = Reader(backend).aggregate(
         "level", aggregation="count", bucket_seconds=30, start_time=40, end_time=80
@@ -126,7 +126,7 @@ def test_points_without_a_value_are_skipped_and_nan_is_only_counted(backend: Bac
 
 
 @pytest.mark.parametrize("aggregation", ["min", "max", "avg", "sum", "last"])
-def test_a_bucket_with_nothing_but_nan_is_nan(backend: Backend, aggregation: str) -> None:
+def test_a_bucket_of_nan_only_is_nan(backend: Backend, aggregation: str) -> None:
     BatchBuilder().gauge("level", [(1, NAN), (2, NAN)]).write(backend)
     [row] = Reader(backend).aggregate("level", aggregation=aggregation)
     assert math.isnan(row["value"])
@@ -139,7 +139,7 @@ def test_infinities_are_numbers(backend: Backend) -> None:
     assert cells(reader.aggregate("level", aggregation="min")) == [(1.0, 1.0)]
 
 
-def test_the_sum_takes_every_point_of_every_series(backend: Backend) -> None:
+def test_the_sum_adds_all_points_of_all_series(backend: Backend) -> None:
     BatchBuilder().gauge("level", [(1, 10), (2, 10)]).gauge("level", [(1, 5)]).write(backend)
     assert cells(Reader(backend).aggregate("level", aggregation="sum")) == [(1.0, 25.0)]
 
@@ -164,7 +164,7 @@ def test_groups_come_in_order_within_each_bucket(backend: Backend) -> None:
     )
 
 
-def test_groups_by_attributes_keep_their_types_and_fall_back_to_the_resource(
+def test_attributes_grouped_by_keep_their_types_and_may_be_of_the_resource(
     backend: Backend,
 ) -> None:
     store = BatchBuilder()
@@ -188,7 +188,7 @@ def test_groups_by_attributes_keep_their_types_and_fall_back_to_the_resource(
     ]
 
 
-def test_metrics_of_another_name_type_or_unit_are_never_put_together(backend: Backend) -> None:
+def test_metrics_of_different_name_type_or_unit_are_never_combined(backend: Backend) -> None:
     BatchBuilder().gauge("t", [(1, 1)], unit="s").gauge("t", [(1, 2)], unit="ms").counter(
         "t", [(1, 3)], unit="s"
     ).gauge("t2", [(1, 4)], unit="s").write(backend)
@@ -202,7 +202,7 @@ def test_metrics_of_another_name_type_or_unit_are_never_put_together(backend: Ba
     ]
 
 
-def test_filters_choose_the_series(backend: Backend) -> None:
+def test_filters_select_the_series(backend: Backend) -> None:
     BatchBuilder().gauge("level", [(1, 1)], cluster="a", attributes={"k": 1}).gauge(
         "level", [(1, 2)], cluster="b", attributes={"k": 1}
     ).gauge("level", [(1, 4)], cluster="b", attributes={"k": 2}).write(backend)
@@ -233,7 +233,7 @@ def test_filters_choose_the_series(backend: Backend) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_answered_is_refused_with_what_can(
+def test_an_unsupported_aggregation_is_refused_and_supported_ones_are_named(
     backend: Backend, arguments: dict[str, Any], words: list[str]
 ) -> None:
     BatchBuilder().gauge("level", [(1, 1)], attributes={"color": "red"}).write(backend)
@@ -245,7 +245,7 @@ def test_what_cannot_be_answered_is_refused_with_what_can(
 
 @pytest.mark.parametrize(("temporality", "instead"), [("cumulative", "last"), ("delta", "use sum")])
 @pytest.mark.parametrize("aggregation", ["rate", "increase"])
-def test_what_also_goes_down_has_no_rate(
+def test_a_sum_that_also_decreases_has_no_rate(
     backend: Backend, aggregation: str, temporality: Any, instead: str
 ) -> None:
     BatchBuilder().counter("queue", [(1, 1)], temporality=temporality, is_monotonic=False).write(
@@ -255,7 +255,7 @@ def test_what_also_goes_down_has_no_rate(
         Reader(backend).aggregate("queue", aggregation=aggregation)
 
 
-def test_an_unknown_metric_names_the_nearest_ones(backend: Backend) -> None:
+def test_an_unknown_metric_is_refused_and_similar_ones_are_named(backend: Backend) -> None:
     BatchBuilder().gauge("system.cpu.time", []).gauge("system.cpu.utilization", []).gauge(
         "http.server.request.duration", []
     ).write(backend)

@@ -1,4 +1,4 @@
-"""Increase and rate of counters: resets, starts, gaps, look-back, deltas."""
+"""Increase and rate of counters: resets, start times, gaps, look-back, deltas."""
 
 import math
 from collections import defaultdict
@@ -51,7 +51,7 @@ def test_increase_by_hand(backend: Backend, points: list[Point], expected: float
     assert [value for _, value in increase(backend)] == [expected]
 
 
-def test_a_lone_point_without_a_start_says_nothing(backend: Backend) -> None:
+def test_a_single_point_without_a_start_time_gives_no_row(backend: Backend) -> None:
     BatchBuilder().counter("total", [(10, 5)]).write(backend)
     assert increase(backend) == []
     assert rate(backend) == []
@@ -67,7 +67,7 @@ def test_a_job_that_counts_once_and_ends_is_counted(backend: Backend) -> None:
     ]
 
 
-def test_the_increase_between_buckets_counts_in_the_later_one(backend: Backend) -> None:
+def test_an_increase_between_buckets_counts_in_the_later_one(backend: Backend) -> None:
     BatchBuilder().counter("total", [(50, 1), (70, 4), (110, 5), (130, 25)]).write(backend)
     assert increase(backend, bucket_seconds=60) == [(120.0, 20.0), (60.0, 4.0)]
 
@@ -99,7 +99,7 @@ def test_a_point_sent_again_with_another_value_replaces_the_first(
         pytest.param(399, 2.0, id="too long before"),
     ],
 )
-def test_the_point_before_the_range_is_the_base_for_ten_minutes(
+def test_the_previous_point_may_be_ten_minutes_before_the_range(
     backend: Backend, before: float, expected: float
 ) -> None:
     BatchBuilder().counter("total", [(before, 1), (1000, 4), (1010, 6)]).write(backend)
@@ -111,25 +111,25 @@ def test_the_point_before_the_range_is_the_base_for_ten_minutes(
     [(1005, 7.0), (400, 7.0), (399, 2.0)],
     ids=["in the range", "in the ten minutes before", "long before"],
 )
-def test_a_counter_that_started_in_view_started_at_zero(
+def test_a_counter_that_started_in_the_range_started_at_zero(
     backend: Backend, start: float, expected: float
 ) -> None:
     BatchBuilder().counter("total", [(1010, 5), (1020, 7)], start=start).write(backend)
     assert increase(backend, start_time=1000) == [(1000.0, expected)]
 
 
-def test_what_lies_before_the_range_or_after_is_not_counted(backend: Backend) -> None:
+def test_increases_outside_the_range_do_not_count(backend: Backend) -> None:
     BatchBuilder().counter("total", [(time, time) for time in range(10, 100, 10)]).write(backend)
     assert increase(backend, start_time=40, end_time=60) == [(40.0, 20.0)]
 
 
-def test_deltas_add_up_directly(backend: Backend) -> None:
+def test_deltas_are_added(backend: Backend) -> None:
     points = [(10, 5, 0.5), (20, 2, 10), (30, None, 20), (60, 7, 50), (70, math.nan, 60)]
     BatchBuilder().sum("total", points, temporality="delta").write(backend)
     assert increase(backend, bucket_seconds=60) == [(60.0, 7.0), (0.0, 7.0)]
 
 
-def test_series_are_counted_one_by_one(backend: Backend) -> None:
+def test_each_series_is_computed_separately(backend: Backend) -> None:
     BatchBuilder().counter("total", [(10, 100), (30, 101)], service="a").counter(
         "total", [(20, 5), (40, 7)], service="a"
     ).sum("total", [(15, 3, 10), (25, 4, 15)], service="b", temporality="delta").write(backend)
@@ -138,39 +138,39 @@ def test_series_are_counted_one_by_one(backend: Backend) -> None:
     assert increase(backend) == [(10.0, 10.0)]
 
 
-def test_a_rate_is_by_the_time_between_points_not_by_the_bucket(backend: Backend) -> None:
-    # 2 a second, sent every 60 s and a little; one bucket gets two points, another none.
+def test_a_rate_is_per_time_between_points_not_per_bucket(backend: Backend) -> None:
+    # 2 per second, sent a little more than every 60 s: one bucket has two points, another none.
     times = [1, 61, 119, 181, 241]
     BatchBuilder().counter("total", [(time, 2 * time) for time in times]).write(backend)
     assert rate(backend, bucket_seconds=60) == [(240.0, 2.0), (180.0, 2.0), (60.0, 2.0)]
 
 
-def test_the_rates_of_series_add_up(backend: Backend) -> None:
+def test_the_rates_of_series_are_added(backend: Backend) -> None:
     BatchBuilder().counter("total", [(0.5, 0), (10.5, 10)]).counter(
         "total", [(5, 0), (9, 20)]
     ).write(backend)
     assert rate(backend) == [(0.5, 6.0)]
 
 
-def test_a_first_point_has_no_rate_however_young_the_counter_is(backend: Backend) -> None:
+def test_a_first_point_has_no_rate_even_if_its_start_is_recent(backend: Backend) -> None:
     BatchBuilder().counter("total", [(10, 1000), (20, 1010)], start=9.999).write(backend)
     assert rate(backend) == [(10.0, 1.0)]
 
 
-def test_a_rate_over_a_reset_counts_the_time_the_counter_was_down(backend: Backend) -> None:
+def test_a_rate_over_a_reset_includes_the_downtime(backend: Backend) -> None:
     BatchBuilder().sum("total", [(10, 5, 4), (110, 50, 90)]).write(backend)
     assert rate(backend) == [(10.0, 0.5)]
 
 
-def test_a_rate_of_deltas_is_by_the_time_between_points(backend: Backend) -> None:
-    # Nothing is sent while nothing happens, so the silence counts.
+def test_a_rate_of_deltas_is_per_time_between_points(backend: Backend) -> None:
+    # A delta sender is silent while nothing happens, so the gap counts.
     BatchBuilder().sum(
         "total", [(10, 5, 0.5), (20, 2, 10), (60, 6, 50)], temporality="delta"
     ).write(backend)
     assert rate(backend) == [(10.0, 8 / 50)]
 
 
-def test_the_base_of_a_rate_may_lie_before_the_range(backend: Backend) -> None:
+def test_the_previous_point_of_a_rate_may_be_before_the_range(backend: Backend) -> None:
     BatchBuilder().counter("total", [(990, 0), (1010, 40)]).write(backend)
     assert rate(backend, start_time=1000) == [(1000.0, 2.0)]
 
@@ -180,7 +180,7 @@ def test_the_base_of_a_rate_may_lie_before_the_range(backend: Backend) -> None:
     [("count", 9), ("increase", 9), ("sum", 25.0), ("avg", 25 / 9), ("rate", 6 / 20)],
 )
 @pytest.mark.parametrize("shape", ["histogram", "summary", "exponential"])
-def test_counts_of_distributions_grow_like_counters(
+def test_counts_of_histograms_and_summaries_grow_like_counters(
     backend: Backend, shape: str, aggregation: str, expected: float
 ) -> None:
     counts = [(10, 2, 3.0), (20, 5, 12.0), (30, 4, 13.0)]  # a reset before the last
@@ -188,14 +188,14 @@ def test_counts_of_distributions_grow_like_counters(
         {"time": time, "count": count, "sum": total, "start": 5, "scale": 0}
         for time, count, total in counts
     ]
-    about: dict[str, Any] = {} if shape == "summary" else {"temporality": "cumulative"}
-    getattr(BatchBuilder(), shape)("time", points, **about).write(backend)
+    options: dict[str, Any] = {} if shape == "summary" else {"temporality": "cumulative"}
+    getattr(BatchBuilder(), shape)("time", points, **options).write(backend)
     [row] = Reader(backend).aggregate("time", aggregation=aggregation)
-    # The first rate has no base: 3 + 4 in the 20 s from 10 to 30.
+    # The first point has no rate: 3 + 4 in the 20 s from 10 to 30.
     assert row["value"] == pytest.approx(7 / 20 if aggregation == "rate" else expected)
 
 
-def test_an_average_leaves_out_what_has_no_sum(backend: Backend) -> None:
+def test_an_average_leaves_out_points_without_a_sum(backend: Backend) -> None:
     BatchBuilder().histogram(
         "time", [{"time": 1, "count": 4, "sum": 8.0}, {"time": 2, "count": 96}]
     ).histogram("empty", [{"time": 1, "count": 0, "sum": 0.0}]).histogram(
@@ -209,7 +209,7 @@ def test_an_average_leaves_out_what_has_no_sum(backend: Backend) -> None:
     assert reader.aggregate("unsummed", aggregation="sum") == []
 
 
-def test_smallest_and_largest_of_histograms_are_those_recorded(backend: Backend) -> None:
+def test_min_and_max_of_histograms_are_the_recorded_ones(backend: Backend) -> None:
     BatchBuilder().histogram(
         "time",
         [
@@ -229,7 +229,7 @@ LOOK_BACK = 600
 def plain_changes(
     points: Sequence[Point], range_start: float, *, delta: bool
 ) -> list[tuple[float, float, float | None]]:
-    """Time, change and seconds since the point before, written straight from the rules."""
+    """Time, delta and seconds since the previous point, straight from the rules."""
     changes: list[tuple[float, float, float | None]] = []
     before: tuple[float, float, float | None] | None = None
     for time, value, start in sorted(points):
@@ -257,7 +257,7 @@ def plain_changes(
 
 @st.composite
 def counters(draw: st.DrawFn) -> list[Point]:
-    """A life of a counter as senders tell it: it grows, restarts, is lost and comes back."""
+    """The points of a counter that grows, restarts, and has gaps."""
     points: list[Point] = []
     value, start = 0.0, draw(st.none() | st.integers(1, 50))
     for time in sorted(draw(st.sets(st.integers(51, 2000), min_size=1, max_size=15))):

@@ -1,4 +1,4 @@
-"""Points that are stored twice, where a backend does that, are counted once where it matters."""
+"""Points that a backend stores twice count once in most aggregations."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def twice(backend: Backend) -> Reader:
         *(("old", name) for name in ("p50", "count")),
     ],
 )
-def test_an_answer_is_the_same_for_points_that_came_twice(
+def test_the_answer_is_the_same_for_points_received_twice(
     once: Reader, twice: Reader, name: str, aggregation: str, bucket_seconds: float | None
 ) -> None:
     question: dict[str, Any] = {"aggregation": aggregation, "bucket_seconds": bucket_seconds}
@@ -95,5 +95,5 @@ def test_an_answer_is_the_same_for_points_that_came_twice(
     assert twice.aggregate(name, **question) == expected
 
 
-def test_the_points_themselves_are_shown_as_they_are_stored(twice: Reader, kind: Kind) -> None:
+def test_points_are_listed_as_they_are_stored(twice: Reader, kind: Kind) -> None:
     assert len(twice.query_historical_metrics(metric_name="level")) == (3 if kind.replaces else 6)

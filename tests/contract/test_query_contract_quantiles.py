@@ -26,7 +26,7 @@ def answers(backend: Backend, aggregation: str, **arguments: Any) -> list[tuple[
     return [(row["timestamp"], row["value"]) for row in rows]
 
 
-def test_delta_histograms_are_added_up(backend: Backend) -> None:
+def test_delta_histograms_are_added(backend: Backend) -> None:
     BatchBuilder().histogram(
         "time",
         [{"time": 10, "counts": (4, 0, 0, 0)}, {"time": 20, "counts": (0, 4, 0, 0)}],
@@ -36,13 +36,13 @@ def test_delta_histograms_are_added_up(backend: Backend) -> None:
     assert answers(backend, "p40") == [(10.0, 1.0)]
 
 
-def test_cumulative_histograms_count_what_was_added(backend: Backend) -> None:
+def test_cumulative_histograms_count_the_difference(backend: Backend) -> None:
     points = [
         {"time": 50, "counts": (100, 0, 0, 0), "start": 1},
         {"time": 70, "counts": (100, 4, 0, 0), "start": 1},
         {"time": 80, "counts": (100, 4, 4, 0), "start": 1},
         {"time": 130, "counts": (104, 4, 4, 0), "start": 1},
-        {"time": 190, "counts": (0, 0, 2, 0), "start": 1},  # fell: counted anew
+        {"time": 190, "counts": (0, 0, 2, 0), "start": 1},  # lower: a reset
     ]
     BatchBuilder().histogram("time", points, bounds=BOUNDS, temporality="cumulative").write(backend)
     assert answers(backend, "p75", bucket_seconds=60) == [
@@ -53,13 +53,13 @@ def test_cumulative_histograms_count_what_was_added(backend: Backend) -> None:
     ]
 
 
-def test_the_point_before_the_range_is_the_base(backend: Backend) -> None:
+def test_the_previous_point_may_be_before_the_range(backend: Backend) -> None:
     points = [{"time": 990, "counts": (9, 0, 0, 0)}, {"time": 1010, "counts": (9, 4, 0, 0)}]
     BatchBuilder().histogram("time", points, bounds=BOUNDS, temporality="cumulative").write(backend)
     assert answers(backend, "p50", start_time=1000) == [(1000.0, 1.5)]
 
 
-def test_limits_cut_the_buckets_if_every_point_has_them(backend: Backend) -> None:
+def test_limits_clip_the_buckets_if_every_point_has_them(backend: Backend) -> None:
     with_limits = {"time": 10, "counts": (0, 0, 0, 4), "min": 6.0, "max": 10.0}
     BatchBuilder().histogram("time", [with_limits], bounds=BOUNDS, service="known").histogram(
         "time",
@@ -80,7 +80,7 @@ def test_limits_cut_the_buckets_if_every_point_has_them(backend: Backend) -> Non
     }
 
 
-def test_the_base_needs_no_limits(backend: Backend) -> None:
+def test_the_previous_point_needs_no_limits(backend: Backend) -> None:
     points = [
         {"time": 50, "counts": (0, 0, 0, 9)},
         {"time": 70, "counts": (0, 0, 0, 11), "min": 6.0, "max": 10.0},
@@ -89,7 +89,7 @@ def test_the_base_needs_no_limits(backend: Backend) -> None:
     assert answers(backend, "p50", bucket_seconds=60) == [(60.0, 8.0)]
 
 
-def test_nothing_measured_has_no_quantile(backend: Backend) -> None:
+def test_without_measurements_there_is_no_quantile(backend: Backend) -> None:
     BatchBuilder().histogram(
         "time", [{"time": 1, "counts": (0, 0, 0, 0)}, {"time": 2, "count": None}], bounds=BOUNDS
     ).histogram("time", [{"time": 1, "count": 3}]).exponential(
@@ -98,7 +98,7 @@ def test_nothing_measured_has_no_quantile(backend: Backend) -> None:
     assert answers(backend, "p50") == []
 
 
-def test_different_bounds_are_not_added_up(backend: Backend) -> None:
+def test_histograms_with_different_bounds_are_refused(backend: Backend) -> None:
     BatchBuilder().histogram(
         "time", [{"time": 1, "counts": (1, 0)}], bounds=(1.0,), service="a"
     ).histogram("time", [{"time": 2, "counts": (2, 0)}], bounds=(4.0,), service="b").write(backend)
@@ -110,7 +110,7 @@ def test_different_bounds_are_not_added_up(backend: Backend) -> None:
     assert [row["value"] for row in rows] == [0.5, 2.0]
 
 
-def test_exponential_histograms_meet_at_the_coarser_scale(backend: Backend) -> None:
+def test_exponential_histograms_are_merged_at_the_coarser_scale(backend: Backend) -> None:
     # Scale 1, index 2 and 3: (2, 2.83] and (2.83, 4]; at scale 0 both are (2, 4].
     BatchBuilder().exponential(
         "time", [{"time": 1, "scale": 1, "positive": (2, (1, 1))}]
@@ -121,7 +121,7 @@ def test_exponential_histograms_meet_at_the_coarser_scale(backend: Backend) -> N
     assert upper == pytest.approx(math.sqrt(8))
 
 
-def test_a_running_total_may_become_coarser(backend: Backend) -> None:
+def test_a_cumulative_histogram_may_become_coarser(backend: Backend) -> None:
     points = [
         {"time": 10, "scale": 2, "positive": (4, (8, 0, 0, 0)), "zero": 2},  # 8 in (2, 2.38]
         {"time": 70, "scale": 0, "positive": (1, (8, 6)), "zero": 4, "negative": (0, (2,))},
@@ -134,13 +134,13 @@ def test_a_running_total_may_become_coarser(backend: Backend) -> None:
     assert value == pytest.approx(math.sqrt(32))
 
 
-def test_limits_cut_exponential_buckets_too(backend: Backend) -> None:
+def test_limits_clip_exponential_buckets_too(backend: Backend) -> None:
     point = {"time": 1, "scale": 0, "positive": (3, (5,)), "min": 9.5, "max": 9.5}
     BatchBuilder().exponential("time", [point]).write(backend)
     assert answers(backend, "p37") == [(1.0, 9.5)]
 
 
-def test_both_kinds_of_histogram_give_a_row_each(backend: Backend) -> None:
+def test_each_kind_of_histogram_gives_a_row(backend: Backend) -> None:
     BatchBuilder().exponential("time", [{"time": 1, "scale": 0, "positive": (1, (4,))}]).histogram(
         "time", [{"time": 1, "counts": (4, 0, 0, 0)}], bounds=BOUNDS
     ).write(backend)
@@ -151,13 +151,13 @@ def test_both_kinds_of_histogram_give_a_row_each(backend: Backend) -> None:
     ]
 
 
-def test_a_limit_takes_the_newest_quantiles(backend: Backend) -> None:
+def test_a_limit_selects_the_newest_quantiles(backend: Backend) -> None:
     points = [{"time": time, "counts": (time, 0)} for time in (10, 70, 130)]
     BatchBuilder().histogram("time", points, bounds=(4.0,)).write(backend)
     assert answers(backend, "p50", bucket_seconds=60, limit=2) == [(120.0, 2.0), (60.0, 2.0)]
 
 
-def test_a_summary_has_the_quantiles_of_its_sender(backend: Backend) -> None:
+def test_a_summary_has_the_quantiles_that_its_sender_computed(backend: Backend) -> None:
     BatchBuilder().summary(
         "time",
         [
@@ -176,7 +176,7 @@ def test_a_summary_has_the_quantiles_of_its_sender(backend: Backend) -> None:
     assert answers(backend, "p95", start_time=100) == []
 
 
-def test_a_summary_has_no_smallest_value(backend: Backend) -> None:
+def test_a_summary_has_no_minimum(backend: Backend) -> None:
     BatchBuilder().summary("time", [{"time": 10, "quantiles": {0.0: 1.0}}]).write(backend)
     with pytest.raises(QueryError, match=r"min of 'time': .*summary; use .*pNN"):
         answers(backend, "min")
@@ -184,7 +184,7 @@ def test_a_summary_has_no_smallest_value(backend: Backend) -> None:
 
 @dataclass
 class Merged:
-    """What one bucket of time holds, counted the plain way."""
+    """The values of one bucket of time, counted one by one."""
 
     counts: list[int] = field(default_factory=lambda: [0] * 4)
     low: float = math.inf
@@ -193,7 +193,7 @@ class Merged:
 
 @st.composite
 def lives(draw: st.DrawFn) -> list[tuple[int, list[float], bool]]:
-    """For each export of a process: when, what was measured since, whether it restarted."""
+    """Each export of a process: time, new measurements, and whether the process restarted."""
     times = sorted(draw(st.sets(st.integers(1, 300), min_size=1, max_size=8)))
     values = st.lists(st.sampled_from([0.5, 1.0, 1.7, 3.0, 5.0, 7.5]), max_size=6)
     return [(time, draw(values), draw(st.booleans())) for time in times]
@@ -230,7 +230,7 @@ def point(time: int, values: list[float]) -> dict[str, Any]:
     quantile=st.integers(0, 100),
     width=st.sampled_from([50, 1000]),
 )
-def test_quantiles_equal_those_of_plain_counting(
+def test_quantiles_equal_those_of_counting_in_python(
     new_store: NewStore,
     processes: list[tuple[bool, list[tuple[int, list[float], bool]]]],
     quantile: int,

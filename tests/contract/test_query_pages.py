@@ -1,4 +1,4 @@
-"""Whole stretches of time in pages, from every backend: each row once, in order."""
+"""Pages of a time range, from every backend: each row once, in order."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def entry(number: int, *, seconds: int) -> CostEntry:
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 100])
-def test_every_cost_once_and_exactly(backend: Backend, page_rows: int) -> None:
-    # Several have one time, as those of a bill have, and pages end among them.
+def test_each_cost_is_read_once_and_exactly(backend: Backend, page_rows: int) -> None:
+    # Several entries have one time, as those of a bill do, and pages end between them.
     costs = [entry(number, seconds=number // 4) for number in range(1, 10)]
     basis = CostBasis("cumulative", Decimal(1), 60.0, "vm", "compute", "USD")
     nothing = CostSample(1, costs[0].time_unix_nano, 0, 5.0, basis)
@@ -49,7 +49,7 @@ def test_every_cost_once_and_exactly(backend: Backend, page_rows: int) -> None:
     assert found == costs
 
 
-def test_costs_of_a_stretch_of_time(backend: Backend) -> None:
+def test_costs_of_a_time_range(backend: Backend) -> None:
     backend.write(Batch(costs=tuple(entry(number, seconds=number) for number in range(6))))
     stretch = TimeRange((START + 1) * 1_000_000, (START + 4) * 1_000_000)
     pages = cost_pages(backend, stretch, 2)
@@ -75,7 +75,7 @@ def filled(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 100])
-def test_every_point_once_newest_first_within_its_table(backend: Backend, page_rows: int) -> None:
+def test_each_point_is_read_once_newest_first_by_table(backend: Backend, page_rows: int) -> None:
     filled(backend)
     found = points(point_pages(backend, SeriesFilters(), ALWAYS, page_rows))
     assert len(found) == 15
@@ -88,7 +88,7 @@ def test_every_point_once_newest_first_within_its_table(backend: Backend, page_r
     }
 
 
-def test_points_of_some_series_and_time(backend: Backend) -> None:
+def test_points_of_some_series_and_a_time_range(backend: Backend) -> None:
     filled(backend)
     stretch = TimeRange((START + 1) * 1_000_000, (START + 4) * 1_000_000)
     by_name = points(point_pages(backend, SeriesFilters("l*", cluster_id="load"), stretch, 2))
@@ -97,7 +97,7 @@ def test_points_of_some_series_and_time(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3])
-def test_a_point_that_is_stored_twice_is_one(backend: Backend, page_rows: int) -> None:
+def test_a_point_that_is_stored_twice_is_read_once(backend: Backend, page_rows: int) -> None:
     filled(backend)
     filled(backend)
     assert len(points(point_pages(backend, SeriesFilters("level"), ALWAYS, page_rows))) == 5

@@ -15,7 +15,7 @@ QUANTILES = st.floats(0, 1)
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 ALL_BOUNDS = st.lists(st.floats(-1e6, 1e6), max_size=12, unique=True).map(sorted)
 SCALES = st.integers(-4, 8)
-# Away from the smallest doubles, whose logarithms are not exact.
+# Without the smallest doubles, whose logarithms are not exact.
 SIGNED = st.lists(
     st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6) | st.just(0.0), min_size=1, max_size=50
 )
@@ -24,7 +24,7 @@ SIGNED = st.lists(
 @pytest.mark.parametrize(
     ("quantile", "counts", "expected"),
     [
-        # Ten values spread over (0, 1]: half of them lie below the middle.
+        # Ten values uniform in (0, 1]: half of them are below the middle.
         (0.5, (10, 0, 0, 0), 0.5),
         (1.0, (10, 0, 0, 0), 1.0),
         (0.0, (10, 0, 0, 0), 0.0),
@@ -33,15 +33,15 @@ SIGNED = st.lists(
         (0.5, (4, 4, 0, 0), 1.0),
         (0.5, (0, 0, 2, 0), 3.5),
         (0.25, (1, 0, 3, 0), 1.0),
-        # Nobody knows how far the last bucket goes.
+        # The last bucket has no upper bound.
         (0.99, (1, 1, 1, 7), 5.0),
         (0.5, (0, 0, 0, 7), 5.0),
         (0.5, (0, 0, 0, 0), None),
-        # A reset that nothing gave away; what is left still counts.
+        # A negative count, from a reset that was not detected, is left out.
         (0.5, (-3, 2, 0, 0), 1.5),
     ],
 )
-def test_explicit_buckets_by_hand(
+def test_explicit_buckets_calculated_by_hand(
     quantile: float, counts: tuple[int, ...], expected: float | None
 ) -> None:
     assert explicit_quantile(quantile, BOUNDS, counts) == expected
@@ -50,7 +50,7 @@ def test_explicit_buckets_by_hand(
 @pytest.mark.parametrize(
     ("quantile", "expected"), [(0.0, 0.4), (0.25, 0.7), (0.5, 1.0), (0.75, 7.0), (1.0, 9.0)]
 )
-def test_smallest_and_largest_value_cut_the_outer_buckets(quantile: float, expected: float) -> None:
+def test_minimum_and_maximum_clip_the_outer_buckets(quantile: float, expected: float) -> None:
     # Two values in (0.4, 1] and two in (5, 9].
     value = explicit_quantile(quantile, BOUNDS, (2, 0, 0, 2), low=0.4, high=9.0)
     assert value == pytest.approx(expected)
@@ -67,7 +67,7 @@ def test_smallest_and_largest_value_cut_the_outer_buckets(quantile: float, expec
         pytest.param((1.0,), (4, 0), 5.0, 2.0, 0.5, id="limits that contradict each other"),
     ],
 )
-def test_where_little_is_known(
+def test_missing_bounds_and_limits(
     bounds: tuple[float, ...],
     counts: tuple[int, ...],
     low: float | None,
@@ -86,7 +86,7 @@ def explicit_counts(values: list[float], bounds: list[float]) -> list[int]:
 
 @given(QUANTILES, VALUES, ALL_BOUNDS)
 @example(1.0, [0.1] * 3, [])
-def test_an_explicit_quantile_lies_in_the_bucket_of_the_true_one(
+def test_an_explicit_quantile_is_in_the_bucket_of_the_true_one(
     quantile: float, values: list[float], bounds: list[float]
 ) -> None:
     low, high = min(values), max(values)
@@ -99,7 +99,7 @@ def test_an_explicit_quantile_lies_in_the_bucket_of_the_true_one(
 
 
 @given(VALUES, ALL_BOUNDS)
-def test_the_ends_are_exact_where_the_limits_are_known(
+def test_p0_and_p100_are_exact_if_the_limits_are_known(
     values: list[float], bounds: list[float]
 ) -> None:
     counts = explicit_counts(values, bounds)
@@ -108,7 +108,7 @@ def test_the_ends_are_exact_where_the_limits_are_known(
 
 
 @given(QUANTILES, st.floats(-1e6, 1e6), st.integers(1, 100), ALL_BOUNDS)
-def test_equal_values_are_found_exactly(
+def test_the_quantile_of_equal_values_is_exact(
     quantile: float, value: float, count: int, bounds: list[float]
 ) -> None:
     counts = explicit_counts([value] * count, bounds)
@@ -121,7 +121,7 @@ def test_equal_values_are_found_exactly(
     ALL_BOUNDS,
     st.sampled_from(["limits", "no limits"]),
 )
-def test_explicit_quantiles_do_not_fall(
+def test_explicit_quantiles_are_monotonic(
     quantiles: list[float], values: list[float], bounds: list[float], known: str
 ) -> None:
     limits = (min(values), max(values)) if known == "limits" else (None, None)
@@ -132,7 +132,7 @@ def test_explicit_quantiles_do_not_fall(
 
 
 def exponential_parts(values: list[float], scale: int) -> list[tuple[int, int, int, float]]:
-    """Bucket i holds what lies in (base^i, base^(i+1)], by the definition."""
+    """Bucket i counts the values in (base^i, base^(i+1)], by definition."""
     counts = Counter(
         (0, 0)
         if value == 0
@@ -160,7 +160,7 @@ def counted(values: list[float], scale: int) -> ExponentialCounts:
         (0.0, 1.0),
     ],
 )
-def test_exponential_buckets_by_hand(quantile: float, expected: float) -> None:
+def test_exponential_buckets_calculated_by_hand(quantile: float, expected: float) -> None:
     counts = ExponentialCounts(0, 0, 0.0, {0: 4, 1: 4}, {})
     assert exponential_quantile(quantile, counts) == pytest.approx(expected)
 
@@ -184,14 +184,14 @@ def test_zero_and_negative_buckets(
     assert exponential_quantile(quantile, counts) == pytest.approx(expected)
 
 
-def test_a_bucket_that_reaches_into_the_zero_bucket_begins_where_that_one_ends() -> None:
+def test_a_bucket_that_overlaps_the_zero_bucket_begins_at_its_end() -> None:
     counts = ExponentialCounts(0, 0, 3.0, {0: 1, 1: 1}, {})
     assert exponential_quantile(0.0, counts) == 3.0
     assert exponential_quantile(1.0, counts) == 4.0
 
 
 @given(QUANTILES, SIGNED, SCALES)
-def test_an_exponential_quantile_lies_in_the_bucket_of_the_true_one(
+def test_an_exponential_quantile_is_in_the_bucket_of_the_true_one(
     quantile: float, values: list[float], scale: int
 ) -> None:
     estimate = exponential_quantile(quantile, counted(values, scale), min(values), max(values))
@@ -205,7 +205,7 @@ def test_an_exponential_quantile_lies_in_the_bucket_of_the_true_one(
 
 
 @given(st.lists(QUANTILES, min_size=2).map(sorted), SIGNED, SCALES)
-def test_exponential_quantiles_do_not_fall(
+def test_exponential_quantiles_are_monotonic(
     quantiles: list[float], values: list[float], scale: int
 ) -> None:
     counts = counted(values, scale)
@@ -217,7 +217,7 @@ def test_exponential_quantiles_do_not_fall(
 
 
 @given(SIGNED, SIGNED, SCALES, st.integers(0, 6))
-def test_merging_scales_is_counting_at_the_coarser_one(
+def test_merged_scales_equal_counts_at_the_coarser_scale(
     coarse: list[float], fine: list[float], scale: int, steps: int
 ) -> None:
     parts = [*exponential_parts(coarse, scale), *exponential_parts(fine, scale + steps)]

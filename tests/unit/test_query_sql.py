@@ -11,7 +11,7 @@ from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
 
 
-def test_values_are_bound_and_pieces_are_put_in_place() -> None:
+def test_values_are_bound_and_pieces_are_inserted() -> None:
     inner = sql("b = {value}", value="{x} ? %s")
     outer = sql("a = {first} AND ({inner}) OR {inner}", first=1, inner=inner)
     assert outer.render("?") == "a = ? AND (b = ?) OR b = ?"
@@ -19,11 +19,11 @@ def test_values_are_bound_and_pieces_are_put_in_place() -> None:
     assert outer.render("%s") == "a = %s AND (b = %s) OR b = %s"
 
 
-def test_a_text_without_holes_stays_as_it_is() -> None:
+def test_a_text_without_names_is_unchanged() -> None:
     assert sql("SELECT 1") == Sql(("SELECT 1",))
 
 
-def test_a_forgotten_part_is_an_error() -> None:
+def test_a_missing_part_is_an_error() -> None:
     with pytest.raises(KeyError, match="missing"):
         sql("{missing}", given=1)
 
@@ -35,7 +35,7 @@ def test_pieces_are_joined_in_their_order() -> None:
 
 
 @given(st.lists(st.integers() | st.text() | st.none()))
-def test_there_is_a_hole_for_each_value(values: list[object]) -> None:
+def test_each_value_has_a_placeholder(values: list[object]) -> None:
     result = joined(" OR ", [sql("x = {value}", value=value) for value in values])
     assert len(result.texts) == len(values) + 1
     assert result.parameters == tuple(values)
@@ -44,7 +44,7 @@ def test_there_is_a_hole_for_each_value(values: list[object]) -> None:
 @given(
     st.text(), st.text(), st.dictionaries(st.text(), st.text(), max_size=3), st.integers(0, 2**40)
 )
-def test_whatever_is_asked_for_the_statement_is_valid_and_holds_nothing_of_it(
+def test_the_statement_is_valid_for_any_filter_and_contains_none_of_its_text(
     name: str, cluster: str, attributes: dict[str, str], start: int
 ) -> None:
     condition = series_condition(SeriesFilters(name, cluster, attributes=attributes), SQLITE)
@@ -71,7 +71,7 @@ def test_whatever_is_asked_for_the_statement_is_valid_and_holds_nothing_of_it(
     assert condition.texts in {shape.texts for shape in shapes if shape is not None}
 
 
-def test_another_database_is_other_data() -> None:
+def test_another_dialect_is_another_value() -> None:
     dialect = replace(
         SQLITE,
         name="other",

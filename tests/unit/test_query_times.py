@@ -39,7 +39,7 @@ NOW = NOON.timestamp()
         ("-1", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_read_as_it_is_meant(text: str, expected: datetime) -> None:
+def test_each_form_of_a_time(text: str, expected: datetime) -> None:
     assert parse_time(text, NOW) == expected.timestamp()
 
 
@@ -65,7 +65,7 @@ def test_a_time_is_read_as_it_is_meant(text: str, expected: datetime) -> None:
         "٣d",
     ],
 )
-def test_what_is_no_time_is_refused_with_the_text_in_the_message(text: str) -> None:
+def test_an_invalid_time_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_time(text, NOW)
     assert repr(text) in str(caught.value)
@@ -79,7 +79,7 @@ def test_the_message_names_every_form() -> None:
 
 
 @pytest.mark.parametrize("text", ["2026", "20261123", "19991231"])
-def test_a_date_without_dashes_is_not_taken_for_seconds_in_1970(text: str) -> None:
+def test_a_date_without_dashes_is_not_read_as_epoch_seconds(text: str) -> None:
     with pytest.raises(QueryError, match="with dashes"):
         parse_time(text, NOW)
 
@@ -98,14 +98,14 @@ def test_a_date_without_dashes_is_not_taken_for_seconds_in_1970(text: str) -> No
         ("0.5", 0.5),
     ],
 )
-def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
+def test_each_form_of_a_duration(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     "text", ["", "-1h", "-5", "1 h", "h", "1y", "nan", "1e400", "9e15s", "1h-5m"]
 )
-def test_what_is_no_duration_is_refused_with_the_text_in_the_message(text: str) -> None:
+def test_an_invalid_duration_is_refused_and_quoted(text: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_duration(text)
     assert repr(text) in str(caught.value)
@@ -120,7 +120,7 @@ def test_the_parts_of_a_duration_add_up(parts: dict[str, int]) -> None:
 
 
 @given(st.text() | st.from_regex(r"[0-9.+:TZmshdw e-]*", fullmatch=True))
-def test_any_text_is_a_time_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(QueryError):
         assert math.isfinite(parse_time(text, NOW))
     with contextlib.suppress(QueryError):
@@ -128,16 +128,16 @@ def test_any_text_is_a_time_or_refused(text: str) -> None:
 
 
 @given(st.integers(0, 4_102_444_800_000_000))
-def test_a_stored_time_survives_the_way_through_epoch_seconds(micros: int) -> None:
+def test_a_stored_time_is_unchanged_after_epoch_seconds(micros: int) -> None:
     assert time_micros(micros / 1_000_000, "start_time") == micros
 
 
-# Fixed offsets: Python compares times in and around a change of clocks as unequal to any other.
+# Fixed offsets: Python compares a time near a daylight saving change as unequal to any other.
 OFFSETS = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
 @given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=OFFSETS))  # noqa: DTZ001
-def test_a_datetime_is_the_moment_that_it_names(moment: datetime) -> None:
+def test_a_datetime_becomes_microseconds(moment: datetime) -> None:
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
         microseconds=time_micros(moment, "start_time")
     )
@@ -152,16 +152,16 @@ def test_a_naive_datetime_is_utc() -> None:
     "value",
     [math.nan, math.inf, -math.inf, True, "2026-11-23", b"1", 1j, [], 1.8e12, -1e12, 10**400],
 )
-def test_what_is_no_time_for_a_program_is_refused(value: object) -> None:
+def test_an_invalid_time_value_is_refused(value: object) -> None:
     with pytest.raises(QueryError, match="end_time"):
         time_micros(value, "end_time")
 
 
 @pytest.mark.parametrize("value", [0, -60, 1e-9, math.nan, math.inf, True, None, "60", 1e15])
-def test_what_is_no_length_of_time_is_refused(value: object) -> None:
+def test_an_invalid_duration_value_is_refused(value: object) -> None:
     with pytest.raises(QueryError, match="bucket_seconds"):
         duration_micros(value, "bucket_seconds")
 
 
-def test_a_length_of_time_may_be_a_fraction_of_a_second() -> None:
+def test_a_duration_may_be_a_fraction_of_a_second() -> None:
     assert duration_micros(0.25, "bucket_seconds") == 250_000
