@@ -1,4 +1,4 @@
-"""docs/schema-postgresql.md describes the schema that there is; its statements find something."""
+"""docs/schema-postgresql.md describes the real schema, and its queries return rows."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def documented(table: str) -> list[tuple[str, str, bool]]:
     return [(name, kind, bool(null.strip())) for name, kind, null in found]
 
 
-def test_every_table_is_documented_and_every_documented_one_is_there(store: Connection) -> None:
+def test_the_documented_tables_are_those_of_the_database(store: Connection) -> None:
     tables = execute(
         store,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
@@ -103,11 +103,9 @@ def test_every_table_is_documented_and_every_documented_one_is_there(store: Conn
 
 
 @pytest.mark.parametrize("table", SECTIONS)
-def test_every_column_is_documented_in_its_order_with_its_type(
-    store: Connection, table: str
-) -> None:
+def test_the_documented_columns_are_those_of_the_database(store: Connection, table: str) -> None:
     columns = columns_of(store, table)
-    if table == "metric_samples":  # a view does not say which of its columns may be NULL
+    if table == "metric_samples":  # the catalogue does not have NOT NULL for the columns of a view
         may_be_null = {
             name
             for source in ("metric_series", "system_metrics")
@@ -135,16 +133,16 @@ def test_the_tables_are_those_that_the_code_describes(store: Connection, table: 
 
 
 @pytest.mark.parametrize("table", sorted(SECTIONS))
-def test_names_are_those_of_sqlite(table: str) -> None:
+def test_column_names_are_those_of_sqlite(table: str) -> None:
     section = OTHER_PAGE[OTHER_PAGE.index(f"### `{table}`") :].partition("\n## ")[0]
     section = section[4:].partition("\n### ")[0]
     names = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    # SQLite has no exact numbers with decimal places, and keeps an amount as two more columns.
+    # SQLite stores an exact amount in two more columns.
     names = [name for name in names if name not in {"amount_units", "amount_nanos"}]
     assert [name for name, _, _ in documented(table)] == names
 
 
-def test_there_are_statements_for_the_usual_questions() -> None:
+def test_every_sql_block_has_a_title() -> None:
     assert len(STATEMENTS) == PAGE.count("```sql")
     assert len(STATEMENTS) >= 8
 
@@ -152,29 +150,29 @@ def test_there_are_statements_for_the_usual_questions() -> None:
 @pytest.mark.parametrize(
     "statement", [sql for _, sql in STATEMENTS], ids=[q for q, _ in STATEMENTS]
 )
-def test_a_statement_finds_something(store: Connection, statement: str) -> None:
+def test_a_query_returns_rows(store: Connection, statement: str) -> None:
     rows = execute(store, statement)
     assert rows
     assert all(any(value is not None for value in row) for row in rows)
 
 
-def answer(store: Connection, question: str) -> list[tuple[object, ...]]:
-    [statement] = [sql for asked, sql in STATEMENTS if asked.startswith(question)]
+def result(store: Connection, title: str) -> list[tuple[object, ...]]:
+    [statement] = [sql for asked, sql in STATEMENTS if asked.startswith(title)]
     return execute(store, statement)
 
 
-def test_answers_are_right_where_that_is_easily_seen(store: Connection) -> None:
-    assert answer(store, "The metrics with")[0][2:] == ("1", 602, 2)
-    assert {row[2:] for row in answer(store, "Averages of five")} == {(0.5, 0.5)}
-    assert answer(store, "Averages by an attribute") == [("host-1", "user", 0.5)]
-    assert {row[3] for row in answer(store, "The rate per second")} == {1.0}
-    assert [row[2:] for row in answer(store, "The average and the buckets")][:3] == [
+def test_results_of_the_queries(store: Connection) -> None:
+    assert result(store, "The metrics with")[0][2:] == ("1", 602, 2)
+    assert {row[2:] for row in result(store, "Averages of five")} == {(0.5, 0.5)}
+    assert result(store, "Averages by an attribute") == [("host-1", "user", 0.5)]
+    assert {row[3] for row in result(store, "The rate per second")} == {1.0}
+    assert [row[2:] for row in result(store, "The average and the buckets")][:3] == [
         (0.5, 1),
         (5.0, 3),
         (float("inf"), 2),
     ]
-    assert answer(store, "Traces of the slowest")[0][1] == 9.0
-    repairing = [(row[1], json.loads(str(row[5]))) for row in answer(store, "Refused rows")]
+    assert result(store, "Traces of the slowest")[0][1] == 9.0
+    repairing = [(row[1], json.loads(str(row[5]))) for row in result(store, "Refused rows")]
     assert repairing == [
         ("point", {"cpu": 9}),
         ("point", {"cpu": 0, "state": "user"}),

@@ -1,4 +1,4 @@
-"""A PostgreSQL whose disk is full: what is said, and that each batch is stored once in the end."""
+"""A PostgreSQL with a full disk: the messages, and each batch is stored once in the end."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from exporter.spool import Spool
 
 POINTS = 5_000
 RECENT = time.time_ns() - 3_600 * SECOND
-FULL = r"storing a batch failed: .*No space left on device.*\[53100\]; the server's disk is full"
+FULL_MESSAGE = (
+    r"storing a batch failed: .*No space left on device.*\[53100\]; the server's disk is full"
+)
 
-# The session that panics may say so, or end without a word.
-GONE = r"No space left on device|\[08006\]; .*its log says why"
+# The session that panics may report that, or end without a message.
+PANIC_MESSAGE = r"No space left on device|\[08006\]; .*its log says why"
 
 
 @contextmanager
 def started(server: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
-    with ExitStack() as ending:
+    with ExitStack() as stack:
         try:
-            ending.enter_context(server)
+            stack.enter_context(server)
         except EngineError as error:
             if "mounting a volume failed" in str(error):
                 pytest.skip(str(error))
@@ -72,7 +74,7 @@ def watermarked(sequence: int) -> Batch:
 
 
 def write_until_full(backend: PostgreSQLBackend, first: int) -> tuple[int, str]:
-    """The sequence of the batch that did not go in any more, and why."""
+    """The sequence of the first batch that failed, and the message."""
     for sequence in range(first, first + 1_000):
         try:
             backend.write(watermarked(sequence))
@@ -96,8 +98,8 @@ def test_a_full_tablespace_accepts_the_batches_when_space_is_freed(
         backend.write(watermarked(1))
         ballast = small_tablespace.volume.fill(leaving_bytes=2_000_000)
         refused, message = write_until_full(backend, 2)
-        assert re.search(FULL, message)
-        with pytest.raises(BackendUnavailableError, match=FULL):
+        assert re.search(FULL_MESSAGE, message)
+        with pytest.raises(BackendUnavailableError, match=FULL_MESSAGE):
             backend.write(watermarked(refused))
         check_stored_once(backend, refused - 1)
         ballast.unlink()
@@ -166,7 +168,7 @@ def test_a_panic_because_of_a_full_log_loses_and_duplicates_nothing(
         backend.write(watermarked(1))
         ballast = small_wal.volume.fill()
         refused, message = write_until_full(backend, 2)
-        assert re.search(GONE, message)
+        assert re.search(PANIC_MESSAGE, message)
         assert re.search(r"PANIC:.*No space left on device", small_wal.log)
         with pytest.raises(BackendUnavailableError, match="its log says why"):
             backend.write(watermarked(refused))
@@ -177,7 +179,7 @@ def test_a_panic_because_of_a_full_log_loses_and_duplicates_nothing(
 
 
 def write_until_stored(backend: PostgreSQLBackend, batch: Batch, server: PostgreSQLServer) -> None:
-    # It recovers by itself, or finds no room for that either and has to be started.
+    # The server recovers by itself, or has no space for that either and must be started.
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Every batch is in PostgreSQL once, whatever breaks on the way and whoever else writes."""
+"""Every batch is stored once, despite broken connections and other writers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mixed(seconds: int) -> Batch:
 
 
 def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> int:
-    """As the pipeline does; returns how often it had to be tried again."""
+    """Retry as the pipeline does; returns the number of retries."""
     for attempt in range(100):
         try:
             result = backend.write(batch)
@@ -96,9 +96,7 @@ def test_a_new_process_continues_after_the_last_commit(
     with proxied(postgresql_database) as (proxy, dsn):
         first = PostgreSQLBackend(dsn)
         first.start()
-        first.write(
-            replace(mixed(-1), watermark=None)
-        )  # makes the partitions, with commits of its own
+        first.write(replace(mixed(-1), watermark=None))  # creates the partitions
         for seconds in range(batches_before):
             first.write(mixed(seconds))
         proxy.next_commit = how
@@ -107,7 +105,7 @@ def test_a_new_process_continues_after_the_last_commit(
         first.close()
         second = PostgreSQLBackend(dsn)
         second.start()
-        # LATE: the server gets the COMMIT only now, and until then has said nothing of the batch.
+        # With Break.LATE the server receives the COMMIT only during this call.
         reached = second.last_sequence(WRITER_ID)
         assert reached == batches_before + (how is not Break.BEFORE)
         for seconds in range(reached, batches_before + 2):
@@ -149,7 +147,7 @@ def test_a_writer_whose_connection_is_killed_repeatedly(postgresql_database: str
 
 
 def kill_writers(dsn: str, is_done: Callable[[], bool]) -> int:
-    """Ends the writer's session whenever it is in a transaction; returns how often."""
+    """Kill the writer's session while it is in a transaction; returns how often."""
     killed = 0
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True

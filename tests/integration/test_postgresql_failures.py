@@ -29,7 +29,7 @@ from exporter.errors import (
 )
 from exporter.model import Batch, WriteResult
 
-AT_COMMIT = """
+DEFERRED_TRIGGER = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.value = 13 THEN RAISE EXCEPTION 'thirteen, at last'; END IF;
@@ -91,7 +91,9 @@ def test_a_restart_of_the_server(own_postgresql_server: PostgreSQLServer, mode: 
         batches = [batch_of(point(1, NOW + seconds * SECOND)) for seconds in range(3)]
         assert backend.write(batches[0]) == WriteResult(stored=1)
         own_postgresql_server.restart("fast" if mode == "fast" else "immediate")
-        assert count(backend) == 1  # at once, although every connection of the pool is dead
+        assert (
+            count(backend) == 1
+        )  # without an error, although every connection of the pool is broken
         write_after_restart(backend, batches[1])
         own_postgresql_server.stop("fast" if mode == "fast" else "immediate")
         for call in (
@@ -109,7 +111,7 @@ def test_a_restart_of_the_server(own_postgresql_server: PostgreSQLServer, mode: 
 
 def write_after_restart(backend: PostgreSQLBackend, batch: Batch) -> None:
     with pytest.raises(BackendUnavailableError, match="storing a batch failed"):
-        backend.write(batch)  # the writing connection is dead, too, and says so
+        backend.write(batch)  # the connection for writing is broken as well
     assert backend.write(batch) == WriteResult(stored=1)
 
 
@@ -151,7 +153,7 @@ def test_which_errors_of_the_server_are_retryable(
         ("44000", "", RowRefusedError),
         ("54000", "", RowRefusedError),
         ("P0001", "", RowRefusedError),
-        ("23514", "", BackendRefusedError),  # no partition was found for a row
+        ("23514", "", BackendRefusedError),  # a row without a partition
         ("42P01", "", BackendRefusedError),
         ("0A000", "", BackendRefusedError),
         ("42501", "", BackendUnavailableError),
@@ -177,7 +179,7 @@ def test_a_dry_run_checks_deferred_constraints(postgresql_database: str) -> None
     good, bad = batch_of(point(1)), batch_of(point(1), point(1, NOW + SECOND, value=13.0))
     with started(postgresql_database) as backend:
         backend.dry_run(bad)
-        run(postgresql_database, AT_COMMIT)
+        run(postgresql_database, DEFERRED_TRIGGER)
         for call in (backend.dry_run, backend.write):
             with pytest.raises(RowRefusedError, match="thirteen, at last"):
                 call(bad)
@@ -187,7 +189,7 @@ def test_a_dry_run_checks_deferred_constraints(postgresql_database: str) -> None
 
 
 def test_an_error_does_not_quote_rows(postgresql_database: str) -> None:
-    secret = exemplar(1, attributes='{"customer":"anna"')  # which is no JSON
+    secret = exemplar(1, attributes='{"customer":"anna"')  # not valid JSON
     with started(postgresql_database) as backend:
         with pytest.raises(
             BackendRefusedError, match="invalid input syntax for type json"

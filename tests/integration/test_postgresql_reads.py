@@ -45,11 +45,11 @@ def test_reads_wait_for_a_connection_until_the_timeout(
 
 
 def sleeping_sessions(dsn: str) -> list[tuple[int]]:
-    asleep = """
+    query = """
         SELECT pid FROM pg_stat_activity
         WHERE query LIKE '%pg_sleep(1)%' AND state = 'active' AND pid <> pg_backend_pid()"""
     with closing(psycopg2.connect(dsn)) as connection:
-        return execute(connection, asleep)
+        return execute(connection, query)
 
 
 def test_a_connection_killed_between_reads_is_replaced(postgresql_database: str) -> None:
@@ -87,7 +87,7 @@ def test_a_parameter_with_nul_finds_the_sanitized_text(postgresql_database: str)
 
 @contextmanager
 def configured(dsn: str, **variables: str) -> Iterator[Backend]:
-    """A backend started as a command would; settings by the names of their variables."""
+    """A backend with settings from environment variables, by their names without the prefix."""
     environ = {"OPENFINOPS_BACKEND": "postgresql", "OPENFINOPS_DB_URL": dsn}
     environ |= {f"OPENFINOPS_POOL_{name}".upper(): value for name, value in variables.items()}
     with closing(backend_for(load(None, environ).exporter)) as backend:
@@ -107,7 +107,7 @@ def test_the_pool_keeps_min_connections_open(postgresql_database: str, kept: str
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s",
             (APPLICATION_NAME,),
         )
-    assert sessions == int(kept) + 1  # one writes
+    assert sessions == int(kept) + 1  # one for writing
 
 
 def test_reads_share_max_connections(postgresql_database: str) -> None:

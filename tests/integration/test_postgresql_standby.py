@@ -1,4 +1,4 @@
-"""A hot standby: what is said at start, and a failover while batches are written."""
+"""A hot standby: the message at start, and a failover while batches are written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def server(own_postgresql_server: PostgreSQLServer) -> Iterator[PostgreSQLServer
         own_postgresql_server.start()
     with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
         [(is_standby,)] = execute(connection, "SELECT pg_is_in_recovery()")
-    if is_standby:  # the test failed half way
+    if is_standby:  # the test has failed before it promoted the server
         own_postgresql_server.promote()
 
 
@@ -67,7 +67,7 @@ def test_a_standby_is_refused_for_writing_and_can_be_read(
                 execute(connection, "SELECT pg_promote()")
             backend.start()
             assert backend.write(watermarked(2)) == WriteResult(stored=1)
-            assert count(reader) == 2  # on the connection of before
+            assert count(reader) == 2  # on the same connection
 
 
 @pytest.mark.parametrize("attribute", ["read-write", "primary"])
@@ -130,7 +130,7 @@ def test_a_server_is_fenced_while_a_connection_is_open(server: PostgreSQLServer,
 
 
 def wait_for_refusal(backend: PostgreSQLBackend) -> None:
-    # A session takes the new setting with its next statement or the one after.
+    # A session applies the new setting with its next statement or the one after.
     for _ in range(1_000):
         backend.dry_run(watermarked(2))
 
@@ -140,7 +140,7 @@ def write_until_stored(backend: PostgreSQLBackend, batch: Batch) -> WriteResult:
         try:
             return backend.write(batch)
         except BackendUnavailableError as error:
-            assert "25006" in str(error)  # noqa: PT017 - what else may come is checked as well
+            assert "25006" in str(error)  # noqa: PT017 - other errors must fail the test
     raise AssertionError("it was never stored")
 
 
@@ -153,7 +153,7 @@ def test_batches_go_to_the_promoted_standby_after_a_failover(
         with closing(PostgreSQLBackend(both(dsn, there))) as backend:
             backend.start()
             backend.write(watermarked(2))
-            server.stop()  # which first sends the standby all that was committed
+            server.stop()  # it first sends the standby everything that was committed
             for _ in range(2):
                 with pytest.raises(BackendUnavailableError):
                     backend.write(watermarked(3))

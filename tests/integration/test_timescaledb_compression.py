@@ -60,7 +60,7 @@ def test_the_policy_compresses_without_changing_rows(
 def test_compressed_rows_take_a_tenth_of_the_space(
     timescaledb_database: str, connection: Connection
 ) -> None:
-    # Rows that are compressed as they come have no size before.
+    # Rows that COPY compresses have no uncompressed size.
     with started_timescaledb(
         timescaledb_database, replace(COMPRESSING, direct_compress="off")
     ) as backend:
@@ -85,7 +85,7 @@ def test_late_rows_in_a_compressed_chunk_are_compressed_later(
 
 
 def uncompressed_rows(connection: Connection) -> int:
-    """Rows of the only chunk of system_metrics that are in the row store."""
+    """Rows in the row store of the only chunk of system_metrics."""
     [(chunk,)] = execute(connection, "SELECT c::text FROM show_chunks('system_metrics') AS c")
     [(rows,)] = execute(connection, f"SELECT count(*) FROM ONLY {chunk}")  # noqa: S608 - the engine's name
     return int(rows)
@@ -119,7 +119,7 @@ def test_compressed_rows_stay_readable_after_compression_is_switched_off(
 def test_direct_compress_writes_compressed_rows_that_are_read_in_order(
     timescaledb_database: str,
 ) -> None:
-    # Four batches that overlap by series and time: with "client sorted" the answer is out of order.
+    # Four batches that overlap by series and time: "client sorted" returns them out of order.
     options = replace(COMPRESSING, direct_compress="on")
     with started_timescaledb(timescaledb_database, options) as backend:
         for index in range(4):
@@ -146,7 +146,7 @@ def test_direct_compress_keeps_null_values_and_starts(timescaledb_database: str)
     )
     with started_timescaledb(timescaledb_database, options) as backend:
         backend.write(batch_of(*rows))
-        directly = stored(backend)
+        compressed = stored(backend)
         assert points_size(backend).compressed_partitions == 2
         backend.delete_before(NOW + 100 * DAY)
     with started_timescaledb(
@@ -154,7 +154,7 @@ def test_direct_compress_keeps_null_values_and_starts(timescaledb_database: str)
     ) as backend:
         backend.write(batch_of(*rows))
         assert points_size(backend).compressed_partitions == 0
-        assert stored(backend) == directly
+        assert stored(backend) == compressed
 
 
 @pytest.mark.parametrize("mode", ["auto", "off"])

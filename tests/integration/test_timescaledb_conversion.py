@@ -29,7 +29,7 @@ from exporter.model import Batch
 DAY: Final = 86_400 * SECOND
 
 
-SAMPLES: Final = 3 + 50  # of the series that is defined
+SAMPLES: Final = 3 + 50  # points of the only series with a definition
 
 
 ALL_POINTS: Final = "SELECT * FROM system_metrics ORDER BY timestamp, series_id"
@@ -37,7 +37,7 @@ ALL_POINTS: Final = "SELECT * FROM system_metrics ORDER BY timestamp, series_id"
 
 @pytest.fixture
 def partitioned(timescaledb_database: str) -> str:
-    """A database that the backend `postgresql` has filled: three days of every table."""
+    """A database of the backend `postgresql` with three days in every table."""
     backend = PostgreSQLBackend(timescaledb_database)
     backend.start()
     for days in range(3):
@@ -71,7 +71,7 @@ def test_partitions_are_converted_with_all_rows_and_privileges(partitioned: str)
 
 
 def test_an_interrupted_conversion_continues(partitioned: str) -> None:
-    oldest = "system_metrics_p20231114"  # the last to move
+    oldest = "system_metrics_p20231114"  # moved last
     before = run(
         partitioned,
         f"CREATE VIEW theirs AS SELECT * FROM {oldest}",  # noqa: S608
@@ -122,9 +122,8 @@ def test_the_backend_postgresql_refuses_hypertables(
 
 def test_the_backend_postgresql_refuses_an_unfinished_conversion(partitioned: str) -> None:
     run(partitioned, "CREATE VIEW theirs AS SELECT * FROM metric_histograms")
-    assert_start_fails(
-        partitioned, "theirs depends on it"
-    )  # after system_metrics has become a hypertable
+    # The conversion of system_metrics has succeeded before.
+    assert_start_fails(partitioned, "theirs depends on it")
     with (
         closing(PostgreSQLBackend(partitioned)) as other,
         pytest.raises(
@@ -139,7 +138,7 @@ def test_the_backend_postgresql_refuses_an_unfinished_conversion(partitioned: st
 
 
 def leftovers(dsn: str) -> list[str]:
-    """Tables of points of the backend `postgresql` that are still there."""
+    """The remaining partitions of system_metrics, and its old parent."""
     found = run(
         dsn,
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p')"

@@ -1,4 +1,4 @@
-"""The newest points of many series, where some chunks of a hypertable are columns."""
+"""The newest points of many series, with compressed chunks in the hypertable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.query import Reader
 
 DAY: Final = 86_400 * SECOND
 STEPS: Final = 3
-# How many series each has; of the first there are too few for windows.
+# The number of series of each cluster; the first has too few for windows.
 CLUSTERS: Final = {"few": 2, "some": 250, "many": 350}
 TIMES: Final = [
     NOW - day * DAY - hours * 3_600 * SECOND - step * 20 * SECOND
@@ -24,7 +24,7 @@ TIMES: Final = [
     for hours in (0, 3)
     for step in range(STEPS)
 ]
-Row = tuple[float, int]  # when, and the attribute that is the series' id
+Row = tuple[float, int]  # the time, and the attribute with the series' id
 COMPRESS: Final = """
     SELECT compress_chunk(chunk)
     FROM show_chunks('system_metrics', older_than => to_timestamp(%s)) AS chunk"""
@@ -38,7 +38,7 @@ def ids_of(cluster: str) -> range:
 
 @contextmanager
 def reading(dsn: str, older_than: int, chunks: int) -> Iterator[Reader]:
-    """All series at all times, in two chunks, of which those older than a time become columns."""
+    """All series at all times, in two chunks; chunks older than a time are compressed."""
     backend = timescaledb_backend(
         dsn, options=HypertableOptions(enable_compression=True, rollups=False)
     )

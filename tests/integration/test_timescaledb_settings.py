@@ -72,7 +72,7 @@ def test_policies_follow_the_configuration_and_are_created_once(
                     "policy_retention": timedelta(days=retention_days),
                     **(compression if table in COMPRESSED_TABLES else {}),
                 }
-    with started_timescaledb(timescaledb_database, HypertableOptions()):  # says nothing of either
+    with started_timescaledb(timescaledb_database, HypertableOptions()):  # without either setting
         assert policy_ages(connection, "system_metrics") == {
             "policy_retention": timedelta(days=90),
             "policy_compression": timedelta(days=2),
@@ -81,7 +81,7 @@ def test_policies_follow_the_configuration_and_are_created_once(
 
 @pytest.fixture
 def configured(timescaledb_database: str) -> Callable[..., AbstractContextManager[Backend]]:
-    """Starts the backend as a command would; settings by the names of their variables."""
+    """Start the backend with settings from environment variables, by their names."""
 
     @contextmanager
     def start(*, serving: bool = True, **variables: str) -> Iterator[Backend]:

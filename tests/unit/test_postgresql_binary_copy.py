@@ -1,4 +1,4 @@
-"""The binary format of COPY: its layout, its order, and that pieces make the whole."""
+"""The binary format of COPY: its layout, its order, and reads of any size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.backends.samples import NOW, point, points
 from exporter.backends.postgresql.binary_copy import binary_copy_streams, series_order
 
 MOST = 2**63 - 1
-# 2000-01-01, from which PostgreSQL counts.
+# 2000-01-01, the epoch of PostgreSQL.
 EPOCH_MICROS = 946_684_800_000_000
 
 Row = tuple[int, int, float | None, int | None]
@@ -98,13 +98,13 @@ def test_no_points_give_no_stream() -> None:
 def test_reads_of_any_size_give_the_whole_stream(count: int, sizes: list[int]) -> None:
     given_points = points([point(at % 7, NOW + at) for at in range(count)])
     [whole], [stream] = binary_copy_streams(given_points), binary_copy_streams(given_points)
-    pieces = []
-    while piece := stream.read(sizes[len(pieces) % len(sizes)]):
-        assert len(piece) <= sizes[len(pieces) % len(sizes)]
-        pieces.append(piece)
-    assert b"".join(pieces) == whole.read()
+    blocks = []
+    while block := stream.read(sizes[len(blocks) % len(sizes)]):
+        assert len(block) <= sizes[len(blocks) % len(sizes)]
+        blocks.append(block)
+    assert b"".join(blocks) == whole.read()
     assert stream.read() == b""
-    assert len(unpacked(b"".join(pieces))) == count
+    assert len(unpacked(b"".join(blocks))) == count
 
 
 _ids = st.integers(-(2**63), MOST) | st.integers(-3, 3)

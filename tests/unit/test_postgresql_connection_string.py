@@ -1,4 +1,4 @@
-"""Connection strings of PostgreSQL: what is shown of them, and what is never shown."""
+"""Connection strings of PostgreSQL: messages show their location, and no secret."""
 
 from __future__ import annotations
 

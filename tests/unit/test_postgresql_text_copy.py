@@ -1,4 +1,4 @@
-"""The text format of COPY: its escapes, and what NUL becomes."""
+"""The text format of COPY, and the replacement of NUL."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def test_only_nul_is_changed(text: str) -> None:
     assert clean_text(text) == expected
     assert json.loads(clean_json(json.dumps(text))) == expected
     assert json.loads(clean_json(json.dumps(text, ensure_ascii=False))) == expected
-    texts = TextSanitizer()
-    assert (texts.text(text), texts.altered) == (expected, int(text != expected))
-    texts.json(json.dumps(text))
-    assert texts.altered == 2 * int(text != expected)
+    sanitizer = TextSanitizer()
+    assert (sanitizer.text(text), sanitizer.altered) == (expected, int(text != expected))
+    sanitizer.json(json.dumps(text))
+    assert sanitizer.altered == 2 * int(text != expected)
 
 
 def test_days_are_counted_from_1970() -> None:

@@ -136,7 +136,7 @@ class PostgreSQLBackend:
             if self._read_only:
                 with closing(connect(self._parameters, self._label)) as connection:
                     require_migrated(connection, self._label)
-                    self._partitioning.require_readable(connection, self._location)
+                    self._partitioning.require_readable(connection, self._label)
             else:
                 self._writer = self._connect_writer()
             try:
@@ -235,11 +235,11 @@ class PostgreSQLBackend:
         # Each new connection migrates, because the database may have been restored or replaced.
         connection = connect_writer(self._parameters, self._label)
         try:
-            self._partitioning.before_migrations(connection, self._location)
+            self._partitioning.before_migrations(connection, self._label)
             applied = migrate(
                 connection, self._label, partition_clause=self._partitioning.partition_clause
             )
-            self._partitioning.after_migrations(connection, self._location)
+            self._partitioning.after_migrations(connection, self._label)
         except BaseException:
             connection.close()
             raise

@@ -74,15 +74,15 @@ class DailyPartitions:
     def __init__(self) -> None:
         self._known_days: dict[str, set[int]] = {}
 
-    def before_migrations(self, connection: Connection, location: str) -> None:
+    def before_migrations(self, connection: Connection, label: str) -> None:
         """Check that existing fact tables are not hypertables."""
-        self.require_readable(connection, location)
+        self.require_readable(connection, label)
 
-    def after_migrations(self, connection: Connection, location: str) -> None:
+    def after_migrations(self, connection: Connection, label: str) -> None:
         """Check that the role may create partitions."""
-        require_privileges(connection, location)
+        require_privileges(connection, label)
 
-    def require_readable(self, connection: Connection, location: str) -> None:
+    def require_readable(self, connection: Connection, label: str) -> None:
         """Check that existing fact tables are partitioned tables.
 
         Raises:
@@ -94,7 +94,7 @@ class DailyPartitions:
             others = [name for (name,) in cursor.fetchall()]
         if others:
             raise OtherBackendError(
-                f"postgresql {location}: the backend timescaledb has made these tables "
+                f"{label}: the backend timescaledb has made these tables "
                 f"hypertables: {', '.join(others)}; they cannot be converted back: set "
                 "backend: timescaledb, or name another database in connection_string",
                 "timescaledb",

@@ -34,13 +34,13 @@ class TimePartitioning(Protocol):
     def partition_clause(self) -> str:
         """The clause at the end of the statement that creates a fact table, or ""."""
 
-    def before_migrations(self, connection: Connection, location: str) -> None:
+    def before_migrations(self, connection: Connection, label: str) -> None:
         """Check or create what the schema needs, on every new connection for writing."""
 
-    def after_migrations(self, connection: Connection, location: str) -> None:
+    def after_migrations(self, connection: Connection, label: str) -> None:
         """Partition the fact tables, and check that the role may write them."""
 
-    def require_readable(self, connection: Connection, location: str) -> None:
+    def require_readable(self, connection: Connection, label: str) -> None:
         """Check, without a change, that the fact tables are partitioned this way."""
 
     def ensure_partitions(self, connection: Connection, days: Mapping[str, set[int]]) -> None:

@@ -78,7 +78,7 @@ def require_migrated(connection: Connection, label: str) -> None:
     )
 
 
-def require_privileges(connection: Connection, location: str) -> None:
+def require_privileges(connection: Connection, label: str) -> None:
     """Check that the role may create partitions.
 
     Without this check the first write after midnight would fail.
@@ -91,12 +91,12 @@ def require_privileges(connection: Connection, location: str) -> None:
         [(role, schema, owner, may_create, may_attach)] = cursor.fetchall()
     if not may_create:
         raise BackendRefusedError(
-            f"postgresql {location}: role {role} may not create partitions in the schema {schema}; "
+            f"{label}: role {role} may not create partitions in the schema {schema}; "
             f'GRANT CREATE ON SCHEMA "{schema}" TO "{role}"'
         )
     if not may_attach:
         raise BackendRefusedError(
-            f"postgresql {location}: role {role} may not attach partitions to the tables, "
+            f"{label}: role {role} may not attach partitions to the tables, "
             f'which belong to {owner}; GRANT "{owner}" TO "{role}", or'
             f' ALTER TABLE ... OWNER TO "{role}"'
         )

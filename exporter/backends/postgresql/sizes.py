@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg2 import sql
@@ -12,7 +12,7 @@ from exporter.backends.postgresql.connection import Cursor
 from exporter.model import StoreSizes, TableSize
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["count_rows", "read_sizes"]
+__all__ = ["count_rows", "read_sizes", "store_sizes"]
 
 _OTHER_TABLES: Final = ("metric_series", "cost_cursors", "ingest_ledger", "schema_migrations")
 # Some ten thousand rows, counted in milliseconds. The estimate is useless for very small tables:
@@ -33,12 +33,17 @@ def read_sizes(
         cursor: with a transaction open.
         partitions: of each fact table, by their day since 1970.
     """
-    tables = tuple(_table_size(cursor, table, days) for table, days in partitions.items())
+    tables = [_table_size(cursor, table, days) for table, days in partitions.items()]
+    return store_sizes(cursor, tables)
+
+
+def store_sizes(cursor: Cursor, fact_tables: Sequence[TableSize]) -> StoreSizes:
+    """The sizes of the fact tables, with the number of series and the bytes of the other tables."""
     others = sum(_total_bytes(cursor, table) for table in _OTHER_TABLES)
     return StoreSizes(
-        tables=tables,
+        tables=tuple(fact_tables),
         series=count_rows(cursor, sql.Identifier("metric_series")),
-        total_bytes=others + sum(table.size_bytes or 0 for table in tables),
+        total_bytes=others + sum(table.size_bytes or 0 for table in fact_tables),
     )
 
 

@@ -83,33 +83,33 @@ class _Hypertables:
         self._found: Capabilities | None = None
         self._has_warned = False
 
-    def before_migrations(self, connection: Connection, location: str) -> None:
+    def before_migrations(self, connection: Connection, label: str) -> None:
         """Create the extension if it is missing.
 
         Raises:
             BackendRefusedError: there is no usable extension; the message says who should run what.
         """
-        self._found = require_extension(connection, location)
+        self._found = require_extension(connection, label)
         if not self._has_warned:  # once, and not for each new connection
-            warn_about_limitations(self._found, self._options, location)
+            warn_about_limitations(self._found, self._options, label)
             self._has_warned = True
 
-    def after_migrations(self, connection: Connection, location: str) -> None:
+    def after_migrations(self, connection: Connection, label: str) -> None:
         """Create the hypertables, policies and roll-ups that the options ask for."""
-        configure_hypertables(connection, self._capabilities, self._options, location)
+        configure_hypertables(connection, self._capabilities, self._options, label)
 
-    def require_readable(self, connection: Connection, location: str) -> None:
+    def require_readable(self, connection: Connection, label: str) -> None:
         """Check, without a change, that the fact tables are hypertables.
 
         Raises:
             BackendRefusedError: the extension is missing, or a table is not a hypertable.
         """
-        self._found = require_extension(connection, location, may_create=False)
+        self._found = require_extension(connection, label, may_create=False)
         with transaction(connection) as cursor:
             others = [table for table in FACT_TABLE_NAMES if not is_hypertable(cursor, table)]
         if others:
             raise BackendRefusedError(
-                f"timescaledb {location}: {', '.join(others)} must be converted to hypertables, "
+                f"{label}: {', '.join(others)} must be converted to hypertables, "
                 "and the database is opened for reading only; start the exporter on it once, or "
                 "set backend: postgresql"
             )

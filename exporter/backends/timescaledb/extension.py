@@ -91,13 +91,13 @@ def read_capabilities(cursor: Cursor) -> Capabilities | None:
 
 
 def require_extension(
-    connection: Connection, location: str, *, may_create: bool = True
+    connection: Connection, label: str, *, may_create: bool = True
 ) -> Capabilities:
     """Create the extension if it is installed on the server and missing in the database.
 
     Args:
         connection: with no transaction open.
-        location: where the database is, for errors.
+        label: the backend and the location of its database, for errors.
         may_create: whether to try CREATE EXTENSION.
 
     Returns:
@@ -110,29 +110,29 @@ def require_extension(
     with transaction(connection) as cursor:
         found = read_capabilities(cursor)
     if found is None:
-        _create_extension(connection, location, may_create=may_create)
+        _create_extension(connection, label, may_create=may_create)
         with transaction(connection) as cursor:
             found = read_capabilities(cursor)
     if found is None:
         raise BackendRefusedError(
-            f"timescaledb {location}: CREATE EXTENSION timescaledb succeeded, but the database has "
+            f"{label}: CREATE EXTENSION timescaledb succeeded, but the database has "
             "no such extension; see the server's log"
         )
     if found.version_numbers[0] < _OLDEST_MAJOR_VERSION:
         raise BackendRefusedError(
-            f"timescaledb {location}: the extension has version {found.version}; update it to "
+            f"{label}: the extension has version {found.version}; update it to "
             f"{_OLDEST_MAJOR_VERSION}.0 or later: ALTER EXTENSION timescaledb UPDATE"
         )
     return found
 
 
-def _create_extension(connection: Connection, location: str, *, may_create: bool) -> None:
+def _create_extension(connection: Connection, label: str, *, may_create: bool) -> None:
     with transaction(connection) as cursor:
         cursor.execute(_AVAILABLE_VERSION)
         [(database, version)] = cursor.fetchall()
     if version is None:
         raise BackendRefusedError(
-            f"timescaledb {location}: this PostgreSQL server has no TimescaleDB; install it there "
+            f"{label}: this PostgreSQL server has no TimescaleDB; install it there "
             "and add it to shared_preload_libraries, then let a superuser run CREATE EXTENSION "
             f"timescaledb in the database {database}; or set backend: postgresql"
         )
@@ -142,7 +142,7 @@ def _create_extension(connection: Connection, location: str, *, may_create: bool
     )
     if not may_create:
         raise BackendRefusedError(
-            f"timescaledb {location}: the database lacks the extension timescaledb, and it is "
+            f"{label}: the database lacks the extension timescaledb, and it is "
             f"opened for reading only; {advice}"
         )
     try:
@@ -154,7 +154,6 @@ def _create_extension(connection: Connection, location: str, *, may_create: bool
             raise
         message = " ".join((error.diag.message_primary or str(error)).split())
         raise BackendRefusedError(
-            f"timescaledb {location}: creating the extension timescaledb {version} failed: "
-            f"{message}; {advice}"
+            f"{label}: creating the extension timescaledb {version} failed: {message}; {advice}"
         ) from error
-    _log.info("timescaledb %s: created the extension, version %s", location, version)
+    _log.info("%s: created the extension, version %s", label, version)

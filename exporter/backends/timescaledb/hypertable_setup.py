@@ -73,7 +73,7 @@ class HypertableOptions:
 
 
 def configure_hypertables(
-    connection: Connection, capabilities: Capabilities, options: HypertableOptions, location: str
+    connection: Connection, capabilities: Capabilities, options: HypertableOptions, label: str
 ) -> None:
     """Convert the fact tables to hypertables, with their policies and roll-ups.
 
@@ -81,7 +81,7 @@ def configure_hypertables(
         connection: with no transaction open; the schema is migrated.
         capabilities: of this database.
         options: what the user configured.
-        location: where the database is, for messages.
+        label: the backend and the location of its database, for messages.
 
     Raises:
         BackendRefusedError: a table of the backend `postgresql` cannot be converted.
@@ -90,8 +90,8 @@ def configure_hypertables(
     for table in FACT_TABLE_NAMES:
         with transaction(connection) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SETUP_LOCK,))
-            _ensure_hypertable(cursor, capabilities, options, table, location)
-        move_partitions(connection, table, location)
+            _ensure_hypertable(cursor, capabilities, options, table, label)
+        move_partitions(connection, table, label)
     if not capabilities.is_community:
         return
     with transaction(connection) as cursor:
@@ -105,16 +105,16 @@ def configure_hypertables(
 
 
 def warn_about_limitations(
-    capabilities: Capabilities, options: HypertableOptions, location: str
+    capabilities: Capabilities, options: HypertableOptions, label: str
 ) -> None:
     """Log what the options ask for and this installation cannot do, or not safely."""
     if not capabilities.is_community:
         _log.warning(
-            "timescaledb %s: the extension %s has the Apache license, without columnstore, "
+            "%s: the extension %s has the Apache license, without columnstore, "
             "policies and continuous aggregates: rows stay uncompressed, there are no roll-ups, "
             "and old rows are deleted only while the exporter runs; install the Community "
             "Edition to change this",
-            location,
+            label,
             capabilities.version,
         )
     elif (
@@ -123,9 +123,9 @@ def warn_about_limitations(
         and capabilities.version_numbers < FIRST_SAFE_VERSION
     ):
         _log.warning(
-            "timescaledb %s: direct_compress is on, and the extension %s may lose rows with it; "
+            "%s: direct_compress is on, and the extension %s may lose rows with it; "
             "update it to %d.%d or later, or set direct_compress to auto",
-            location,
+            label,
             capabilities.version,
             *FIRST_SAFE_VERSION,
         )
@@ -136,7 +136,7 @@ def _ensure_hypertable(
     capabilities: Capabilities,
     options: HypertableOptions,
     table: str,
-    location: str,
+    label: str,
 ) -> None:
     interval_seconds = options.chunk_interval_seconds
 
@@ -148,15 +148,15 @@ def _ensure_hypertable(
             set_chunk_interval(cursor, capabilities, table, interval_seconds)
     elif is_partitioned(cursor, table):
         _log.info(
-            "timescaledb %s: the backend postgresql has partitioned %s; converting it to a "
+            "%s: the backend postgresql has partitioned %s; converting it to a "
             "hypertable, newest rows first",
-            location,
+            label,
             table,
         )
-        replace_partitioned(cursor, table, convert, location)
+        replace_partitioned(cursor, table, convert, label)
     else:
         convert()
-    create_indexes(cursor, capabilities, table, location)
+    create_indexes(cursor, capabilities, table, label)
 
 
 def _set_compression(

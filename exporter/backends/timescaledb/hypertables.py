@@ -131,7 +131,7 @@ def create_indexes(
     cursor: Cursor,
     capabilities: Capabilities,
     table: str,
-    location: str,
+    label: str,
     *,
     large_bytes: int = _LARGE_BYTES,
 ) -> None:
@@ -141,7 +141,7 @@ def create_indexes(
         cursor: with a transaction open.
         capabilities: of this database.
         table: a hypertable.
-        location: for messages.
+        label: the backend and the location of its database, for messages.
         large_bytes: above this size of the row store, the user has to run the statements.
     """
     if table in _INDEXED_BY_MIGRATION:
@@ -155,9 +155,9 @@ def create_indexes(
         return
     if _row_store_bytes(cursor, capabilities, table) > large_bytes:
         _log.warning(
-            "timescaledb %s: %s lacks indexes, which makes reads slow, and is too large to create "
+            "%s: %s lacks indexes, which makes reads slow, and is too large to create "
             "them now; run this while nothing else writes: %s",
-            location,
+            label,
             table,
             "; ".join(f"{text} WITH (timescaledb.transaction_per_chunk)" for text in missing),
         )

@@ -60,7 +60,7 @@ def is_partitioned(cursor: Cursor, table: str) -> bool:
 
 
 def replace_partitioned(
-    cursor: Cursor, table: str, create_hypertable: Callable[[], None], location: str
+    cursor: Cursor, table: str, create_hypertable: Callable[[], None], label: str
 ) -> None:
     """Rename a partitioned table, and create an empty hypertable with its name.
 
@@ -70,7 +70,7 @@ def replace_partitioned(
         cursor: with a transaction open.
         table: the partitioned table.
         create_hypertable: converts the plain table of that name to a hypertable.
-        location: where the database is, for errors.
+        label: the backend and the location of its database, for errors.
 
     Raises:
         BackendRefusedError: a user's view reads the table, and would go on reading the old one.
@@ -78,7 +78,7 @@ def replace_partitioned(
     cursor.execute(_DEPENDENT_VIEWS, (table, _SAMPLES_VIEW, _SAMPLES_VIEW))
     if views := [name for (name,) in cursor.fetchall()]:
         raise BackendRefusedError(
-            f"timescaledb {location}: {table} must be converted to a hypertable, and "
+            f"{label}: {table} must be converted to a hypertable, and "
             f"{', '.join(views)} depends on it; drop that, start again, and create it again"
         )
     cursor.execute(_GRANTS, (table, _SAMPLES_VIEW))
@@ -99,13 +99,13 @@ def replace_partitioned(
         cursor.execute(grant)
 
 
-def move_partitions(connection: Connection, table: str, location: str) -> None:
+def move_partitions(connection: Connection, table: str, label: str) -> None:
     """Move the remaining partitions of a replaced table; there may be none.
 
     Args:
         connection: with no transaction open.
         table: the hypertable.
-        location: where the database is, for messages.
+        label: the backend and the location of its database, for messages.
 
     Raises:
         BackendRefusedError: the hypertable received another number of rows than the partition has.
@@ -120,10 +120,10 @@ def move_partitions(connection: Connection, table: str, location: str) -> None:
             if not left:
                 cursor.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(old)))
                 return
-            moved = _move(cursor, table, sql.Identifier(*left[0]), location)
+            moved = _move(cursor, table, sql.Identifier(*left[0]), label)
         _log.info(
-            "timescaledb %s: moved %d rows of %s into %s; %d partitions left",
-            location,
+            "%s: moved %d rows of %s into %s; %d partitions left",
+            label,
             moved,
             left[0][1],
             table,
@@ -131,7 +131,7 @@ def move_partitions(connection: Connection, table: str, location: str) -> None:
         )
 
 
-def _move(cursor: Cursor, table: str, partition: sql.Identifier, location: str) -> int:
+def _move(cursor: Cursor, table: str, partition: sql.Identifier, label: str) -> int:
     cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(partition))
     rows = count_rows(cursor, partition)
     cursor.execute(_COLUMNS, (table,))
@@ -144,7 +144,7 @@ def _move(cursor: Cursor, table: str, partition: sql.Identifier, location: str) 
     if cursor.rowcount != rows:
         name = ".".join(partition.strings)
         raise BackendRefusedError(
-            f"timescaledb {location}: moving {name} into {table} would turn {rows} rows into "
+            f"{label}: moving {name} into {table} would turn {rows} rows into "
             f"{cursor.rowcount}; nothing was changed, check both tables for triggers and rules"
         )
     cursor.execute(sql.SQL("DROP TABLE {}").format(partition))

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES
-from exporter.backends.postgresql.sizes import count_rows
+from exporter.backends.postgresql.sizes import store_sizes
 from exporter.backends.timescaledb.extension import Capabilities
 from exporter.backends.timescaledb.hypertables import Chunk, chunks_of
 from exporter.model import StoreSizes, TableSize
@@ -19,10 +19,6 @@ __all__ = ["read_sizes"]
 
 # A million rows of the row store, five million of the columnstore: counted in less than a second.
 _COUNTED_BYTES: Final = 64 << 20
-_OTHER_TABLES: Final = """
-    SELECT sum(pg_total_relation_size(to_regclass(name)))::bigint
-    FROM unnest(ARRAY[
-        'metric_series', 'cost_cursors', 'ingest_ledger', 'schema_migrations']) AS name"""
 _COUNT: Final = 'SELECT count(*), min("timestamp"), max("timestamp") FROM {}'
 # approximate_row_count includes compressed rows; pg_stat_get_live_tuples includes chunks that have
 # not been analyzed yet.
@@ -47,13 +43,8 @@ def read_sizes(cursor: Cursor, capabilities: Capabilities) -> StoreSizes:
     The rows of a small table are counted. For a large table the rows are the server's estimate, and
     the oldest and newest times are the bounds of its outermost chunks.
     """
-    tables = tuple(_table_size(cursor, capabilities, table) for table in FACT_TABLE_NAMES)
-    cursor.execute(_OTHER_TABLES)
-    [(others,)] = cursor.fetchall()
-    return StoreSizes(
-        tables=tables,
-        series=count_rows(cursor, sql.Identifier("metric_series")),
-        total_bytes=others + sum(table.size_bytes or 0 for table in tables),
+    return store_sizes(
+        cursor, [_table_size(cursor, capabilities, table) for table in FACT_TABLE_NAMES]
     )
 
 
