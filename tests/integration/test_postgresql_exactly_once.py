@@ -167,7 +167,7 @@ def kill_writers(dsn: str, is_done: Callable[[], bool]) -> int:
 def test_processes_and_threads_write_the_same_days_and_series_at_once(
     postgresql_database: str,
 ) -> None:
-    batches = 800
+    batches = 400
     with ExitStack() as programs:
         running = [
             programs.enter_context(
