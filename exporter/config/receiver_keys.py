@@ -117,8 +117,8 @@ class Tls(Section):
     )
     reload_interval: Duration = key(
         60.0,
-        "How often the files are checked at most; a changed file is read again. The Collector's "
-        "own default is never.",
+        "How often the files are checked at most; a changed file is read again. The default is "
+        "60 s; the Collector's own default is never.",
     )
 
 

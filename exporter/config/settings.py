@@ -78,7 +78,7 @@ class ReceiverSettings:
         endpoint: host:port, or unix:///path.
         takes_metrics: False if metrics are refused; cost events are always accepted.
         max_message_bytes: largest request, after decompression.
-        max_concurrent_streams: of one connection; None for gRPC's own limit.
+        max_concurrent_streams: of one connection; None for the receiver's own limit.
         max_connections: at the same time.
         tls: None for plain text.
         tokens: None if every client may send.
