@@ -9,7 +9,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 pytest_plugins = [
     "kit.otlp.plugin",
     "engines.fixtures",
-    "kit.backends.places",
+    "kit.backends.locations",
     "kit.durability.plugin",
     "kit.fuzz.plugin",
     "kit.openfinops.plugin",

@@ -1,12 +1,12 @@
-"""Every test of this folder runs once for each backend of `kit.backends.kinds`."""
+"""Each test of this folder runs over all backends of `kit.backends.kinds`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from kit.backends.kinds import KINDS, Kind, NewStore
-from kit.backends.places import NewPlace, new_place_of, new_store_of
+from kit.backends.kinds import KINDS, Kind, StoreFactory
+from kit.backends.locations import LocationFactory, location_factory, store_factory
 
 from exporter.backends.base import Backend
 
@@ -17,32 +17,32 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture(scope="session")
-def new_place(
+def new_location(
     kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> NewPlace:
-    return new_place_of(kind, request, tmp_path_factory)
+) -> LocationFactory:
+    return location_factory(kind, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def new_store(kind: Kind, new_place: NewPlace) -> NewStore:
-    return new_store_of(kind, new_place)
+def new_store(kind: Kind, new_location: LocationFactory) -> StoreFactory:
+    return store_factory(kind, new_location)
 
 
 @pytest.fixture
-def backend(new_store: NewStore) -> Iterator[Backend]:
+def backend(new_store: StoreFactory) -> Iterator[Backend]:
     """A started, empty backend."""
     with new_store() as store:
         yield store
 
 
 @pytest.fixture
-def unopened(kind: Kind, new_place: NewPlace) -> Iterator[Callable[[], Backend]]:
-    """Makes backends of one and the same data, not started; closes them in the end."""
+def unopened(kind: Kind, new_location: LocationFactory) -> Iterator[Callable[[], Backend]]:
+    """Creates backends with the same location, not started; closes them after the test."""
     made = []
-    with new_place() as place:
+    with new_location() as location:
 
         def make() -> Backend:
-            made.append(kind.make(place))
+            made.append(kind.make(location))
             return made[-1]
 
         yield make

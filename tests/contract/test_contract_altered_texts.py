@@ -1,4 +1,4 @@
-"""Texts that a store cannot hold as they came are counted: once each, when they are stored."""
+"""Texts that a store cannot hold unchanged are counted once each, when they are stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.backends.base import Backend
 from exporter.model import Batch, CostEntry, DeadLetter, Watermark, WriteResult
 
 TEXT, JSON = "a\0b", r'{"k\u0000":"\u0000"}'
-# A backslash and letters, and the replacement character itself: every store can hold these.
+# An escaped backslash and the replacement character: every store can hold these.
 HARMLESS = batch_of(
     point(3),
     new_series=(series(3, metric_name="a\ufffdb", attributes=r'{"k":"\\u0000"}'),),
@@ -32,7 +32,7 @@ def a_cost(entry_id: str) -> CostEntry:
     return CostEntry(entry_id, NOW, TEXT, "compute", Decimal(1), "USD", tags=JSON)
 
 
-def test_what_is_altered_counts_once_a_text(backend: Backend, kind: Kind) -> None:
+def test_each_altered_text_counts_once(backend: Backend, kind: Kind) -> None:
     one = series(1, metric_name=TEXT, unit=TEXT, attributes=JSON)
     result = backend.write(batch_of(point(1), new_series=(one,)))
     assert result.altered_texts == altered(kind, 3)
@@ -45,13 +45,13 @@ def test_what_is_altered_counts_once_a_text(backend: Backend, kind: Kind) -> Non
     assert backend.write(Batch(dead_letters=(letter,))).altered_texts == altered(kind, 2)
 
 
-def test_points_of_a_series_and_what_can_be_held_do_not_count(backend: Backend) -> None:
+def test_points_and_unaltered_texts_do_not_count(backend: Backend) -> None:
     backend.write(WITH_WATERMARK)
     assert backend.write(batch_of(point(1, NOW + 1_000))) == WriteResult(stored=1)
     assert backend.write(HARMLESS) == WriteResult(stored=1)
 
 
-def test_dry_runs_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
+def test_dry_runs_do_not_count_and_a_stored_batch_keeps_its_count(
     backend: Backend, kind: Kind
 ) -> None:
     backend.dry_run(WITH_WATERMARK)
@@ -61,7 +61,7 @@ def test_dry_runs_do_not_count_and_a_batch_that_was_stored_counts_as_it_did(
     assert backend.write(WITH_WATERMARK) == replace(first, already_stored=True)
 
 
-def test_what_an_earlier_program_stored_does_not_count(
+def test_a_batch_stored_by_an_earlier_process_does_not_count(
     unopened: Callable[[], Backend], kind: Kind
 ) -> None:
     first, second = unopened(), unopened()

@@ -1,4 +1,4 @@
-"""What histograms cost in a store: late, again, in any order, over restarts of either side."""
+"""Costs of histograms: late, repeated, in any order, over restarts of sender and receiver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import NewStore
+from kit.backends.kinds import StoreFactory
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -33,7 +33,7 @@ TOKENS = "gen_ai.client.token.usage"
 JOBS = "job.cost"
 RULE = CostRule(JOBS, "cumulative", currency=(FieldSource(constant="EUR"),))
 PRICES = [TokenPrice("house-*", Decimal("2.50"), Decimal(10), currency="EUR")]
-# Of one of what the points count.
+# The price of one unit of the sum.
 UNIT_PRICE = {"input": Decimal("2.50") / 10**6, "output": Decimal(10) / 10**6, "": Decimal(1)}
 SENDERS = count()
 
@@ -50,9 +50,9 @@ class Point:
 
 @dataclass(frozen=True)
 class History:
-    """Points of one sender as they arrive: requests, and which of them are written together.
+    """Points of one sender as they arrive: requests, and which requests are written together.
 
-    Before a request of `fresh` the receiver has started again.
+    The receiver restarts before each request of `fresh`.
     """
 
     mode: Literal["delta", "since a start", "without a start"]
@@ -67,9 +67,9 @@ class History:
 
 
 def runs(kind: str) -> st.SearchStrategy[list[list[Point]]]:
-    """Totals of a program that is started several times, each time at 0.
+    """Totals of a program that starts several times, each time at 0.
 
-    The next may start in the very moment of the last point.
+    The next run may start at the time of the last point.
     """
 
     @st.composite
@@ -118,7 +118,7 @@ def _cut(items: Sequence[Any], places: set[int]) -> list[Any]:
 
 
 def expected(history: History) -> Decimal:
-    """From what arrived, as a person would add it up."""
+    """The expected total, added up from the requests."""
     points = set(history.arrived)
     if history.mode == "delta":
         return sum((one.sum * UNIT_PRICE[one.kind] for one in points), Decimal(0))
@@ -138,7 +138,7 @@ def expected(history: History) -> Decimal:
 
 
 class Receiver:
-    """All between the bytes of a request and the rows that are written for it."""
+    """The path from the bytes of a request to its rows."""
 
     def __init__(self) -> None:
         self.series = SeriesCache()
@@ -185,8 +185,8 @@ def _pair(key: str, value: str) -> KeyValue:
 
 
 @pytest.fixture(scope="module")
-def shared(new_store: NewStore) -> Iterator[Backend]:
-    """One store for all histories, each of a sender of its own."""
+def shared(new_store: StoreFactory) -> Iterator[Backend]:
+    """One store for all histories; each has its own sender."""
     with new_store() as backend:
         yield backend
 
@@ -199,7 +199,7 @@ _AT_ONCE = History(
 @example(history=_AT_ONCE)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories())
-def test_histograms_cost_what_was_counted(shared: Backend, history: History) -> None:
+def test_histogram_costs_equal_the_measured_totals(shared: Backend, history: History) -> None:
     node = f"n-{next(SENDERS)}"
     receiver, number = Receiver(), 0
     for batch in history.batches:

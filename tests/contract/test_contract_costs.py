@@ -1,4 +1,4 @@
-"""Cost entries in every backend: stored once, exact, and right in whatever order points come."""
+"""Cost entries in every backend: stored once, exact, and independent of the order of points."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import Kind, NewStore
-from kit.backends.reading import count
+from kit.backends.kinds import Kind, StoreFactory
 from kit.backends.samples import NOW, SECOND, batch_of, point
+from kit.backends.stored_rows import count
 
 from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
@@ -40,19 +40,19 @@ def cost(entry_id: str = "e-1", amount: str = "1.25", **different: Any) -> CostE
 
 
 def sample(at: int, value: float, *, series_id: int = 7, of: CostBasis = BASIS) -> CostSample:
-    """A point `at` seconds after NOW of a total that began at NOW."""
+    """A point `at` seconds after NOW of a total that started at NOW."""
     return CostSample(series_id, NOW + at * SECOND, NOW, value, of)
 
 
 def batch(samples: Iterable[CostSample], **parts: Any) -> Batch:
-    """With the points themselves."""
+    """A batch of samples with their points."""
     samples = tuple(samples)
     rows = (point(one.series_id, one.time_unix_nano, one.value, start=NOW) for one in samples)
     return batch_of(*rows, cost_samples=samples, **parts)
 
 
 def amounts(backend: Backend) -> list[Decimal]:
-    """In order of time."""
+    """The amounts in order of time."""
     rows = Reader(backend).query_historical_costs(limit=1_000)
     return [Decimal(str(row["amount"])) for row in reversed(rows)]
 
@@ -62,7 +62,7 @@ def total(backend: Backend, currency: str = "USD") -> Decimal:
     return sum((row["amount"] for row in rows if row["currency"] == currency), Decimal(0))
 
 
-def test_an_entry_comes_back_as_it_was(backend: Backend) -> None:
+def test_an_entry_reads_back_unchanged(backend: Backend) -> None:
     full = cost(
         region="eu-1",
         cluster_id="c",
@@ -101,7 +101,7 @@ def test_the_first_entry_of_an_id_and_time_stays(backend: Backend) -> None:
     assert total(backend) == 4
 
 
-def test_the_period_of_an_entry_is_the_month_of_its_time(backend: Backend) -> None:
+def test_the_billing_period_defaults_to_the_month_of_the_time(backend: Backend) -> None:
     backend.write(Batch(costs=(cost(),)))
     [row] = Reader(backend).query_historical_costs()
     assert row["billing_period"] == "2023-11"
@@ -117,13 +117,13 @@ def test_amounts_are_exact(backend: Backend, amount: str) -> None:
     assert total(backend) == 2 * Decimal(amount)
 
 
-def test_many_amounts_add_up_to_the_cent(backend: Backend) -> None:
+def test_the_sum_of_many_amounts_is_exact(backend: Backend) -> None:
     entries = tuple(cost(f"e-{place}", "0.1") for place in range(5_000))
     backend.write(Batch(costs=entries))
     assert total(backend) == Decimal(500)
 
 
-def test_samples_in_order_and_late_and_again(backend: Backend) -> None:
+def test_samples_in_order_late_and_repeated(backend: Backend) -> None:
     backend.write(batch([sample(10, 4), sample(30, 9)]))
     backend.write(batch([sample(40, 12)]))
     backend.write(batch([sample(20, 6)]))
@@ -134,19 +134,19 @@ def test_samples_in_order_and_late_and_again(backend: Backend) -> None:
     assert amounts(backend) == [4, 2, 4, 2]
 
 
-def test_a_rate_counts_from_the_point_before_it(backend: Backend) -> None:
+def test_a_rate_is_charged_from_the_previous_point(backend: Backend) -> None:
     for at in (0, 1_800, 36_000):
         backend.write(batch([sample(at, 0.5, of=RATE)]))
     assert total(backend) == Decimal("0.75")
 
 
-def test_series_that_cost_nothing_new_are_not_listed(backend: Backend) -> None:
+def test_a_sample_without_a_change_adds_no_entry(backend: Backend) -> None:
     backend.write(batch([sample(0, 5, of=RATE), sample(3_600, 5, of=RATE)]))
     assert count(backend, "cost_entries") == 2
     assert amounts(backend) == [5]
 
 
-def test_a_batch_with_a_watermark_costs_once(backend: Backend) -> None:
+def test_a_batch_with_a_watermark_is_charged_once(backend: Backend) -> None:
     watermarked = batch([sample(10, 4)], costs=(cost(),), watermark=Watermark("r", 1))
     assert backend.write(watermarked) == WriteResult(stored=2)
     again = replace(watermarked, cost_samples=(sample(11, 9),))
@@ -154,7 +154,7 @@ def test_a_batch_with_a_watermark_costs_once(backend: Backend) -> None:
     assert total(backend) == Decimal("5.25")
 
 
-def test_a_dry_run_costs_nothing(backend: Backend) -> None:
+def test_a_dry_run_stores_no_costs(backend: Backend) -> None:
     backend.write(batch([sample(10, 4)]))
     backend.dry_run(batch([sample(20, 6)], costs=(cost(),)))
     assert total(backend) == 4
@@ -162,7 +162,7 @@ def test_a_dry_run_costs_nothing(backend: Backend) -> None:
     assert total(backend) == 6
 
 
-def test_an_amount_that_cannot_be_kept_becomes_a_dead_letter(backend: Backend) -> None:
+def test_an_amount_out_of_range_becomes_a_dead_letter(backend: Backend) -> None:
     bad = cost("bad", "NaN")
     worse = sample(20, float("inf"))
     whole = Batch(costs=(cost(), bad), cost_samples=(sample(10, 4), worse))
@@ -178,12 +178,12 @@ def test_an_amount_that_cannot_be_kept_becomes_a_dead_letter(backend: Backend) -
     assert backend.fetch("SELECT kind FROM dead_letters") == [("cost",), ("cost",)]
 
 
-def test_text_that_no_database_takes_is_refused(backend: Backend) -> None:
+def test_a_lone_surrogate_is_refused(backend: Backend) -> None:
     with pytest.raises(RowRefusedError):
         backend.dry_run(Batch(costs=(cost(description="\ud800"),)))
 
 
-def test_nul_in_text_is_kept_or_replaced(backend: Backend, kind: Kind) -> None:
+def test_nul_in_text_is_stored_or_replaced(backend: Backend, kind: Kind) -> None:
     backend.write(Batch(costs=(cost(resource_id="a\0b", tags='{"k":"\\u0000"}'),)))
     [row] = Reader(backend).query_historical_costs()
     nul = "\0" if kind.keeps_nul else "\ufffd"
@@ -191,7 +191,7 @@ def test_nul_in_text_is_kept_or_replaced(backend: Backend, kind: Kind) -> None:
     assert row["tags"] == {"k": nul}
 
 
-def test_costs_are_deleted_with_points_and_the_series_goes_on(backend: Backend) -> None:
+def test_costs_are_deleted_with_points_and_the_next_point_continues(backend: Backend) -> None:
     backend.write(batch([sample(0, 4), sample(10, 5)], costs=(cost(),)))
     later = NOW + 3 * DAY
     assert dict(backend.count_before(later))["cost_entries"] == 3
@@ -202,13 +202,13 @@ def test_costs_are_deleted_with_points_and_the_series_goes_on(backend: Backend) 
     assert sum(amounts(backend)) <= 3
 
 
-def test_sizes_tell_of_costs(backend: Backend) -> None:
+def test_sizes_include_costs(backend: Backend) -> None:
     backend.write(Batch(costs=(cost(), cost("e-2"))))
     [size] = [one for one in backend.sizes().tables if one.table == "cost_entries"]
     assert size.rows == 2
 
 
-def test_costs_survive_the_backend(unopened: Callable[[], Backend], kind: Kind) -> None:
+def test_costs_survive_a_restart(unopened: Callable[[], Backend], kind: Kind) -> None:
     with closing(unopened()) as first:
         first.start()
         first.write(batch([sample(10, 4)]))
@@ -220,7 +220,7 @@ def test_costs_survive_the_backend(unopened: Callable[[], Backend], kind: Kind) 
         assert amounts(second) == [4, 2]
 
 
-def test_two_receivers_with_the_same_series(unopened: Callable[[], Backend], kind: Kind) -> None:
+def test_two_receivers_write_the_same_series(unopened: Callable[[], Backend], kind: Kind) -> None:
     if not kind.keeps or not kind.interrupts:
         pytest.skip("one program at a time can write there")
     times = list(range(1, 41))
@@ -247,7 +247,7 @@ def test_two_receivers_with_the_same_series(unopened: Callable[[], Backend], kin
 
     for store in stores:
         store.start()
-    # Overlapping points, each receiver in an order of its own.
+    # Overlapping points, each receiver in another order.
     parts = [times[::2] + times[10:20], times[1::2][::-1] + times[10:20]]
     threads = [
         threading.Thread(target=send, args=(store, part))
@@ -266,8 +266,8 @@ _POINTS = st.tuples(st.integers(1, 20), st.integers(0, 8), st.sampled_from([3, 7
 
 @settings(max_examples=15)
 @given(st.lists(st.lists(_POINTS, max_size=4), max_size=6))
-def test_as_all_points_at_once(
-    new_store: NewStore, batches: list[list[tuple[int, int, int]]]
+def test_batches_in_any_order_equal_one_batch(
+    new_store: StoreFactory, batches: list[list[tuple[int, int, int]]]
 ) -> None:
     last: dict[tuple[int, int], CostSample] = {}
     with new_store() as backend, new_store() as at_once:

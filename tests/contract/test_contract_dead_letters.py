@@ -1,4 +1,4 @@
-"""A row that the database refuses: found by dry runs, kept as a dead letter, the rest stored."""
+"""A row that the database refuses is found by dry runs and becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import pytest
 from kit.backends.kinds import Kind
-from kit.backends.reading import count, rows_in_all, stored, stored_points, stored_series
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -24,6 +23,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import count, count_all_rows, stored, stored_points, stored_series
 
 from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
@@ -33,28 +33,28 @@ from exporter.model import Batch, DeadLetter, Watermark, WriteResult
 WATERMARK = Watermark("receiver-1", 5)
 DAY = 86_400 * SECOND
 TOO_LARGE = 2**63
-NO_TEXT = "\ud800"  # half of a character: no database takes it
+NO_TEXT = "\ud800"  # a lone surrogate: no database accepts it
 
 
 class Changed(Protocol):
-    """A started backend, after SQL of a user's own."""
+    """A started backend, after a user's SQL ran on its location."""
 
     def __call__(self, *statements: str) -> AbstractContextManager[Backend]: ...
 
 
 @pytest.fixture
-def changed(kind: Kind, new_place: Any) -> Changed:
+def changed(kind: Kind, new_location: Any) -> Changed:
     change = kind.change
     if change is None:
         pytest.skip("nobody else can change what is in this process's memory")
 
     @contextmanager
     def store(*statements: str) -> Iterator[Backend]:
-        with new_place() as place:
-            backend = kind.make(place)
+        with new_location() as location:
+            backend = kind.make(location)
             backend.start()
             for statement in statements:
-                change(place, statement)
+                change(location, statement)
             try:
                 yield backend
             finally:
@@ -72,7 +72,7 @@ def letters(backend: Backend) -> list[tuple[Any, ...]]:
 
 
 def assert_refused(backend: Backend, batch: Batch) -> None:
-    """By a dry run and by a write alike, and nothing of it stays."""
+    """A dry run and a write raise the same error, and nothing is stored."""
     before = stored(backend)
     for call in (backend.dry_run, backend.write, backend.dry_run):
         with pytest.raises(RowRefusedError, match="storing a batch failed"):
@@ -83,7 +83,7 @@ def assert_refused(backend: Backend, batch: Batch) -> None:
 
 
 def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLetter]]:
-    """As the pipeline does, and once more, because an answer may get lost."""
+    """As the pipeline does, and once more, as after a lost reply."""
     good, dead = isolate_refused_rows(batch, backend.dry_run)
     repaired = replace(good, dead_letters=tuple(dead))
     assert backend.write(repaired) == WriteResult(stored=good.entries)
@@ -92,7 +92,7 @@ def store_the_rest(backend: Backend, batch: Batch) -> tuple[Batch, list[DeadLett
     return good, dead
 
 
-def test_a_row_that_fits_no_column_is_found_and_kept_apart(backend: Backend) -> None:
+def test_a_row_out_of_range_becomes_a_dead_letter(backend: Backend) -> None:
     batch = batch_of(
         *(point(1, NOW + n * SECOND, value=n) for n in range(30)),
         new_series=(series(1), series(2), series(3)),
@@ -105,7 +105,7 @@ def test_a_row_that_fits_no_column_is_found_and_kept_apart(backend: Backend) -> 
     good, dead = store_the_rest(backend, batch)
     assert [letter.kind for letter in dead] == ["histogram", "summary", "exemplar"]
     assert good.rows == batch.rows - 3
-    assert rows_in_all(backend) == good.rows
+    assert count_all_rows(backend) == good.rows
     assert len(stored_series(backend)) == 3
     found = letters(backend)
     assert [row[:4] for row in found] == [
@@ -117,7 +117,7 @@ def test_a_row_that_fits_no_column_is_found_and_kept_apart(backend: Backend) -> 
     assert json.loads(found[0][5])["count"] == TOO_LARGE
 
 
-def test_a_series_that_is_refused_takes_its_rows_with_it(backend: Backend) -> None:
+def test_the_rows_of_a_refused_series_become_dead_letters(backend: Backend) -> None:
     bad = series(2, description=NO_TEXT)
     batch = batch_of(
         *(point(n % 3, NOW + n * SECOND) for n in range(30)),
@@ -137,7 +137,7 @@ def test_a_series_that_is_refused_takes_its_rows_with_it(backend: Backend) -> No
     assert backend.fetch("SELECT count(DISTINCT written_at) FROM dead_letters") == [(1,)]
 
 
-def test_a_letter_takes_the_name_of_its_metric_from_the_store(backend: Backend) -> None:
+def test_a_dead_letter_has_the_stored_name_of_its_metric(backend: Backend) -> None:
     backend.write(batch_of(point(1), new_series=(series(1, metric_name="known"),)))
     batch = Batch(
         histograms=(histogram(1, count=TOO_LARGE), histogram(9, count=TOO_LARGE)),
@@ -148,7 +148,9 @@ def test_a_letter_takes_the_name_of_its_metric_from_the_store(backend: Backend) 
 
 
 @pytest.mark.parametrize("means", [0, 1])
-def test_what_a_user_forbids_is_a_dead_letter(changed: Changed, kind: Kind, means: int) -> None:
+def test_a_row_refused_by_a_constraint_or_trigger_becomes_a_dead_letter(
+    changed: Changed, kind: Kind, means: int
+) -> None:
     if means >= len(kind.refuse_thirteen):
         pytest.skip("this database has no other means")
     batch = batch_of(
@@ -165,15 +167,15 @@ def test_what_a_user_forbids_is_a_dead_letter(changed: Changed, kind: Kind, mean
         assert (row_kind, at) == ("point", NOW // 1_000 + 13_000_000)
         assert "thirteen" in reason
         assert json.loads(content)["value"] == 13.0
-        # Once it was told apart, the writer goes on.
+        # The writer continues after the row was isolated.
         later = batch_of(point(1, NOW + 200 * SECOND), watermark=Watermark(WATERMARK.writer_id, 6))
         assert backend.write(later) == WriteResult(stored=1)
 
 
-def test_a_name_that_an_index_does_not_take(backend: Backend, kind: Kind) -> None:
+def test_a_name_too_long_for_an_index_becomes_a_dead_letter(backend: Backend, kind: Kind) -> None:
     if kind.server is None:
         pytest.skip("its index takes a name of any length")
-    name = random.Random(1).randbytes(10_000).hex()  # does not compress
+    name = random.Random(1).randbytes(10_000).hex()  # random, so it does not compress
     batch = batch_of(
         point(1),
         point(2),
@@ -188,7 +190,7 @@ def test_a_name_that_an_index_does_not_take(backend: Backend, kind: Kind) -> Non
     assert json.loads(found[0][5])["metric_name"] == name
 
 
-def test_what_is_wrong_with_the_store_is_no_row_s_fault(changed: Changed) -> None:
+def test_a_missing_table_refuses_no_row(changed: Changed) -> None:
     with changed("DROP TABLE metric_exemplars") as backend:
         for call in (backend.dry_run, backend.write):
             with pytest.raises(BackendRefusedError, match="metric_exemplars") as caught:
@@ -196,7 +198,7 @@ def test_what_is_wrong_with_the_store_is_no_row_s_fault(changed: Changed) -> Non
             assert not isinstance(caught.value, RowRefusedError)
 
 
-def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backend) -> None:
+def test_dead_letters_are_counted_and_deleted_by_written_at(backend: Backend) -> None:
     began = time.time_ns() // 1_000 * 1_000 - SECOND
     old = DeadLetter("point", "because", 1, "name", 1_000, '{"value": "NaN"}')
     backend.write(Batch(dead_letters=(old, replace(old, kind="series", time_unix_nano=None))))
@@ -214,7 +216,7 @@ def test_letters_are_counted_and_go_by_the_time_they_were_written(backend: Backe
     assert letters(backend) == []
 
 
-def test_text_with_a_nul_is_kept_as_far_as_the_store_can(backend: Backend, kind: Kind) -> None:
+def test_nul_in_a_dead_letter_is_stored_or_replaced(backend: Backend, kind: Kind) -> None:
     batch = Batch(exemplars=(exemplar(1, attributes='{"a":"\\u0000"}', trace_id=NO_TEXT),))
     _, dead = isolate_refused_rows(batch, backend.dry_run)
     backend.write(Batch(dead_letters=(replace(dead[0], reason="a\0b", metric_name="c\0d"),)))

@@ -1,4 +1,4 @@
-"""start and close in every order, and what is safe after them."""
+"""start and close in every order, and the calls after them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from kit.backends.kinds import Kind
-from kit.backends.reading import count, stored
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point, series
+from kit.backends.stored_rows import count, stored
 
 from exporter.backends.base import Backend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
@@ -29,7 +29,7 @@ def test_start_and_close_may_be_called_twice_and_close_first(unopened: Unopened)
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_what_is_not_open_says_so(unopened: Unopened, *, closed: bool) -> None:
+def test_a_backend_that_is_not_open_raises(unopened: Unopened, *, closed: bool) -> None:
     backend = unopened()
     if closed:
         backend.start()
@@ -54,7 +54,7 @@ def test_a_closed_backend_can_be_started_again(unopened: Unopened, kind: Kind) -
         backend.close()
 
 
-def test_what_write_returned_for_is_there_after_close(unopened: Unopened, kind: Kind) -> None:
+def test_written_rows_are_stored_after_close(unopened: Unopened, kind: Kind) -> None:
     first = unopened()
     first.start()
     first.write(Batch(new_series=(series(1),), points=flood(3_000)))
@@ -69,7 +69,7 @@ def test_what_write_returned_for_is_there_after_close(unopened: Unopened, kind: 
         assert count(again) == count(again, "metric_series") == 0
 
 
-def test_the_thread_that_opens_writes_or_closes_may_be_any(unopened: Unopened) -> None:
+def test_any_thread_may_open_write_or_close(unopened: Unopened) -> None:
     backend = unopened()
     rows: list[int] = []
     steps: list[Callable[[], object]] = [
@@ -115,7 +115,7 @@ def test_close_ends_a_long_read(unopened: Unopened, kind: Kind) -> None:
     assert len(outcome) == 1
 
 
-def test_the_same_dialect_and_place_before_and_after_start(unopened: Unopened) -> None:
+def test_dialect_and_location_are_the_same_before_and_after_start(unopened: Unopened) -> None:
     backend = unopened()
     before = backend.dialect, backend.location
     backend.start()

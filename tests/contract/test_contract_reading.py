@@ -1,4 +1,4 @@
-"""Reads: beside a write, of whole batches only, and nothing but reads."""
+"""Reads run beside a write, see whole batches only, and cannot change data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point, series
+from kit.backends.stored_rows import count
 
 from exporter.backends.base import Backend
 from exporter.errors import BackendRefusedError
@@ -40,7 +40,7 @@ def test_reads_see_whole_batches_only(backend: Backend) -> None:
             assert {rows % ROWS for rows in seen} == {0}
 
 
-def test_a_series_is_there_as_soon_as_its_points(backend: Backend) -> None:
+def test_a_series_is_visible_with_its_points(backend: Backend) -> None:
     done = threading.Event()
     orphans = (
         "SELECT count(*) FROM system_metrics AS m WHERE NOT EXISTS "
@@ -67,7 +67,7 @@ def test_a_series_is_there_as_soon_as_its_points(backend: Backend) -> None:
 def test_parameters_are_bound(backend: Backend) -> None:
     backend.write(batch_of(point(1, value=1.0), point(2, value=2.0)))
     mark = backend.dialect.placeholder
-    # Only the mark is put in.
+    # Only the placeholder is inserted.
     statement = f"SELECT value FROM system_metrics WHERE series_id = {mark} AND value > {mark}"  # noqa: S608
     assert backend.fetch(statement, [2, 0.5]) == [(2.0,)]
     assert backend.fetch(statement, (1, 1.5)) == []
@@ -94,7 +94,7 @@ def test_only_reading_statements_are_answered(backend: Backend, statement: str) 
 @pytest.mark.parametrize(
     "statement", ["SELEC 1", "SELECT nonsense FROM system_metrics", "SELECT 1; SELECT 2", "BEGIN"]
 )
-def test_a_wrong_statement_harms_nothing(backend: Backend, statement: str) -> None:
+def test_a_wrong_statement_leaves_the_backend_usable(backend: Backend, statement: str) -> None:
     if statement == "BEGIN":
         assert backend.fetch(statement) == []
     else:

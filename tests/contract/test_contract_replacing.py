@@ -1,20 +1,12 @@
-"""Equal keys replace, definitions are kept up to date, ids of two series are refused."""
+"""Points with equal keys, definitions that change, and ids that two series share."""
 
 from __future__ import annotations
 
 import logging
 
 import pytest
+from kit.backends.dict_store import definition
 from kit.backends.kinds import Kind
-from kit.backends.plain import definition
-from kit.backends.reading import (
-    count,
-    rows_in_all,
-    stored_histograms,
-    stored_points,
-    stored_series,
-    stored_summaries,
-)
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -25,6 +17,14 @@ from kit.backends.samples import (
     point,
     series,
     summary,
+)
+from kit.backends.stored_rows import (
+    count,
+    count_all_rows,
+    stored_histograms,
+    stored_points,
+    stored_series,
+    stored_summaries,
 )
 
 from exporter.backends.base import Backend
@@ -54,11 +54,11 @@ def replacing(backend: Backend, kind: Kind) -> Backend:
 @pytest.fixture
 def adding(backend: Backend, kind: Kind) -> Backend:
     if kind.replaces:
-        pytest.skip("a second point of a series and time takes the place of the first")
+        pytest.skip("a second point of a series and time replaces the first")
     return backend
 
 
-def test_a_second_point_is_stored_beside_the_first(adding: Backend) -> None:
+def test_a_repeated_point_is_stored_twice(adding: Backend) -> None:
     batch = batch_of(
         point(1, value=1.0),
         point(1, value=2.0),
@@ -70,7 +70,7 @@ def test_a_second_point_is_stored_beside_the_first(adding: Backend) -> None:
     assert adding.write(batch_of(point(1, value=3.0))) == WriteResult(stored=1)
     values = adding.fetch("SELECT value FROM system_metrics ORDER BY value")
     assert values == [(1.0,), (2.0,), (3.0,)]
-    assert rows_in_all(adding) == 9
+    assert count_all_rows(adding) == 9
 
 
 def test_a_second_write_of_a_batch_changes_nothing(replacing: Backend) -> None:
@@ -82,9 +82,9 @@ def test_a_second_write_of_a_batch_changes_nothing(replacing: Backend) -> None:
         exemplars=(exemplar(1),),
     )
     first = replacing.write(batch)
-    before = rows_in_all(replacing), stored_points(replacing)
+    before = count_all_rows(replacing), stored_points(replacing)
     assert replacing.write(batch) == first == WriteResult(stored=5_002)
-    assert (rows_in_all(replacing), stored_points(replacing)) == before
+    assert (count_all_rows(replacing), stored_points(replacing)) == before
 
 
 def test_a_point_of_the_same_series_and_microsecond_replaces(replacing: Backend) -> None:
@@ -109,7 +109,7 @@ def test_a_point_of_the_same_series_and_microsecond_replaces(replacing: Backend)
     assert (other["sum"], other["quantiles"]) == (10.0, [])
 
 
-def test_the_last_of_a_batch_wins_and_counts_once(replacing: Backend) -> None:
+def test_the_last_equal_key_of_a_batch_is_stored_and_counts_once(replacing: Backend) -> None:
     batch = batch_of(
         point(1, NOW + 500, value=1.0),
         point(2, value=5.0),
@@ -133,7 +133,7 @@ def test_half_of_a_large_batch_replaces_and_half_is_new(replacing: Backend) -> N
     assert replacing.fetch("SELECT count(*) FROM system_metrics WHERE value < 0") == [(9_999,)]
 
 
-def test_exemplars_of_one_time_are_kept_apart_and_equal_ones_are_one(replacing: Backend) -> None:
+def test_exemplars_of_one_time_are_stored_and_equal_ones_once(replacing: Backend) -> None:
     one = exemplar(1)
     different = (
         exemplar(1, value=9.0),
@@ -145,7 +145,7 @@ def test_exemplars_of_one_time_are_kept_apart_and_equal_ones_are_one(replacing: 
     assert count(replacing, "metric_exemplars") == 4
 
 
-def test_a_known_series_takes_the_newer_description_and_schema_urls(backend: Backend) -> None:
+def test_a_stored_series_takes_the_newer_description_and_schema_urls(backend: Backend) -> None:
     first = series(1, description="old", resource_schema_url="https://example.org/1")
     backend.write(Batch(new_series=(first, series(2))))
     later = series(
@@ -158,12 +158,12 @@ def test_a_known_series_takes_the_newer_description_and_schema_urls(backend: Bac
     assert stored_series(backend) == {1: definition(later), 2: definition(series(2))}
 
 
-def test_within_a_batch_the_last_description_wins(backend: Backend) -> None:
+def test_the_last_description_of_a_batch_is_stored(backend: Backend) -> None:
     backend.write(Batch(new_series=(series(1, description="a"), series(1, description="b"))))
     assert stored_series(backend)[1]["description"] == "b"
 
 
-def test_when_a_series_was_first_seen_stays(backend: Backend) -> None:
+def test_first_seen_does_not_change(backend: Backend) -> None:
     backend.write(Batch(new_series=(series(1),)))
     first_seen = backend.fetch("SELECT first_seen FROM metric_series")
     backend.write(Batch(new_series=(series(1, description="new"),)))
@@ -179,7 +179,7 @@ def test_many_series_at_once_and_again(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("different", OTHER_IDENTITIES.values(), ids=OTHER_IDENTITIES)
-def test_an_id_of_another_series_is_refused_and_stays_refused(
+def test_a_colliding_id_is_refused_until_the_next_start(
     backend: Backend, caplog: pytest.LogCaptureFixture, different: dict[str, object]
 ) -> None:
     backend.write(batch_of(point(1), new_series=(series(1), series(2))))
@@ -219,14 +219,14 @@ def test_two_series_of_one_id_in_one_batch_are_both_refused(backend: Backend) ->
     assert stored_series(backend) == {1: definition(series(1)), 2: definition(series(2))}
 
 
-def test_what_is_derived_from_attributes_is_no_other_identity(backend: Backend) -> None:
-    # Which attributes name the cluster is configured, and may be configured anew.
+def test_derived_columns_are_not_part_of_the_identity(backend: Backend) -> None:
+    # The configuration says which attributes name the cluster, and may change.
     backend.write(Batch(new_series=(series(1),)))
     again = batch_of(point(1), new_series=(series(1, cluster_id="east", node_id="n"),))
     assert backend.write(again) == WriteResult(stored=1)
 
 
-def test_a_failing_write_leaves_nothing(backend: Backend, kind: Kind) -> None:
+def test_a_failed_write_stores_nothing(backend: Backend, kind: Kind) -> None:
     backend.write(batch_of(point(1), new_series=(series(1),)))
     impossible = Batch(
         new_series=(series(1, description="newer"), series(2)),
@@ -236,9 +236,9 @@ def test_a_failing_write_leaves_nothing(backend: Backend, kind: Kind) -> None:
     )
     with pytest.raises(BackendRefusedError, match="storing a batch failed"):
         backend.write(impossible)
-    assert rows_in_all(backend) == 1
+    assert count_all_rows(backend) == 1
     assert stored_series(backend) == {1: definition(series(1))}
     possible = Batch(impossible.new_series, impossible.points, (histogram(1),))
     assert backend.write(possible) == WriteResult(stored=10_001)
-    again = 1  # one of them is the first point once more
-    assert rows_in_all(backend) == 10_002 - (again if kind.replaces else 0)
+    again = 1  # one of them is the first point again
+    assert count_all_rows(backend) == 10_002 - (again if kind.replaces else 0)

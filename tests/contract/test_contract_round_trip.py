@@ -1,4 +1,4 @@
-"""What is written reads back as it was: every type, every odd number and text."""
+"""What is written reads back unchanged: every type, every special number and text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import Kind, NewStore
-from kit.backends.plain import PlainStore, definition, without_repeats
-from kit.backends.reading import count, stored, stored_exemplars, stored_points, stored_series
+from kit.backends.dict_store import DictStore, definition, without_repeats
+from kit.backends.kinds import Kind, StoreFactory
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -23,6 +22,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import count, stored, stored_exemplars, stored_points, stored_series
 from kit.backends.strategies import batches
 
 from exporter.backends.base import Backend
@@ -32,14 +32,14 @@ MICROS = NOW // 1_000
 INT64_MAX = 2**63 - 1
 
 
-def expected(*written: Batch) -> PlainStore:
-    plain = PlainStore()
+def expected(*written: Batch) -> DictStore:
+    reference = DictStore()
     for batch in written:
-        plain.write(batch)
-    return plain
+        reference.write(batch)
+    return reference
 
 
-def test_all_five_types_at_once(backend: Backend) -> None:
+def test_all_five_types_in_one_batch(backend: Backend) -> None:
     kinds = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
     batch = batch_of(
         point(0, value=0.25),
@@ -79,20 +79,20 @@ def test_a_number_reads_back_bit_for_bit(backend: Backend, value: float) -> None
     assert {row[2] for row in stored_exemplars(backend)} == {value}
 
 
-def test_minus_zero_reads_back_as_a_zero(backend: Backend) -> None:
-    # Its sign is not promised: SQLite keeps whole numbers as integers.
+def test_minus_zero_reads_back_as_zero(backend: Backend) -> None:
+    # The sign is not part of the contract: SQLite stores whole numbers as integers.
     backend.write(batch_of(point(1, value=-0.0)))
     assert stored_points(backend) == {(MICROS, 1): (0.0, None)}
 
 
-def test_nan_is_a_value_and_not_a_missing_one(backend: Backend) -> None:
+def test_nan_is_a_value_and_not_missing(backend: Backend) -> None:
     backend.write(batch_of(point(1, value=math.nan), point(2, value=math.nan, recorded=False)))
     assert stored_points(backend) == {(MICROS, 1): ("NaN", None), (MICROS, 2): (None, None)}
     [(missing,)] = backend.fetch("SELECT series_id FROM system_metrics WHERE value IS NULL")
     assert missing == 2
 
 
-def test_no_recorded_value_is_null_whatever_the_value_says(backend: Backend) -> None:
+def test_no_recorded_value_is_null_for_any_value(backend: Backend) -> None:
     batch = batch_of(
         point(1, value=7.5, recorded=False),
         histograms=(histogram(2, count=None, sum=None, min=None, max=None),),
@@ -147,7 +147,7 @@ def test_the_largest_counts(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("series_id", [0, -1, INT64_MAX, -(2**63)])
-def test_every_series_id_has_a_place(backend: Backend, series_id: int) -> None:
+def test_every_series_id_can_be_stored(backend: Backend, series_id: int) -> None:
     batch = batch_of(
         point(series_id),
         new_series=(series(series_id),),
@@ -158,7 +158,7 @@ def test_every_series_id_has_a_place(backend: Backend, series_id: int) -> None:
     assert stored(backend) == expected(batch)
 
 
-def test_times_are_cut_to_microseconds(backend: Backend) -> None:
+def test_times_are_rounded_down_to_microseconds(backend: Backend) -> None:
     rows = point(1, NOW + 1_999, start=NOW + 999), point(2, 1), point(3, INT64_MAX)
     backend.write(batch_of(*rows))
     assert stored_points(backend) == {
@@ -195,7 +195,7 @@ def test_any_text_reads_back(backend: Backend, text: str) -> None:
     assert {row[4] for row in stored_exemplars(backend)} == {text}
 
 
-def test_a_nul_reads_back_or_is_shown_as_replaced(backend: Backend, kind: Kind) -> None:
+def test_nul_reads_back_or_is_replaced(backend: Backend, kind: Kind) -> None:
     text, escaped = "a\0b", r'{"k\u0000":"\\u0000 \\\u0000"}'
     shown = text if kind.keeps_nul else "a\ufffdb"
     one = series(1, metric_name=text, service_name=text, attributes=escaped)
@@ -206,9 +206,9 @@ def test_a_nul_reads_back_or_is_shown_as_replaced(backend: Backend, kind: Kind) 
     found = stored_series(backend)[1]
     assert (found["metric_name"], found["service_name"]) == (shown, shown)
     assert found["attributes"] == {f"k{nul}": rf"\u0000 \{nul}"}
-    plain = PlainStore(keeps_nul=kind.keeps_nul)
-    plain.write(Batch(exemplars=(exemplar(1, attributes=escaped),)))
-    assert stored_exemplars(backend) == plain.exemplars
+    reference = DictStore(keeps_nul=kind.keeps_nul)
+    reference.write(Batch(exemplars=(exemplar(1, attributes=escaped),)))
+    assert stored_exemplars(backend) == reference.exemplars
 
 
 def test_a_series_without_a_service(backend: Backend) -> None:
@@ -240,20 +240,22 @@ def test_no_size_of_a_batch_loses_or_repeats_a_row(backend: Backend, rows: int) 
 
 def test_an_empty_batch_changes_nothing(backend: Backend) -> None:
     assert backend.write(Batch()) == WriteResult(stored=0)
-    assert stored(backend) == PlainStore()
+    assert stored(backend) == DictStore()
     assert count(backend, "metric_series") == 0
 
 
 @settings(max_examples=40)
 @given(st.lists(batches, max_size=4))
-def test_any_batches_read_back_as_from_plain_dicts(
-    new_store: NewStore, kind: Kind, written: list[Batch]
+def test_any_batches_read_back_as_from_a_dict_store(
+    new_store: StoreFactory, kind: Kind, written: list[Batch]
 ) -> None:
     if not kind.replaces:
         written = without_repeats(written)
-    plain = PlainStore(keeps_nul=kind.keeps_nul)
+    reference = DictStore(keeps_nul=kind.keeps_nul)
     with new_store() as backend:
         for batch in written:
-            result = replace(backend.write(batch), altered_texts=0)  # a test of their own
-            assert result == WriteResult(stored=plain.write(batch))
-            assert stored(backend) == plain
+            result = replace(
+                backend.write(batch), altered_texts=0
+            )  # tested in test_contract_altered_texts.py
+            assert result == WriteResult(stored=reference.write(batch))
+            assert stored(backend) == reference

@@ -1,4 +1,4 @@
-"""sizes and count_before: what they tell is what is there, and asking changes nothing."""
+"""sizes and count_before are right, and change nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import NewStore
-from kit.backends.reading import SIZED_TABLES, count, rows_in_all, stored, stored_points
+from kit.backends.kinds import StoreFactory
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -21,6 +20,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import SIZED_TABLES, count, count_all_rows, stored, stored_points
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, TableSize
@@ -37,7 +37,7 @@ def row_counts(backend: Backend) -> dict[str, int]:
 
 
 def assert_times(table: TableSize, oldest: int, newest: int) -> None:
-    """The times of the rows, or the bounds of partitions around them, of a week at most."""
+    """The times of the rows, or the bounds of their partitions, at most a week apart."""
     assert table.oldest_unix_nano is not None
     assert table.newest_unix_nano is not None
     if table.times_are_exact:
@@ -59,7 +59,7 @@ def test_an_empty_store_has_every_table_and_nothing_in_it(backend: Backend) -> N
     assert sizes.total_bytes > 0
 
 
-def test_every_table_is_told_by_itself(backend: Backend) -> None:
+def test_every_table_has_its_own_size(backend: Backend) -> None:
     backend.write(
         batch_of(
             *(point(1, NOW + seconds * SECOND) for seconds in range(5)),
@@ -79,7 +79,7 @@ def test_every_table_is_told_by_itself(backend: Backend) -> None:
     assert backend.sizes().series == 2
 
 
-def test_bytes_grow_with_the_rows_and_parts_are_no_more_than_the_whole(backend: Backend) -> None:
+def test_bytes_grow_with_the_rows_and_tables_add_up_to_at_most_the_total(backend: Backend) -> None:
     before = backend.sizes()
     backend.write(Batch(points=flood(50_000)))
     after = backend.sizes()
@@ -98,7 +98,7 @@ def test_estimates_are_near(backend: Backend) -> None:
     assert abs(points.rows - 60_000) <= tolerance
 
 
-def test_partitions_are_counted_where_there_are_any(backend: Backend) -> None:
+def test_partitions_are_counted(backend: Backend) -> None:
     backend.write(batch_of(*(point(1, NOW + days * 30 * DAY) for days in range(3))))
     points = tables(backend)["system_metrics"]
     if points.partitions is None:
@@ -108,7 +108,7 @@ def test_partitions_are_counted_where_there_are_any(backend: Backend) -> None:
         assert points.compressed_partitions in (None, 0)
 
 
-def test_asking_changes_nothing(backend: Backend) -> None:
+def test_reading_sizes_changes_nothing(backend: Backend) -> None:
     backend.write(batch_of(point(1), new_series=(series(1),), exemplars=(exemplar(1),)))
     before = stored(backend)
     backend.sizes()
@@ -117,7 +117,7 @@ def test_asking_changes_nothing(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1_000, 2 * SECOND, 3 * DAY, 40 * DAY])
-def test_what_is_counted_is_what_is_deleted(backend: Backend, offset: int) -> None:
+def test_count_before_equals_what_delete_before_deletes(backend: Backend, offset: int) -> None:
     for time in (NOW, NOW + 1_000, NOW + SECOND, NOW + 2 * SECOND, NOW + DAY, NOW + 30 * DAY):
         backend.write(
             batch_of(
@@ -132,14 +132,16 @@ def test_what_is_counted_is_what_is_deleted(backend: Backend, offset: int) -> No
     assert {table: before[table] - after[table] for table in SIZED_TABLES} == counted
 
 
-def test_nothing_is_older_in_an_empty_store(backend: Backend) -> None:
+def test_an_empty_store_has_no_older_rows(backend: Backend) -> None:
     assert backend.count_before(NOW) == dict.fromkeys(SIZED_TABLES, 0)
     assert backend.count_before(0) == dict.fromkeys(SIZED_TABLES, 0)
 
 
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, 5 * DAY // 1_000), min_size=1, max_size=20, unique=True))
-def test_oldest_and_newest_are_those_of_the_rows(new_store: NewStore, offsets: list[int]) -> None:
+def test_oldest_and_newest_are_those_of_the_rows(
+    new_store: StoreFactory, offsets: list[int]
+) -> None:
     with new_store() as backend:
         backend.write(batch_of(*(point(1, NOW + offset * 1_000) for offset in offsets)))
         times = [micros * 1_000 for micros, _ in stored_points(backend)]
@@ -160,4 +162,4 @@ def test_sizes_see_whole_batches_while_rows_are_written(backend: Backend) -> Non
             backend.write(Batch(points=flood(100, time=NOW + index * SECOND)))
         seen = measuring.result()
     assert all(table.rows % 100 == 0 for table in seen if table.rows_are_exact)
-    assert rows_in_all(backend) == 1_000
+    assert count_all_rows(backend) == 1_000

@@ -1,4 +1,4 @@
-"""Watermarks: a batch with one is stored once, and says how far its writer has come."""
+"""Watermarks: a batch with one is stored once, and advances that of its writer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import Kind, NewStore
-from kit.backends.reading import count, rows_in_all, stored
+from kit.backends.kinds import Kind, StoreFactory
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -22,6 +21,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import count, count_all_rows, stored
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError
@@ -46,13 +46,13 @@ def watermarked(sequence: int, writer_id: str = WRITER) -> Batch:
     )
 
 
-def test_written_twice_is_stored_once_whatever_it_holds(backend: Backend) -> None:
+def test_a_batch_written_twice_is_stored_once(backend: Backend) -> None:
     batch = replace(watermarked(1), dead_letters=(LETTER,))
     assert backend.write(batch) == WriteResult(stored=5)
     before = stored(backend)
     for _ in range(2):
         assert backend.write(batch) == WriteResult(stored=5, already_stored=True)
-    assert rows_in_all(backend) == 6
+    assert count_all_rows(backend) == 6
     assert count(backend, "dead_letters") == 1
     assert stored(backend) == before
 
@@ -86,7 +86,7 @@ def test_writers_are_independent(backend: Backend) -> None:
     assert backend.last_sequence("receiver-3") == 0
 
 
-def test_what_was_asked_for_before_its_first_batch_is_stored(backend: Backend) -> None:
+def test_a_batch_is_stored_after_its_writer_read_the_watermark(backend: Backend) -> None:
     assert backend.last_sequence(WRITER) == 0
     assert backend.write(watermarked(1)) == WriteResult(stored=5)
     assert backend.last_sequence(WRITER) == 1
@@ -98,7 +98,7 @@ def test_the_largest_sequence(backend: Backend) -> None:
     assert backend.last_sequence(WRITER) == 2**63 - 1
 
 
-def test_a_watermark_survives_the_backend(unopened: Unopened, kind: Kind) -> None:
+def test_a_watermark_survives_a_restart(unopened: Unopened, kind: Kind) -> None:
     first = unopened()
     first.start()
     first.write(watermarked(4))
@@ -129,7 +129,7 @@ def test_a_dry_run_stores_nothing_and_leaves_the_watermark(backend: Backend) -> 
     assert backend.write(watermarked(2)) == WriteResult(stored=5)
 
 
-def test_watermarks_go_a_year_after_their_rows(backend: Backend) -> None:
+def test_watermarks_are_deleted_a_year_after_their_rows(backend: Backend) -> None:
     backend.write(watermarked(1))
     now = time.time_ns()
     backend.delete_before(now + 364 * DAY)
@@ -142,7 +142,9 @@ def test_watermarks_go_a_year_after_their_rows(backend: Backend) -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(1, 6), st.booleans()), max_size=15)
 )
-def test_as_a_plain_ledger_says(new_store: NewStore, attempts: list[tuple[str, int, bool]]) -> None:
+def test_any_attempts_equal_a_dict_ledger(
+    new_store: StoreFactory, attempts: list[tuple[str, int, bool]]
+) -> None:
     reached: dict[str, int] = {}
     rows = 0
     with new_store() as backend:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import NewStore
+from kit.backends.kinds import StoreFactory
 from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
@@ -287,7 +287,7 @@ PLAIN: dict[str, Callable[[list[float]], float]] = {
     ends=st.tuples(st.integers(0, 300), st.integers(0, 300)).map(sorted),
 )
 def test_statistics_equal_those_of_plain_python(
-    new_store: NewStore,
+    new_store: StoreFactory,
     series: list[tuple[str, dict[int, float | None]]],
     width: int,
     ends: list[int],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import Kind, NewStore
+from kit.backends.kinds import Kind, StoreFactory
 from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
@@ -283,7 +283,7 @@ def counters(draw: st.DrawFn) -> list[Point]:
     ends=st.tuples(st.integers(0, 2000), st.integers(0, 2001)).map(sorted),
 )
 def test_growth_equals_that_of_plain_python(
-    new_store: NewStore,
+    new_store: StoreFactory,
     series: list[tuple[str, bool, list[Point]]],
     width: int,
     ends: list[int],

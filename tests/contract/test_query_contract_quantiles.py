@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import NewStore
+from kit.backends.kinds import StoreFactory
 from kit.batch_builder import BatchBuilder
 
 from exporter.backends.base import Backend
@@ -231,7 +231,7 @@ def point(time: int, values: list[float]) -> dict[str, Any]:
     width=st.sampled_from([50, 1000]),
 )
 def test_quantiles_equal_those_of_counting_in_python(
-    new_store: NewStore,
+    new_store: StoreFactory,
     processes: list[tuple[bool, list[tuple[int, list[float], bool]]]],
     quantile: int,
     width: int,

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from kit.backends.kinds import KINDS
-from kit.backends.places import new_place_of, new_store_of
+from kit.backends.locations import location_factory, store_factory
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -56,7 +56,7 @@ def opened(
     request: pytest.FixtureRequest, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     kind = KINDS[name]
-    with new_store_of(kind, new_place_of(kind, request, tmp_path_factory))() as backend:
+    with store_factory(kind, location_factory(kind, request, tmp_path_factory))() as backend:
         yield backend
 
 

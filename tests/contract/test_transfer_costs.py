@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import KINDS, NewStore
-from kit.backends.places import new_place_of, new_store_of
+from kit.backends.kinds import KINDS, StoreFactory
+from kit.backends.locations import location_factory, store_factory
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
 
 from exporter.backends.base import Backend
@@ -26,10 +26,10 @@ KIND_OF: dict[int, CostKind] = {1: "cumulative", 2: "hourly_rate", 3: "amount", 
 @pytest.fixture(scope="session", params=KINDS)
 def new_target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> NewStore:
+) -> StoreFactory:
     """Makes a started, empty backend of each kind for a `with` block."""
     kind = KINDS[request.param]
-    return new_store_of(kind, new_place_of(kind, request, tmp_path_factory))
+    return store_factory(kind, location_factory(kind, request, tmp_path_factory))
 
 
 def sample(series_id: int, at: int, value: float, start: int = 0) -> CostSample:
@@ -77,7 +77,7 @@ def samples_between(first: int, last: int) -> list[CostSample]:
 
 
 def test_costs_before_and_after_a_copy_equal_those_of_one_store(
-    backend: Backend, new_store: NewStore, new_target: NewStore
+    backend: Backend, new_store: StoreFactory, new_target: StoreFactory
 ) -> None:
     store(backend, samples_between(0, 30))
     with new_target() as target, new_store() as not_copied:
@@ -95,7 +95,7 @@ def test_costs_before_and_after_a_copy_equal_those_of_one_store(
 @settings(max_examples=10)
 @given(data=st.data())
 def test_costs_are_equal_for_any_cut_between_source_and_target(
-    new_store: NewStore, new_target: NewStore, data: st.DataObject
+    new_store: StoreFactory, new_target: StoreFactory, data: st.DataObject
 ) -> None:
     points = st.builds(
         sample,
@@ -116,7 +116,9 @@ def test_costs_are_equal_for_any_cut_between_source_and_target(
         assert entries(target) == entries(not_copied)
 
 
-def test_totals_are_counted_from_deleted_entries(backend: Backend, new_target: NewStore) -> None:
+def test_totals_are_counted_from_deleted_entries(
+    backend: Backend, new_target: StoreFactory
+) -> None:
     """Retention keeps cursors, so that a total is not counted as a whole again."""
     store(backend, [sample(1, 0, 100.0, start=3_600)])
     backend.delete_before(NOW + 2 * 86_400 * SECOND)
@@ -127,7 +129,7 @@ def test_totals_are_counted_from_deleted_entries(backend: Backend, new_target: N
 
 
 def test_a_copy_up_to_an_end_has_the_cursors_of_that_time(
-    backend: Backend, new_target: NewStore
+    backend: Backend, new_target: StoreFactory
 ) -> None:
     store(backend, samples_between(0, 20))
     with new_target() as target:
@@ -139,7 +141,7 @@ def test_a_copy_up_to_an_end_has_the_cursors_of_that_time(
 
 
 def test_an_interrupted_copy_of_cursors_is_completed(
-    backend: Backend, new_target: NewStore, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, new_target: StoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 3)
     store(backend, samples_between(0, 5))
@@ -161,7 +163,7 @@ def test_an_interrupted_copy_of_cursors_is_completed(
 
 
 def test_entries_that_both_stores_have_are_those_of_the_source(
-    backend: Backend, new_target: NewStore
+    backend: Backend, new_target: StoreFactory
 ) -> None:
     """The target started a total anew, with points that the source has too."""
     store(backend, samples_between(0, 20))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from kit.backends.kinds import KINDS, Kind
-from kit.backends.places import keys_of, new_place_of
+from kit.backends.locations import config_keys, location_factory
 from typer.testing import CliRunner
 
 from exporter.cli.app import app
@@ -44,19 +44,19 @@ def store(
 ) -> Iterator[str]:
     """The configuration file of a filled database; one for all tests of a backend."""
     kind, folder = KINDS[request.param], tmp_path_factory.mktemp("costs")
-    with new_place_of(kind, request, tmp_path_factory)() as place:
-        fill(kind, place)
+    with location_factory(kind, request, tmp_path_factory)() as location:
+        fill(kind, location)
         config = folder / "otel-config.yaml"
-        config.write_text(json.dumps({"exporters": {"openfinops": keys_of(kind, place)}}))
+        config.write_text(json.dumps({"exporters": {"openfinops": config_keys(kind, location)}}))
         yield str(config)
 
 
-def fill(kind: Kind, place: str) -> None:
+def fill(kind: Kind, location: str) -> None:
     days = range(-10, 10)
     costs = [entry(day, "compute", "0.10" if day >= 0 else "0.08") for day in days]
     costs += [entry(day, "storage", "0.05") for day in days]
     costs.append(entry(3, "license", "7", currency="EUR"))
-    with closing(kind.make(place)) as backend:
+    with closing(kind.make(location)) as backend:
         backend.start()
         backend.write(Batch(costs=tuple(costs)))
 

@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 import pytest
 from kit.backends.kinds import Kind
-from kit.backends.places import keys_of
-from kit.backends.reading import count, stored_points
+from kit.backends.locations import config_keys
+from kit.backends.stored_rows import count, stored_points
 from kit.otlp.attributes import key_values
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
@@ -60,9 +60,9 @@ class Store:
     The memory backend has no spool, as in a server.
     """
 
-    def __init__(self, kind: Kind, place: str, folder: Path, **options: Any) -> None:
-        self.kind, self.place, self.folder = kind, place, folder
-        self.backend = kind.make(place)
+    def __init__(self, kind: Kind, location: str, folder: Path, **options: Any) -> None:
+        self.kind, self.location, self.folder = kind, location, folder
+        self.backend = kind.make(location)
         path = f"{folder}/costs.spool"
         spool = Spool(path, max_bytes=2**30, retry_window_seconds=0.0) if kind.keeps else None
         self.pipeline = build_pipeline(
@@ -82,10 +82,10 @@ class Store:
         """The store that a process finds after a kill: files on disk, nothing from memory."""
         _copy_files(self.folder, folder)
         if self.kind.server is not None:
-            return Store(self.kind, self.place, folder)
-        place = folder / "place"
-        _copy_files(Path(self.place), place)
-        return Store(self.kind, str(place), folder)
+            return Store(self.kind, self.location, folder)
+        location = folder / "location"
+        _copy_files(Path(self.location), location)
+        return Store(self.kind, str(location), folder)
 
     def totals(self) -> dict[tuple[str, str], Decimal]:
         """The sum of the amounts by category and currency."""
@@ -110,18 +110,18 @@ def _copy_files(source: Path, target: Path) -> None:
             shutil.copy(file, target / file.name)
 
 
-NewStore = Callable[..., Store]
+StoreFactory = Callable[..., Store]
 
 
 @pytest.fixture
 def new_store(
-    store_kind: Kind, place: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NewStore]:
-    """Makes stores in one place and closes them after the test."""
+    store_kind: Kind, location: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StoreFactory]:
+    """Makes stores in one location and closes them after the test."""
     made: list[Store] = []
 
     def make(**options: Any) -> Store:
-        made.append(Store(store_kind, place, tmp_path_factory.mktemp("spool"), **options))
+        made.append(Store(store_kind, location, tmp_path_factory.mktemp("spool"), **options))
         return made[-1]
 
     yield make
@@ -130,7 +130,7 @@ def new_store(
 
 
 @pytest.fixture
-def store(new_store: NewStore) -> Store:
+def store(new_store: StoreFactory) -> Store:
     return new_store(token_prices=[TokenPrice("house-*", Decimal("2.50"), Decimal(10))])
 
 
@@ -375,7 +375,7 @@ def test_after_a_kill_the_spool_gives_the_same_costs(
 
 
 def test_requests_that_are_only_in_the_spool_cost_the_same(
-    store_kind: Kind, new_store: NewStore, corpus: Path
+    store_kind: Kind, new_store: StoreFactory, corpus: Path
 ) -> None:
     if not store_kind.keeps:
         pytest.skip("memory has no spool")
@@ -389,7 +389,7 @@ def test_requests_that_are_only_in_the_spool_cost_the_same(
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["in order", "late"])
 def test_gpu_scrapes_cost_by_configured_rules(
-    new_store: NewStore, corpus: Path, order: tuple[int, ...]
+    new_store: StoreFactory, corpus: Path, order: tuple[int, ...]
 ) -> None:
     where = (FieldSource.parse("attribute:UUID"),)
     store = new_store(
@@ -423,10 +423,12 @@ def test_gpu_scrapes_cost_by_configured_rules(
     }
 
 
-def test_configured_rules_reach_the_pipeline(tmp_path: Path, store_kind: Kind, place: str) -> None:
+def test_configured_rules_reach_the_pipeline(
+    tmp_path: Path, store_kind: Kind, location: str
+) -> None:
     path = tmp_path / "config.yaml"
     keys = {
-        **keys_of(store_kind, place),
+        **config_keys(store_kind, location),
         "spool_path": f"{tmp_path}/spool",
         "default_cost_rules": "off",
         "cost_rules": [{"metric": "acme.*", "kind": "amount", "currency": "CHF"}],

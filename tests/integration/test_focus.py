@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from kit.backends.kinds import KINDS, Kind
-from kit.backends.places import keys_of
+from kit.backends.locations import config_keys
 from kit.batch_builder import BatchBuilder
 from typer.testing import CliRunner
 
@@ -55,12 +55,12 @@ class Db:
     """A database, with the options that name it on the command line."""
 
     kind: Kind
-    place: str
+    location: str
     options: tuple[str, ...]
 
     @contextmanager
     def opened(self) -> Iterator[Backend]:
-        with closing(self.kind.make(self.place)) as backend:
+        with closing(self.kind.make(self.location)) as backend:
             backend.start()
             yield backend
 
@@ -86,14 +86,14 @@ def store_kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def db(store_kind: Kind, place: str, tmp_path: Path) -> Db:
-    return database(store_kind, place, tmp_path)
+def db(store_kind: Kind, location: str, tmp_path: Path) -> Db:
+    return database(store_kind, location, tmp_path)
 
 
-def database(kind: Kind, place: str, folder: Path) -> Db:
+def database(kind: Kind, location: str, folder: Path) -> Db:
     config = folder / "otel-config.yaml"
-    config.write_text(json.dumps({"exporters": {"openfinops": keys_of(kind, place)}}))
-    return Db(kind, place, ("--config", str(config)))
+    config.write_text(json.dumps({"exporters": {"openfinops": config_keys(kind, location)}}))
+    return Db(kind, location, ("--config", str(config)))
 
 
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} does not exist")

@@ -13,8 +13,8 @@ import pytest
 from engines.errors import EngineError
 from engines.postgresql import PostgreSQLServer
 from engines.statements import execute
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, flood, series
+from kit.backends.stored_rows import count
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )

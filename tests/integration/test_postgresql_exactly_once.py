@@ -15,8 +15,8 @@ import pytest
 from engines.statements import execute
 from kit.backends.programs import Program
 from kit.backends.proxy import Break, proxied
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series, summary
+from kit.backends.stored_rows import count
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError, RetryableError
@@ -176,7 +176,7 @@ def test_processes_and_threads_write_the_same_days_and_series_at_once(
             for first in (0, 2 * batches)
         ]
         for program in running:
-            program.go_on()
+            program.resume()
         assert [program.lines() for program in running] == [[str(2 * batches * 9)]] * 2
 
     with closing(PostgreSQLBackend(postgresql_database, read_only=True)) as backend:

@@ -16,8 +16,8 @@ from kit.backends.postgresql import (
     with_option,
     with_role,
 )
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, point
+from kit.backends.stored_rows import count
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.errors import translating

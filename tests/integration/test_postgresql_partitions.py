@@ -16,7 +16,6 @@ import pytest
 from engines.databases import Databases
 from engines.statements import Connection, execute
 from kit.backends.postgresql import started
-from kit.backends.reading import count, rows_in_all, stored_points
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -28,6 +27,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import count, count_all_rows, stored_points
 
 from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
@@ -107,7 +107,7 @@ def test_a_hundred_days_in_one_batch(backend: PostgreSQLBackend) -> None:
     ) == [(100, 100)]
     assert backend.count_before(NOW + 90 * DAY)["system_metrics"] == 90 * 5
     assert backend.delete_before(NOW + 90 * DAY) == 90 * 5 + 50
-    assert rows_in_all(backend) == 50
+    assert count_all_rows(backend) == 50
 
 
 def test_four_writers_create_the_same_days_at_once(postgresql_database: str) -> None:

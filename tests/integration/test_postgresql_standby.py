@@ -11,8 +11,8 @@ import pytest
 from engines.dsn import database_of, with_database
 from engines.postgresql import PostgreSQLServer
 from engines.statements import execute
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
+from kit.backends.stored_rows import count
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError

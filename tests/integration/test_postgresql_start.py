@@ -22,8 +22,8 @@ from kit.backends.postgresql import (
     with_option,
     with_role,
 )
-from kit.backends.reading import count, stored_points
 from kit.backends.samples import NOW, SECOND, batch_of, histogram, point, series
+from kit.backends.stored_rows import count, stored_points
 
 from exporter.backends.migrations import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend

@@ -10,7 +10,6 @@ from typing import Any, Final
 import pytest
 from engines.statements import Connection, execute
 from kit.backends.postgresql import autocommitting
-from kit.backends.reading import FACT_TABLES, count, stored
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -18,6 +17,7 @@ from kit.backends.samples import (
     flood,
     point,
 )
+from kit.backends.stored_rows import FACT_TABLES, count, stored
 from kit.backends.timescaledb import (
     COMPRESSED_TABLES,
     COMPRESSING,

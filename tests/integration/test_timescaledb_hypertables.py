@@ -12,7 +12,6 @@ import psycopg2
 import pytest
 from engines.statements import Connection, execute
 from kit.backends.postgresql import autocommitting
-from kit.backends.reading import FACT_TABLES, count
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -20,6 +19,7 @@ from kit.backends.samples import (
     flood,
     point,
 )
+from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSING,
     batch_of_every_kind,

@@ -15,7 +15,6 @@ from engines.databases import Databases
 from engines.statements import Connection, execute
 from engines.timescaledb import WITHOUT_EXTENSION
 from kit.backends.postgresql import autocommitting, run
-from kit.backends.reading import count, stored
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -23,6 +22,7 @@ from kit.backends.samples import (
     flood,
     point,
 )
+from kit.backends.stored_rows import count, stored
 from kit.backends.timescaledb import (
     COMPRESSING,
     assert_start_fails,

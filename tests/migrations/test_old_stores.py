@@ -1,4 +1,4 @@
-"""A store that an earlier version wrote opens, and ends up as one made today."""
+"""A store that an earlier version wrote can be opened, and gets the current schema."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kit.backends.dict_store import DictStore
 from kit.backends.old_stores import BATCH
-from kit.backends.plain import PlainStore
-from kit.backends.reading import stored
+from kit.backends.stored_rows import stored
 
 from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
@@ -37,7 +37,7 @@ def test_there_is_a_dump_of_every_version() -> None:
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
 def test_an_old_store_opens_with_all_its_data(dump: Path, tmp_path: Path) -> None:
-    expected = PlainStore()
+    expected = DictStore()
     expected.write(BATCH)
     path = tmp_path / "old.db"
     restore(dump, path)
@@ -52,7 +52,7 @@ def test_an_old_store_opens_with_all_its_data(dump: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
-def test_an_old_store_gets_the_schema_of_a_new_one(dump: Path, tmp_path: Path) -> None:
+def test_an_old_store_is_migrated_to_the_current_schema(dump: Path, tmp_path: Path) -> None:
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     restore(dump, old)
     for path in (old, new):
@@ -62,7 +62,7 @@ def test_an_old_store_gets_the_schema_of_a_new_one(dump: Path, tmp_path: Path) -
     assert schema(old) == schema(new)
 
 
-def test_watermarks_and_dead_letters_of_an_old_store_are_there(tmp_path: Path) -> None:
+def test_watermarks_and_dead_letters_of_an_old_store_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     restore(DUMPS[1], path)
     with closing(SQLiteBackend(path)) as backend:
@@ -73,7 +73,7 @@ def test_watermarks_and_dead_letters_of_an_old_store_are_there(tmp_path: Path) -
         ) == [("point", "system.cpu.utilization", 101.0)]
 
 
-def test_a_store_without_any_migration_is_not_made_for_reading(tmp_path: Path) -> None:
+def test_a_file_without_migrations_is_not_opened_for_reading(tmp_path: Path) -> None:
     path = tmp_path / "begun.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript("PRAGMA application_id = 1330007877; VACUUM;")

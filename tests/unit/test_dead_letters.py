@@ -1,4 +1,4 @@
-"""Dead letters say all of what was refused, in text that every database takes."""
+"""Dead letters have all fields of the refused row, in text that every database accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_o
 from exporter.model import Batch
 
 
-def test_a_point_is_told_under_the_names_of_the_model() -> None:
+def test_a_point_has_the_field_names_of_the_model() -> None:
     [letter] = dead_letters_of_rows(batch_of(point(3, value=0.5, start=9)), "too low", {3: "cpu"})
     assert (letter.kind, letter.series_id, letter.metric_name) == ("point", 3, "cpu")
     assert (letter.reason, letter.time_unix_nano) == ("too low", NOW)
@@ -31,19 +31,19 @@ def test_a_point_is_told_under_the_names_of_the_model() -> None:
 @pytest.mark.parametrize(
     ("value", "name"), [(math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")]
 )
-def test_numbers_that_json_does_not_have_are_named(value: float, name: str) -> None:
+def test_nan_and_infinities_are_named(value: float, name: str) -> None:
     batch = batch_of(point(1, value=value), summaries=(summary(1, values=(value, 1.0)),))
     first, second = (json.loads(one.content) for one in dead_letters_of_rows(batch, "", {}))
     assert first["value"] == name
     assert second["values"] == [name, 1.0]
 
 
-def test_parts_of_a_histogram_are_told_as_well() -> None:
+def test_nested_fields_of_a_histogram_are_included() -> None:
     [letter] = dead_letters_of_rows(Batch(histograms=(exponential(1, scale=5),)), "", {})
     assert json.loads(letter.content)["exponential"]["scale"] == 5
 
 
-def test_a_series_is_told_whole_and_its_name_shortened_in_the_column() -> None:
+def test_a_series_is_complete_and_its_name_column_is_shortened() -> None:
     one = series(7, metric_name="n" * 10_000)
     letter = dead_letter_of_series(one, "too long")
     assert (letter.kind, letter.series_id, letter.time_unix_nano) == ("series", 7, None)
@@ -53,7 +53,7 @@ def test_a_series_is_told_whole_and_its_name_shortened_in_the_column() -> None:
     assert row.metric_name == "n" * 500
 
 
-def test_text_that_is_no_text_can_be_kept_and_read_back() -> None:
+def test_lone_surrogates_are_stored_and_read_back() -> None:
     [letter] = dead_letters_of_rows(
         Batch(exemplars=(exemplar(1, attributes='{"a":"\ud800"}'),)), "found \ud800", {1: "\ud800"}
     )
@@ -62,13 +62,13 @@ def test_text_that_is_no_text_can_be_kept_and_read_back() -> None:
     assert json.loads(letter.content)["attributes"] == '{"a":"\ud800"}'
 
 
-def test_other_letters_stay_readable() -> None:
+def test_non_ascii_text_is_not_escaped() -> None:
     letter = dead_letter_of_series(series(1, description="Größe"), "")
     assert "Größe" in letter.content
 
 
 @given(batches)
-def test_there_is_one_letter_a_row_and_it_is_json(batch: Batch) -> None:
+def test_each_row_has_one_dead_letter_with_json_content(batch: Batch) -> None:
     letters = list(dead_letters_of_rows(batch, "why", {}))
     assert len(letters) == batch.rows
     for letter in letters:

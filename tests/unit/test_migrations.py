@@ -32,7 +32,7 @@ def tables(connection: sqlite3.Connection) -> set[str]:
     }
 
 
-def test_files_are_put_in_order() -> None:
+def test_migrations_are_sorted_by_version() -> None:
     found = sort_migrations({"0002_b.sql": "B", "0001_a.sql": "A", "0003_c_3.sql": "C"})
     assert found == (Migration(1, "a", "A"), Migration(2, "b", "B"), Migration(3, "c_3", "C"))
 
@@ -55,13 +55,13 @@ def test_gaps_repetitions_and_other_names_are_refused(names: list[str]) -> None:
         sort_migrations(dict.fromkeys(names, ""))
 
 
-def test_the_packages_own_are_found() -> None:
+def test_the_migrations_of_the_package_are_found() -> None:
     assert KNOWN[0].name == "initial"
     assert [migration.version for migration in KNOWN] == list(range(1, len(KNOWN) + 1))
 
 
 @pytest.mark.parametrize("applied", range(4))
-def test_pending_is_what_comes_after_the_applied(applied: int) -> None:
+def test_pending_migrations_follow_the_applied_ones(applied: int) -> None:
     known = sort_migrations({f"000{version}_m.sql": "" for version in (1, 2, 3)})
     waiting = pending(known, range(1, applied + 1), "here")
     assert [migration.version for migration in waiting] == list(range(applied + 1, 4))
@@ -79,14 +79,14 @@ def test_records_with_gaps_are_refused(applied: list[int]) -> None:
         pending(known, applied, "here")
 
 
-def test_an_empty_database_has_no_version_and_asking_changes_nothing(
+def test_reading_versions_of_an_empty_database_changes_nothing(
     connection: sqlite3.Connection,
 ) -> None:
     assert applied_versions(connection) == []
     assert tables(connection) == set()
 
 
-def test_migrating_twice_is_migrating_once(connection: sqlite3.Connection) -> None:
+def test_a_second_migrate_changes_nothing(connection: sqlite3.Connection) -> None:
     assert migrate(connection, KNOWN, "here") == tuple(range(1, len(KNOWN) + 1))
     made = tables(connection)
     assert made >= {"metric_series", "system_metrics", "schema_migrations"}
@@ -95,7 +95,7 @@ def test_migrating_twice_is_migrating_once(connection: sqlite3.Connection) -> No
     assert applied_versions(connection) == [migration.version for migration in KNOWN]
 
 
-def test_only_what_is_new_runs(connection: sqlite3.Connection) -> None:
+def test_only_pending_migrations_run(connection: sqlite3.Connection) -> None:
     migrate(connection, KNOWN, "here")
     connection.execute("INSERT INTO system_metrics (timestamp, series_id) VALUES (1, 2)")
     assert migrate(connection, (*KNOWN, ADD_ONE), "here") == (ADD_ONE.version,)
@@ -103,7 +103,7 @@ def test_only_what_is_new_runs(connection: sqlite3.Connection) -> None:
     assert connection.execute("SELECT count(*) FROM system_metrics").fetchone() == (1,)
 
 
-def test_a_failing_migration_leaves_nothing_of_itself(connection: sqlite3.Connection) -> None:
+def test_a_failed_migration_is_rolled_back(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
         migrate(connection, (*KNOWN, BREAK), "here")
     assert applied_versions(connection) == [migration.version for migration in KNOWN]
@@ -112,14 +112,14 @@ def test_a_failing_migration_leaves_nothing_of_itself(connection: sqlite3.Connec
     assert migrate(connection, (*KNOWN, ADD_ONE), "here") == (ADD_ONE.version,)
 
 
-def test_when_each_was_applied_is_recorded(connection: sqlite3.Connection) -> None:
+def test_the_time_of_each_migration_is_recorded(connection: sqlite3.Connection) -> None:
     migrate(connection, KNOWN, "here")
     [(now,)] = connection.execute("SELECT CAST(strftime('%s') AS INTEGER) * 1000000")
     [(applied_at,)] = connection.execute("SELECT applied_at FROM schema_migrations LIMIT 1")
     assert abs(applied_at - now) < 60_000_000
 
 
-def test_another_program_that_was_quicker_is_noticed(tmp_path: Path) -> None:
+def test_a_migration_by_another_program_is_not_repeated(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with (
         closing(sqlite3.connect(path, isolation_level=None)) as first,
@@ -130,7 +130,7 @@ def test_another_program_that_was_quicker_is_noticed(tmp_path: Path) -> None:
         assert migrate(first, KNOWN, "here") == ()
 
 
-def test_a_script_is_taken_apart_into_its_statements() -> None:
+def test_a_script_is_split_into_statements() -> None:
     script = """-- about; the first
 CREATE TABLE a (x TEXT DEFAULT ';');
 CREATE TRIGGER t AFTER INSERT ON a BEGIN

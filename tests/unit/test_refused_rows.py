@@ -1,6 +1,6 @@
-"""isolate_refused_rows: what is refused is found and nothing else, with few dry runs.
+"""isolate_refused_rows finds the refused rows and no others, with few dry runs.
 
-The stores here are functions over values: what a database would refuse is said by a rule.
+The store is a rule over values, in the place of a database.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ EARLIER = DeadLetter("point", "refused before", 1, "x", NOW, "{}")
 
 @dataclass
 class Store:
-    """Refuses rows of the value 13 and series of the unit "bad"; counts dry runs and rows."""
+    """Refuses rows with the value 13 and series with the unit "bad"; counts dry runs and rows."""
 
     dry_runs: int = 0
     rows: int = 0
@@ -63,7 +63,7 @@ def values_of(batch: Batch) -> list[float | None]:
 
 
 def contents(batch: Batch) -> Counter[str]:
-    """Every row and definition of a batch, as a text that says all of it."""
+    """Every row and definition of a batch as text."""
     points = zip(
         batch.points.series_id.tolist(),
         batch.points.time_unix_nano.tolist(),
@@ -80,7 +80,7 @@ def kinds(dead: list[DeadLetter]) -> list[tuple[str, int]]:
     return [(letter.kind, letter.series_id) for letter in dead]
 
 
-def test_a_batch_that_is_accepted_comes_back_as_it_is() -> None:
+def test_an_accepted_batch_is_returned_unchanged() -> None:
     store = Store()
     batch = replace(
         batch_of(point(1), new_series=(series(1),), exemplars=(exemplar(1),)),
@@ -101,7 +101,7 @@ def test_an_empty_batch_needs_no_dry_run() -> None:
     assert store.dry_runs == 0
 
 
-def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
+def test_one_refused_row_of_each_kind_is_removed_and_the_order_stays() -> None:
     batch = batch_of(
         *(point(1, NOW + n * SECOND, value=n) for n in range(20)),
         new_series=tuple(series(n) for n in range(1, 6)),
@@ -123,7 +123,7 @@ def test_one_bad_row_of_each_kind_is_taken_out_and_the_order_kept() -> None:
     assert good.watermark == WATERMARK
 
 
-def test_a_refused_series_takes_its_rows_with_it_at_one_go() -> None:
+def test_the_rows_of_a_refused_series_need_no_dry_run() -> None:
     store = Store()
     batch = batch_of(
         *(point(n % 4, NOW + n * SECOND, value=0.5) for n in range(4_000)),
@@ -148,7 +148,7 @@ def test_a_refused_series_takes_its_rows_with_it_at_one_go() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 4_999, 8_191, 9_999])
-def test_one_bad_row_of_ten_thousand_takes_few_dry_runs(place: int) -> None:
+def test_one_refused_row_of_ten_thousand_takes_few_dry_runs(place: int) -> None:
     points = replace(flood(10_000), value=np.zeros(10_000))
     points.value[place] = BAD
     store = Store()
@@ -159,14 +159,14 @@ def test_one_bad_row_of_ten_thousand_takes_few_dry_runs(place: int) -> None:
     assert store.rows <= 4.1 * 10_000
 
 
-def test_rows_that_are_all_bad() -> None:
+def test_all_rows_are_refused() -> None:
     batch = batch_of(*(point(1, NOW + n, value=BAD) for n in range(50)), watermark=WATERMARK)
     good, dead = isolate_refused_rows(batch, Store().dry_run)
     assert len(dead) == 50
     assert (good.rows, good.watermark) == (0, WATERMARK)
 
 
-def test_what_is_refused_only_beside_others_is_found_as_well() -> None:
+def test_a_row_that_is_refused_only_with_others_is_found() -> None:
     def unique_values(batch: Batch) -> None:
         if len(set(values_of(batch))) < batch.rows:
             raise RowRefusedError("twice")
@@ -179,7 +179,7 @@ def test_what_is_refused_only_beside_others_is_found_as_well() -> None:
     assert {letter.reason for letter in dead} == {"twice"}
 
 
-def test_a_row_is_dry_run_with_the_definition_of_its_series_alone() -> None:
+def test_a_dry_run_has_only_the_definitions_of_its_rows() -> None:
     seen: list[tuple[set[int], set[int]]] = []
 
     def dry_run(batch: Batch) -> None:
@@ -201,7 +201,7 @@ def test_a_row_is_dry_run_with_the_definition_of_its_series_alone() -> None:
 
 
 @pytest.mark.parametrize("error", [BackendRefusedError("rights"), BackendUnavailableError("gone")])
-def test_other_errors_come_through(error: Exception) -> None:
+def test_other_errors_are_raised(error: Exception) -> None:
     def dry_run(batch: Batch) -> None:
         if batch.rows < 4:
             raise error
@@ -238,7 +238,7 @@ _batches = st.builds(
 
 
 @given(_batches)
-def test_good_and_dead_together_are_the_batch_and_nothing_good_is_dead(batch: Batch) -> None:
+def test_accepted_rows_and_dead_letters_together_are_the_batch(batch: Batch) -> None:
     store = Store()
     good, dead = isolate_refused_rows(batch, store.dry_run)
     Store().dry_run(good)
@@ -266,7 +266,7 @@ def _columns(items: tuple[Any, ...], name: str) -> tuple[list[int], list[float]]
 
 
 def in_order(part: Batch, whole: Batch) -> bool:
-    """Whether the part is the whole with some left out."""
+    """Whether the part is a subsequence of the whole."""
     for name in ("histograms", "summaries", "exemplars", "new_series"):
         rest = iter(getattr(whole, name))
         if not all(any(item is other for other in rest) for item in getattr(part, name)):

@@ -32,14 +32,14 @@ def content(connection: sqlite3.Connection) -> list[int]:
     return [x for (x,) in connection.execute("SELECT x FROM one ORDER BY x")]
 
 
-def test_an_old_library_is_refused_with_both_versions() -> None:
+def test_an_old_library_is_refused_and_both_versions_are_named() -> None:
     with pytest.raises(BackendRefusedError, match=r"uses SQLite 3\.34\.1, and 3\.35\.0 or later"):
         require_version((3, 34, 1))
     require_version((3, 35, 0))
     require_version()
 
 
-def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection) -> None:
+def test_a_transaction_commits_all_or_nothing(connection: sqlite3.Connection) -> None:
     with transaction(connection):
         connection.execute("INSERT INTO one VALUES (1), (2)")
     with suppress(ZeroDivisionError), transaction(connection):
@@ -49,8 +49,8 @@ def test_a_transaction_is_all_or_nothing(connection: sqlite3.Connection) -> None
     assert not connection.in_transaction
 
 
-def test_the_first_error_is_not_hidden_by_the_roll_back(connection: sqlite3.Connection) -> None:
-    # SQLite has rolled back by itself here, and a second ROLLBACK would be an error.
+def test_the_rollback_does_not_hide_the_first_error(connection: sqlite3.Connection) -> None:
+    # SQLite has already rolled back here, so a second ROLLBACK would be an error.
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"), transaction(connection):
         connection.execute("INSERT INTO one VALUES (1), (1)")
     assert content(connection) == []
@@ -66,7 +66,7 @@ def test_reading_only_ends_with_its_block(connection: sqlite3.Connection) -> Non
     assert content(connection) == [2]
 
 
-def test_memory_of_deleted_rows_is_given_back(connection: sqlite3.Connection) -> None:
+def test_memory_of_deleted_rows_is_freed(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE texts (x TEXT)")
     connection.executemany("INSERT INTO texts VALUES (?)", (("x" * 1_000,) for _ in range(1_000)))
     before = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -74,7 +74,7 @@ def test_memory_of_deleted_rows_is_given_back(connection: sqlite3.Connection) ->
     assert connection.execute("PRAGMA page_count").fetchone()[0] < before / 50
 
 
-def test_what_each_kind_of_connection_is_set_to(tmp_path: Path) -> None:
+def test_the_settings_of_each_kind_of_connection(tmp_path: Path) -> None:
     path = tmp_path / "a b?#.db"
     path.touch()
     with closing(connect_writer(path, 1.5)) as writer, closing(connect_reader(path, 1.5)) as reader:
@@ -93,7 +93,7 @@ def test_what_each_kind_of_connection_is_set_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("connect", [connect_writer, connect_reader])
-def test_no_connection_makes_a_file(
+def test_no_connection_creates_a_file(
     tmp_path: Path, connect: object, request: pytest.FixtureRequest
 ) -> None:
     assert callable(connect)
@@ -102,7 +102,7 @@ def test_no_connection_makes_a_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_changing_to_wal_gives_up_when_the_file_stays_in_use(tmp_path: Path) -> None:
+def test_use_wal_times_out_while_the_file_is_locked(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     path.touch()
     with closing(connect_writer(path, 0.0)) as writer, closing(connect_writer(path, 0.0)) as other:

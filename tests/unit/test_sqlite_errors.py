@@ -1,4 +1,4 @@
-"""SQLite's errors about the content of a row, told from all others."""
+"""SQLite's errors for the content of a row, and all others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_constraints_types_and_sizes_are_about_a_row(
     assert type(caught.value) is kind
 
 
-def test_a_file_that_may_not_be_written_is_no_row_s_fault(path: Path) -> None:
+def test_a_read_only_file_refuses_no_row(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
         connection.execute("PRAGMA query_only = ON")
@@ -64,7 +64,7 @@ def test_a_file_that_may_not_be_written_is_no_row_s_fault(path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [2**63, "\ud800"], ids=["number", "text"])
-def test_a_parameter_of_a_question_is_no_row(backend: SQLiteBackend, value: object) -> None:
+def test_a_parameter_of_a_query_is_not_a_row(backend: SQLiteBackend, value: object) -> None:
     with pytest.raises(BackendRefusedError) as caught:
         backend.fetch("SELECT ?", [value])
     assert not isinstance(caught.value, RowRefusedError)
@@ -78,7 +78,7 @@ def test_a_lock_stays_retryable_in_a_dry_run(backend: SQLiteBackend, path: Path)
     backend.dry_run(batch_of(point(1)))
 
 
-def test_a_refused_row_leaves_the_connection_as_it_was(backend: SQLiteBackend, path: Path) -> None:
+def test_a_refused_row_leaves_the_connection_usable(backend: SQLiteBackend, path: Path) -> None:
     bad = Batch(exemplars=(exemplar(1, trace_id="\ud800"),))
     with closing(sqlite3.connect(path)) as other, other:
         other.execute(

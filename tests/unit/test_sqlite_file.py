@@ -1,4 +1,4 @@
-"""Connection strings, and files that are not ours."""
+"""Connection strings, and files of other programs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit.backends.reading import count
 from kit.backends.samples import batch_of, flood, point, series
+from kit.backends.stored_rows import count
 
 from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend
@@ -36,7 +36,7 @@ HERE = Path.cwd()
         "what?.db": HERE / "what?.db",
     }.items(),
 )
-def test_the_file_that_a_connection_string_means(connection_string: str, path: Path) -> None:
+def test_the_path_that_a_connection_string_names(connection_string: str, path: Path) -> None:
     assert database_path(connection_string) == path
 
 
@@ -97,7 +97,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def refusal(path: Path, *, read_only: bool = False) -> str:
-    """What start says; the folder must be as it was."""
+    """The error of start; the folder must not change."""
     before = contents(path.parent) if path.parent.is_dir() else None
     backend = SQLiteBackend(path, read_only=read_only)
     with pytest.raises(BackendRefusedError) as caught:
@@ -112,7 +112,7 @@ def refusal(path: Path, *, read_only: bool = False) -> str:
 
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("journal_mode", ["wal", "delete"])
-def test_a_database_of_another_program_is_left_alone(
+def test_a_database_of_another_program_is_not_changed(
     path: Path, journal_mode: str, *, read_only: bool
 ) -> None:
     with closing(sqlite3.connect(path)) as connection:
@@ -122,7 +122,7 @@ def test_a_database_of_another_program_is_left_alone(
     assert "belongs to another program (application_id 0, tables: bookmarks, history)" in message
 
 
-def test_a_database_in_use_by_another_program_is_left_alone(path: Path) -> None:
+def test_a_database_in_use_by_another_program_is_not_changed(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = wal")
         connection.execute("CREATE TABLE bookmarks (url)")
@@ -141,7 +141,7 @@ def test_another_application_id_is_named(path: Path) -> None:
     [b"x", b"SQLite format 3\0", b"PK\x03\x04" + bytes(5_000), b"hello world\n" * 2_000],
     ids=["byte", "magic", "zip", "text"],
 )
-def test_a_file_that_is_no_database_is_left_alone(path: Path, junk: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_not_changed(path: Path, junk: bytes) -> None:
     path.write_bytes(junk)
     assert re.search("is not a database|belongs to another program", refusal(path))
 
@@ -171,16 +171,14 @@ def test_a_truncated_file_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_program_that_was_killed_at_a_checkpoint_left_no_damage(
-    path: Path, *, read_only: bool
-) -> None:
+def test_a_kill_during_a_checkpoint_leaves_no_damage(path: Path, *, read_only: bool) -> None:
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(Batch(points=flood(5_000)))
     log = path.with_name(path.name + "-wal")
     pages, logged = path.read_bytes(), log.read_bytes()
     backend.close()
-    # The first page is written first; it counts those that are still in the log.
+    # A checkpoint writes the first page first; it counts the pages that are still in the log.
     path.write_bytes(path.read_bytes()[:4096] + pages[4096:])
     log.write_bytes(logged)
     assert int.from_bytes(path.read_bytes()[28:32], "big") > path.stat().st_size // 4096
@@ -224,7 +222,7 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/proc/store.db", "/dev/null", "/proc/version", "/" + "x" * 300])
-def test_places_where_no_file_can_be(path: str) -> None:
+def test_paths_that_cannot_be_a_file(path: str) -> None:
     backend = SQLiteBackend(path)
     with pytest.raises(BackendRefusedError, match=re.escape(path[:20])):
         backend.start()
@@ -253,7 +251,7 @@ def test_a_vacant_file_becomes_a_store(path: Path, journal_mode: str | None) -> 
     assert is_store(path)
 
 
-def test_a_file_that_another_program_began_to_use_is_left_alone(path: Path) -> None:
+def test_a_file_that_another_program_has_just_claimed_is_not_changed(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE bookmarks (url)")
         with pytest.raises(BackendRefusedError, match="belongs to another program"):
@@ -261,7 +259,7 @@ def test_a_file_that_another_program_began_to_use_is_left_alone(path: Path) -> N
         assert connection.execute("PRAGMA application_id").fetchone() == (0,)
 
 
-def test_only_the_owner_can_read_what_is_created(path: Path) -> None:
+def test_only_the_owner_can_read_the_files(path: Path) -> None:
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(batch_of(point(1), new_series=(series(1),)))
@@ -271,7 +269,7 @@ def test_only_the_owner_can_read_what_is_created(path: Path) -> None:
     assert contents(path.parent).keys() == {"store.db"}
 
 
-def test_the_settings_that_durability_and_space_hang_on(path: Path) -> None:
+def test_the_file_settings_for_durability_and_disk_space(path: Path) -> None:
     backend = SQLiteBackend(path)
     backend.start()
     pragmas = ("application_id", "journal_mode", "auto_vacuum")
@@ -284,7 +282,7 @@ def test_the_settings_that_durability_and_space_hang_on(path: Path) -> None:
     assert path.read_bytes()[68:72] == b"OFOE"
 
 
-def test_a_store_that_is_only_read_is_not_changed(path: Path) -> None:
+def test_a_read_only_backend_changes_nothing(path: Path) -> None:
     writer = SQLiteBackend(path)
     writer.start()
     writer.write(batch_of(point(1)))
@@ -301,7 +299,7 @@ def test_a_store_that_is_only_read_is_not_changed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
-def test_a_file_that_vanished_is_noticed(path: Path, *, replaced: bool) -> None:
+def test_a_missing_or_replaced_file_is_detected(path: Path, *, replaced: bool) -> None:
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(batch_of(point(1)))
@@ -325,9 +323,9 @@ def test_a_file_that_vanished_is_noticed(path: Path, *, replaced: bool) -> None:
     backend.close()
 
 
-def test_a_file_that_vanishes_during_a_write_is_noticed(path: Path) -> None:
+def test_a_file_removed_during_a_write_is_detected(path: Path) -> None:
     class Remover(logging.Handler):
-        """Removes the file as soon as a collision is logged, which is in mid-transaction."""
+        """Removes the file when a collision is logged, which is inside the transaction."""
 
         def emit(self, record: logging.LogRecord) -> None:
             del record
@@ -348,7 +346,7 @@ def test_a_file_that_vanishes_during_a_write_is_noticed(path: Path) -> None:
 
 
 def test_two_backends_of_one_process_keep_their_locks(path: Path) -> None:
-    # Looking at a file must not open and close it: that would drop the locks of the first.
+    # The checks of a file must not open and close it: that would drop the locks of the first.
     first = SQLiteBackend(path, busy_timeout_seconds=0.01)
     first.start()
     second = SQLiteBackend(path, busy_timeout_seconds=0.01)

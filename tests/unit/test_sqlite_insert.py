@@ -1,4 +1,4 @@
-"""Many rows with few statements."""
+"""Inserting many rows with few statements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content(connection: sqlite3.Connection) -> list[tuple[int, int, str]]:
 
 
 @given(st.integers(1, 1_000_000), st.sampled_from([1, 2, 64, 4_096]))
-def test_steps_are_few_and_never_much_larger_than_what_is_left(left: int, most: int) -> None:
+def test_statement_sizes_are_few_and_have_little_padding(left: int, most: int) -> None:
     size = statement_rows(left, most)
     assert size <= most
     assert size.bit_count() == 1  # so at most 13 different statements a table
@@ -42,13 +42,13 @@ def test_steps_are_few_and_never_much_larger_than_what_is_left(left: int, most: 
     assert size >= min(left / 2, most)
 
 
-def test_nothing_takes_no_statement(connection: sqlite3.Connection) -> None:
+def test_no_rows_take_no_statement(connection: sqlite3.Connection) -> None:
     assert insert_rows(connection, rows()) == 0
     assert connection.total_changes == 0
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 100, 127, 1_000, 4_096, 5_000, 60_000])
-def test_every_row_arrives_with_a_handful_of_statements(
+def test_every_row_is_stored_with_few_statements(
     connection: sqlite3.Connection, count: int
 ) -> None:
     statements: list[str] = []
@@ -60,18 +60,18 @@ def test_every_row_arrives_with_a_handful_of_statements(
     assert len(statements) <= count // 4_096 + 5
 
 
-def test_what_was_there_is_replaced_and_not_counted(connection: sqlite3.Connection) -> None:
+def test_stored_rows_are_replaced_and_not_counted(connection: sqlite3.Connection) -> None:
     insert_rows(connection, rows((1, 1, "a"), (2, 2, "b"), (3, 3, "c")))
     assert insert_rows(connection, rows((2, 2, "B"), (4, 4, "d"), (3, 3, "C"))) == 1
     assert content(connection) == [(1, 1, "a"), (2, 2, "B"), (3, 3, "C"), (4, 4, "d")]
 
 
-def test_of_equal_keys_the_last_stays(connection: sqlite3.Connection) -> None:
+def test_the_last_of_equal_keys_stays(connection: sqlite3.Connection) -> None:
     assert insert_rows(connection, rows((1, 1, "a"), (1, 1, "b"), (1, 1, "c"))) == 1
     assert content(connection) == [(1, 1, "c")]
 
 
-def test_a_violated_constraint_is_an_error_and_not_a_row_left_out(
+def test_a_violated_constraint_is_an_error(
     connection: sqlite3.Connection,
 ) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):

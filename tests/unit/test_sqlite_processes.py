@@ -1,4 +1,4 @@
-"""Several processes on one file, and crashes: real ones."""
+"""Several processes on one file, and crashes, with real processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from kit.backends.programs import Program
-from kit.backends.reading import count, stored_points
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point
+from kit.backends.stored_rows import count, stored_points
 
 from exporter.backends.migrations import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
@@ -29,7 +29,7 @@ def integrity(path: Path) -> str:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
 
 
-def test_a_lock_of_another_process_is_named_and_waited_for(path: Path) -> None:
+def test_the_error_for_a_lock_of_another_process(path: Path) -> None:
     backend = SQLiteBackend(path, busy_timeout_seconds=0.01)
     backend.start()
     with Program("hold", path) as other:
@@ -37,14 +37,14 @@ def test_a_lock_of_another_process_is_named_and_waited_for(path: Path) -> None:
         with pytest.raises(BackendUnavailableError, match="locked") as caught:
             backend.write(batch_of(point(1)))
         assert f"fuser -v {path}" in str(caught.value)
-        assert count(backend) == 0  # reading goes on meanwhile
-        other.go_on()
+        assert count(backend) == 0  # reads still work
+        other.resume()
         assert other.line() == "released"
         assert backend.write(batch_of(point(1))).stored == 1
     backend.close()
 
 
-def test_start_is_refused_for_a_while_by_a_lock_and_then_works(path: Path) -> None:
+def test_start_fails_during_a_lock_and_then_works(path: Path) -> None:
     first = SQLiteBackend(path)
     first.start()
     backend = SQLiteBackend(path, busy_timeout_seconds=0.01)
@@ -52,7 +52,7 @@ def test_start_is_refused_for_a_while_by_a_lock_and_then_works(path: Path) -> No
         assert other.line() == "held"
         with pytest.raises(BackendUnavailableError, match="locked"):
             backend.start()
-        other.go_on()
+        other.resume()
         assert other.line() == "released"
         backend.start()
     backend.close()
@@ -63,17 +63,17 @@ def test_start_is_refused_for_a_while_by_a_lock_and_then_works(path: Path) -> No
 def test_processes_that_start_and_write_at_once_lose_nothing(path: Path, attempt: int) -> None:
     batches, writers = 10, 4
     with ExitStack() as stack:
-        # Neighbours write the same times and series for half of their batches.
+        # Half of the times and series of a writer are those of the next one.
         programs = [
             stack.enter_context(Program("write", path, index * batches // 2, batches, ROWS))
             for index in range(writers)
         ]
         for program in programs:
-            program.go_on()
+            program.resume()
         for program in programs:
             assert program.line() == "started"
         for program in programs:
-            program.go_on()
+            program.resume()
         for program in programs:
             assert program.lines() == [str(index) for index in range(batches)]
     backend = SQLiteBackend(path, read_only=True)
@@ -87,11 +87,11 @@ def test_processes_that_start_and_write_at_once_lose_nothing(path: Path, attempt
     assert integrity(path) == "ok", attempt
 
 
-def test_what_was_stored_survives_kill_9(path: Path) -> None:
+def test_stored_batches_survive_kill_9(path: Path) -> None:
     with Program("write", path, 0, 10_000, ROWS) as program:
-        program.go_on()
+        program.resume()
         assert program.line() == "started"
-        program.go_on()
+        program.resume()
         stored = [program.line() for _ in range(20)]
         program.kill()
         stored += iter(program.line, "")
@@ -108,11 +108,11 @@ def test_what_was_stored_survives_kill_9(path: Path) -> None:
     assert integrity(path) == "ok"
 
 
-def test_a_log_that_its_database_was_removed_from_is_not_replayed(path: Path) -> None:
+def test_a_wal_without_its_database_is_not_replayed(path: Path) -> None:
     with Program("write", path, 0, 10_000, ROWS) as program:
-        program.go_on()
+        program.resume()
         assert program.line() == "started"
-        program.go_on()
+        program.resume()
         assert program.line() == "0"
         program.kill()
     assert path.with_name("store.db-wal").stat().st_size > 0
@@ -125,7 +125,7 @@ def test_a_log_that_its_database_was_removed_from_is_not_replayed(path: Path) ->
     assert integrity(path) == "ok"
 
 
-def test_a_process_without_room_for_another_file_says_so(path: Path) -> None:
+def test_the_error_at_the_limit_of_open_files(path: Path) -> None:
     with Program("few_files", path) as program:
         refusal, rows = program.lines()
     assert refusal.startswith("BackendUnavailableError")
@@ -135,9 +135,9 @@ def test_a_process_without_room_for_another_file_says_so(path: Path) -> None:
 
 def test_another_process_reads_while_one_writes(path: Path) -> None:
     with Program("write", path, 0, 20, ROWS) as program:
-        program.go_on()
+        program.resume()
         assert program.line() == "started"
-        program.go_on()
+        program.resume()
         assert program.line() == "0"
         reader = SQLiteBackend(path, read_only=True)
         reader.start()
@@ -150,7 +150,7 @@ def test_another_process_reads_while_one_writes(path: Path) -> None:
     assert {rows % ROWS for rows in seen} == {0}
 
 
-def test_a_fork_is_told_apart(path: Path) -> None:
+def test_a_fork_is_detected(path: Path) -> None:
     with Program("fork", path) as program:
         *refusals, rows = program.lines()
     assert len(refusals) == 2
@@ -158,7 +158,7 @@ def test_a_fork_is_told_apart(path: Path) -> None:
     assert rows == "[(20,)]"
 
 
-def test_a_file_that_may_not_grow_takes_writes_again_when_it_may(path: Path) -> None:
+def test_writes_work_again_after_a_file_size_limit_is_lifted(path: Path) -> None:
     with Program("small_file", path, 300_000) as program:
         refusal, rest, stored, integrity_check = program.lines()
     assert "BackendUnavailableError" in refusal
@@ -169,7 +169,7 @@ def test_a_file_that_may_not_grow_takes_writes_again_when_it_may(path: Path) -> 
 
 
 def in_a_small_volume(folder: Path) -> tuple[str, ...]:
-    """What to put before a command for a volume of 3 MB that only it sees, mounted there."""
+    """A command prefix that mounts a volume of 3 MB at the folder, for the command alone."""
     mount = f'mount -t tmpfs -o size=3m none "{folder}" && exec "$@"'
     return ("unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh")
 
@@ -181,7 +181,7 @@ def lines_or_skip(program: Program) -> list[str]:
     return lines
 
 
-def test_a_full_volume_takes_writes_again_when_there_is_room(tmp_path: Path) -> None:
+def test_writes_work_again_after_a_full_volume_has_room(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Program("small_volume", path, 1_500_000, wrapper=in_a_small_volume(tmp_path)) as program:
         refusal, rest, stored, integrity_check = lines_or_skip(program)
@@ -192,7 +192,7 @@ def test_a_full_volume_takes_writes_again_when_there_is_room(tmp_path: Path) -> 
     assert (stored, integrity_check) == ("5000", "[('ok',)]")
 
 
-def test_a_read_only_volume_is_told_from_other_obstacles(tmp_path: Path) -> None:
+def test_the_error_for_a_read_only_volume(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     wrapper = in_a_small_volume(tmp_path)
     with Program("read_only_volume", path, wrapper=wrapper) as program:

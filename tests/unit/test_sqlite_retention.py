@@ -1,4 +1,4 @@
-"""Deleting in steps, and giving disk space back."""
+"""Deleting in steps, and truncating the file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, flood
+from kit.backends.stored_rows import count
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.retention import delete_rows_before
@@ -30,7 +30,7 @@ def backend(path: Path) -> Iterator[SQLiteBackend]:
 
 
 def pages(backend: SQLiteBackend) -> tuple[int, int]:
-    """Pages of the file, and how many of them are free."""
+    """The number of pages of the file, and of its free pages."""
     [(all_pages,)] = backend.fetch("PRAGMA page_count")
     [(free,)] = backend.fetch("PRAGMA freelist_count")
     return all_pages, free
@@ -41,7 +41,7 @@ def size_when_closed(backend: SQLiteBackend) -> int:
     return Path(backend.location).stat().st_size
 
 
-def test_a_file_shrinks_when_most_of_it_is_deleted(backend: SQLiteBackend) -> None:
+def test_the_file_is_truncated_when_most_rows_are_deleted(backend: SQLiteBackend) -> None:
     backend.write(Batch(points=flood(200_000)))
     before, _ = pages(backend)
     assert backend.delete_before(NOW + 1_900 * 1_000_000) == 190_000
@@ -51,7 +51,7 @@ def test_a_file_shrinks_when_most_of_it_is_deleted(backend: SQLiteBackend) -> No
     assert size_when_closed(backend) == after * 4_096
 
 
-def test_a_little_free_space_is_kept_for_the_next_rows(backend: SQLiteBackend) -> None:
+def test_a_little_free_space_stays_for_the_next_rows(backend: SQLiteBackend) -> None:
     backend.write(Batch(points=flood(200_000)))
     before, _ = pages(backend)
     assert backend.delete_before(NOW + 200 * 1_000_000) == 20_000
@@ -62,9 +62,7 @@ def test_a_little_free_space_is_kept_for_the_next_rows(backend: SQLiteBackend) -
     assert pages(backend)[0] == before
 
 
-def test_a_store_made_without_auto_vacuum_only_keeps_its_size(
-    backend: SQLiteBackend, path: Path
-) -> None:
+def test_a_store_without_auto_vacuum_keeps_its_size(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=flood(50_000)))
     backend.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -80,7 +78,7 @@ def test_a_store_made_without_auto_vacuum_only_keeps_its_size(
     assert count(backend) == 0
 
 
-def test_no_step_deletes_more_than_a_bounded_number(backend: SQLiteBackend, path: Path) -> None:
+def test_each_step_deletes_a_limited_number_of_rows(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=flood(100_000, ids=3)))
     steps: list[int] = []
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -98,5 +96,5 @@ def test_no_step_deletes_more_than_a_bounded_number(backend: SQLiteBackend, path
 
         deleted = delete_rows_before(reader, writer, (NOW + 3_600 * SECOND) // 1_000)
     assert deleted == sum(steps) == 100_000
-    # 20,000, and what shares the time of the last of them
+    # 20,000, and the rows with the time of the last one
     assert max(steps) <= 20_002

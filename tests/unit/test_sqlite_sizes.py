@@ -1,4 +1,4 @@
-"""Sizes of a SQLite file beside what the file system and SQLite itself say."""
+"""Sizes of a SQLite file, compared with those of the file system and of SQLite."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def backend(path: Path) -> Iterator[SQLiteBackend]:
     opened.close()
 
 
-def test_the_write_ahead_log_counts_too(backend: SQLiteBackend, path: Path) -> None:
+def test_the_wal_counts_as_size(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=flood(10_000)))
     wal = path.with_name("store.db-wal")
     assert wal.stat().st_size > 0
@@ -39,7 +39,7 @@ def test_the_write_ahead_log_counts_too(backend: SQLiteBackend, path: Path) -> N
     assert file_bytes(path) == path.stat().st_size
 
 
-def test_free_pages_are_told(backend: SQLiteBackend) -> None:
+def test_free_pages_are_reported(backend: SQLiteBackend) -> None:
     backend.write(Batch(points=flood(100_000)))
     assert backend.sizes().free_bytes == 0
     assert backend.delete_before(NOW + 100 * 1_000_000) == 10_000  # too few to shrink the file
@@ -48,9 +48,7 @@ def test_free_pages_are_told(backend: SQLiteBackend) -> None:
     assert backend.sizes().free_bytes == free * 4_096
 
 
-def test_a_store_that_is_open_for_reading_only_tells_its_sizes(
-    backend: SQLiteBackend, path: Path
-) -> None:
+def test_a_read_only_backend_reports_sizes(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=points([point(1)])))
     with closing(SQLiteBackend(path, read_only=True)) as reader:
         reader.start()
@@ -58,9 +56,7 @@ def test_a_store_that_is_open_for_reading_only_tells_its_sizes(
         assert reader.count_before(NOW + 1_000) == backend.count_before(NOW + 1_000)
 
 
-def test_without_dbstat_tables_have_no_size_and_the_store_has(
-    backend: SQLiteBackend, path: Path
-) -> None:
+def test_without_dbstat_only_the_total_size_is_known(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=flood(1_000)))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         sizes = read_sizes(connection, dbstat=False)
@@ -71,7 +67,7 @@ def test_without_dbstat_tables_have_no_size_and_the_store_has(
         assert not connection.in_transaction
 
 
-def test_dbstat_is_found_where_this_build_has_it(backend: SQLiteBackend, path: Path) -> None:
+def test_has_dbstat_is_right_for_this_build(backend: SQLiteBackend, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         if has_dbstat(connection):
             sizes = read_sizes(connection, dbstat=True)
@@ -83,7 +79,7 @@ def test_dbstat_is_found_where_this_build_has_it(backend: SQLiteBackend, path: P
     assert backend.sizes().series == 0
 
 
-def test_a_closed_store_says_so(path: Path) -> None:
+def test_a_closed_backend_raises(path: Path) -> None:
     backend = SQLiteBackend(path)
     with pytest.raises(BackendRefusedError, match="not open"):
         backend.sizes()
@@ -91,7 +87,7 @@ def test_a_closed_store_says_so(path: Path) -> None:
         backend.count_before(NOW)
 
 
-def test_memory_tells_the_bytes_of_its_pages() -> None:
+def test_memory_reports_the_bytes_of_its_pages() -> None:
     with closing(MemoryBackend(max_memory_entries=1_000)) as backend:
         backend.start()
         backend.write(Batch(points=flood(5_000)))

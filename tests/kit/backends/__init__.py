@@ -1,11 +1,13 @@
-"""What the tests of the backends are made of.
+"""What the tests of the backends share.
 
-samples     series, points and whole batches with as little typing as possible
-kinds       the backends under test
-reading     what a backend has stored, in terms that are the same for every database
-old_stores  what the stores of earlier versions in tests/migrations hold
-plain       a store of plain dicts that says what should be there
-strategies  draws batches
-programs    runs small programs as processes of their own: writers, holders of locks
-worker      these programs
+samples      series, points and batches with defaults for every field
+kinds        the backends under test
+locations    where they store their data; a pytest plugin with fixtures
+stored_rows  what a backend has stored, in terms that are the same for every database
+dict_store   a store of dicts, the reference for `stored_rows`
+old_stores   the content of the stores of earlier versions in tests/migrations
+strategies   Hypothesis strategies for batches
+programs     runs the programs of `worker` as processes
+worker       programs that write, or hold a lock
+proxy        a TCP proxy that breaks a connection at a COMMIT
 """

@@ -1,4 +1,4 @@
-"""The backends that the contract suite runs over. A new one is a new entry in `KINDS`."""
+"""The backends of the contract suite. A new backend is a new entry in `KINDS`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psycopg2
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
 
-__all__ = ["KINDS", "Kind", "NewStore"]
+__all__ = ["KINDS", "Kind", "StoreFactory"]
 
-NewStore = Callable[[], AbstractContextManager[Backend]]
+StoreFactory = Callable[[], AbstractContextManager[Backend]]
 
 _PLENTY: Final = 1_000_000
 _MICROSECOND: Final = 1_000
@@ -24,22 +24,22 @@ _DAY: Final = 86_400_000_000_000
 
 @dataclass(frozen=True)
 class Kind:
-    """How to make a backend for a place of its own, and what it can do.
+    """How to create a backend, and how its behaviour differs from that of others.
 
     Attributes:
-        make: a backend, not started; the same place means the same data.
-        server: the fixture whose databases are the places, as connection strings; None where a
-            place is a folder.
-        keeps: whether data outlives `close`.
-        replaces: whether a point takes the place of one of the same series and microsecond; else
-            both are there.
-        keeps_nul: whether text may have a NUL; else U+FFFD stands for it.
-        deletes_by: nanoseconds; rows go together with those of the same multiple of it.
-        interrupts: whether a statement that runs can be ended from outside; the tests' TimescaleDB
-            cannot (tests/engines/README.md).
-        change: runs SQL of a user's own on a place; None where nobody else can reach it.
-        refuse_thirteen: such SQL, after which a point with the value 13 is refused, by each means
-            that the database has.
+        make: creates a backend for a location, not started. A location has its own data.
+        server: the fixture that creates databases, whose connection strings are the locations; None
+            if a location is a folder.
+        keeps: whether data survives `close`.
+        replaces: whether a point replaces a stored point of its series and microsecond; otherwise
+            both are stored.
+        keeps_nul: whether text may have a NUL; otherwise U+FFFD replaces it.
+        deletes_by: nanoseconds of the interval whose rows are deleted together.
+        interrupts: whether a running statement can be cancelled; not in the tests' TimescaleDB
+            (tests/engines/README.md).
+        change: runs a user's SQL on a location; None if no other program can open it.
+        refuse_thirteen: such SQL that makes the database refuse points with the value 13, one for
+            each mechanism that it has.
     """
 
     make: Callable[[str], Backend]

@@ -1,7 +1,7 @@
-"""What the stores of earlier versions in `tests/migrations` hold.
+"""The content of the stores of earlier versions in `tests/migrations`.
 
-`sqlite_NNNN.sql` is the dump of a store whose schema had version NNNN, with `BATCH` in it. Once
-a version is released its dump is never made anew: the point is that it was written back then.
+`sqlite_NNNN.sql` is the dump of a store with `BATCH` whose schema had version NNNN. The dump of a
+released version is never written again, because it must come from that version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the programs of `worker` as real processes."""
+"""Runs the programs of `worker` as processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORKER: Final = Path(__file__).with_name("worker.py")
 
 
 class Program:
-    """One running program; at the end of the `with` block it is gone."""
+    """One running program; the end of the `with` block kills it."""
 
     def __init__(
         self, name: str, path: Path | str, *arguments: object, wrapper: tuple[str, ...] = ()
@@ -45,24 +45,24 @@ class Program:
                 pipe.close()
 
     def line(self) -> str:
-        """The next line that it prints; "" at its end."""
+        """The next line of its output; "" at the end."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().rstrip("\n")
 
     def lines(self) -> list[str]:
-        """All that it prints until its end, which must be a good one."""
+        """All further lines of its output; its exit code must be 0."""
         assert self._process.stdout is not None
         found = self._process.stdout.read().splitlines()
         assert self._process.wait() == 0, found
         return found
 
-    def go_on(self) -> None:
-        """Let it go on where it waits."""
+    def resume(self) -> None:
+        """Let it continue after its `wait`."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """kill -9, as a crash."""
+        """Crash it with SIGKILL."""
         self._process.kill()
         self._process.wait()

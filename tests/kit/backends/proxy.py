@@ -1,4 +1,4 @@
-"""A TCP proxy before a PostgreSQL server, which breaks the connection at a COMMIT as it is told."""
+"""A TCP proxy before a PostgreSQL server that breaks a connection at a COMMIT."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _CHUNK_BYTES: Final = 1 << 16
 
 
 class Break(Enum):
-    """What becomes of the next COMMIT; in each case the client only sees its connection break."""
+    """When the connection of the next COMMIT breaks; the client sees only that it broke."""
 
-    BEFORE = auto()  # the server never gets it
-    AFTER = auto()  # the server commits, the answer is lost
-    LATE = auto()  # the server gets it when the client's next connection comes to the ledger
+    BEFORE = auto()  # the server never receives it
+    AFTER = auto()  # the server commits, and the reply is lost
+    LATE = auto()  # the server receives it when the client's next connection uses the ledger
 
 
 class Proxy:
-    """Passes bytes on between clients and one server; `next_commit` says what is to break."""
+    """Forwards bytes between clients and one server; `next_commit` says when to break."""
 
     def __init__(self, server: tuple[str, int]) -> None:
         self._server = server
@@ -58,10 +58,10 @@ class Proxy:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._server)
                 self._sockets += [client, server]
-                self._begin(self._requests, client, server)
-                self._begin(self._answers, server, client)
+                self._begin(self._forward_requests, client, server)
+                self._begin(self._forward_replies, server, client)
 
-    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward_requests(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(_CHUNK_BYTES):
                 if _COMMIT in data and self.next_commit is not None:
@@ -78,14 +78,14 @@ class Proxy:
         if how is Break.LATE:
             self._held = server
         elif how is Break.AFTER:
-            # The thread of the answers must not pass the answer on.
+            # The thread of the replies must not forward this reply.
             _break(client)
             server.sendall(data)
         else:
             _break(server)
         _break(client)
 
-    def _answers(self, server: socket.socket, client: socket.socket) -> None:
+    def _forward_replies(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(_CHUNK_BYTES):
                 client.sendall(data)
@@ -94,7 +94,7 @@ class Proxy:
 
 @contextmanager
 def proxied(dsn: str) -> Iterator[tuple[Proxy, str]]:
-    """A proxy before the server of a URL, and the URL that goes through it."""
+    """A proxy before the server of a URL, and the URL of the proxy."""
     parts = urlsplit(dsn)
     assert parts.hostname is not None
     assert parts.port is not None

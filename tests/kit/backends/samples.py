@@ -1,4 +1,4 @@
-"""Series, points and batches: every field has a default, a test names what it is about."""
+"""Series, points and batches with defaults; a test sets the fields that it is about."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def points(rows: Iterable[tuple[int, int, int, float, bool]]) -> Points:
 
 
 def flood(count: int, *, time: int = NOW, ids: int = 100) -> Points:
-    """Many points: `ids` series in turn, a millisecond later after each round; values count up."""
+    """Many points: `ids` series in turn, each round a millisecond later, with ascending values."""
     index = np.arange(count, dtype=np.int64)
     return Points(
         series_id=index % ids,
@@ -92,7 +92,7 @@ def flood(count: int, *, time: int = NOW, ids: int = 100) -> Points:
 
 
 def batch_of(*rows: tuple[int, int, int, float, bool], **parts: Any) -> Batch:
-    """A batch of number points, and of whatever else is named."""
+    """A batch of number points and further parts."""
     return Batch(points=points(rows), **parts)
 
 

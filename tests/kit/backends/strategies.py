@@ -1,4 +1,4 @@
-"""Draws batches: few series and times, so that keys repeat; every odd number and text."""
+"""Hypothesis strategies for batches, with few series and times, so that keys repeat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["batches"]
 
 _MOST = 2**63 - 1
 _ids = st.sampled_from([0, 1, -1, 7, _MOST, -(2**63)])
-# Within one microsecond and across several; the earliest and the latest time there can be.
+# Within one microsecond, across several, and the earliest and latest possible times.
 _times = st.one_of(
     st.integers(NOW, NOW + 3_000), st.sampled_from([1, 999, 1_000, _MOST, NOW - 10**9])
 )
@@ -31,7 +31,7 @@ _numbers = st.one_of(
 )
 _counts = st.one_of(st.integers(0, 20), st.sampled_from([2**53 + 1, _MOST]))
 _maybe_number = st.none() | _numbers
-# No lone surrogates: they are not text, and the decoder refuses them.
+# No lone surrogates: the decoder refuses them.
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _json = st.dictionaries(_texts, _texts | st.integers() | st.booleans(), max_size=3).map(
     lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -39,7 +39,7 @@ _json = st.dictionaries(_texts, _texts | st.integers() | st.booleans(), max_size
 
 
 def _series(series_id: int) -> st.SearchStrategy[Series]:
-    """One identity an id, so that nothing collides; what is not identity varies."""
+    """One identity for each id, so that none collides; other fields vary."""
     return st.builds(
         lambda description, url: series(series_id, description=description, scope_schema_url=url),
         _texts,

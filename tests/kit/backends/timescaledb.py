@@ -16,8 +16,8 @@ from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.extension import Capabilities, read_capabilities
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, CostEntry, TableSize
-from kit.backends.reading import FACT_TABLES
 from kit.backends.samples import batch_of, exemplar, histogram, point, series, summary
+from kit.backends.stored_rows import FACT_TABLES
 
 __all__ = [
     "COMPRESSED_TABLES",

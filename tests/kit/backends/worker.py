@@ -1,7 +1,7 @@
-"""What the tests run as processes of their own: `python worker.py NAME PATH [NUMBER ...]`.
+"""Programs that the tests run as processes: `python worker.py NAME PATH [NUMBER ...]`.
 
-Each program prints one line at every point that a test waits for, and where it says `wait` it
-goes on when it is sent a line. So nothing here or in the tests needs to sleep.
+A program prints one line at every point for which a test waits. In `wait` it reads a line before it
+continues. So neither the programs nor the tests sleep.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def hold(path: str) -> None:
 
 
 def write(path: str, first_time: str, batches: str, rows: str) -> None:
-    """Open a store at the same moment as others and write; say each batch that is stored."""
+    """Open a store at the same time as others and write; print each stored batch."""
     wait()
     backend = SQLiteBackend(path, busy_timeout_seconds=60.0)
     backend.start()
@@ -68,7 +68,7 @@ def write(path: str, first_time: str, batches: str, rows: str) -> None:
 
 
 def write_to_postgresql(dsn: str, first_time: str, batches: str) -> None:
-    """Write small batches of many days, all series in all of them, from two threads at once."""
+    """Write small batches of many days and the same series from two threads."""
     wait()
     with ThreadPoolExecutor(2) as threads:
         writers = [
@@ -83,7 +83,7 @@ def _write_days(dsn: str, first_time: int, batches: int) -> int:
     backend.start()
     stored = 0
     for index in range(first_time, first_time + batches):
-        ids = [(index * 7 + place) % 40 for place in range(8)]
+        ids = [(index * 7 + offset) % 40 for offset in range(8)]
         batch = batch_of(
             *(point(one, NOW + index * SECOND + one % 30 * DAY, value=index) for one in ids),
             new_series=tuple(series(one, description=f"seen {index}") for one in reversed(ids)),
@@ -96,7 +96,7 @@ def _write_days(dsn: str, first_time: int, batches: int) -> int:
 
 
 def fork(path: str) -> None:
-    """Use a backend in a child that was opened in its parent."""
+    """Use a backend in a child process that its parent opened."""
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(Batch(points=flood(10)))
@@ -120,35 +120,35 @@ def fork(path: str) -> None:
 
 
 def small_file(path: str, limit_bytes: str) -> None:
-    """Write into a store whose files may not grow, then may."""
+    """Write into a store whose files cannot grow, then can."""
     backend = SQLiteBackend(path)
     backend.start()
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), most))
-    _until_refused(backend)
+    _write_until_refused(backend)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    _and_again(backend)
+    _write_again(backend)
 
 
 def small_volume(path: str, limit_bytes: str) -> None:
-    """Write into a store on a full volume of memory, then make room there."""
+    """Write into a store on a full volume in memory, then free space."""
     ballast = Path(path).with_name("ballast")
     backend = SQLiteBackend(path)
     backend.start()
     with ballast.open("wb") as file:
         file.write(bytes(int(limit_bytes)))
-    _until_refused(backend)
+    _write_until_refused(backend)
     ballast.unlink()
-    _and_again(backend)
+    _write_again(backend)
 
 
 def few_files(path: str) -> None:
-    """Read from a store when no file can be opened, then when one can."""
+    """Read from a store at the limit of open files, then below it."""
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(Batch(points=flood(10)))
-    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, most)
     )
@@ -156,25 +156,25 @@ def few_files(path: str) -> None:
         backend.fetch("SELECT 1")
     except ExporterError as error:
         say(f"{type(error).__name__}: {error}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
     say(backend.fetch("SELECT count(*) FROM system_metrics"))
     backend.close()
 
 
 def read_only_volume(path: str) -> None:
-    """Open a store on a volume that was made read-only, and one that is to be created there."""
+    """Open a store on a read-only volume, and create one there."""
     backend = SQLiteBackend(path)
     backend.start()
     backend.write(Batch(points=flood(10)))
     backend.close()
     folder = Path(path).parent
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    _start_in_every_way(path)
+    _start_all_ways(path)
 
 
 def without_rights(path: str, file_mode: str, folder_mode: str) -> None:
-    """Open a store of another user, or with a mode that forbids it."""
-    with TemporaryDirectory() as folder:  # whose parents everybody may search
+    """Open a store whose mode forbids it, as a user without further rights."""
+    with TemporaryDirectory() as folder:  # every user can search its parents
         store = Path(folder, Path(path).name)
         backend = SQLiteBackend(store)
         backend.start()
@@ -183,18 +183,18 @@ def without_rights(path: str, file_mode: str, folder_mode: str) -> None:
         Path(folder).chmod(int(folder_mode, 8))
         child = os.fork()
         if child == 0:
-            load_migrations("sqlite")  # now: another user may not be let into where the package is
-            if os.geteuid() == 0:  # whom no mode stops
+            load_migrations("sqlite")  # now, because another user may not read the package
+            if os.geteuid() == 0:  # root ignores modes
                 os.setgroups([])
                 os.setgid(_NOBODY)
                 os.setuid(_NOBODY)
-            _start_in_every_way(str(store))
+            _start_all_ways(str(store))
             os._exit(0)
         os.waitpid(child, 0)
         Path(folder).chmod(0o700)
 
 
-def _start_in_every_way(path: str) -> None:
+def _start_all_ways(path: str) -> None:
     for backend in (
         SQLiteBackend(path),
         SQLiteBackend(path, read_only=True),
@@ -209,7 +209,7 @@ def _start_in_every_way(path: str) -> None:
         backend.close()
 
 
-def _until_refused(backend: SQLiteBackend) -> None:
+def _write_until_refused(backend: SQLiteBackend) -> None:
     for index in range(1_000):
         try:
             backend.write(Batch(points=flood(5_000, time=NOW + index * SECOND)))
@@ -220,7 +220,7 @@ def _until_refused(backend: SQLiteBackend) -> None:
     say("never refused")
 
 
-def _and_again(backend: SQLiteBackend) -> None:
+def _write_again(backend: SQLiteBackend) -> None:
     say(backend.write(Batch(points=flood(5_000, time=NOW - 3_600 * SECOND))).stored)
     backend.close()
     again = SQLiteBackend(backend.location)

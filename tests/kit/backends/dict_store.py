@@ -1,7 +1,7 @@
-"""A store of plain dicts: what a backend should hold after a number of batches.
+"""A store of dicts: the reference for what a backend stores.
 
-Values are in the terms of `reading`: times in microseconds, NaN as the text "NaN" (so that equal
-means equal), an unknown start and a missing value as None.
+Values are those of `stored_rows`: times in microseconds, NaN as the text "NaN" (because a NaN does
+not equal itself), an unknown start and a missing value as None.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from exporter.model import Batch, HistogramPoint, Series, SummaryPoint
 
-__all__ = ["Key", "PlainStore", "comparable", "definition", "without_repeats"]
+__all__ = ["DictStore", "Key", "comparable", "definition", "without_repeats"]
 
 Key = tuple[int, int]
 
 
 @dataclass
-class PlainStore:
-    """What is stored, by (microseconds, series id); exemplars are a set."""
+class DictStore:
+    """Rows by (microseconds, series id); exemplars are a set."""
 
     series: dict[int, dict[str, Any]] = field(default_factory=dict)
     points: dict[Key, tuple[Any, ...]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class PlainStore:
         return len(points) + len(histograms) + len(summaries)
 
     def _kept(self, value: Any) -> Any:
-        """Text as the store has it, wherever it is in a value."""
+        """The value with each text, at any depth, as the store has it."""
         if self.keeps_nul:
             return value
         if isinstance(value, str):
@@ -67,7 +67,7 @@ class PlainStore:
 
 
 def definition(series: Series) -> dict[str, Any]:
-    """A series with its JSON taken apart, because databases write JSON in ways of their own."""
+    """A series with its JSON parsed, because each database formats JSON differently."""
     parsed = {
         name: json.loads(getattr(series, name)) for name in ("resource", "scope", "attributes")
     }
@@ -105,7 +105,7 @@ def without_repeats(written: Iterable[Batch]) -> list[Batch]:
 
 
 def comparable(value: float | None) -> float | str | None:
-    """A number that equals itself: "NaN" for NaN, and 0.0 for -0.0, which SQLite does not keep."""
+    """A number that equals itself: "NaN" for NaN, and 0.0 for -0.0, which SQLite does not store."""
     if value is None:
         return None
     return "NaN" if math.isnan(value) else value + 0.0

@@ -1,6 +1,6 @@
-"""What a backend has stored, read through `fetch` with SQL that every database understands.
+"""What a backend has stored, read through `fetch` with SQL that every database accepts.
 
-The answers are in the terms of `plain`, so a test compares the two with ==.
+The values are those of `dict_store`, so a test compares the two with ==.
 """
 
 # ruff: noqa: S608 - table and column names are written here and nowhere else
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from exporter.backends.base import Backend
-from kit.backends.plain import Key, PlainStore, comparable
+from kit.backends.dict_store import DictStore, Key, comparable
 
 __all__ = [
     "count",
-    "rows_in_all",
+    "count_all_rows",
     "stored",
     "stored_exemplars",
     "stored_histograms",
@@ -34,7 +34,7 @@ FACT_TABLES: Final = (
     "metric_exemplars",
     "cost_entries",
 )
-# Those that `sizes` tells of.
+# The tables of `sizes`.
 SIZED_TABLES: Final = (*FACT_TABLES, "dead_letters")
 _SERIES: Final = (
     "series_id",
@@ -69,12 +69,12 @@ _HISTOGRAM: Final = {
     "negative_counts": True,
 }
 _SUMMARY: Final = {"count": False, "sum": False, "quantiles": True, "quantile_values": True}
-_SPELLED: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
+_FLOAT_NAMES: Final = {"Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-def stored(backend: Backend) -> PlainStore:
-    """Everything."""
-    return PlainStore(
+def stored(backend: Backend) -> DictStore:
+    """All rows."""
+    return DictStore(
         stored_series(backend),
         stored_points(backend),
         stored_histograms(backend),
@@ -84,7 +84,7 @@ def stored(backend: Backend) -> PlainStore:
 
 
 def stored_series(backend: Backend) -> dict[int, dict[str, Any]]:
-    """Definitions by series id, first_seen left out."""
+    """Definitions by series id, without first_seen."""
     found = {}
     for row in backend.fetch(f"SELECT {', '.join(_SERIES)} FROM metric_series"):
         one = dict(zip(_SERIES, row, strict=True))
@@ -131,8 +131,8 @@ def count(backend: Backend, table: str = "system_metrics") -> int:
     return int(rows)
 
 
-def rows_in_all(backend: Backend) -> int:
-    """Rows of all fact tables."""
+def count_all_rows(backend: Backend) -> int:
+    """The number of rows of all fact tables."""
     return sum(count(backend, table) for table in FACT_TABLES)
 
 
@@ -171,7 +171,7 @@ def _number(value: Any) -> Any:
 
 def _array(value: Any) -> list[Any] | None:
     items = _json(value)
-    return items and [_number(_SPELLED.get(item, item)) for item in items]
+    return items and [_number(_FLOAT_NAMES.get(item, item)) for item in items]
 
 
 def _json(value: Any) -> Any:

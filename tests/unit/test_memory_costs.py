@@ -7,8 +7,8 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from kit.backends.reading import count
 from kit.backends.samples import NOW, SECOND, batch_of, point, series
+from kit.backends.stored_rows import count
 
 from exporter.backends.memory import MemoryBackend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample, WriteResult

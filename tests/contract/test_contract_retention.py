@@ -1,4 +1,4 @@
-"""delete_before: everything older goes, nothing else does."""
+"""delete_before deletes all older rows and no others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.backends.kinds import Kind, NewStore
-from kit.backends.reading import count, rows_in_all, stored, stored_points
+from kit.backends.kinds import Kind, StoreFactory
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -21,6 +20,7 @@ from kit.backends.samples import (
     series,
     summary,
 )
+from kit.backends.stored_rows import count, count_all_rows, stored, stored_points
 
 from exporter.backends.base import Backend
 from exporter.model import Batch
@@ -36,28 +36,30 @@ def everything(time: int) -> Batch:
     )
 
 
-def test_what_is_older_goes_from_every_table_and_series_stay(backend: Backend, kind: Kind) -> None:
+def test_older_rows_are_deleted_from_every_table_and_series_stay(
+    backend: Backend, kind: Kind
+) -> None:
     first = NOW - NOW % kind.deletes_by
     times = [first + index * kind.deletes_by for index in range(4)]
     for time in times:
         backend.write(everything(time))
     assert backend.delete_before(times[2]) == 8
-    assert rows_in_all(backend) == 8
+    assert count_all_rows(backend) == 8
     assert set(stored_points(backend)) == {(times[2] // 1_000, 1), (times[3] // 1_000, 1)}
     assert count(backend, "metric_series") == 1
 
 
-def test_a_second_time_there_is_nothing_left_to_delete(backend: Backend, kind: Kind) -> None:
+def test_a_second_call_deletes_nothing(backend: Backend, kind: Kind) -> None:
     backend.write(everything(NOW))
     assert backend.delete_before(NOW + kind.deletes_by) == 4
     assert backend.delete_before(NOW + kind.deletes_by) == 0
 
 
-def test_rows_that_are_not_yet_wholly_older_stay(backend: Backend, kind: Kind) -> None:
+def test_rows_of_a_partly_older_partition_stay(backend: Backend, kind: Kind) -> None:
     first = NOW - NOW % kind.deletes_by
     backend.write(everything(first))
     assert backend.delete_before(first + kind.deletes_by - 1) == 0
-    assert rows_in_all(backend) == 4
+    assert count_all_rows(backend) == 4
 
 
 def test_an_empty_store_and_a_time_before_everything(backend: Backend) -> None:
@@ -65,11 +67,11 @@ def test_an_empty_store_and_a_time_before_everything(backend: Backend) -> None:
     backend.write(everything(NOW))
     assert backend.delete_before(NOW) == 0
     assert backend.delete_before(0) == 0
-    assert rows_in_all(backend) == 4
+    assert count_all_rows(backend) == 4
 
 
 @pytest.mark.parametrize("ids", [1, 7, 100_000], ids=["one-series", "some", "one-time"])
-def test_many_rows_go_at_once(backend: Backend, kind: Kind, ids: int) -> None:
+def test_many_rows_are_deleted_at_once(backend: Backend, kind: Kind, ids: int) -> None:
     later = NOW + 3_600 * SECOND + kind.deletes_by
     backend.write(Batch(points=flood(70_000, ids=ids)))
     backend.write(Batch(points=flood(500, time=later)))
@@ -77,7 +79,7 @@ def test_many_rows_go_at_once(backend: Backend, kind: Kind, ids: int) -> None:
     assert count(backend) == 500
 
 
-def test_rows_may_be_written_meanwhile(backend: Backend, kind: Kind) -> None:
+def test_rows_may_be_written_during_a_delete(backend: Backend, kind: Kind) -> None:
     limit = NOW + 1_000 * SECOND + kind.deletes_by
     backend.write(Batch(points=flood(100_000)))
     started = threading.Event()
@@ -98,8 +100,8 @@ def test_rows_may_be_written_meanwhile(backend: Backend, kind: Kind) -> None:
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 5_000), min_size=1, max_size=30), st.integers(0, 6_000))
-def test_just_the_older_ones_go(
-    new_store: NewStore, kind: Kind, offsets: list[int], cut: int
+def test_exactly_the_older_rows_are_deleted(
+    new_store: StoreFactory, kind: Kind, offsets: list[int], cut: int
 ) -> None:
     scale = kind.deletes_by // 1_000
     times = [NOW + offset * scale for offset in offsets]

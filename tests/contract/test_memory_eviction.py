@@ -1,4 +1,4 @@
-"""The backend `memory` stays within its bound, and says what it let go."""
+"""The backend `memory` stays within its limit, and reports what it evicts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.backends.plain import PlainStore
-from kit.backends.reading import (
-    count,
-    rows_in_all,
-    stored_exemplars,
-    stored_histograms,
-    stored_points,
-    stored_summaries,
-)
+from kit.backends.dict_store import DictStore
 from kit.backends.samples import (
     NOW,
     SECOND,
@@ -26,6 +18,14 @@ from kit.backends.samples import (
     point,
     series,
     summary,
+)
+from kit.backends.stored_rows import (
+    count,
+    count_all_rows,
+    stored_exemplars,
+    stored_histograms,
+    stored_points,
+    stored_summaries,
 )
 from kit.backends.strategies import batches
 
@@ -51,12 +51,12 @@ def memory() -> Iterator[Callable[[int], MemoryBackend]]:
 
 
 @pytest.mark.parametrize("most", [0, -5])
-def test_the_bound_must_be_positive(most: int) -> None:
+def test_the_limit_must_be_positive(most: int) -> None:
     with pytest.raises(ConfigError, match=f"max_memory_entries is {most}"):
         MemoryBackend(max_memory_entries=most)
 
 
-def test_the_oldest_go_first(memory: Callable[[int], MemoryBackend]) -> None:
+def test_the_oldest_rows_are_evicted_first(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(3)
     times = [NOW + seconds * SECOND for seconds in (3, 1, 5, 2, 4)]
     backend.write(batch_of(*(point(1, time) for time in times[:3])))
@@ -65,7 +65,7 @@ def test_the_oldest_go_first(memory: Callable[[int], MemoryBackend]) -> None:
     assert {key[0] - MICROS for key in stored_points(backend)} == {3_000_000, 4_000_000, 5_000_000}
 
 
-def test_all_tables_share_the_bound(memory: Callable[[int], MemoryBackend]) -> None:
+def test_all_tables_share_the_limit(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(4)
     backend.write(
         batch_of(
@@ -75,16 +75,16 @@ def test_all_tables_share_the_bound(memory: Callable[[int], MemoryBackend]) -> N
             exemplars=(exemplar(1, NOW + 4 * SECOND),),
         )
     )
-    assert rows_in_all(backend) == 4
+    assert count_all_rows(backend) == 4
     for seconds, table in enumerate(
         ("system_metrics", "metric_histograms", "metric_summaries", "metric_exemplars"), 5
     ):
         assert backend.write(batch_of(point(9, NOW + seconds * SECOND))).evicted == 1
         rest = count(backend, table) - (table == "system_metrics")
-        assert (rest, rows_in_all(backend)) == (0, 4)
+        assert (rest, count_all_rows(backend)) == (0, 4)
 
 
-def test_a_batch_beyond_the_bound_keeps_its_newest(
+def test_the_newest_rows_of_a_batch_beyond_the_limit_stay(
     memory: Callable[[int], MemoryBackend],
 ) -> None:
     backend = memory(100)
@@ -94,7 +94,7 @@ def test_a_batch_beyond_the_bound_keeps_its_newest(
     assert {value for value, _ in stored_points(backend).values()} == set(range(4_900, 5_000))
 
 
-def test_of_rows_of_one_time_just_enough_go(memory: Callable[[int], MemoryBackend]) -> None:
+def test_only_enough_rows_of_one_time_are_evicted(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(10)
     everything = Batch(
         points=flood(30, ids=30),
@@ -103,7 +103,7 @@ def test_of_rows_of_one_time_just_enough_go(memory: Callable[[int], MemoryBacken
         exemplars=tuple(exemplar(index, value=index) for index in range(5)),
     )
     result = backend.write(everything)
-    assert rows_in_all(backend) == 10
+    assert count_all_rows(backend) == 10
     assert result.evicted == 35
     assert result.stored == 10 - count(backend, "metric_exemplars")
 
@@ -116,7 +116,7 @@ def test_a_repeated_row_does_not_count_twice(memory: Callable[[int], MemoryBacke
     assert count(backend) == 10
 
 
-def test_room_made_by_deleting_is_used(memory: Callable[[int], MemoryBackend]) -> None:
+def test_deleted_rows_make_room(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     assert backend.delete_before(NOW + 5_000_000) == 5
@@ -125,7 +125,7 @@ def test_room_made_by_deleting_is_used(memory: Callable[[int], MemoryBackend]) -
     assert count(backend) == 10
 
 
-def test_a_failing_write_does_not_upset_the_count(
+def test_a_failed_write_does_not_change_the_count(
     memory: Callable[[int], MemoryBackend],
 ) -> None:
     backend = memory(10)
@@ -135,7 +135,7 @@ def test_a_failing_write_does_not_upset_the_count(
     assert backend.write(Batch(points=flood(10, ids=1))) == WriteResult(stored=10)
 
 
-def test_dead_letters_have_a_bound_of_their_own_and_the_newest_stay(
+def test_dead_letters_have_their_own_limit_and_the_newest_stay(
     memory: Callable[[int], MemoryBackend],
 ) -> None:
     backend = memory(3)
@@ -148,7 +148,7 @@ def test_dead_letters_have_a_bound_of_their_own_and_the_newest_stay(
     assert count(backend) == 3
 
 
-def test_a_dry_run_makes_no_room(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_dry_run_evicts_nothing(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     backend.dry_run(Batch(points=flood(10, time=NOW + SECOND, ids=1)))
@@ -172,7 +172,7 @@ def test_any_number_of_series_may_pass_through(memory: Callable[[int], MemoryBac
         known |= set(ids)
         known -= result.forgotten_series
         forgotten += len(result.forgotten_series)
-        # 50 rows, 1,000 series without any, and those of two batches on their way out
+        # 50 rows, 1,000 series without rows, and those of two batches that are marked
         assert count(backend, "metric_series") <= 1_250
     assert forgotten > 4_000
     ids_there = {one for (one,) in backend.fetch("SELECT series_id FROM metric_series")}
@@ -195,10 +195,10 @@ def test_series_with_rows_are_never_forgotten(memory: Callable[[int], MemoryBack
     assert {one for (one,) in backend.fetch("SELECT series_id FROM metric_series")} == wanted
 
 
-def test_points_on_their_way_still_find_their_series(
+def test_in_flight_points_keep_their_marked_series(
     memory: Callable[[int], MemoryBackend],
 ) -> None:
-    # Decoded before the writer said that 7 is forgotten, so without a definition.
+    # Decoded before the writer reported 7 as forgotten, so without a definition.
     backend = memory(10)
     result = backend.write(Batch(new_series=tuple(series(one) for one in range(1_100))))
     assert 7 in result.forgotten_series
@@ -216,7 +216,7 @@ def test_a_forgotten_series_that_is_defined_again_stays(
     assert backend.fetch("SELECT series_id FROM metric_series") == [(7,)]
 
 
-def test_after_close_it_begins_anew(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_closed_backend_starts_empty(memory: Callable[[int], MemoryBackend]) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     backend.close()
@@ -225,26 +225,26 @@ def test_after_close_it_begins_anew(memory: Callable[[int], MemoryBackend]) -> N
 
 
 @given(st.lists(batches, min_size=1, max_size=4), st.integers(1, 30))
-def test_the_newest_rows_of_any_batches_are_kept(written: list[Batch], most: int) -> None:
-    plain = PlainStore()
+def test_the_newest_rows_of_any_batches_stay(written: list[Batch], most: int) -> None:
+    expected = DictStore()
     backend = MemoryBackend(max_memory_entries=most)
     backend.start()
     try:
         for batch in written:
-            distinct = PlainStore().write(batch)
-            before = rows_in_all(backend)
+            distinct = DictStore().write(batch)
+            before = count_all_rows(backend)
             result = backend.write(batch)
-            plain.write(batch)
-            assert rows_in_all(backend) <= most
+            expected.write(batch)
+            assert count_all_rows(backend) <= most
             assert 0 <= result.stored <= distinct
-            assert rows_in_all(backend) + result.evicted >= before
+            assert count_all_rows(backend) + result.evicted >= before
         kept = [key[0] for key in stored_points(backend)]
         kept += [key[0] for key in stored_histograms(backend)]
         kept += [key[0] for key in stored_summaries(backend)]
         kept += [row[0] for row in stored_exemplars(backend)]
-        times = [key[0] for key in (*plain.points, *plain.histograms, *plain.summaries)]
-        times += [row[0] for row in plain.exemplars]
-        # What was let go can come back as old as before, but never in the place of newer rows.
+        times = [key[0] for key in (*expected.points, *expected.histograms, *expected.summaries)]
+        times += [row[0] for row in expected.exemplars]
+        # An evicted row may be stored again, but never instead of a newer row.
         newest = sorted(times, reverse=True)[:most]
         assert sorted(kept, reverse=True) == newest
     finally:
