@@ -9,8 +9,6 @@ from typing import Final
 
 import psycopg2
 
-__all__ = ["seconds_to_copy"]
-
 _COPY: Final = """
     COPY system_metrics ("timestamp", series_id, value, start_timestamp)
     FROM STDIN (FORMAT binary)"""

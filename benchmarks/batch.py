@@ -10,8 +10,6 @@ from exporter.intern import SeriesCache
 from exporter.pipeline.queue import Batcher
 from exporter.wire import decode
 
-__all__ = ["run"]
-
 _REQUESTS = 60
 
 

@@ -21,8 +21,6 @@ from benchmarks.workload import SHAPES, WARM_UP_STEPS, at_step, requests
 from exporter.backends import open_backend
 from exporter.pipeline import Pipeline, build_pipeline
 
-__all__ = ["run"]
-
 _FEW: Final = 10
 _MANY: Final = 1_000
 _SERIES_PER_SENDER: Final = 1_000

@@ -11,8 +11,6 @@ from typing import Final
 
 import grpc
 
-__all__ = ["EXPORT", "seconds_to_send", "send_all"]
-
 EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _IN_FLIGHT: Final = 8
 _TIMEOUT_SECONDS: Final = 120.0

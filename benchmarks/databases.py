@@ -9,8 +9,6 @@ from typing import Final
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 
-__all__ = ["POSTGRESQL", "TIMESCALEDB", "Database"]
-
 
 @dataclass(frozen=True, slots=True)
 class Database:

@@ -17,8 +17,6 @@ from exporter.intern import SeriesCache
 from exporter.model import Batch
 from exporter.wire import decode
 
-__all__ = ["run"]
-
 _REQUESTS = 25
 
 

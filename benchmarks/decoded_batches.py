@@ -9,8 +9,6 @@ from exporter.model import Batch
 from exporter.pipeline.queue import Batcher
 from exporter.wire import decode
 
-__all__ = ["batches_of"]
-
 
 def batches_of(sent: Iterable[bytes], batch_size: int) -> Sequence[Batch]:
     """The requests as batches of `batch_size` points, plus at most the points of one request."""

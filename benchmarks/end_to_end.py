@@ -12,8 +12,6 @@ from exporter.pipeline import build_pipeline
 from exporter.receiver import Receiver, workers_for
 from exporter.spool import Spool
 
-__all__ = ["seconds_to_store"]
-
 _SPOOL_BYTES: Final = 1 << 32
 _TIMEOUT_SECONDS: Final = 120.0
 

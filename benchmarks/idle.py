@@ -12,8 +12,6 @@ import psutil
 from benchmarks.measure import Result
 from benchmarks.serve_process import running_serve
 
-__all__ = ["run"]
-
 _WARM_UP_SECONDS: Final = 3.0
 _SECONDS: Final = 10.0
 _SHARE_OF_A_CORE: Final = 0.005

@@ -7,8 +7,6 @@ from benchmarks.workload import SHAPES, requests
 from exporter.intern import SeriesCache
 from exporter.wire import decode, decode_reference
 
-__all__ = ["run"]
-
 _SENDERS = 20
 
 

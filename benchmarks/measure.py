@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Result", "side_by_side"]
-
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -24,8 +24,6 @@ from benchmarks.options import Options
 from benchmarks.serve_process import ServeProcess, running_serve
 from benchmarks.workload import SHAPES, at_step, requests
 
-__all__ = ["run"]
-
 _SENDERS: Final = 4
 _POINTS: Final = 1_000
 _IN_FLIGHT: Final = 8

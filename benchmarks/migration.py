@@ -27,8 +27,6 @@ from exporter.model import Batch, Points
 from exporter.transfer import copy, differences
 from exporter.transfer.copier import ALL_TIMES, PAGE_ROWS
 
-__all__ = ["run"]
-
 # Smaller tables are copied several times, in turns with the baseline: one second of other load
 # during one side changed the ratio from 0.8 to 0.52.
 _MIN_ROWS_COPIED: Final = 3_000_000

@@ -8,8 +8,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-__all__ = ["complex_plain_rows", "plain_rows"]
-
 
 def plain_rows(data: bytes) -> list[tuple[int, str, dict[str, str], float, int]]:
     """Number points of a request: (time, metric, attributes, value, start time)."""

@@ -26,8 +26,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from psycopg2.extras import Json, execute_values
 
-__all__ = ["PLAIN_TABLE", "plain_pipeline"]
-
 PLAIN_TABLE: Final = "plain_metrics"
 _CREATE: Final = f"""
     CREATE TABLE {PLAIN_TABLE} (

@@ -19,8 +19,6 @@ from benchmarks.plain_pipeline import PLAIN_TABLE, plain_pipeline
 from benchmarks.servers import postgresql_databases, session
 from benchmarks.workload import SHAPES, steady_requests
 
-__all__ = ["run"]
-
 _REQUESTS: Final = 400
 _SENDERS: Final = 4
 _BATCH_SIZE: Final = 20_000

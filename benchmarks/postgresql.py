@@ -28,8 +28,6 @@ from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.model import Points
 
-__all__ = ["run"]
-
 _REQUESTS: Final = 1_600
 _SENDERS: Final = 4
 _ROUNDS: Final = 2

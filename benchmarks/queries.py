@@ -25,8 +25,6 @@ from exporter.backends.base import Backend
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
 from exporter.query import Reader
 
-__all__ = ["run"]
-
 _Cursor = psycopg2.extensions.cursor
 
 _ROUNDS: Final = 15

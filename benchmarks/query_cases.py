@@ -13,8 +13,6 @@ from typing import Any, Final
 from benchmarks.stored_rows import END_UNIX_NANO
 from exporter.query import Reader
 
-__all__ = ["QUERY_CASES", "QueryCase"]
-
 _Row = tuple[Any, ...]
 _END: Final = END_UNIX_NANO // 1_000_000_000
 _DAY: Final = 86_400

@@ -25,8 +25,6 @@ from exporter.cli.report import cost_report
 from exporter.model import Batch, CostEntry
 from exporter.query import Reader
 
-__all__ = ["run"]
-
 _Cursor = psycopg2.extensions.cursor
 # The answer of either side: groups and their sums.
 _Sums = set[tuple[Any, ...]]

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from benchmarks.measure import Result
 
-__all__ = ["read", "write"]
-
 _FIELDS = tuple(field.name for field in fields(Result))
 
 

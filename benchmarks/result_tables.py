@@ -9,8 +9,6 @@ from rich.table import Table
 
 from benchmarks.measure import Result
 
-__all__ = ["comparison", "table_of"]
-
 
 def table_of(results: Sequence[Result]) -> Table:
     """A table with times, rates and ratios of one run."""

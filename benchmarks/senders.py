@@ -36,8 +36,6 @@ from benchmarks.measure import Result
 from benchmarks.serve_process import running_serve
 from benchmarks.workload import WARM_UP_STEPS, Shape, requests
 
-__all__ = ["run"]
-
 _T = TypeVar("_T")
 
 _SENDERS: Final = 500

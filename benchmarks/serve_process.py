@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ServeProcess", "running_serve"]
-
 _LISTENING: Final = re.compile(r"listening for OTLP/gRPC on (\S+?),")
 _TIMEOUT_SECONDS: Final = 120.0
 

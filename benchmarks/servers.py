@@ -18,8 +18,6 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from engines.databases import Databases
 from engines.postgresql import PostgreSQLServer
 
-__all__ = ["Databases", "fresh_store", "postgresql_databases", "session", "started"]
-
 # Background jobs would compress and refresh during a measurement.
 _STOP_JOBS: Final = """
     SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs

@@ -19,8 +19,6 @@ from benchmarks.workload import SHAPES, steady_requests
 from exporter.backends import open_backend
 from exporter.model import Batch
 
-__all__ = ["run"]
-
 # Long enough that the fixed cost of the first batch and the last flush is small.
 _REQUESTS = 2_400
 _SENDERS = 4

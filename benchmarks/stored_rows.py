@@ -9,8 +9,6 @@ import numpy as np
 
 from exporter.model import Batch, Int64Array, Points, Series
 
-__all__ = ["CLUSTERS", "END_UNIX_NANO", "METRICS", "NODES", "SERIES", "batches", "series_ids"]
-
 METRICS: Final = 100
 NODES: Final = 10
 CLUSTERS: Final = 5

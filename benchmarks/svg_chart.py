@@ -8,8 +8,6 @@ from html import escape
 
 from benchmarks.measure import Result
 
-__all__ = ["svg_chart"]
-
 _WIDTH, _LABELS, _RIGHT = 960, 490, 60
 _ROW, _BAR, _TOP, _BOTTOM = 24, 14, 56, 30
 _MARKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)

@@ -12,19 +12,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-__all__ = [
-    "COMPLEX_SHAPES",
-    "POINTS_OF_COMPLEX_REQUEST",
-    "SHAPES",
-    "WARM_UP_STEPS",
-    "ComplexShape",
-    "Shape",
-    "at_step",
-    "complex_requests",
-    "requests",
-    "steady_requests",
-]
-
 FIRST_TIME_UNIX_NANO: Final = 1_700_000_000_000_000_000
 STEP_NANO: Final = 1_000_000_000
 # Senders collect at different moments. If a thousand senders used the same time, SQLite would get

@@ -10,8 +10,6 @@ from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["WATERMARK_RETENTION_NANOSECONDS", "Backend"]
-
 # How much older than the oldest kept row a watermark may be. A receiver that restarts after a
 # longer time, with requests that it had stored, stores them twice. Without a limit each receiver
 # that was ever set up leaves a row.

@@ -14,8 +14,6 @@ from exporter.costs.amounts import billing_period, compute_entries, merge_cursor
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["CostEncoder", "CostTables", "write_derived_costs"]
-
 _Row = tuple[object, ...]
 
 

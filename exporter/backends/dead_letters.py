@@ -13,8 +13,6 @@ from typing import Any, Final
 from exporter.json_text import json_ready
 from exporter.model import Batch, DeadLetter, DeadLetterKind, Points, Series
 
-__all__ = ["dead_letter_of_series", "dead_letters_of_rows", "encode_dead_letter"]
-
 # A name may be refused because it is too long, and each row of its series carries it.
 _NAME_CHARACTERS: Final = 500
 

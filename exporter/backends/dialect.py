@@ -13,8 +13,6 @@ from typing import Final
 
 from exporter.time_units import from_micros
 
-__all__ = ["POSTGRESQL", "SQLITE", "Dialect"]
-
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Fetch", "HypertableCatalog", "NewestChunk", "Rollup", "RollupState"]
-
 Fetch = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
 """`Backend.fetch`."""
 

@@ -32,8 +32,6 @@ from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlitefiles import transaction
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["MemoryBackend"]
-
 _MIN_IDLE_SERIES: Final = 1_000
 
 

@@ -15,8 +15,6 @@ from typing import Final
 
 from exporter.errors import BackendRefusedError
 
-__all__ = ["Migration", "load_migrations", "pending", "sort_migrations"]
-
 _FILE_NAME: Final = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z0-9_]+)\.sql")
 
 

@@ -11,8 +11,6 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from exporter.errors import BackendRefusedError, BackendUnavailableError
 
-__all__ = ["ReaderPool", "require_open"]
-
 _INTERRUPT_AGAIN_SECONDS: Final = 0.05
 
 

@@ -26,8 +26,6 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["isolate_refused_rows"]
-
 _Positions = npt.NDArray[np.intp]
 # The reason why the rows at these positions are refused together, or None if they are accepted.
 _Attempt = Callable[[_Positions], str | None]

@@ -10,8 +10,6 @@ from typing import Final
 
 from exporter.model import Series
 
-__all__ = ["IDENTITY", "identity_of", "latest_by_id", "refuse_collision"]
-
 _log = logging.getLogger(__name__)
 
 # Description, schema URLs and what is derived from the attributes (cluster, node, service) may

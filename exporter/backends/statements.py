@@ -8,8 +8,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-__all__ = ["load_statements"]
-
 _NAME_LINE: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 

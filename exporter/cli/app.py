@@ -26,8 +26,6 @@ from exporter.cli.serve import serve
 from exporter.cli.stats import stats
 from exporter.errors import ExporterError
 
-__all__ = ["app", "run"]
-
 _DISTRIBUTION: Final = "openfinops-otel-exporter"
 
 app: Final = typer.Typer(

@@ -17,8 +17,6 @@ from exporter.cli.store import load_settings, open_store
 from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.errors import BackendRefusedError, NothingStoredError
 
-__all__ = ["check"]
-
 
 def check(config: ConfigOption = None, backend: BackendOption = None, db: DbOption = None) -> None:
     """Check a configuration and its database, and show all settings.

@@ -17,8 +17,6 @@ from exporter.query import Reader, parse_duration
 from exporter.render import format_number, format_quantity, render_counts
 from exporter.time_units import NANOSECONDS_PER_SECOND, SECONDS_PER_DAY, from_nanos
 
-__all__ = ["cleanup"]
-
 _NUMBER_WITHOUT_UNIT: Final = re.compile(r"\s*[0-9.]+\s*")
 
 

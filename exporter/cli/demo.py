@@ -30,8 +30,6 @@ from exporter.query import Reader
 from exporter.render import format_quantity
 from exporter.stats import Snapshot
 
-__all__ = ["demo", "sparkline"]
-
 _DEFAULT_FILE: Final = Path("openfinops_telemetry.db")
 # An address and not a name: another program may hold one of a name's several addresses.
 _ADDRESS: Final = ("127.0.0.1", 4317)

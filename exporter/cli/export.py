@@ -26,8 +26,6 @@ from exporter.query.filters import SeriesFilters
 from exporter.query.pages import cost_pages, point_pages
 from exporter.render import POINT_COLUMNS, export_row, format_number
 
-__all__ = ["app"]
-
 app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -14,8 +14,6 @@ from exporter.cli.store import load_settings
 from exporter.errors import ConfigError
 from exporter.receiver.probe import check_health, local_address
 
-__all__ = ["health"]
-
 
 def health(
     config: ConfigOption = None,

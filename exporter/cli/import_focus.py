@@ -26,8 +26,6 @@ from exporter.model import Batch, CostEntry
 from exporter.render import format_number
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["app"]
-
 app: Final = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",

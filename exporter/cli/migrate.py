@@ -34,8 +34,6 @@ from exporter.time_units import from_micros
 from exporter.transfer import Difference, copy, differences
 from exporter.transfer import Progress as CopyProgress
 
-__all__ = ["migrate"]
-
 # Maximum number of differing days, and of refused rows of each table, that are shown.
 _MAX_SHOWN: Final = 20
 

@@ -12,28 +12,6 @@ import typer
 from exporter.query import parse_time
 from exporter.query.times import TimeRange
 
-__all__ = [
-    "TIME_FORMS",
-    "BackendOption",
-    "CategoryOption",
-    "ClusterOption",
-    "ConfigOption",
-    "DbOption",
-    "EndOption",
-    "Format",
-    "FormatOption",
-    "LimitOption",
-    "MetricOption",
-    "NodeOption",
-    "ResourceOption",
-    "ServiceOption",
-    "StartOption",
-    "TagOption",
-    "name_values",
-    "time_range",
-    "time_range_of",
-]
-
 TIME_FORMS: Final = "2026-01-31, 2026-01-31T12:00:00+01:00, epoch seconds, or 2h for 2 hours ago"
 
 ConfigOption = Annotated[

@@ -14,16 +14,6 @@ from rich.console import Console, RenderableType
 from rich.style import Style
 from rich.text import Text
 
-__all__ = [
-    "configure_logging",
-    "console",
-    "print_data",
-    "print_error",
-    "print_note",
-    "print_rich",
-    "print_warning",
-]
-
 # Output into a pipe or a file is neither wrapped nor cut.
 _UNLIMITED_COLUMNS: Final = 100_000
 _EXIT_BY_SIGNAL: Final = 128

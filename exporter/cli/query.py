@@ -31,8 +31,6 @@ from exporter.cli.store import open_reader
 from exporter.query import parse_duration
 from exporter.render import render_csv, render_json, render_table
 
-__all__ = ["app"]
-
 _Rows = Sequence[Mapping[str, Any]]
 
 app: Final = typer.Typer(

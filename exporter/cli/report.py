@@ -34,8 +34,6 @@ from exporter.render import (
 )
 from exporter.time_units import SECONDS_PER_DAY, seconds_to_micros
 
-__all__ = ["cost_report", "report"]
-
 _SECONDS_PER_HOUR: Final = 3_600.0
 _MAX_BUCKETS: Final = 400
 

@@ -22,8 +22,6 @@ from exporter.config import ReceiverSettings, Settings
 from exporter.errors import ExporterError
 from exporter.stats import Snapshot
 
-__all__ = ["exposure_of", "is_loopback", "report_counters", "serve"]
-
 _log = logging.getLogger(__name__)
 
 _LOG_INTERVAL_SECONDS: Final = 60.0

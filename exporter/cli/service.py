@@ -15,8 +15,6 @@ from exporter.embedded import OrphanReplayer
 from exporter.pipeline import IDLE_BYTES
 from exporter.receiver import BearerTokens, Certificates, Receiver, workers_for
 
-__all__ = ["Service", "StopSignal", "certificates_for", "tokens_for"]
-
 # A request may take up to this many times its size in memory until it is stored
 # (docs/robustness.md).
 _MEMORY_PER_MESSAGE_BYTE: Final = 60

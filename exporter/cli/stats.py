@@ -25,8 +25,6 @@ from exporter.query import Reader
 from exporter.render import render_csv, render_receiver, render_sizes, render_sizes_json
 from exporter.stats import Snapshot
 
-__all__ = ["stats", "status_path", "write_status"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,6 @@ from exporter.errors import BackendRefusedError, OtherBackendError
 from exporter.query import Reader
 from exporter.query.read_only import start_read_only
 
-__all__ = ["connection_string", "load_settings", "open_reader", "open_store", "store_settings"]
-
 
 def load_settings(path: Path | None, *, db: str | None, **flags: str | None) -> config.Settings:
     """The settings: flags override the environment, the environment the file, the file defaults.

@@ -17,8 +17,6 @@ from exporter.config.validation_errors import nearest, validation_errors
 from exporter.config.yaml_document import KeyPath, YamlDocument, dotted, read_yaml
 from exporter.errors import ConfigError
 
-__all__ = ["read_file"]
-
 _PIPELINE_TYPES: Final = {"receivers": "otlp", "processors": "batch", "exporters": "openfinops"}
 _COMPONENT_TYPES: Final = {"extensions": "bearertokenauth", **_PIPELINE_TYPES}
 _AUTHENTICATOR: Final = ("receivers", "otlp", "protocols", "grpc", "auth", "authenticator")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["HIDDEN", "backend_of", "error_in", "redacted"]
-
 HIDDEN: Final = "***"
 
 _BACKEND_OF_SCHEME: Final = {

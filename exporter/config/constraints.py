@@ -15,8 +15,6 @@ from exporter.config.layers import Layer, Location, SourcedValue
 from exporter.config.schema import KEYS
 from exporter.config.yaml_document import dotted
 
-__all__ = ["apply_batch_processor", "apply_constraints"]
-
 _EXPORTER: Final = ("exporters", "openfinops")
 _BACKEND: Final = (*_EXPORTER, "backend")
 _CONNECTION_STRING: Final = (*_EXPORTER, "connection_string")

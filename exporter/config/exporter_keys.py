@@ -26,8 +26,6 @@ from exporter.config.fields import (
 )
 from exporter.costs.rules import FieldSource
 
-__all__ = ["Exporters", "LlmPrice", "Openfinops", "Rule"]
-
 _YEAR_DAYS: Final = 365
 
 _SERVERS: Final = ("postgresql", "timescaledb")

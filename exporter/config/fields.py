@@ -12,27 +12,6 @@ from pydantic.fields import FieldInfo
 
 from exporter.config import parsers
 
-__all__ = [
-    "DAY_SECONDS",
-    "Count",
-    "Duration",
-    "FilePath",
-    "Flag",
-    "Names",
-    "NotNull",
-    "Number",
-    "OptionalCount",
-    "OptionalDuration",
-    "OptionalNumber",
-    "Seconds",
-    "Section",
-    "Switch",
-    "Token",
-    "allowed_of",
-    "key",
-    "texts_of",
-]
-
 DAY_SECONDS: Final = 86_400
 
 

@@ -14,8 +14,6 @@ from exporter.config.schema import KEYS, Configuration
 from exporter.config.validation_errors import validation_errors
 from exporter.config.yaml_document import KeyPath
 
-__all__ = ["Layer", "Location", "SourcedValue", "nested", "overlap", "validated_layer"]
-
 _MISSING: Final = object()
 
 

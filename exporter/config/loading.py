@@ -24,8 +24,6 @@ from exporter.config.settings import Settings, settings_from
 from exporter.config.validation_errors import nearest
 from exporter.errors import ConfigError
 
-__all__ = ["load", "load_dotenv_file", "process_environment"]
-
 _PREFIX: Final = "OPENFINOPS_"
 
 # Compared without the prefix, because it would make all names similar.

@@ -16,33 +16,6 @@ from exporter.config.connection_string import error_in
 from exporter.costs import entry_fields
 from exporter.costs.rules import FieldSource
 
-__all__ = [
-    "FLOAT",
-    "INTEGER",
-    "EnvironmentText",
-    "parse_backend",
-    "parse_connection_string",
-    "parse_currency",
-    "parse_duration_with_unit",
-    "parse_endpoint",
-    "parse_flag",
-    "parse_list",
-    "parse_log_level",
-    "parse_mode",
-    "parse_names",
-    "parse_number",
-    "parse_path",
-    "parse_pattern",
-    "parse_price",
-    "parse_scheme",
-    "parse_seconds",
-    "parse_sources",
-    "parse_switch",
-    "parse_tls_version",
-    "parse_token",
-    "refuse_null",
-]
-
 # YAML 1.2's decimal numbers, with `_` between digits as YAML 1.1 and the Collector's parser accept
 # it. 18 digits are enough for every key, and stay below Python's limit on converting digits.
 # No leading zeros: YAML 1.1 reads `010` as 8, so the number would be ambiguous.

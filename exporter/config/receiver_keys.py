@@ -21,8 +21,6 @@ from exporter.config.fields import (
     key,
 )
 
-__all__ = ["BearerTokenAuth", "Extensions", "Grpc", "Keepalive", "Receivers", "Tls"]
-
 
 class ServerParameters(Section):
     """How long connections stay open; gRPC's own defaults for keys that are not set."""

@@ -25,16 +25,6 @@ from exporter.config.fields import (
 )
 from exporter.config.receiver_keys import Extensions, Receivers
 
-__all__ = [
-    "KEYS",
-    "VARIABLES",
-    "Configuration",
-    "File",
-    "Pipeline",
-    "Section",
-    "section_at",
-]
-
 
 class Batch(Section):
     """The Collector's batch processor; keys that are not set keep the exporter's own defaults."""

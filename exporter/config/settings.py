@@ -18,16 +18,6 @@ from exporter.config.yaml_document import dotted
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule
 
-__all__ = [
-    "ExporterSettings",
-    "KeepaliveSettings",
-    "ReceiverSettings",
-    "Settings",
-    "TlsSettings",
-    "TokenSettings",
-    "settings_from",
-]
-
 _BYTES_IN_MIB: Final = 1024 * 1024
 _TLS: Final = ("receivers", "otlp", "protocols", "grpc", "tls")
 _TOKENS: Final = ("extensions", "bearertokenauth")

@@ -10,12 +10,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from exporter.config.connection_string import redacted
-from exporter.config.fields import allowed_of
+from exporter.config.fields import Section, allowed_of
 from exporter.config.parsers import FLOAT, INTEGER, EnvironmentText
-from exporter.config.schema import KEYS, Section, section_at
+from exporter.config.schema import KEYS, section_at
 from exporter.config.yaml_document import KeyPath, dotted
-
-__all__ = ["nearest", "validation_errors"]
 
 _SHOWN_CHARACTERS: Final = 60
 # A value under these names is never shown, whatever is wrong with it.

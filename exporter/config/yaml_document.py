@@ -17,8 +17,6 @@ import yaml
 from exporter.config.parsers import FLOAT, INTEGER, EnvironmentText
 from exporter.errors import ConfigError
 
-__all__ = ["KeyPath", "YamlDocument", "dotted", "read_yaml"]
-
 KeyPath = tuple[str | int, ...]
 
 # Ten levels of ten aliases make 10^10 values out of a few lines; no real file comes near this.

@@ -22,15 +22,6 @@ from exporter.time_units import (
     from_nanos,
 )
 
-__all__ = [
-    "AMOUNT_QUANTUM",
-    "billing_period",
-    "compute_entries",
-    "compute_series_entries",
-    "merge_cursors",
-    "quantize_amount",
-]
-
 AMOUNT_QUANTUM: Final = Decimal("1e-9")
 """Every amount is rounded once to a multiple of this."""
 

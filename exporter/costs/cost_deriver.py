@@ -32,8 +32,6 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = ["CostDeriver"]
-
 _REFUSAL_PREFIX: Final = "its cost cannot be counted, although the point itself is stored: "
 # Below this many series the search for those that the series cache has evicted does not pay.
 _MIN_PRUNE_SIZE: Final = 10_000

@@ -11,8 +11,6 @@ from exporter.costs.entry_fields import CURRENCIES, CostRefusedError
 from exporter.costs.rules import CostRule, FieldSource, QuantityMetric
 from exporter.model import Series
 
-__all__ = ["OPENCOST_RULES", "unit_currency", "unit_rule"]
-
 _COST_METRIC: Final = "openfinops.cost"
 _CURRENCY_UNIT: Final = re.compile(r"(?:([A-Z]{3})|\{([A-Z]{3})\})(?P<per_hour>/(?:h|hr|hour))?")
 _NO_UNIT: Final = frozenset({"", "1"})

@@ -8,20 +8,6 @@ from typing import Any, Final
 
 from exporter.json_text import canonical_json
 
-__all__ = [
-    "CREDIT_CATEGORIES",
-    "CURRENCIES",
-    "DEFAULT_CATEGORY",
-    "FIELD_ATTRIBUTES",
-    "AttributeReader",
-    "Attributes",
-    "CostRefusedError",
-    "attribute_text",
-    "check_amount",
-    "first_text",
-    "parse_currency",
-]
-
 Attributes = Mapping[str, Any]
 
 FIELD_ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {

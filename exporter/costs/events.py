@@ -32,8 +32,6 @@ from exporter.model import Batch, CostEntry
 from exporter.wire import ANY_TIME, Decoded, Rejections, TimeWindow
 from exporter.wire.logs import LogEvent, decode_logs
 
-__all__ = ["COST_EVENT", "decode_cost_events"]
-
 COST_EVENT: Final = "openfinops.cost"
 
 _AMOUNT_ATTRIBUTES: Final = ("amount", "cost.amount")

@@ -22,8 +22,6 @@ from exporter.costs.rules import CostRule, FieldSource, cost_basis
 from exporter.model import CostBasis, Series
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
-__all__ = ["TOKEN_USAGE_METRIC", "TokenPrice", "TokenPrices"]
-
 TOKEN_USAGE_METRIC: Final = "gen_ai.client.token.usage"  # noqa: S105 - the name of a metric
 _HISTOGRAM_TYPES: Final = frozenset({"histogram", "exponential_histogram"})
 _PROVIDER_ATTRIBUTES: Final = ("gen_ai.provider.name", "gen_ai.system")

@@ -25,14 +25,6 @@ from exporter.costs.entry_fields import (
 from exporter.json_text import canonical_json
 from exporter.model import CostBasis, CostKind, CostSource, Series
 
-__all__ = [
-    "CostRule",
-    "FieldSource",
-    "QuantityMetric",
-    "cost_basis",
-    "point_attribute",
-]
-
 _DEFAULT_STALENESS_SECONDS: Final = 600.0
 _ATTRIBUTE_PREFIX: Final = "attribute:"
 _NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})

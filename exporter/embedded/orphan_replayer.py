@@ -22,8 +22,6 @@ from exporter.errors import ExporterError
 from exporter.pipeline import Pipeline
 from exporter.spool import Spool, SpoolLockedError
 
-__all__ = ["OrphanReplayer"]
-
 _log = logging.getLogger(__name__)
 
 _SCAN_EVERY_SECONDS: Final = 60.0

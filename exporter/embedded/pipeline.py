@@ -22,8 +22,6 @@ from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 from exporter.wire import Rejections
 
-__all__ = ["EmbeddedPipeline"]
-
 _log = logging.getLogger(__name__)
 
 _BEFORE_FORK_SECONDS: Final = 5.0

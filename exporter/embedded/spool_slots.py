@@ -13,8 +13,6 @@ from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
 from exporter.spool import Spool, SpoolLockedError
 
-__all__ = ["acquire_slot", "existing_slots", "slot_prefix"]
-
 
 def slot_prefix(settings: ExporterSettings, backend: Backend) -> Path:
     """The path of every slot without its number."""

@@ -8,16 +8,6 @@ from datetime import UTC, date, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
-__all__ = [
-    "CellError",
-    "plain_decimal",
-    "read_decimal",
-    "read_tags",
-    "read_text",
-    "read_time",
-    "to_json",
-]
-
 # Clouds write these for a null.
 _NULL_TEXTS: Final = frozenset({"", "NULL", "null"})
 _SHOWN_CHARACTERS: Final = 40

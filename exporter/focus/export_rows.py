@@ -21,8 +21,6 @@ from exporter.focus import specification as spec
 from exporter.model import CostEntry
 from exporter.time_units import from_nanos
 
-__all__ = ["Issuer", "entry_to_row"]
-
 _HOUR: Final = timedelta(hours=1)
 
 

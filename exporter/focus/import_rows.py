@@ -23,8 +23,6 @@ from exporter.focus import specification as spec
 from exporter.model import CostEntry, CostSource
 from exporter.time_units import to_nanos
 
-__all__ = ["CostColumn", "FocusRowError", "row_ids", "row_to_entry"]
-
 CostColumn = Literal["BilledCost", "EffectiveCost"]
 
 _Row = Mapping[str, Any]

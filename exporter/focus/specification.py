@@ -9,22 +9,6 @@ from typing import Final, Literal
 from exporter.column_files import Column, Kind
 from exporter.costs.entry_fields import CREDIT_CATEGORIES
 
-__all__ = [
-    "COST_COLUMNS",
-    "DECIMAL_COLUMNS",
-    "TAG_COLUMNS",
-    "TAG_PREFIX",
-    "TIME_COLUMNS",
-    "FocusVersion",
-    "charge_category",
-    "columns_of",
-    "entry_category",
-    "is_month",
-    "month_bounds",
-    "service_category",
-    "unknown_subcategory",
-]
-
 FocusVersion = Literal["1.0", "1.1", "1.2"]
 
 _COLUMNS_1_0: Final = """

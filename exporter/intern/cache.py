@@ -19,8 +19,6 @@ from exporter.intern.entries import (
 )
 from exporter.model import Series
 
-__all__ = ["CacheTransaction", "SeriesCache", "SeriesRefusedError"]
-
 _SIGN_BIT: Final = 1 << 63
 # Attributes and other texts count as one more entry for every 256 bytes.
 _BYTES_PER_ENTRY: Final = 256

@@ -8,19 +8,6 @@ from typing import Any, Final, NamedTuple
 
 from exporter.model import MetricType, Temporality
 
-__all__ = [
-    "CLUSTER_ID_ATTRIBUTES",
-    "NODE_ID_ATTRIBUTES",
-    "Fragments",
-    "MetricCacheKey",
-    "MetricEntry",
-    "MetricKey",
-    "ResourceEntry",
-    "ScopeEntry",
-    "cluster_or_node_id",
-    "identity_key",
-]
-
 CLUSTER_ID_ATTRIBUTES: Final = (
     "cluster_id",
     "k8s.cluster.name",

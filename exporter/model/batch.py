@@ -15,8 +15,6 @@ from exporter.model.lazy_sequence import concatenate
 from exporter.model.points import NO_POINTS, Points
 from exporter.model.series import Series
 
-__all__ = ["Batch", "DeadLetter", "DeadLetterKind", "Watermark"]
-
 DeadLetterKind = Literal["point", "histogram", "summary", "exemplar", "series", "cost"]
 
 

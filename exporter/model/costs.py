@@ -8,17 +8,6 @@ from typing import Literal, NamedTuple, Self
 
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = [
-    "CostBasis",
-    "CostCursor",
-    "CostEntry",
-    "CostKind",
-    "CostPoint",
-    "CostSample",
-    "CostSource",
-    "SeriesPoint",
-]
-
 CostKind = Literal["amount", "cumulative", "hourly_rate"]
 CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
 

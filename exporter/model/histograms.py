@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Exemplar", "ExponentialBuckets", "HistogramPoint", "SummaryPoint"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExponentialBuckets:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Final, TypeVar, overload
 
-__all__ = ["LazySequence", "concatenate"]
-
 Item = TypeVar("Item")
 
 

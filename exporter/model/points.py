@@ -9,8 +9,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NO_POINTS", "Int64Array", "Points"]
-
 Int64Array = npt.NDArray[np.int64]
 
 

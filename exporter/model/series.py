@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MetricType", "Series", "Temporality"]
-
 MetricType = Literal["gauge", "sum", "histogram", "exponential_histogram", "summary"]
 Temporality = Literal["delta", "cumulative"]
 

@@ -30,8 +30,6 @@ from exporter.query.times import Time, TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_DAY
 from exporter.wire import Rejections
 
-__all__ = ["PersistenceBackend", "create_persistence_backend"]
-
 _log = logging.getLogger(__name__)
 
 _FLUSH_SECONDS: Final = 10.0

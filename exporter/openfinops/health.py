@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from exporter.openfinops.values import ServiceMetrics, SystemHealth, SystemMetrics
 
-__all__ = ["cluster_health", "service_alerts", "system_alerts"]
-
 _BY_SEVERITY: Final = (
     SystemHealth.HEALTHY,
     SystemHealth.WARNING,

@@ -14,8 +14,6 @@ from exporter.openfinops.settings import PersistenceConfig
 from exporter.openfinops.values import ServiceMetrics, SystemMetrics
 from exporter.query.times import Time
 
-__all__ = ["ObservabilityHub"]
-
 _RECENT_SYSTEM: Final = 10_000
 _RECENT_SERVICE: Final = 5_000
 _RECENT_ALERTS: Final = 1_000

@@ -11,8 +11,6 @@ from exporter.openfinops.settings import PersistenceConfig
 from exporter.openfinops.values import CostCategory, CostEntry
 from exporter.query.times import Time
 
-__all__ = ["CostObservatory"]
-
 _RECENT: Final = 100_000
 
 

@@ -26,8 +26,6 @@ from exporter.errors import QueryError, RecordRefusedError
 from exporter.query.times import time_micros
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["LAST_MICRO", "Kind", "cost_request", "metric_of", "record_in", "record_request"]
-
 Record = Mapping[str, Any]
 Kind = Literal["system", "service", "alert"]
 

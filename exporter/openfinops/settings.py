@@ -8,8 +8,6 @@ from typing import Final
 
 from exporter import config
 
-__all__ = ["PersistenceConfig", "StorageBackend", "settings_for"]
-
 # A measurement of a node is stored as one row for each of its numbers.
 _ROWS_PER_MEASUREMENT: Final = 30
 _MAX_MEMORY_ENTRIES: Final = 1_000_000_000

@@ -34,8 +34,6 @@ from exporter.transfer.pages import Page
 from exporter.transfer.row_decoders import COPIED_TABLES
 from exporter.wire import Decoded, decode
 
-__all__ = ["Refuse", "import_records", "verify"]
-
 Refuse = Callable[[str, int, str], None]
 """Called for every row that cannot be imported: its table, its id, and the reason."""
 

@@ -30,8 +30,6 @@ from exporter.query.times import TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND
 from exporter.transfer.pages import Page, paginate
 
-__all__ = ["Row", "V030Store", "open_v030_store"]
-
 _Fetch = Callable[[str, Sequence[object]], list[Values]]
 
 

@@ -15,8 +15,6 @@ from typing import Any, Final
 from exporter.errors import RecordRefusedError
 from exporter.openfinops.otlp_requests import cost_request, record_request
 
-__all__ = ["TABLES", "V030Table", "Values"]
-
 Values = tuple[Any, ...]
 
 

@@ -10,8 +10,6 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any
 
-__all__ = ["CostCategory", "CostEntry", "ServiceMetrics", "SystemHealth", "SystemMetrics"]
-
 
 class SystemHealth(Enum):
     """The health of a node."""

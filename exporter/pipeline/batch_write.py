@@ -18,8 +18,6 @@ from exporter.errors import RowRefusedError
 from exporter.model import Batch, DeadLetter, WriteResult
 from exporter.stats import Counters
 
-__all__ = ["BatchWrite"]
-
 _log = logging.getLogger(__name__)
 
 

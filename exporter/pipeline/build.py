@@ -29,8 +29,6 @@ from exporter.stats import Counters
 from exporter.time_units import SECONDS_PER_DAY
 from exporter.wire import AgeLimits
 
-__all__ = ["build_pipeline"]
-
 _MAX_SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
 # An entry takes a third of this, or a half where attributes are long, and a series of a steady
 # sender is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).

@@ -17,8 +17,6 @@ from exporter.pipeline.queue import Queue
 from exporter.spool import DigestCache, Entry, Spool, compress
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
-__all__ = ["Durability", "MemoryDurability", "SpoolDurability", "SteadyClock"]
-
 _MAX_DIGESTS: Final = 100_000
 
 

@@ -15,8 +15,6 @@ from typing import Final, Generic, TypeVar
 from exporter.errors import ExporterError
 from exporter.pipeline.in_flight import InFlightCounter
 
-__all__ = ["GroupCommit", "GroupMember"]
-
 # How long a request waits for others that are being decoded, to share its sync with them; a sync
 # takes 0.3 ms and more. PostgreSQL's commit_delay is the same.
 _COMMIT_DELAY_SECONDS: Final = 0.002

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["InFlightCounter"]
-
 
 class InFlightCounter:
     """A context manager that counts its entries; any thread may enter it, more than once.

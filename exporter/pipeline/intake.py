@@ -32,8 +32,6 @@ from exporter.spool import Entry, Signal
 from exporter.stats import Counters
 from exporter.wire import AgeLimits, Rejections
 
-__all__ = ["Intake"]
-
 _log = logging.getLogger(__name__)
 
 _REJECTIONS_LOGGED_EVERY_SECONDS: Final = 60.0

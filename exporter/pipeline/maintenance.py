@@ -12,8 +12,6 @@ from exporter.errors import ExporterError
 from exporter.stats import Counters
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["Maintenance"]
-
 _log = logging.getLogger(__name__)
 
 _DELETE_EVERY_SECONDS: Final = 3600.0

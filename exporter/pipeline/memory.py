@@ -16,8 +16,6 @@ import psutil
 
 from exporter.pipeline.in_flight import InFlightCounter
 
-__all__ = ["IDLE_BYTES", "MemoryLimit"]
-
 IDLE_BYTES: Final = 112 << 20
 """What the process takes while it handles no request (docs/robustness.md)."""
 

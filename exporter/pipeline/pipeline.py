@@ -16,8 +16,6 @@ from exporter.spool import Spool
 from exporter.stats import Counters, Snapshot
 from exporter.wire import Rejections
 
-__all__ = ["Pipeline"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -12,8 +12,6 @@ import threading
 
 from exporter.model import Batch
 
-__all__ = ["Batcher", "Queue"]
-
 
 class Batcher:
     """Gathers batches until one is due; pure, with the clock as an argument.

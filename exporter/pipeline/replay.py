@@ -21,8 +21,6 @@ from exporter.spool import Entry, Spool
 from exporter.stats import Counters
 from exporter.wire import AgeLimits, TimeWindow
 
-__all__ = ["Replay", "Startup"]
-
 _log = logging.getLogger(__name__)
 
 # Some 100,000 points: a large batch, and little memory.

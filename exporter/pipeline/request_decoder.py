@@ -14,8 +14,6 @@ from exporter.intern import SeriesCache
 from exporter.spool import Signal
 from exporter.wire import Decoded, Rejections, TimeWindow, decode
 
-__all__ = ["RequestDecoder"]
-
 
 class RequestDecoder:
     """Decodes requests of both signals and derives their costs.

@@ -24,8 +24,6 @@ from exporter.pipeline.batch_write import BatchWrite
 from exporter.pipeline.queue import Queue
 from exporter.stats import Counters
 
-__all__ = ["INITIAL_RETRY_SECONDS", "MAX_RETRY_SECONDS", "Writer", "retry_delay_seconds"]
-
 _log = logging.getLogger(__name__)
 
 INITIAL_RETRY_SECONDS: Final = 0.1

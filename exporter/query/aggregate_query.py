@@ -15,15 +15,6 @@ from exporter.query.filters import series_id_in_list, series_table, time_conditi
 from exporter.query.sql import Sql, bucket_start_micros, sql, time_bucket
 from exporter.query.times import TimeRange
 
-__all__ = [
-    "AggregateQuery",
-    "SelectedSeries",
-    "SeriesGroup",
-    "SeriesSelection",
-    "group_names",
-    "select_series",
-]
-
 _Parse = Callable[[str], dict[str, Any]]
 
 _GROUP_COLUMNS: Final = ("metric_name", "cluster_id", "node_id", "service_name")

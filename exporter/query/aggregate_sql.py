@@ -10,16 +10,6 @@ from exporter.query.rollup_planner import RollupPlan
 from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
 
-__all__ = [
-    "ROLLUP_AGGREGATIONS",
-    "extreme_statement",
-    "last_of_rollup_statement",
-    "last_statement",
-    "oldest_statement",
-    "statistic_of_rollup_statement",
-    "statistic_statement",
-]
-
 _STATISTICS: Final = {
     "min": "MIN({number})",
     "max": "MAX({number})",

@@ -57,8 +57,6 @@ from exporter.query.rows import AggregateRow
 from exporter.query.sql import Sql, fetch_all
 from exporter.time_units import MICROSECONDS_PER_SECOND
 
-__all__ = ["Aggregation", "aggregate_rows", "require_supported"]
-
 _NUMBERS: Final = ("gauge", "sum")
 _HISTOGRAMS: Final = ("histogram", "exponential_histogram")
 _ALL: Final = (*_NUMBERS, *_HISTOGRAMS, "summary")

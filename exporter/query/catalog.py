@@ -16,21 +16,6 @@ from exporter.query.rows import MetricRow, SeriesRow, StoreSizesRow, TableSizeRo
 from exporter.query.sql import Sql, joined, sql
 from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_SECOND
 
-__all__ = [
-    "DEFINITION_COLUMNS",
-    "definitions_statement",
-    "is_monotonic",
-    "listed_series_condition",
-    "metric_names_statement",
-    "metric_rows",
-    "metrics_statement",
-    "series_rows",
-    "series_statement",
-    "similar_names",
-    "sizes_row",
-    "unknown_metric_error",
-]
-
 DEFINITION_COLUMNS: Final = (
     "series_id",
     "metric_name",

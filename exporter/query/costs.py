@@ -19,20 +19,6 @@ from exporter.query.sql import Sql, bucket_start_micros, joined, sql, time_bucke
 from exporter.query.times import TimeRange
 from exporter.time_units import MICROSECONDS_PER_SECOND
 
-__all__ = [
-    "COST_GROUPS",
-    "CostFilters",
-    "CostTotalsQuery",
-    "cost_columns",
-    "cost_group_names",
-    "cost_rows",
-    "costs_statement",
-    "parse_amount",
-    "plan_cost_rollup",
-    "total_rows",
-    "totals_statement",
-]
-
 _Row = tuple[Any, ...]
 
 COST_GROUPS: Final = (

@@ -29,15 +29,6 @@ from typing import Final
 from exporter.query.aggregate_query import AggregateQuery
 from exporter.query.sql import Sql, sql
 
-__all__ = [
-    "HISTOGRAM_COUNTS",
-    "SUMMARY_COUNTS",
-    "SUM_VALUES",
-    "CounterColumns",
-    "counter_deltas",
-    "growth_statement",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class CounterColumns:

@@ -14,18 +14,6 @@ from exporter.errors import QueryError
 from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
 
-__all__ = [
-    "MAX_LISTED_SERIES",
-    "SeriesFilters",
-    "checked_limit",
-    "series_condition",
-    "series_id_in_list",
-    "series_id_in_subquery",
-    "series_table",
-    "tag_condition",
-    "time_condition",
-]
-
 # How many ids a statement may list: 20 KB of text.
 MAX_LISTED_SERIES: Final = 1_000
 

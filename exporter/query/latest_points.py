@@ -38,8 +38,6 @@ from exporter.query.rows import PointRow
 from exporter.query.sql import Sql, fetch_all, sql
 from exporter.query.times import TimeRange
 
-__all__ = ["FIRST_WINDOW_MICROS", "latest_exemplars", "latest_points", "read_windows"]
-
 _Rows = list[tuple[Any, ...]]
 
 _ID_AT: Final = DEFINITION_COLUMNS.index("series_id")

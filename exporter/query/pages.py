@@ -28,8 +28,6 @@ from exporter.query.sql import Sql, fetch_all, joined, sql
 from exporter.query.times import TimeRange
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND, seconds_to_micros
 
-__all__ = ["cost_pages", "point_pages"]
-
 _PAGE_ROWS: Final = 10_000
 _Row = tuple[Any, ...]
 _TIME_AND_SERIES: Final = itemgetter(0, 1)

@@ -21,14 +21,6 @@ from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
 from exporter.tables import HISTOGRAMS, POINTS, SQL_TYPES, SUMMARIES
 
-__all__ = [
-    "TABLE_OF_TYPE",
-    "point_columns",
-    "point_rows",
-    "points_statement",
-    "types_statement",
-]
-
 _Row = tuple[Any, ...]
 
 TABLE_OF_TYPE: Final = {

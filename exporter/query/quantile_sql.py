@@ -16,15 +16,6 @@ from exporter.query.filters import time_condition
 from exporter.query.quantiles import ExponentialCounts, explicit_quantile, exponential_quantile
 from exporter.query.sql import Sql, sql
 
-__all__ = [
-    "explicit_buckets_statement",
-    "explicit_quantiles",
-    "exponential_buckets_statement",
-    "exponential_quantiles",
-    "summary_quantiles",
-    "summary_values_statement",
-]
-
 _Rows = Iterable[tuple[Any, ...]]
 _Cells = Iterator[tuple[int, int, float]]  # bucket in microseconds, group, value
 

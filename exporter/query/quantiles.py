@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["ExponentialCounts", "explicit_quantile", "exponential_quantile"]
-
 _HIGHEST_EXPONENT: Final = 1024  # 2.0**1024 is the first power of two beyond a double
 
 

@@ -12,8 +12,6 @@ from exporter.backends.base import Backend
 from exporter.errors import OtherBackendError
 from exporter.query.reader import Reader
 
-__all__ = ["open_reader", "start_read_only"]
-
 # A URL, or libpq's form `host=... dbname=...`. A path rarely has a = before its first slash.
 _POSTGRESQL: Final = re.compile(r"postgres(ql)?://|[^/:]*=")
 

@@ -42,8 +42,6 @@ from exporter.query.rows import (
 from exporter.query.sql import Sql, fetch_all
 from exporter.query.times import Time, TimeRange, duration_micros
 
-__all__ = ["Reader"]
-
 
 class Reader:
     """Reads a started backend. Answers are lists of plain dicts that belong to the caller.

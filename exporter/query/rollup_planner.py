@@ -14,8 +14,6 @@ from exporter.backends.hypertable_catalog import HypertableCatalog, Rollup
 from exporter.query.sql import Sql, joined, sql
 from exporter.query.times import TimeRange
 
-__all__ = ["RollupPlan", "plan_rollup", "whole_buckets"]
-
 # With fewer buckets, reading the remaining ends from the rows costs what the roll-up saves.
 _MIN_BUCKETS: Final = 24
 

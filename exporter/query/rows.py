@@ -10,18 +10,6 @@ from typing import Any, NotRequired, TypedDict
 
 from exporter.model import CostSource, MetricType, Temporality
 
-__all__ = [
-    "AggregateRow",
-    "CostRow",
-    "CostTotalRow",
-    "MetricRow",
-    "PointRow",
-    "QuantileValue",
-    "SeriesRow",
-    "StoreSizesRow",
-    "TableSizeRow",
-]
-
 
 class QuantileValue(TypedDict):
     """One quantile of a summary; `quantile` is 0 to 1."""

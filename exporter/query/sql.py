@@ -11,8 +11,6 @@ from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.time_units import MICROSECONDS_PER_SECOND
 
-__all__ = ["Sql", "bucket_start_micros", "fetch_all", "joined", "sql", "time_bucket"]
-
 
 @dataclass(frozen=True, slots=True)
 class Sql:

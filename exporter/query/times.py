@@ -15,15 +15,6 @@ from typing import Final
 from exporter.errors import QueryError
 from exporter.time_units import MICROSECONDS_PER_SECOND, seconds_to_micros, to_micros
 
-__all__ = [
-    "Time",
-    "TimeRange",
-    "duration_micros",
-    "parse_duration",
-    "parse_time",
-    "time_micros",
-]
-
 Time = float | datetime
 """Seconds since 1970, or a datetime (a naive one is UTC)."""
 

@@ -8,8 +8,6 @@ from typing import Final
 
 from exporter.errors import ReceiverError
 
-__all__ = ["check_free", "listen_error"]
-
 # A machine without IPv6 still resolves localhost to ::1.
 _NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 

@@ -19,8 +19,6 @@ from exporter.receiver.replies import Refusal, abort
 from exporter.receiver.tokens import BearerTokens, Metadata
 from exporter.stats import Counters
 
-__all__ = ["AdmissionHandler", "PoolMethod"]
-
 _log = logging.getLogger(__name__)
 
 _TOO_MANY_REQUESTS: Final = Refusal(

@@ -14,8 +14,6 @@ import grpc
 
 from exporter.receiver.replies import Refusal, abort
 
-__all__ = ["MessageDeadlines"]
-
 _NO_MESSAGE = Refusal(
     grpc.StatusCode.INVALID_ARGUMENT, "the request has no message; a unary call has exactly one"
 )

@@ -27,16 +27,6 @@ from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.replies import Refusal, abort, refusal_of
 from exporter.wire import Rejections
 
-__all__ = [
-    "LOGS_SERVICE",
-    "METRICS_SERVICE",
-    "Admit",
-    "Method",
-    "Submit",
-    "export_methods",
-    "refused_methods",
-]
-
 Submit = Callable[[bytes], Rejections]
 # Entered before a message is received; raises an ExporterError if there is no room for one.
 Admit = Callable[[], AbstractContextManager[None]]

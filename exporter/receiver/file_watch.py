@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["FileWatch"]
-
 
 class FileWatch:
     """Compares files with what they were before.

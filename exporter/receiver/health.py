@@ -19,8 +19,6 @@ from exporter.receiver.admission import PoolMethod
 from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.replies import Refusal, abort
 
-__all__ = ["HEALTH_SERVICE", "Health"]
-
 _log = logging.getLogger(__name__)
 
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"

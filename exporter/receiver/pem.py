@@ -14,8 +14,6 @@ from typing import Any, Final, NoReturn
 
 from exporter.errors import ReceiverError
 
-__all__ = ["KeyPair", "load_authorities", "load_key_pair", "read_pem"]
-
 _HANDSHAKE_ROUNDS: Final = 10
 
 

@@ -12,8 +12,6 @@ from exporter.errors import ReceiverError
 from exporter.receiver.health import HEALTH_SERVICE
 from exporter.receiver.tls import Certificates
 
-__all__ = ["check_health", "local_address"]
-
 # Where a receiver that listens on all interfaces is reached from its own machine.
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "[::]": "localhost", "": "localhost"}  # noqa: S104
 

@@ -18,8 +18,6 @@ from google.rpc.status_pb2 import Status
 
 from exporter.errors import ExporterError
 
-__all__ = ["Refusal", "abort", "refusal_of"]
-
 # Python SDKs give up at once if this is longer than what is left of their timeout of 10 s.
 _RETRY_DELAY_SECONDS: Final = 1
 # Status details travel in an HTTP/2 header; peers limit it to 8 KiB or more.

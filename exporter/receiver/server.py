@@ -29,8 +29,6 @@ from exporter.receiver.tls import Certificates
 from exporter.receiver.tokens import BearerTokens
 from exporter.stats import Counters
 
-__all__ = ["Receiver", "workers_for"]
-
 _HEALTH_MESSAGE_SECONDS: Final = 5.0
 # Threads for refusals and health checks, which end at once; each watching client takes one more.
 _CONTROL_WORKERS: Final = 4

@@ -13,8 +13,6 @@ from exporter.errors import ReceiverError
 from exporter.receiver.file_watch import FileWatch
 from exporter.receiver.pem import KeyPair, load_authorities, load_key_pair, read_pem
 
-__all__ = ["Certificates"]
-
 _log = logging.getLogger(__name__)
 
 

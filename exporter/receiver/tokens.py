@@ -21,8 +21,6 @@ from exporter.errors import ReceiverError
 from exporter.receiver.file_watch import FileWatch
 from exporter.receiver.replies import Refusal
 
-__all__ = ["BearerTokens", "Metadata"]
-
 Metadata = Iterable[tuple[str, str | bytes]]
 
 _log = logging.getLogger(__name__)

@@ -20,8 +20,6 @@ from exporter.render.quantities import format_amount, format_change
 from exporter.render.table import escape_controls
 from exporter.time_units import SECONDS_PER_DAY
 
-__all__ = ["CostReport", "CurrencyReport", "Share", "render_report", "render_report_html"]
-
 _NO_COSTS: Final = "There is no cost entry in this period."
 _BAR_COLUMNS: Final = 40
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"

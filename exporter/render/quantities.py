@@ -6,8 +6,6 @@ import math
 from decimal import Decimal
 from typing import Final
 
-__all__ = ["format_amount", "format_change", "format_number", "format_quantity"]
-
 _SIGNIFICANT_DIGITS: Final = 4
 _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SI_PREFIXES: Final = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}

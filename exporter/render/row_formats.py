@@ -18,15 +18,6 @@ from exporter.column_files import Column, Kind, Row
 from exporter.json_text import json_ready
 from exporter.time_units import from_micros, seconds_to_micros
 
-__all__ = [
-    "POINT_COLUMNS",
-    "export_row",
-    "iso_time",
-    "render_csv",
-    "render_json",
-    "with_iso_times",
-]
-
 _TABLE_COLUMNS: Final = {
     column.name: column
     for table in (tables.SERIES, tables.POINTS, tables.SUMMARIES, tables.HISTOGRAMS)

@@ -13,8 +13,6 @@ from exporter.render.quantities import format_number, format_quantity
 from exporter.render.row_formats import with_iso_times
 from exporter.render.table import NO_VALUE, format_time, new_table
 
-__all__ = ["render_counts", "render_receiver", "render_sizes", "render_sizes_json"]
-
 _ESTIMATE_SIGN: Final = "~"
 
 _Row = Mapping[str, Any]

@@ -14,8 +14,6 @@ from rich.text import Text
 
 from exporter.render.quantities import format_amount, format_number, format_quantity
 
-__all__ = ["NO_VALUE", "escape_controls", "format_time", "new_table", "render_table"]
-
 _Row = Mapping[str, Any]
 
 NO_VALUE: Final = "-"

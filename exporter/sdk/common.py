@@ -11,8 +11,6 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach,
 
 from exporter import config
 
-__all__ = ["settings_or_environment", "suppressed_instrumentation"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -23,8 +23,6 @@ from exporter.embedded import EmbeddedPipeline
 from exporter.errors import ExporterError
 from exporter.sdk.common import settings_or_environment, suppressed_instrumentation
 
-__all__ = ["OpenFinOpsLogRecordExporter"]
-
 _log = logging.getLogger(__name__)
 
 _COST_EVENT: Final = "openfinops.cost"

@@ -19,8 +19,6 @@ from exporter.embedded import EmbeddedPipeline
 from exporter.errors import ExporterError
 from exporter.sdk.common import settings_or_environment, suppressed_instrumentation
 
-__all__ = ["OpenFinOpsMetricExporter"]
-
 _log = logging.getLogger(__name__)
 
 _MILLISECONDS: Final = 1_000

@@ -7,8 +7,6 @@ from typing import Final
 
 import zstandard
 
-__all__ = ["LARGEST_REQUEST_BYTES", "compress", "decompress", "is_compressed", "size_bytes"]
-
 # The largest message that gRPC and protobuf can carry. Not a setting: what was accepted under an
 # earlier, larger setting must still be readable.
 LARGEST_REQUEST_BYTES: Final = 2**31 - 1

@@ -39,8 +39,6 @@ from exporter.sqlitefiles import (
     vacuum_pages,
 )
 
-__all__ = ["SpoolDatabase"]
-
 _ROWS_BETWEEN: Final = (
     f"SELECT {COLUMNS} FROM requests WHERE sequence > ? AND sequence <= ? ORDER BY sequence"  # noqa: S608 - constant
 )

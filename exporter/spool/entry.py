@@ -9,8 +9,6 @@ from typing import Any, Final, Literal
 
 from exporter.spool.compression import decompress
 
-__all__ = ["COLUMNS", "DATA_COLUMN", "Entry", "Signal", "entry_of_row", "row_of_entry"]
-
 Signal = Literal["metrics", "logs"]
 
 _SIGNALS: Final[tuple[Signal, ...]] = ("metrics", "logs")

@@ -11,16 +11,6 @@ from typing import Final
 from exporter.errors import PermanentError, RetryableError
 from exporter.sqlitefiles import primary_code, what_to_do
 
-__all__ = [
-    "SpoolDamagedError",
-    "SpoolFullError",
-    "SpoolLockedError",
-    "SpoolRefusedError",
-    "SpoolUnavailableError",
-    "translate_errors",
-    "translate_open_errors",
-]
-
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 # While a file is opened, a statement that does not fit its tables ("no such table") means damage.

@@ -15,8 +15,6 @@ from exporter.spool.recovery import recover, rename_damaged, rename_invalid_wal
 from exporter.spool.schema import Watermarks
 from exporter.spool.state import SpoolState
 
-__all__ = ["SpoolFile"]
-
 _log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer")

@@ -9,8 +9,6 @@ from exporter.spool.errors import SpoolLockedError, translate_open_errors
 from exporter.spool.schema import SPOOL_FILE
 from exporter.sqlitefiles import connect, is_lock
 
-__all__ = ["ProcessLock"]
-
 
 class ProcessLock:
     """An exclusive SQLite lock on an empty file in the spool's folder.

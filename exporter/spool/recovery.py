@@ -24,8 +24,6 @@ from exporter.spool.errors import (
 from exporter.spool.schema import Watermarks, columns_in, read_watermarks
 from exporter.sqlitefiles import connect
 
-__all__ = ["recover", "rename_damaged", "rename_invalid_wal"]
-
 _log = logging.getLogger(__name__)
 
 _REQUESTS_PER_GROUP: Final = 64

@@ -11,17 +11,6 @@ from exporter.spool.entry import COLUMNS
 from exporter.spool.errors import SpoolDamagedError, SpoolRefusedError
 from exporter.sqlitefiles import DURABLE, FileKind, transaction
 
-__all__ = [
-    "PRAGMAS",
-    "SPOOL_FILE",
-    "Watermarks",
-    "columns_in",
-    "create_tables",
-    "is_vacant",
-    "read_watermarks",
-    "upgrade",
-]
-
 SPOOL_FILE: Final = FileKind(
     label="spool",
     application_id=0x4F465350,  # "OFSP"

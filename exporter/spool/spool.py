@@ -17,8 +17,6 @@ from exporter.spool.errors import SpoolFullError
 from exporter.spool.file import SpoolFile
 from exporter.spool.state import SpoolState
 
-__all__ = ["Spool"]
-
 _log = logging.getLogger(__name__)
 
 _NANOSECONDS_PER_SECOND: Final = 1_000_000_000

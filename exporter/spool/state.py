@@ -11,8 +11,6 @@ from typing import Final
 
 from exporter.spool.entry import Entry
 
-__all__ = ["DigestCache", "PendingIndex", "SpoolState"]
-
 _ROW_BYTES: Final = 128
 """Bytes that a request counts in addition to its compressed data: its row and its digest."""
 

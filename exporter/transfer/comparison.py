@@ -26,15 +26,6 @@ from exporter.time_units import (
 from exporter.transfer.pages import cursor_pages, read_cursors
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable
 
-__all__ = [
-    "DailySums",
-    "Difference",
-    "add_to_day",
-    "compare_days",
-    "daily_sums",
-    "differences",
-]
-
 DailySums = Mapping[int, tuple[int, float]]
 """Number of rows and the sum of their values, by the start of a day in microseconds since 1970."""
 

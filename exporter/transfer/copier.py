@@ -23,16 +23,6 @@ from exporter.query.times import TimeRange
 from exporter.transfer.pages import Page, cursor_pages, read_series, table_pages
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable, Row
 
-__all__ = [
-    "ALL_TIMES",
-    "PAGE_ROWS",
-    "Progress",
-    "copy",
-    "copy_writer_id",
-    "prefetch",
-    "write_batch",
-]
-
 Item = TypeVar("Item")
 
 ALL_TIMES: Final = TimeRange(None, None)

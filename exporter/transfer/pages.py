@@ -20,15 +20,6 @@ from exporter.query.sql import Sql, fetch_all, joined, sql
 from exporter.query.times import TimeRange
 from exporter.transfer.row_decoders import CopiedTable, Row, decode_series
 
-__all__ = [
-    "Page",
-    "cursor_pages",
-    "paginate",
-    "read_cursors",
-    "read_series",
-    "table_pages",
-]
-
 Item = TypeVar("Item")
 
 _IDS_PER_STATEMENT: Final = 500

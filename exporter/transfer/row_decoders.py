@@ -29,8 +29,6 @@ from exporter.model import (
 from exporter.query.costs import parse_amount
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["COPIED_TABLES", "CopiedTable", "Row", "decode_series"]
-
 Row = Sequence[Any]
 
 

@@ -16,8 +16,6 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from exporter.json_text import canonical_json, float_name
 
-__all__ = ["InvalidAttributesError", "attribute_texts", "attributes_to_dict"]
-
 MAX_DEPTH: Final = 16
 _MAX_KEY_CHARACTERS_SHOWN: Final = 100
 _WRAPPERS: Final = frozenset({"bytesValue", "doubleValue", "kvlistValue"})

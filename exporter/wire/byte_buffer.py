@@ -14,17 +14,6 @@ import numpy.typing as npt
 
 from exporter.model import Int64Array
 
-__all__ = [
-    "PADDING",
-    "BoolArray",
-    "ByteBuffer",
-    "ListColumn",
-    "ParseCache",
-    "Spans",
-    "read_packed_fixed64",
-    "read_packed_varints",
-]
-
 BoolArray = npt.NDArray[np.bool_]
 _Parsed = TypeVar("_Parsed")
 

@@ -33,16 +33,6 @@ from exporter.json_text import canonical_json
 from exporter.model import MetricType, Temporality
 from exporter.wire.attributes import InvalidAttributesError, attribute_texts, attributes_to_dict
 
-__all__ = [
-    "MAX_JSON_CHARACTERS",
-    "POINT_MESSAGES",
-    "metric_cache_key",
-    "metric_entry",
-    "resource_entry",
-    "scope_entry",
-    "series_id_of",
-]
-
 # Name of the field in Metric's oneof, which is also the type in the model -> message of a point.
 POINT_MESSAGES: Final[dict[MetricType, Any]] = {
     "gauge": NumberDataPoint,

@@ -33,8 +33,6 @@ from exporter.wire.number_points import AS_DOUBLE, AS_INT, START, TIME
 from exporter.wire.series_sequence_cache import PointBlock, cached_series_ids
 from exporter.wire.time_window import TimeWindow
 
-__all__ = ["MIN_POINTS", "ColumnarDecoder", "DecodedColumns", "Undecoded"]
-
 # A scan takes 300 us however few points it has; below this the official messages are as fast.
 MIN_POINTS: Final = 24
 # Points are decoded in blocks: as columns, a large request of tiny points would take a hundred

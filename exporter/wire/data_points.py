@@ -43,8 +43,6 @@ from exporter.wire.cache_entries import series_id_of
 from exporter.wire.result import Decoded, Rejections
 from exporter.wire.time_window import ANY_TIME, INT64_MAX, TimeWindow
 
-__all__ = ["BatchBuilder", "PointKeys", "bounds_increase", "earlier_duplicates"]
-
 NO_RECORDED_VALUE: Final = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _DUPLICATE: Final = "the same series and time occur twice in one request; the last point is kept"
 

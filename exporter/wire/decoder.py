@@ -33,8 +33,6 @@ from exporter.wire.template import TemplateMatch
 from exporter.wire.template_cache import MatchedRequest, build_templates, match_templates
 from exporter.wire.time_window import ANY_TIME, TimeWindow
 
-__all__ = ["decode"]
-
 _NUMBERS: Final = frozenset({"gauge", "sum"})
 
 

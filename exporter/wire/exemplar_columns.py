@@ -24,8 +24,6 @@ from exporter.wire.byte_buffer import BoolArray, ByteBuffer, ParseCache, Spans
 from exporter.wire.field_scan import ScanResult, scan_fields
 from exporter.wire.time_window import TimeWindow
 
-__all__ = ["ExemplarColumns", "read_exemplars"]
-
 # message Exemplar:
 #   repeated KeyValue filtered_attributes = 7    tag 0x3A
 #   fixed64 time_unix_nano                = 2    tag 0x11

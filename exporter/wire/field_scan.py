@@ -20,8 +20,6 @@ from exporter.model import Int64Array
 from exporter.wire.byte_buffer import BoolArray, ByteBuffer, Spans
 from exporter.wire.protobuf_fields import FIXED64, VARINT
 
-__all__ = ["MISSING", "ScanResult", "scan_fields"]
-
 # The offset of a field that a message does not have. It is in the padding, where every number
 # is 0, which is also the default value of a field.
 MISSING: Final = -1

@@ -25,14 +25,6 @@ from exporter.wire.byte_buffer import (
 from exporter.wire.data_points import bounds_increase
 from exporter.wire.field_scan import MISSING, ScanResult, scan_fields
 
-__all__ = [
-    "EXPLICIT_TAGS",
-    "EXPONENTIAL_TAGS",
-    "HistogramColumns",
-    "read_explicit",
-    "read_exponential",
-]
-
 # message HistogramDataPoint:
 #   repeated KeyValue attributes     = 9     tag 0x4A
 #   fixed64 start_time_unix_nano     = 2     tag 0x11

@@ -13,8 +13,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1 import common_pb2
 
-__all__ = ["LazyRequest", "LazyResourceMetrics"]
-
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _PACKAGE = "openfinops.lazy"
 

@@ -13,8 +13,6 @@ from typing import Final
 from exporter.errors import DecodeError
 from exporter.wire.protobuf_fields import LENGTH_DELIMITED, MalformedMessageError, iter_fields
 
-__all__ = ["MAX_UNCHECKED_BYTES", "check_message_count"]
-
 # A request of 1,000 points has 60 to 250 KB. Smaller requests take at most 60 MB once parsed and
 # are not checked, so that usual requests pay nothing.
 MAX_UNCHECKED_BYTES: Final = 256 * 1024

@@ -15,8 +15,6 @@ from exporter.errors import DecodeError
 from exporter.wire.attributes import InvalidAttributesError, attributes_to_dict
 from exporter.wire.time_window import INT64_MAX
 
-__all__ = ["LogEvent", "decode_logs"]
-
 _EVENT_NAME: Final = "event.name"
 
 

@@ -17,17 +17,6 @@ from exporter.intern import MetricEntry
 from exporter.model import NO_POINTS, Points
 from exporter.wire.time_window import TimeWindow
 
-__all__ = [
-    "AS_DOUBLE",
-    "AS_INT",
-    "START",
-    "TIME",
-    "Layout",
-    "LayoutBatch",
-    "find_layout",
-    "is_only_attributes",
-]
-
 # message NumberDataPoint:
 #   repeated KeyValue attributes     = 7    tag 0x3A
 #   fixed64 start_time_unix_nano     = 2    tag 0x11, 9 bytes with its tag

@@ -10,16 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-__all__ = [
-    "FIXED64",
-    "LENGTH_DELIMITED",
-    "VARINT",
-    "Field",
-    "MalformedMessageError",
-    "iter_fields",
-    "submessage_spans",
-]
-
 VARINT: Final = 0
 FIXED64: Final = 1
 LENGTH_DELIMITED: Final = 2

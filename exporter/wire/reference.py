@@ -19,8 +19,6 @@ from exporter.wire.limits import check_message_count
 from exporter.wire.result import Decoded
 from exporter.wire.time_window import ANY_TIME, TimeWindow
 
-__all__ = ["decode_reference", "parse_request"]
-
 
 def parse_request(data: bytes) -> ExportMetricsServiceRequest:
     """The request as an official message.

@@ -9,8 +9,6 @@ from typing import Final, Literal
 
 from exporter.model import Batch
 
-__all__ = ["Decoded", "Rejections"]
-
 # The message is read by people, and a gRPC response must stay under 4 MiB: name only the most
 # frequent reasons.
 _MAX_REASONS_SHOWN: Final = 10

@@ -18,8 +18,6 @@ from exporter.intern import MetricEntry, SeriesCache
 from exporter.model import Int64Array
 from exporter.wire.byte_buffer import PADDING, ByteBuffer
 
-__all__ = ["PointBlock", "cached_series_ids", "remember"]
-
 # Longer attributes are not compared: reading as many bytes of the last point must stay in the
 # buffer.
 _MAX_ATTRIBUTES_BYTES: Final = len(PADDING)

@@ -22,8 +22,6 @@ from exporter.model import Int64Array, Points
 from exporter.wire.number_points import AS_DOUBLE, AS_INT
 from exporter.wire.time_window import TimeWindow
 
-__all__ = ["MISSING_START", "OtherPoint", "PointOffsets", "Template", "TemplateMatch"]
-
 _WORD_BYTES: Final = 8
 MISSING_START: Final = -1
 

@@ -24,8 +24,6 @@ from exporter.wire.protobuf_fields import (
 )
 from exporter.wire.template import MISSING_START, OtherPoint, PointOffsets, Template
 
-__all__ = ["build_template", "resource_span"]
-
 # With fewer points every tier of the decoder is fast.
 _MIN_NUMBERS: Final = 8
 # If this many number points at the beginning of a message do not fit a template, none is expected.

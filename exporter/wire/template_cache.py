@@ -18,8 +18,6 @@ from exporter.wire.template import Template, TemplateMatch
 from exporter.wire.template_builder import build_template, resource_span
 from exporter.wire.time_window import TimeWindow
 
-__all__ = ["MatchedRequest", "TemplateCache", "build_templates", "match_templates"]
-
 # ExportMetricsServiceRequest.resource_metrics, its only field.
 _RESOURCE_METRICS: Final = 1
 _MISSES_BEFORE_FIRST_BUILD: Final = 2

@@ -12,8 +12,6 @@ from typing import Final
 
 from exporter.time_units import NANOSECONDS_PER_DAY, from_nanos
 
-__all__ = ["ANY_TIME", "INT64_MAX", "AgeLimits", "TimeWindow"]
-
 INT64_MAX: Final = (1 << 63) - 1
 """The largest number that a database column holds; as a time it is in the year 2262."""
 

@@ -13,8 +13,6 @@ from psycopg2 import sql
 from engines.dsn import database_of, with_database
 from engines.errors import EngineError
 
-__all__ = ["Databases"]
-
 _CONNECT_TIMEOUT_SECONDS: Final = 60
 
 

@@ -11,8 +11,6 @@ from psycopg2.extensions import parse_dsn
 
 from engines.errors import EngineError
 
-__all__ = ["database_of", "with_database"]
-
 _ADDRESS_PARAMETERS: Final = ("user", "password", "host", "port", "dbname")
 
 

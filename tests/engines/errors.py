@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["EngineError"]
-
 
 class EngineError(RuntimeError):
     """An engine could not be found, installed, started or queried."""

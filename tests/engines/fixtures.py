@@ -21,19 +21,6 @@ from engines.postgresql_binaries import version as postgresql_version
 from engines.statements import execute
 from engines.timescaledb import APACHE, TimescaleDBServer, package_version
 
-__all__ = [
-    "own_postgresql_server",
-    "own_timescaledb_server",
-    "postgresql_database",
-    "postgresql_server",
-    "pytest_addoption",
-    "pytest_configure",
-    "pytest_report_header",
-    "timescaledb_apache_database",
-    "timescaledb_database",
-    "timescaledb_server",
-]
-
 _POSTGRESQL: Final = "--pg-dsn"
 _MAJOR: Final = "--pg-major"
 _TIMESCALEDB: Final = "--timescaledb-dsn"

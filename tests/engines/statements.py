@@ -8,8 +8,6 @@ from typing import Any
 
 import psycopg2.extensions
 
-__all__ = ["Connection", "copy_in", "copy_out", "execute"]
-
 Connection = psycopg2.extensions.connection
 
 

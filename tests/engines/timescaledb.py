@@ -18,8 +18,6 @@ from engines.databases import Databases
 from engines.errors import EngineError
 from engines.node import Node, install_packages
 
-__all__ = ["APACHE", "WITHOUT_EXTENSION", "TimescaleDBServer", "package_version"]
-
 # Templates for `Databases.create`; without one, a database has the Community Edition.
 APACHE: Final = "apache"
 WITHOUT_EXTENSION: Final = "template0"

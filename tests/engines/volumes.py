@@ -15,8 +15,6 @@ from typing import Final, Self
 
 from engines.errors import EngineError
 
-__all__ = ["Volume"]
-
 _TIMEOUT_SECONDS: Final = 10
 _PROGRAMS: Final = ("unshare", "nsenter", "mount")
 

@@ -22,8 +22,6 @@ from exporter.model import (
     Temporality,
 )
 
-__all__ = ["BatchBuilder"]
-
 
 def _nanos(seconds: float) -> int:
     return round(seconds * 1_000_000) * 1_000

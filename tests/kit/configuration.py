@@ -11,8 +11,6 @@ import pytest
 from exporter.config import Settings, load
 from exporter.errors import ConfigError
 
-__all__ = ["DEFAULTS", "ROOT", "TESTDATA", "attributes", "error_of", "error_of_text", "load_text"]
-
 ROOT: Final = Path(__file__).parents[2]
 TESTDATA: Final = ROOT / "tests" / "testdata" / "config"
 DEFAULTS: Final = load(None, {})

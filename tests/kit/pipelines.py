@@ -17,20 +17,6 @@ from exporter.backends.sqlite import SQLiteBackend
 from exporter.pipeline import Pipeline, build_pipeline
 from exporter.spool import Spool
 
-__all__ = [
-    "DAY_SECONDS",
-    "NEVER_SECONDS",
-    "NOW",
-    "abandon",
-    "pipeline_to",
-    "request",
-    "spool_beside",
-    "spooled_pipeline_to",
-    "stored",
-    "wait_until",
-    "write_locked",
-]
-
 NOW = time.time_ns()
 DAY_SECONDS = 86_400
 # A batch interval that no test waits for.

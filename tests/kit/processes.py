@@ -16,8 +16,6 @@ from typing import Final, Self
 
 import exporter
 
-__all__ = ["COMMAND", "DEADLINE_SECONDS", "Program", "environment", "run"]
-
 COMMAND: Final = (sys.executable, "-m", "exporter")
 
 # The program under test is the package that the tests import, installed or not.

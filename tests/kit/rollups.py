@@ -17,18 +17,6 @@ from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.rollups import ROLLUPS
 from exporter.query import Reader
 
-__all__ = [
-    "DAY",
-    "HOUR",
-    "MIDNIGHT",
-    "STARTS",
-    "TIMES",
-    "RecordingBackend",
-    "RollupStore",
-    "common_steps",
-    "rollup_store",
-]
-
 HOUR: Final = 3_600
 DAY: Final = 86_400
 MIDNIGHT: Final = 1_700_006_400  # 2023-11-15

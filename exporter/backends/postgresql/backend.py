@@ -48,8 +48,6 @@ from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
 
-__all__ = ["PostgreSQLBackend"]
-
 _log = logging.getLogger(__name__)
 
 # The waits before a batch without a partition is written again. An immediate retry sometimes fails

@@ -21,8 +21,6 @@ from exporter.model import Batch, Int64Array
 from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-__all__ = ["days_by_table", "days_of", "write_batch"]
-
 _COPY_BUFFER_BYTES: Final = 1 << 18
 
 _CopyMode = Callable[[Cursor, int], AbstractContextManager[None]]

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from exporter.model import Int64Array, Points
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["BinaryCopyStream", "binary_copy_streams", "series_order"]
-
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 # timestamptz counts microseconds from 2000-01-01.

@@ -15,15 +15,6 @@ from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_te
 from exporter.model import DeadLetter, StoreSizes, TableSize, Watermark
 from exporter.time_units import to_nanos
 
-__all__ = [
-    "advance_watermark",
-    "insert_dead_letters",
-    "last_sequence",
-    "prune_bookkeeping",
-    "with_dead_letters_before",
-    "with_dead_letters_size",
-]
-
 # The last transaction of a writer locks its row. So a session that still commits a batch, on a
 # connection that its client has lost, is waited for, and what it commits is seen. Each statement
 # is one message with its timeout, which is for this transaction only.

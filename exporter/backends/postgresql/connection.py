@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2.extensions import (
     TRANSACTION_STATUS_INERROR,
     TRANSACTION_STATUS_INTRANS,
@@ -18,24 +19,12 @@ from psycopg2.extensions import (
     parse_dsn,
     register_type,
 )
-from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
-from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extras import register_default_json, register_default_jsonb
 
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 
-__all__ = [
-    "Connection",
-    "Cursor",
-    "connect",
-    "connect_reader",
-    "connect_writer",
-    "describe_location",
-    "dry_run_transaction",
-    "fetch_all",
-    "parse_connection_string",
-    "transaction",
-]
+Connection = psycopg2.extensions.connection
+Cursor = psycopg2.extensions.cursor
 
 _OLDEST_VERSION: Final = 140_000
 _DEFAULTS: Final[Mapping[str, str | int]] = {

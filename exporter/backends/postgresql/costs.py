@@ -14,8 +14,6 @@ from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_te
 from exporter.model import CostCursor, CostEntry, CostPoint
 from exporter.tables import COST_CURSORS, COST_ENTRIES
 
-__all__ = ["PostgreSQLCostTables"]
-
 _PAGE_ROWS: Final = 1_000
 _INSERT: Final = f"""
     INSERT INTO cost_entries ({column_list(COST_ENTRIES)}) VALUES %s

@@ -21,8 +21,6 @@ from exporter.errors import OtherBackendError
 from exporter.model import StoreSizes
 from exporter.time_units import EPOCH, NANOSECONDS_PER_DAY, from_nanos
 
-__all__ = ["PARTITION_LOCK", "DailyPartitions", "create_partitions"]
-
 _log = logging.getLogger(__name__)
 
 # Any number that no other program's advisory locks use: "OFOP" as ASCII.

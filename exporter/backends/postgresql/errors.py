@@ -18,8 +18,6 @@ from exporter.errors import (
     RowRefusedError,
 )
 
-__all__ = ["READING", "STORING", "is_missing_partition", "translating"]
-
 READING: Final = "reading"
 STORING: Final = "storing a batch"
 

@@ -11,8 +11,6 @@ from exporter.backends.hypertable_catalog import Fetch, HypertableCatalog
 from exporter.backends.postgresql.connection import Connection, Cursor
 from exporter.model import StoreSizes
 
-__all__ = ["FACT_TABLE_NAMES", "LOCK_TIMEOUT_MILLISECONDS", "TimePartitioning"]
-
 FACT_TABLE_NAMES: Final = tuple(table.name for table in tables.FACT_TABLES)
 # How long dropping old rows waits for a lock on a table. Writers queue behind it meanwhile.
 LOCK_TIMEOUT_MILLISECONDS: Final = 500

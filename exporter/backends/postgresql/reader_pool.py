@@ -13,8 +13,6 @@ import psycopg2
 from exporter.backends.postgresql.connection import Connection
 from exporter.backends.reader_pool import ReaderPool
 
-__all__ = ["PostgreSQLReaderPool"]
-
 _T = TypeVar("_T")
 
 _CANCEL_TIMEOUT_SECONDS: Final = 5.0

@@ -8,8 +8,6 @@ from exporter.backends.migrations import load_migrations, pending
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError, NothingStoredError
 
-__all__ = ["migrate", "require_migrated", "require_privileges"]
-
 # Any number that no other program's advisory locks use: "OFOM" as ASCII.
 _MIGRATION_LOCK: Final = 0x4F464F4D
 _RECORD: Final = "INSERT INTO schema_migrations (version) VALUES (%s)"

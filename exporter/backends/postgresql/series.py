@@ -22,8 +22,6 @@ from exporter.backends.series_definitions import (
 from exporter.model import Series
 from exporter.tables import SERIES
 
-__all__ = ["register_series"]
-
 _values: Final = attrgetter(*SERIES.names)
 _DESCRIPTION: Final = ("description", "resource_schema_url", "scope_schema_url")
 _PAGE_ROWS: Final = 1_000

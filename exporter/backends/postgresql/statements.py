@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from exporter.tables import SQL_TYPES, Table
 
-__all__ = ["column_list", "typed_row"]
-
 
 def column_list(table: Table) -> str:
     """The columns of a table, quoted and separated by commas."""

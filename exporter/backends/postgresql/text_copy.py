@@ -12,8 +12,6 @@ from typing import Final
 from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
 from exporter.model import Exemplar, HistogramPoint, SummaryPoint
 
-__all__ = ["text_copy_stream"]
-
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["TextSanitizer", "clean_json", "clean_text", "timestamp_text"]
-
 _REPLACEMENT: Final = "\ufffd"
 
 

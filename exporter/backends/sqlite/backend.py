@@ -38,8 +38,6 @@ from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlitefiles import FileIdentity, transaction
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["SQLiteBackend"]
-
 _log = logging.getLogger(__name__)
 
 _MAX_IDLE_READERS: Final = 4

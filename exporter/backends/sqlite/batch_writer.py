@@ -24,8 +24,6 @@ from exporter.backends.sqlite.rows import (
 from exporter.backends.statements import load_statements
 from exporter.model import Batch, Series
 
-__all__ = ["WrittenBatch", "write_batch"]
-
 _SERIES_COLUMNS: Final = tuple(field.name for field in fields(Series))
 _series_values: Final = attrgetter(*_SERIES_COLUMNS)
 _INCOMING_SERIES: Final = Table("incoming_series", _SERIES_COLUMNS, key=("series_id",))

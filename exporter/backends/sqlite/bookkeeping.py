@@ -12,14 +12,6 @@ from exporter.backends.statements import load_statements
 from exporter.model import DeadLetter, Watermark
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = [
-    "advance_watermark",
-    "insert_dead_letters",
-    "keep_newest_dead_letters",
-    "last_sequence",
-    "prune_bookkeeping",
-]
-
 _LEDGER: Final = "sqlite/ledger.sql"
 _DEAD_LETTERS: Final = "sqlite/dead_letters.sql"
 

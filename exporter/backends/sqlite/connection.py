@@ -12,16 +12,6 @@ from typing import Final
 from exporter.errors import BackendRefusedError
 from exporter.sqlitefiles import DURABLE, READ_ONLY, connect, is_lock
 
-__all__ = [
-    "connect_memory",
-    "connect_reader",
-    "connect_writer",
-    "dry_run_transaction",
-    "reading_only",
-    "require_version",
-    "use_wal",
-]
-
 _VERSION_NEEDED: Final = (3, 35, 0)  # WITH ... AS MATERIALIZED, which the queries need
 _LOCK_POLL_SECONDS: Final = 0.01
 # The table of incoming series is emptied with each batch; it need not reach a disk.

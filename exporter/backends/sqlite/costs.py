@@ -14,8 +14,6 @@ from exporter.backends.statements import load_statements
 from exporter.model import CostCursor, CostEntry, CostPoint
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["SQLiteCostTables", "entry_rows"]
-
 _FILE: Final = "sqlite/costs.sql"
 # Entries that were derived from points replace what was derived before.
 _DERIVED_ENTRIES: Final = Table(COST_ENTRIES.name, COST_ENTRIES.columns, COST_ENTRIES.key)

@@ -15,8 +15,6 @@ from exporter.errors import (
 )
 from exporter.sqlitefiles import is_lock, is_retryable, primary_code, this_user, what_to_do
 
-__all__ = ["MEMORY", "READING", "STORING", "is_usable_after", "translate_errors"]
-
 MEMORY: Final = "memory"
 """The location of a database that has no file."""
 

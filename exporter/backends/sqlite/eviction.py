@@ -10,15 +10,6 @@ from typing import Final
 from exporter.backends.sqlite.rows import FACT_TABLES, Rows, Table
 from exporter.backends.statements import load_statements
 
-__all__ = [
-    "count_remaining",
-    "create_idle_series",
-    "delete_idle_series",
-    "delete_older",
-    "evict_oldest",
-    "mark_idle_series",
-]
-
 _FILE: Final = "sqlite/eviction.sql"
 
 

@@ -17,8 +17,6 @@ from exporter.backends.sqlite.errors import translate_errors
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.sqlitefiles import SMALLEST_PAGE_BYTES, FileKind, connect, transaction
 
-__all__ = ["STORE_FILE", "claim_file", "database_path", "is_store", "open_immutable"]
-
 STORE_FILE: Final = FileKind(
     label="sqlite",
     application_id=0x4F464F45,  # "OFOE"

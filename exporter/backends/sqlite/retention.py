@@ -10,8 +10,6 @@ from typing import Final
 from exporter.backends.sqlite.rows import FACT_TABLES, Table
 from exporter.sqlitefiles import count_free_pages, transaction, vacuum_pages
 
-__all__ = ["delete_rows_before", "vacuum"]
-
 # A step takes about 10 ms. A batch waits that long for its turn.
 _ROWS_PER_STEP: Final = 20_000
 _PAGES_PER_STEP: Final = 2_000

@@ -29,18 +29,6 @@ from exporter.model import (
 )
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = [
-    "COST_ENTRIES",
-    "FACT_TABLES",
-    "Rows",
-    "Table",
-    "exemplar_rows",
-    "flattened",
-    "insert_rows",
-    "point_rows",
-    "statement_rows",
-]
-
 _NAN: Final = "NaN"  # SQLite stores a NaN as NULL, which means "no recorded value"
 _MAX_STATEMENT_ROWS: Final = 4_096
 _ROWS_PER_PADDING_ROW: Final = 4  # at most a quarter of the remaining rows is padding

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from exporter.backends.migrations import Migration, pending
 from exporter.sqlitefiles import transaction
 
-__all__ = ["applied_versions", "migrate", "split_statements"]
-
 
 def applied_versions(connection: sqlite3.Connection) -> list[int]:
     """The versions that the database records; empty without a schema."""

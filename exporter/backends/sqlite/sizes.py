@@ -16,8 +16,6 @@ from exporter.backends.sqlite.rows import FACT_TABLES
 from exporter.model import StoreSizes, TableSize
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["count_rows_before", "file_bytes", "has_dbstat", "read_sizes"]
-
 # The tables that grow, and the time column that retention compares.
 _TABLES: Final = {table.name: "timestamp" for table in FACT_TABLES} | {"dead_letters": "written_at"}
 

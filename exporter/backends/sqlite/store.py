@@ -17,8 +17,6 @@ from exporter.backends.sqlite.sizes import count_rows_before
 from exporter.model import Batch
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-__all__ = ["SQLiteStore"]
-
 
 class SQLiteStore(ABC):
     """The methods of `exporter.backends.base.Backend` that need no more than a connection."""

@@ -31,8 +31,6 @@ from exporter.errors import BackendRefusedError
 from exporter.model import StoreSizes
 from exporter.time_units import from_nanos
 
-__all__ = ["timescaledb_backend"]
-
 _log = logging.getLogger(__name__)
 
 _DEFAULT_OPTIONS: Final = HypertableOptions()

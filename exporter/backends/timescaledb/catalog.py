@@ -9,8 +9,6 @@ from typing import Final
 from exporter.backends.dialect import POSTGRESQL
 from exporter.backends.hypertable_catalog import Fetch, NewestChunk, Rollup, RollupState
 
-__all__ = ["TimescaleDBCatalog"]
-
 # Begin and end in microseconds, and whether it is a columnstore.
 _Chunk = tuple[int, int, bool]
 

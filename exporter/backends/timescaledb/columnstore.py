@@ -11,15 +11,6 @@ from psycopg2 import sql
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.timescaledb.extension import Capabilities
 
-__all__ = [
-    "FIRST_SAFE_VERSION",
-    "LARGE_BATCH_ROWS",
-    "DirectCompress",
-    "compresses_directly",
-    "direct_compress",
-    "enable_columnstore",
-]
-
 DirectCompress = Literal["auto", "on", "off"]
 
 # Earlier versions could lose rows with direct compress (timescale/timescaledb#9381).

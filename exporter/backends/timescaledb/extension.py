@@ -17,8 +17,6 @@ from psycopg2 import sql
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError
 
-__all__ = ["Capabilities", "read_capabilities", "require_extension"]
-
 _log = logging.getLogger(__name__)
 
 _OLDEST_MAJOR_VERSION: Final = 2

@@ -37,8 +37,6 @@ from exporter.backends.timescaledb.policies import (
 from exporter.backends.timescaledb.rollups import create_rollups
 from exporter.time_units import SECONDS_PER_DAY
 
-__all__ = ["HypertableOptions", "configure_hypertables", "warn_about_limitations"]
-
 _log = logging.getLogger(__name__)
 
 # These are not compressed. A late point updates the entry of the next point, and each insert looks

@@ -14,17 +14,6 @@ from exporter.backends.postgresql.partitioning import LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.postgresql.sizes import count_rows
 from exporter.backends.timescaledb.extension import Capabilities
 
-__all__ = [
-    "Chunk",
-    "chunks_of",
-    "count_rows_before",
-    "create_hypertable",
-    "create_indexes",
-    "drop_chunks",
-    "is_hypertable",
-    "set_chunk_interval",
-]
-
 _log = logging.getLogger(__name__)
 
 _IS_HYPERTABLE: Final = """

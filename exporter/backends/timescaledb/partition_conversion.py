@@ -17,8 +17,6 @@ from exporter.backends.postgresql.connection import Connection, Cursor, transact
 from exporter.backends.postgresql.sizes import count_rows
 from exporter.errors import BackendRefusedError
 
-__all__ = ["is_partitioned", "move_partitions", "replace_partitioned"]
-
 _log = logging.getLogger(__name__)
 
 _SAMPLES_VIEW: Final = "metric_samples"

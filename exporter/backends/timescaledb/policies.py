@@ -13,8 +13,6 @@ from psycopg2 import sql
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.timescaledb.extension import Capabilities
 
-__all__ = ["COLUMNSTORE", "RETENTION", "Policy", "remove_policy", "set_policy"]
-
 _FIND_JOB: Final = """
     SELECT job_id, (config ->> %s)::interval = make_interval(secs => %s)
     FROM timescaledb_information.jobs

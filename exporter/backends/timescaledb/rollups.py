@@ -14,8 +14,6 @@ from psycopg2 import sql
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.timescaledb.extension import Capabilities
 
-__all__ = ["ROLLUPS", "Rollup", "create_rollups"]
-
 # A NaN counts as a point and is left out of every other column, as in `exporter.query`.
 _METRICS: Final = """
     SELECT {time_bucket}({bucket}::interval, "timestamp") AS bucket,

@@ -15,8 +15,6 @@ from exporter.backends.timescaledb.hypertables import Chunk, chunks_of
 from exporter.model import StoreSizes, TableSize
 from exporter.time_units import to_nanos
 
-__all__ = ["read_sizes"]
-
 # A million rows of the row store, five million of the columnstore: counted in less than a second.
 _COUNTED_BYTES: Final = 64 << 20
 _COUNT: Final = 'SELECT count(*), min("timestamp"), max("timestamp") FROM {}'

@@ -16,8 +16,6 @@ import numpy as np
 
 from exporter.model import Batch, HistogramPoint, Series, SummaryPoint
 
-__all__ = ["DictStore", "Key", "comparable", "definition", "without_repeats"]
-
 Key = tuple[int, int]
 
 

@@ -13,8 +13,6 @@ import psycopg2
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
 
-__all__ = ["KINDS", "Kind", "StoreFactory"]
-
 StoreFactory = Callable[[], AbstractContextManager[Backend]]
 
 _PLENTY: Final = 1_000_000

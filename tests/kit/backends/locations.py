@@ -15,15 +15,6 @@ from engines.databases import Databases
 from exporter.backends.base import Backend
 from kit.backends.kinds import KINDS, Kind, StoreFactory
 
-__all__ = [
-    "LocationFactory",
-    "config_keys",
-    "location",
-    "location_factory",
-    "store_factory",
-    "store_kind",
-]
-
 LocationFactory = Callable[[], AbstractContextManager[str]]
 
 

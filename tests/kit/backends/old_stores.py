@@ -22,8 +22,6 @@ from kit.backends.samples import (
     summary,
 )
 
-__all__ = ["BATCH"]
-
 BATCH: Final[Batch] = batch_of(
     point(1, value=0.25),
     point(1, NOW + SECOND, value=math.nan),

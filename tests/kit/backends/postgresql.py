@@ -16,16 +16,6 @@ from engines.statements import Connection, execute
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendRefusedError, ExporterError
 
-__all__ = [
-    "autocommitting",
-    "login_role",
-    "run",
-    "start_error",
-    "started",
-    "with_option",
-    "with_role",
-]
-
 
 @contextmanager
 def started(dsn: str, **options: Any) -> Iterator[PostgreSQLBackend]:

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-__all__ = ["Program"]
-
 _WORKER: Final = Path(__file__).with_name("worker.py")
 
 

@@ -10,8 +10,6 @@ from enum import Enum, auto
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["Break", "Proxy", "proxied"]
-
 _COMMIT: Final = b"COMMIT\0"
 _LEDGER: Final = b"INSERT INTO ingest_ledger"
 _CHUNK_BYTES: Final = 1 << 16

@@ -17,20 +17,6 @@ from exporter.model import (
     SummaryPoint,
 )
 
-__all__ = [
-    "NOW",
-    "SECOND",
-    "batch_of",
-    "exemplar",
-    "exponential",
-    "flood",
-    "histogram",
-    "point",
-    "points",
-    "series",
-    "summary",
-]
-
 NOW: Final = 1_700_000_000_123_456_000  # nanoseconds, a whole microsecond
 SECOND: Final = 1_000_000_000
 

@@ -14,17 +14,6 @@ from typing import Any, Final, TypeVar
 from exporter.backends.base import Backend
 from kit.backends.dict_store import DictStore, Key, comparable
 
-__all__ = [
-    "count",
-    "count_all_rows",
-    "stored",
-    "stored_exemplars",
-    "stored_histograms",
-    "stored_points",
-    "stored_series",
-    "stored_summaries",
-]
-
 _T = TypeVar("_T")
 
 FACT_TABLES: Final = (

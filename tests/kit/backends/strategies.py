@@ -16,8 +16,6 @@ from exporter.model import (
 )
 from kit.backends.samples import NOW, exemplar, points, series
 
-__all__ = ["batches"]
-
 _MOST = 2**63 - 1
 _ids = st.sampled_from([0, 1, -1, 7, _MOST, -(2**63)])
 # Within one microsecond, across several, and the earliest and latest possible times.

@@ -19,19 +19,6 @@ from exporter.model import Batch, CostEntry, TableSize
 from kit.backends.samples import batch_of, exemplar, histogram, point, series, summary
 from kit.backends.stored_rows import FACT_TABLES
 
-__all__ = [
-    "COMPRESSED_TABLES",
-    "COMPRESSING",
-    "assert_start_fails",
-    "batch_of_every_kind",
-    "capabilities_of",
-    "fact_sizes",
-    "points_size",
-    "policy_ages",
-    "run_policy",
-    "started_timescaledb",
-]
-
 COMPRESSING: Final = HypertableOptions(enable_compression=True, retention_days=30, rollups=False)
 # Late points update cost entries, so these are not compressed.
 COMPRESSED_TABLES: Final = [table for table in FACT_TABLES if table != "cost_entries"]

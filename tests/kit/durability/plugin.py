@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-__all__ = ["pytest_addoption"]
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options for longer outages and more kills."""

@@ -20,8 +20,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
-__all__ = ["FIRST_UNIX_MICRO", "POINTS", "Key", "Sender", "assert_stored_once", "sending"]
-
 POINTS: Final = 20
 FIRST_UNIX_MICRO: Final = time.time_ns() // 1_000 - 3_600_000_000
 _RETRYABLE: Final = frozenset(

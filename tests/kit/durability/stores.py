@@ -15,8 +15,6 @@ import psycopg2
 
 from kit.durability.senders import Key
 
-__all__ = ["Store", "free_port", "postgresql_store", "sqlite_store"]
-
 _SETTINGS: Final = {
     "OPENFINOPS_BATCH_SIZE": "500",
     "OPENFINOPS_BATCH_INTERVAL_SECONDS": "0.2",

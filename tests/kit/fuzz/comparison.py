@@ -8,8 +8,6 @@ from typing import Final
 from exporter.wire import decode, decode_reference
 from kit.otlp.checks import DecoderSession, assert_stored
 
-__all__ = ["DecoderComparison"]
-
 # New sessions after so many inputs: the test kit keeps every series definition.
 _INPUTS_PER_SESSION: Final = 1_500
 # The small size evicts resources while their senders continue.

@@ -25,16 +25,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from exporter.time_units import NANOSECONDS_PER_HOUR, NANOSECONDS_PER_SECOND
 
-__all__ = [
-    "FloodResult",
-    "ProcessObservation",
-    "RequestFactory",
-    "new_series",
-    "observe",
-    "send_flood",
-    "steady_series",
-]
-
 _EXPORT: Final = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _CHECK: Final = "/grpc.health.v1.Health/Check"
 _NOW_SECONDS: Final = time.time_ns() // NANOSECONDS_PER_SECOND

@@ -14,22 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = [
-    "DATA",
-    "END_HEADERS",
-    "END_STREAM",
-    "HEADERS",
-    "PING",
-    "PREFACE",
-    "RST_STREAM",
-    "SETTINGS",
-    "Connection",
-    "connected",
-    "frame",
-    "header_block",
-    "message",
-]
-
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM: Final = 0x1

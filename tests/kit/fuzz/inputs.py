@@ -14,8 +14,6 @@ from typing import Final
 from kit.otlp.encode import varint
 from kit.otlp.mutate import damage
 
-__all__ = ["Inputs"]
-
 _VALID_EVERY: Final = 5
 # Mostly one change: inputs with many changes are refused at once and test little.
 _CHANGE_COUNTS: Final = (1, 1, 1, 2, 4)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-__all__ = ["pytest_addoption"]
-
 pytest.register_assert_rewrite("kit.fuzz.comparison")
 
 

@@ -20,8 +20,6 @@ from kit.otlp.layouts import ENCODERS
 from kit.otlp.messages import nested_value, request_of_all_types
 from kit.otlp.violations import VIOLATIONS
 
-__all__ = ["captured_requests", "generated_requests"]
-
 _MAX_BYTES: Final = 64 * 1024
 # Tags of AnyValue.array_value and ArrayValue.values.
 _ARRAY_VALUE: Final = 0x2A

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["openfinops"]
-
 _DEADLINE_SECONDS = 120
 
 

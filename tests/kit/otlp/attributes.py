@@ -7,8 +7,6 @@ from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
-__all__ = ["key_values"]
-
 _FIELDS = {bool: "bool_value", int: "int_value", float: "double_value", str: "string_value"}
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     Decode = Callable[[bytes, SeriesCache, TimeWindow], Decoded]
 
-__all__ = ["DecoderSession", "assert_defined", "assert_stored", "both_decoders", "expect_bytes"]
-
 both_decoders = pytest.mark.parametrize("decoder", [decode, decode_reference])
 
 

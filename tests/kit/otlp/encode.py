@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 
     from kit.otlp.layouts import Layout
 
-__all__ = [
-    "FIXED32",
-    "FIXED64",
-    "LENGTH_DELIMITED",
-    "VARINT",
-    "encode",
-    "length_delimited",
-    "varint",
-]
-
 _T = TypeVar("_T")
 
 VARINT: Final = 0

@@ -21,8 +21,6 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
-__all__ = ["ENCODERS", "REGULAR", "Irregularities", "Layout", "random_layouts"]
-
 
 @dataclass(frozen=True, slots=True)
 class Irregularities:

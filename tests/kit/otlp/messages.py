@@ -20,8 +20,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_D
 if TYPE_CHECKING:
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-__all__ = ["BASE_UNIX_NANO", "data_points", "metrics_of", "nested_value", "request_of_all_types"]
-
 BASE_UNIX_NANO: Final = 1_700_000_000_123_456_789
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Exemplar, Metric
 
-__all__ = ["Expected", "Identity", "SeriesMetadata", "expect", "float_repr"]
-
 INT64_MAX: Final = 2**63 - 1
 MAX_DEPTH: Final = 16
 NO_RECORDED_VALUE: Final = 1

@@ -16,8 +16,6 @@ from kit.otlp.encode import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, varint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["damage", "mutated_bytes"]
-
 _SIZES: Final = {FIXED64: 8, FIXED32: 4}
 _NESTED_PROBABILITY: Final = 0.75
 _EDGE_BYTES: Final = (0x00, 0x01, 0x08, 0x0A, 0x7F, 0x80, 0x81, 0xC0, 0xFF)

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from exporter.model import Batch, ExponentialBuckets, Series
     from exporter.wire import Decoded
 
-__all__ = ["Definitions", "observe"]
-
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Json:
     keys = [key for key, _ in pairs]

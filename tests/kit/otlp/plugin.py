@@ -15,8 +15,6 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["corpus", "pytest_addoption"]
-
 pytest.register_assert_rewrite("kit.otlp.checks", "kit.otlp.observed")
 
 # No deadline and no check for slow drawing: a slow machine must not fail a test.

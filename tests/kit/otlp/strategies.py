@@ -46,13 +46,6 @@ from kit.otlp.violations import VIOLATIONS, Violation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "any_values",
-    "attribute_lists",
-    "requests",
-    "steady_requests",
-]
-
 LATEST_UNIX_NANO: Final = 2**63 - 1
 NO_RECORDED_VALUE: Final = 1
 

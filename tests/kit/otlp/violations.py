@@ -18,8 +18,6 @@ if TYPE_CHECKING:
         ExportMetricsServiceRequest,
     )
 
-__all__ = ["VIOLATIONS", "Violation"]
-
 Violation: TypeAlias = "Callable[[ExportMetricsServiceRequest, int], None]"
 
 _TOO_LARGE: Final = 2**63

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Final, Self
 
-__all__ = ["Program"]
-
 _WORKER: Final = Path(__file__).with_name("worker.py")
 
 

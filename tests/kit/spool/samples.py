@@ -13,20 +13,6 @@ from typing import Final
 from exporter.spool import Entry, Spool, compress
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
-__all__ = [
-    "RETRY_WINDOW_NANO",
-    "START_UNIX_NANO",
-    "compressed",
-    "digest_of",
-    "entry",
-    "group",
-    "is_known",
-    "open_spool",
-    "read_all",
-    "read_sequences",
-    "spool_at",
-]
-
 START_UNIX_NANO: Final = 1_700_000_000 * NANOSECONDS_PER_SECOND
 _RETRY_WINDOW_SECONDS: Final = 100
 RETRY_WINDOW_NANO: Final = _RETRY_WINDOW_SECONDS * NANOSECONDS_PER_SECOND
