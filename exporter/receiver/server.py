@@ -119,18 +119,34 @@ class Receiver:
         counters: Counters | None = None,
         server_options: Mapping[str, int] | None = None,
     ) -> None:
-        self._submit = submit
-        self._submit_logs = submit_logs
-        self._admit = admit
         self._endpoint = endpoint
         self._workers = workers
-        self._max_concurrent_requests = max_concurrent_requests
         self._tls = tls
         self._tokens = tokens
-        self._accepting = accepting
         self._counters = counters or Counters()
         self._export_deadlines = MessageDeadlines(message_timeout_seconds, time.monotonic)
         self._health_deadlines = MessageDeadlines(_HEALTH_MESSAGE_SECONDS, time.monotonic)
+        self._control_pool = ThreadPoolExecutor(
+            _CONTROL_WORKERS + _MAX_WATCHING, thread_name_prefix="grpc-control"
+        )
+        self._admission = AdmissionHandler(
+            export_methods(submit, submit_logs, admit, self._export_deadlines),
+            refused_methods(takes_metrics=submit is not None, takes_logs=submit_logs is not None),
+            tokens=tokens,
+            max_concurrent_requests=max_concurrent_requests,
+            control_pool=self._control_pool,
+            counters=self._counters,
+            on_request=self._cancel_late,
+        )
+        services = {METRICS_SERVICE: submit, LOGS_SERVICE: submit_logs}
+        self._health = Health(
+            [service for service, taken_by in services.items() if taken_by is not None],
+            accepting,
+            deadlines=self._health_deadlines,
+            control_pool=self._control_pool,
+            on_request=self._cancel_late,
+            max_watching=_MAX_WATCHING,
+        )
         self._options = {
             **_DEFAULT_OPTIONS,
             "grpc.max_receive_message_length": max_message_bytes,
@@ -138,8 +154,6 @@ class Receiver:
             **(server_options or {}),
         }
         self._server: grpc.Server | None = None
-        self._health: Health | None = None
-        self._control_pool: ThreadPoolExecutor | None = None
         self._address = ""
 
     def start(self) -> str:
@@ -158,13 +172,9 @@ class Receiver:
             self._tokens.load()
         credentials = None if self._tls is None else self._tls.server_credentials()
         check_free(self._endpoint)
-        control_pool = ThreadPoolExecutor(
-            _CONTROL_WORKERS + _MAX_WATCHING, thread_name_prefix="grpc-control"
-        )
-        health = self._health_handler(control_pool)
         server = grpc.server(
             ThreadPoolExecutor(self._workers, thread_name_prefix="otlp-grpc"),
-            handlers=[self._admission_handler(control_pool), health],
+            handlers=[self._admission, self._health],
             options=list(self._options.items()),
         )
         port = self._listen(server, credentials)
@@ -172,21 +182,19 @@ class Receiver:
         host = self._endpoint.rpartition(":")[0]
         is_path = self._endpoint.startswith("unix:")
         self._address = self._endpoint if is_path else f"{host or '0.0.0.0'}:{port}"  # noqa: S104
-        self._server, self._health, self._control_pool = server, health, control_pool
+        self._server = server
         return self._address
 
     def drain(self) -> None:
         """Say NOT_SERVING to health checks from here on; requests are still taken."""
-        if self._health is not None:
-            self._health.drain()
+        self._health.drain()
 
     def shutdown(self, timeout_seconds: float = 5.0) -> None:
-        """Refuse new requests, give those in flight so long to finish, stop listening."""
-        self.drain()
+        """Refuse new requests, give those in flight so long to finish, stop for good."""
         server, self._server = self._server, None
         if server is not None:
+            self.drain()
             server.stop(timeout_seconds).wait()
-        if self._control_pool is not None:
             self._control_pool.shutdown(wait=False)
 
     def _listen(self, server: grpc.Server, credentials: grpc.ServerCredentials | None) -> int:
@@ -197,30 +205,6 @@ class Receiver:
         except RuntimeError as exc:
             server.stop(None)
             raise listen_error(self._endpoint, str(exc)) from exc
-
-    def _admission_handler(self, control_pool: ThreadPoolExecutor) -> AdmissionHandler:
-        return AdmissionHandler(
-            export_methods(self._submit, self._submit_logs, self._admit, self._export_deadlines),
-            refused_methods(
-                takes_metrics=self._submit is not None, takes_logs=self._submit_logs is not None
-            ),
-            tokens=self._tokens,
-            max_concurrent_requests=self._max_concurrent_requests,
-            control_pool=control_pool,
-            counters=self._counters,
-            on_request=self._cancel_late,
-        )
-
-    def _health_handler(self, control_pool: ThreadPoolExecutor) -> Health:
-        services = {METRICS_SERVICE: self._submit, LOGS_SERVICE: self._submit_logs}
-        return Health(
-            [service for service, submit in services.items() if submit is not None],
-            self._accepting,
-            deadlines=self._health_deadlines,
-            control_pool=control_pool,
-            on_request=self._cancel_late,
-            max_watching=_MAX_WATCHING,
-        )
 
     def _cancel_late(self) -> None:
         late = self._export_deadlines.cancel_late() + self._health_deadlines.cancel_late()
