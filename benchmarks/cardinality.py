@@ -12,14 +12,16 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Result
 from benchmarks.workload import SHAPES, WARM_UP_STEPS, at_step, requests
+from exporter.assembly import pipeline_for
 from exporter.backends import open_backend
-from exporter.pipeline import Pipeline, build_pipeline
+from exporter.config import load
+from exporter.pipeline import Pipeline
 
 _FEW: Final = 10
 _MANY: Final = 1_000
@@ -27,7 +29,6 @@ _SERIES_PER_SENDER: Final = 1_000
 # Each of these sends one request after the restart; a million series would take a minute.
 _SENDERS_AFTER_RESTART: Final = 250
 _BATCH_SIZE: Final = 20_000
-_MEMORY_LIMIT_BYTES: Final = 2 << 30  # the default
 _TIMEOUT_SECONDS: Final = 600.0
 
 
@@ -100,12 +101,10 @@ def _first_step(path: Path, first: Sequence[bytes], step: int) -> tuple[float, f
 
 
 def _pipeline(path: Path) -> Pipeline:
-    return build_pipeline(
-        open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0),
-        batch_size=_BATCH_SIZE,
-        max_queued_entries=1 << 30,
-        memory_limit_bytes=_MEMORY_LIMIT_BYTES,
-    )
+    backend = open_backend("sqlite", f"sqlite:///{path}", max_memory_entries=0)
+    defaults = load(None, {}).exporter
+    settings = replace(defaults, batch_size=_BATCH_SIZE, max_queued_entries=1 << 30)
+    return pipeline_for(settings, backend, None, deletes_expired=False)
 
 
 def _stored(pipeline: Pipeline, sent: Iterable[bytes]) -> tuple[float, float]:

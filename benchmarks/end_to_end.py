@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from benchmarks.client import seconds_to_send
+from exporter.assembly import pipeline_for
 from exporter.backends.base import Backend
-from exporter.pipeline import build_pipeline
+from exporter.config import load
 from exporter.receiver import Receiver, workers_for
 from exporter.spool import Spool
 
@@ -39,7 +41,9 @@ def seconds_to_store(
     durable = (
         None if spool is None else Spool(spool, max_bytes=_SPOOL_BYTES, retry_window_seconds=3600.0)
     )
-    pipeline = build_pipeline(backend, durable, batch_size=batch_size, max_queued_entries=points)
+    defaults = load(None, {}).exporter
+    settings = replace(defaults, batch_size=batch_size, max_queued_entries=points)
+    pipeline = pipeline_for(settings, backend, durable, memory_limited=False, deletes_expired=False)
     pipeline.start()
     workers = workers_for(None if durable is None else durable.measure_sync_seconds())
     receiver = Receiver(pipeline.submit, endpoint="127.0.0.1:0", workers=workers)

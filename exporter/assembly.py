@@ -12,8 +12,29 @@ from typing import Final
 from exporter.backends import HypertableOptions, open_backend
 from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
-from exporter.pipeline import Pipeline, build_pipeline
+from exporter.costs.cost_deriver import CostDeriver
+from exporter.costs.gen_ai import TokenPrices
+from exporter.intern import SeriesCache
+from exporter.pipeline import (
+    IDLE_BYTES,
+    Batcher,
+    Durability,
+    Intake,
+    Maintenance,
+    MemoryDurability,
+    MemoryLimit,
+    Pipeline,
+    Queue,
+    Replay,
+    RequestDecoder,
+    SpoolDurability,
+    Startup,
+    SteadyClock,
+    Writer,
+)
 from exporter.spool import Spool
+from exporter.stats import Counters
+from exporter.wire import AgeLimits
 
 __all__ = ["backend_for", "pipeline_for", "spool_at", "spool_for", "spool_path", "wants_spool"]
 
@@ -21,6 +42,13 @@ _BYTES_PER_MIB: Final = 1024 * 1024
 # Relative to the working directory.
 _DEFAULT_SPOOL: Final = Path("openfinops-spool.db")
 _JOBS_UNCHANGED: Final = HypertableOptions(rollups=False)
+_MAX_SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
+# An entry takes a third of this, or a half where attributes are long, and a series of a steady
+# sender is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
+_MEMORY_BYTES_PER_SERIES_ENTRY: Final = 960
+# Larger batches are not written faster, and a point takes 200 bytes and more while it is written.
+_MAX_BATCH_ENTRIES: Final = 250_000
+_MEMORY_BYTES_PER_BATCH_ENTRY: Final = 4_096
 
 
 def backend_for(
@@ -92,7 +120,7 @@ def pipeline_for(
     spool: Spool | None,
     *,
     memory_limited: bool = True,
-    deletes_old: bool = True,
+    deletes_expired: bool = True,
 ) -> Pipeline:
     """The pipeline from `submit` to this backend, not yet started.
 
@@ -102,25 +130,86 @@ def pipeline_for(
         spool: where requests wait; None to keep them in memory.
         memory_limited: whether `memory_limit_mib` counts. Not in a program of the user's own: the
             memory is mostly that program's, and refusing its data would not lower it.
-        deletes_old: whether it deletes rows past `retention_days`; not where another pipeline of
+        deletes_expired: whether it deletes rows past `retention_days`; not if another pipeline of
             the process does.
     """
-    return build_pipeline(
-        backend,
-        spool,
+    memory_limit_bytes = settings.memory_limit_mib * _BYTES_PER_MIB if memory_limited else None
+    counters, clock = Counters(), SteadyClock()
+    age_limits = AgeLimits(settings.max_past_days, settings.max_future_days)
+    series = SeriesCache(
+        max_entries=_max_series_entries(memory_limit_bytes),
         max_series=settings.max_series,
-        spool_max_age_seconds=settings.spool_max_age_seconds,
-        retry_window_seconds=settings.retry_window_seconds,
-        memory_limit_bytes=settings.memory_limit_mib * _BYTES_PER_MIB if memory_limited else None,
-        batch_size=settings.batch_size,
-        batch_interval_seconds=settings.batch_interval_seconds,
-        max_queued_entries=settings.max_queued_entries,
-        retention_days=settings.retention_days if deletes_old else None,
-        max_past_days=settings.max_past_days,
-        max_future_days=settings.max_future_days,
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
-        cost_rules=settings.cost_rules,
-        use_default_cost_rules=settings.default_cost_rules,
-        token_prices=settings.llm_prices,
     )
+    decoder = RequestDecoder(
+        series,
+        CostDeriver(
+            settings.cost_rules,
+            use_defaults=settings.default_cost_rules,
+            prices=TokenPrices(settings.llm_prices),
+            is_cached=series.has_series,
+        ),
+        cluster_id_attributes=settings.cluster_id_attributes,
+        node_id_attributes=settings.node_id_attributes,
+    )
+    batcher = Batcher(
+        batch_size=settings.batch_size,
+        batch_interval_seconds=settings.batch_interval_seconds,
+        max_batch_entries=max(settings.batch_size, _max_batch_entries(memory_limit_bytes)),
+    )
+    queue = Queue(batcher, max_entries=settings.max_queued_entries, spooled=spool is not None)
+    durability: Durability
+    if spool is None:
+        replay = None
+        durability = MemoryDurability(
+            queue, backend.location, clock, retry_window_seconds=settings.retry_window_seconds
+        )
+    else:
+        replay = Replay(spool, queue, decoder, counters, age_limits)
+        durability = SpoolDurability(spool, clock, max_age_seconds=settings.spool_max_age_seconds)
+    maintenance = Maintenance(
+        backend,
+        counters,
+        compact=durability.compact,
+        retention_days=settings.retention_days if deletes_expired else None,
+    )
+    return Pipeline(
+        backend,
+        spool,
+        queue=queue,
+        durability=durability,
+        intake=Intake(
+            queue,
+            decoder,
+            durability,
+            counters,
+            age_limits=age_limits,
+            memory=MemoryLimit(memory_limit_bytes),
+            clock=clock,
+        ),
+        startup=Startup(backend, replay),
+        writer=Writer(
+            backend,
+            queue,
+            series,
+            counters,
+            refill=replay.refill if replay else None,
+            release=durability.release,
+            maintain=maintenance.run,
+        ),
+        maintenance=maintenance,
+        counters=counters,
+    )
+
+
+def _max_series_entries(memory_limit_bytes: int | None) -> int:
+    if memory_limit_bytes is None:
+        return _MAX_SERIES_ENTRIES_WITHOUT_LIMIT
+    return max(memory_limit_bytes - IDLE_BYTES, 0) // _MEMORY_BYTES_PER_SERIES_ENTRY
+
+
+def _max_batch_entries(memory_limit_bytes: int | None) -> int:
+    if memory_limit_bytes is None:
+        return _MAX_BATCH_ENTRIES
+    return min(memory_limit_bytes // _MEMORY_BYTES_PER_BATCH_ENTRY, _MAX_BATCH_ENTRIES)

@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from kit.pipelines import build_pipeline
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
 from exporter.backends import open_backend
-from exporter.pipeline import build_pipeline
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

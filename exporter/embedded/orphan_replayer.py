@@ -139,7 +139,7 @@ class OrphanReplayer:
             return True
         try:
             backend = backend_for(self._settings)
-            pipeline = pipeline_for(self._settings, backend, spool, deletes_old=False)
+            pipeline = pipeline_for(self._settings, backend, spool, deletes_expired=False)
             pipeline.start()
         except BaseException:
             spool.close()

@@ -1,6 +1,5 @@
 """From request bytes to stored rows: accept, make durable, queue, write, retry.
 
-build            `build_pipeline`: composes a pipeline from the parts below
 pipeline         `Pipeline`: start, submit, flush, shutdown, stats
 intake           takes a request on the caller's thread: decode, make durable, enqueue
 request_decoder  the bytes of a request to a batch with its costs
@@ -13,10 +12,39 @@ replay           opens backend and spool, and reads requests back from the spool
 writer           the writer thread: one batch after the other to the backend, with retries
 batch_write      one batch: attempts, refused rows to the dead letters, counters
 maintenance      deletes expired rows and compacts the spool
+
+`exporter.assembly.pipeline_for` composes a pipeline from these parts.
 """
 
-from exporter.pipeline.build import build_pipeline
-from exporter.pipeline.memory import IDLE_BYTES
+from exporter.pipeline.durability import (
+    Durability,
+    MemoryDurability,
+    SpoolDurability,
+    SteadyClock,
+)
+from exporter.pipeline.intake import Intake
+from exporter.pipeline.maintenance import Maintenance
+from exporter.pipeline.memory import IDLE_BYTES, MemoryLimit
 from exporter.pipeline.pipeline import Pipeline
+from exporter.pipeline.queue import Batcher, Queue
+from exporter.pipeline.replay import Replay, Startup
+from exporter.pipeline.request_decoder import RequestDecoder
+from exporter.pipeline.writer import Writer
 
-__all__ = ["IDLE_BYTES", "Pipeline", "build_pipeline"]
+__all__ = [
+    "IDLE_BYTES",
+    "Batcher",
+    "Durability",
+    "Intake",
+    "Maintenance",
+    "MemoryDurability",
+    "MemoryLimit",
+    "Pipeline",
+    "Queue",
+    "Replay",
+    "RequestDecoder",
+    "SpoolDurability",
+    "Startup",
+    "SteadyClock",
+    "Writer",
+]

@@ -25,7 +25,7 @@ class Pipeline:
     With a spool, a request for which `submit` has returned is on disk, and is stored whatever
     happens to this process. Without one it is lost with the process.
 
-    `build_pipeline` composes one.
+    `exporter.assembly.pipeline_for` composes one from settings.
 
     Args:
         backend: where the rows go; started and closed by the pipeline.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.pipelines import build_pipeline
 from kit.processes import COMMAND, environment, run
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -25,7 +26,6 @@ from typer.testing import CliRunner
 from exporter.backends import open_backend
 from exporter.cli.app import app
 from exporter.cli.store import connection_string
-from exporter.pipeline import build_pipeline
 
 ROOT = Path(__file__).parents[2]
 FILE = "openfinops_telemetry.db"

@@ -16,6 +16,7 @@ from kit.backends.kinds import Kind
 from kit.backends.locations import config_keys
 from kit.backends.stored_rows import count, stored_points
 from kit.otlp.attributes import key_values
+from kit.pipelines import build_pipeline
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -38,7 +39,6 @@ from exporter.assembly import backend_for, pipeline_for, spool_for
 from exporter.config import load
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
-from exporter.pipeline import build_pipeline
 from exporter.query import Reader
 from exporter.receiver import Receiver
 from exporter.receiver.probe import check_health
@@ -131,7 +131,7 @@ def new_store(
 
 @pytest.fixture
 def store(new_store: StoreFactory) -> Store:
-    return new_store(token_prices=[TokenPrice("house-*", Decimal("2.50"), Decimal(10))])
+    return new_store(llm_prices=[TokenPrice("house-*", Decimal("2.50"), Decimal(10))])
 
 
 @pytest.fixture

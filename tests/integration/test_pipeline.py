@@ -10,6 +10,7 @@ from kit.pipelines import (
     DAY_SECONDS,
     NEVER_SECONDS,
     abandon,
+    build_pipeline,
     pipeline_to,
     request,
     spool_beside,
@@ -28,7 +29,6 @@ from exporter.errors import (
     QueueFullError,
     ShuttingDownError,
 )
-from exporter.pipeline import build_pipeline
 
 
 @pytest.fixture
@@ -388,7 +388,7 @@ def test_series_beyond_the_limit_are_rejected_and_known_ones_are_stored(path: Pa
 def test_requests_beyond_the_memory_limit_are_refused_unless_idle(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline = pipeline_to(path, memory_limit_bytes=1)
+    pipeline = pipeline_to(path, memory_limit_mib=0)
     pipeline.start()
     pipeline.submit(request(1))
     assert caplog.text.count("clearing the cache of known series") == 1
@@ -402,7 +402,7 @@ def test_requests_beyond_the_memory_limit_are_refused_unless_idle(
 
 
 def test_a_message_beyond_the_memory_limit_is_not_admitted(path: Path) -> None:
-    pipeline = pipeline_to(path, memory_limit_bytes=1)
+    pipeline = pipeline_to(path, memory_limit_mib=0)
     pipeline.start()
     with pipeline.admit():
         # With one in flight, requests may be what fills the memory.

@@ -19,6 +19,7 @@ from engines.statements import execute
 from engines.timescaledb import TimescaleDBServer
 from kit.pipelines import (
     abandon,
+    build_pipeline,
     pipeline_to,
     request,
     spool_beside,
@@ -31,7 +32,6 @@ from exporter.backends.base import Backend
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.timescaledb import timescaledb_backend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
-from exporter.pipeline import build_pipeline
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from engines.statements import execute
 from kit.backends.proxy import Break, proxied
-from kit.pipelines import NEVER_SECONDS, request
+from kit.pipelines import NEVER_SECONDS, build_pipeline, request
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -18,7 +18,7 @@ from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
-from exporter.pipeline import Pipeline, build_pipeline
+from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
 

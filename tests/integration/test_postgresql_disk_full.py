@@ -15,6 +15,7 @@ from engines.postgresql import PostgreSQLServer
 from engines.statements import execute
 from kit.backends.samples import NOW, SECOND, flood, series
 from kit.backends.stored_rows import count
+from kit.pipelines import build_pipeline
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -22,7 +23,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, Watermark
-from exporter.pipeline import build_pipeline
 from exporter.spool import Spool
 
 POINTS = 5_000

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from kit.pipelines import build_pipeline
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -23,7 +24,6 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from exporter.backends import open_backend
 from exporter.backends.base import Backend
-from exporter.pipeline import build_pipeline
 from exporter.receiver import Receiver
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
+from exporter.assembly import pipeline_for
+from exporter.backends.base import Backend
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.pipeline import Pipeline, build_pipeline
+from exporter.config import load
+from exporter.pipeline import Pipeline
 from exporter.spool import Spool
 
 NOW = time.time_ns()
 DAY_SECONDS = 86_400
 # A batch interval that no test waits for.
 NEVER_SECONDS = 3600.0
+
+_SETTINGS = replace(load(None, {}).exporter, max_future_days=36_500.0)
 
 
 def request(
@@ -48,19 +54,33 @@ def spool_beside(path: Path, max_bytes: int = 10**9) -> Spool:
     return Spool(path.with_suffix(".spool"), max_bytes=max_bytes, retry_window_seconds=3600.0)
 
 
-def pipeline_to(path: Path, spool: Spool | None = None, **options: Any) -> Pipeline:
+def build_pipeline(backend: Backend, spool: Spool | None = None, **settings: Any) -> Pipeline:
+    """A pipeline with these settings, and the defaults of all others.
+
+    Points may have any time, and neither retention nor the memory limit counts unless it is set.
+    """
+    return pipeline_for(
+        replace(_SETTINGS, **settings),
+        backend,
+        spool,
+        memory_limited="memory_limit_mib" in settings,
+        deletes_expired="retention_days" in settings,
+    )
+
+
+def pipeline_to(path: Path, spool: Spool | None = None, **settings: Any) -> Pipeline:
     """A pipeline into the file at this path; writes when a batch is full, and when it is told to.
 
     It soon gives up waiting for a lock of the file.
     """
     backend = SQLiteBackend(f"sqlite:///{path}", busy_timeout_seconds=0.05)
-    options = {"batch_interval_seconds": NEVER_SECONDS, **options}
-    return build_pipeline(backend, spool, **options)
+    settings = {"batch_interval_seconds": NEVER_SECONDS, **settings}
+    return build_pipeline(backend, spool, **settings)
 
 
-def spooled_pipeline_to(path: Path, **options: Any) -> Pipeline:
+def spooled_pipeline_to(path: Path, **settings: Any) -> Pipeline:
     """A pipeline of that kind with its spool beside the file."""
-    return pipeline_to(path, spool_beside(path), **options)
+    return pipeline_to(path, spool_beside(path), **settings)
 
 
 def stored(path: Path) -> int:
