@@ -20,7 +20,7 @@ from exporter.backends.postgresql.connection import (
     parse_connection_string,
     transaction,
 )
-from exporter.backends.postgresql.errors import translating as translating_postgresql
+from exporter.backends.postgresql.errors import translate_errors as translate_postgresql_errors
 from exporter.backends.sqlite.errors import READING, translate_errors
 from exporter.backends.sqlite.file import STORE_FILE, database_path, open_immutable
 from exporter.errors import BackendRefusedError
@@ -195,12 +195,12 @@ def _open_database(connection_string: str, backend: str) -> Iterator[V030Store |
     parameters = parse_connection_string(connection_string, backend)
     location = describe_location(parameters)
     place = f"{backend} {location}"
-    with translating_postgresql("connecting", place):
+    with translate_postgresql_errors("connecting", place):
         connection = connect_reader(parameters, place)
     with closing(connection):
 
         def fetch(statement: str, values: Sequence[object]) -> list[Values]:
-            with translating_postgresql(READING, place), transaction(connection) as cursor:
+            with translate_postgresql_errors(READING, place), transaction(connection) as cursor:
                 cursor.execute(statement, tuple(values))
                 return cursor.fetchall()
 

@@ -20,7 +20,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, point
 from kit.backends.stored_rows import count
 
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.backends.postgresql.errors import translating
+from exporter.backends.postgresql.errors import translate_errors
 from exporter.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -137,7 +137,7 @@ def test_which_errors_of_the_server_are_retryable(
     postgresql_database: str, code: str, kind: type[ExporterError], advice: str | None
 ) -> None:
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'words' USING ERRCODE = '{code}'; END $$"
-    with pytest.raises(kind) as caught, translating("trying", "postgresql here"):
+    with pytest.raises(kind) as caught, translate_errors("trying", "postgresql here"):
         run(postgresql_database, raising)
     assert str(caught.value).startswith(f"postgresql here: trying failed: words [{code}]")
     assert isinstance(caught.value.__cause__, psycopg2.Error)
@@ -169,7 +169,7 @@ def test_which_errors_are_about_the_content_of_a_row(
         using = f"ERRCODE = '{code}'"
     with (
         pytest.raises(ExporterError) as caught,
-        translating("storing a batch", "here", has_started=True),
+        translate_errors("storing a batch", "here", has_started=True),
     ):
         run(postgresql_database, f"DO $$ BEGIN RAISE EXCEPTION 'words' USING {using}; END $$")
     assert type(caught.value) is kind

@@ -38,7 +38,7 @@ from exporter.backends.postgresql.errors import (
     READING,
     STORING,
     is_missing_partition,
-    translating,
+    translate_errors,
 )
 from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
@@ -130,7 +130,7 @@ class PostgreSQLBackend:
             max_connections=self._pool_max_connections,
             timeout_seconds=self._pool_timeout_seconds,
         )
-        with translating("connecting", self._label):
+        with translate_errors("connecting", self._label):
             if self._read_only:
                 with closing(connect(self._parameters, self._label)) as connection:
                     require_migrated(connection, self._label)
@@ -163,7 +163,7 @@ class PostgreSQLBackend:
     def last_sequence(self, writer_id: str) -> int:
         """The writer's watermark; waits for the end of its last transaction."""
         self._require_writable()
-        with translating("reading a watermark", self._label, has_started=True):
+        with translate_errors("reading a watermark", self._label, has_started=True):
             connection = self._open_writer()
             with self._discarding_broken_writer(), transaction(connection) as cursor:
                 return last_sequence(cursor, writer_id)
@@ -177,7 +177,7 @@ class PostgreSQLBackend:
                 "statement at a time, and bind texts as parameters"
             )
         values = tuple(clean_text(v) if isinstance(v, str) else v for v in parameters)
-        with translating(READING, self._label, has_started=True):
+        with translate_errors(READING, self._label, has_started=True):
             return pool.run(
                 lambda connection: fetch_all(
                     connection, lambda cursor: self._render(cursor, statement, values)
@@ -192,7 +192,7 @@ class PostgreSQLBackend:
         """
         self._require_writable()
         with (
-            translating("deleting old rows", self._label, has_started=True),
+            translate_errors("deleting old rows", self._label, has_started=True),
             closing(connect(self._parameters, self._label)) as connection,
         ):
             rows = self._partitioning.delete_before(connection, time_unix_nano)
@@ -202,7 +202,7 @@ class PostgreSQLBackend:
     def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
         """Count the rows of each table that `delete_before` would delete now."""
         pool = self._require_open()
-        with translating("counting old rows", self._label, has_started=True):
+        with translate_errors("counting old rows", self._label, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_before(
                     connection,
@@ -214,7 +214,7 @@ class PostgreSQLBackend:
     def sizes(self) -> StoreSizes:
         """How much is stored; large partitions are estimated from the catalogue."""
         pool = self._require_open()
-        with translating("measuring the tables", self._label, has_started=True):
+        with translate_errors("measuring the tables", self._label, has_started=True):
             return pool.run(
                 lambda connection: with_dead_letters_size(
                     connection, self._partitioning.sizes(connection)
@@ -253,7 +253,7 @@ class PostgreSQLBackend:
             transact: `transaction` or `dry_run_transaction`.
         """
         self._require_writable()
-        with translating(STORING, self._label, has_started=True):
+        with translate_errors(STORING, self._label, has_started=True):
             for wait_seconds in _RETRY_WAITS_SECONDS:
                 try:
                     return self._write_once(batch, transact)

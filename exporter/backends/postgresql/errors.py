@@ -121,7 +121,7 @@ _CONNECTION_ERRORS: Final = (
 
 
 @contextmanager
-def translating(operation: str, label: str, *, has_started: bool = False) -> Iterator[None]:
+def translate_errors(operation: str, label: str, *, has_started: bool = False) -> Iterator[None]:
     """Translate what psycopg2 raises, and keep it as the cause.
 
     Args:
