@@ -116,7 +116,7 @@ class CostTables(Protocol):
 def write_derived_costs(
     tables: CostTables, cursors: Sequence[CostCursor], samples: Sequence[CostSample]
 ) -> None:
-    """Merge cursors of another store into the stored ones, then store what samples come to.
+    """Merge cursors of another store into the stored ones, then store the entries of samples.
 
     Raises:
         RowRefusedError: an amount cannot be kept.

@@ -36,7 +36,7 @@ _MIN_IDLE_SERIES: Final = 1_000
 
 
 class MemoryBackend(SQLiteStore):
-    """The backend `memory`; keeps the contract of `exporter.backends.base.Backend`.
+    """The backend `memory`; implements `exporter.backends.base.Backend`.
 
     Holds at most `max_memory_entries` rows over all fact tables. Series without rows stay until
     there are more of them than that (or than 1,000), so any number of series may pass through.

@@ -1,4 +1,4 @@
-"""Series definitions before they are stored: one for each id, and hash collisions between ids."""
+"""Series definitions before they are stored: one for each id, and hash collisions of ids."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def refuse_collision(
 
 
 def _value(name: str, value: object) -> object:
-    # PostgreSQL's jsonb has a spelling of its own.
+    # PostgreSQL formats jsonb differently.
     return json.loads(value) if name in _JSON_COLUMNS and isinstance(value, str) else value
 
 

@@ -47,7 +47,7 @@ OTHER_IDENTITIES = {
 @pytest.fixture
 def replacing(backend: Backend, kind: Kind) -> Backend:
     if not kind.replaces:
-        pytest.skip("a second point of a series and time is stored beside the first")
+        pytest.skip("a second point of a series and time is stored as a second row")
     return backend
 
 

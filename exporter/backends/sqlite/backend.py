@@ -51,7 +51,7 @@ class _Opened:
 
 
 class SQLiteBackend(SQLiteStore):
-    """The backend `sqlite`; keeps the contract of `exporter.backends.base.Backend`.
+    """The backend `sqlite`; implements `exporter.backends.base.Backend`.
 
     Args:
         connection_string: `sqlite:///relative.db`, `sqlite:////absolute.db` or a plain path.
@@ -175,7 +175,7 @@ class SQLiteBackend(SQLiteStore):
     def _check_readable(self, connect: partial[sqlite3.Connection]) -> FileIdentity:
         if not self._path.exists() or not is_store(self._path):
             raise BackendRefusedError(
-                f"sqlite {self._path}: there is nothing to read, the file is missing or empty; "
+                f"sqlite {self._path}: nothing can be read, because the file is missing or empty; "
                 "correct connection_string, or let the exporter write to it first"
             )
         file = FileIdentity.of(self._path, STORE_FILE.label, BackendUnavailableError)

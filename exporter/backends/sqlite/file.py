@@ -47,7 +47,7 @@ def database_path(connection_string: str) -> Path:
     if path == text and (scheme := _SCHEME.match(text)):
         # The rest may hold a password (postgresql://user:password@...), so it is not shown.
         raise ConfigError(
-            f"connection_string begins with {scheme[0]!r}, which backend sqlite does not take; "
+            f"connection_string begins with {scheme[0]!r}, which backend sqlite does not accept; "
             f"{_FORMS} (./ before a file name with a colon)"
         )
     if "\0" in path or (path != text and "?" in path):

@@ -1,7 +1,7 @@
 """The values of a batch as rows of the SQLite schema, and inserting many rows with few statements.
 
 The rows of a table are one flat list, because a statement of many rows binds one. The first two
-columns are the time in microseconds and the id that tells rows of one time apart.
+columns are the time in microseconds and the id that distinguishes rows with one time.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
         chunk += rows.values[-width:] * (size - remaining)  # padding: the last row again
         new = connection.execute(_insert_sql(table, size, "keep"), chunk).rowcount
         if table.replaces and new < min(size, remaining):
-            # Replacing rows are rare. A replacing insert does not tell how many rows are new, so
+            # Replacing rows are rare. A replacing insert does not report how many rows are new, so
             # it comes second.
             connection.execute(_insert_sql(table, size, "replace"), chunk)
         added += new
