@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples of the README work as printed."""
 
 import re
 import sqlite3
@@ -48,8 +48,8 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stored")
 def test_the_python_example_reads_the_data(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = [block for block in blocks("python") if "open_backend" in block]
-    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - it is our own README
+    (example,) = [block for block in blocks("python") if "open_reader" in block]
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 - our own README
     printed = capsys.readouterr().out
     assert "system.cpu.utilization 0.25" in printed
     assert "'value': 10.0" in printed  # 600 bytes in 60 seconds
