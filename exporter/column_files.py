@@ -249,7 +249,7 @@ def to_arrow(rows: Iterable[Mapping[str, Any]]) -> Any:
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [row.get(name) for row in rows]
         kind = _arrow_kind(name, cells)
-        if name.endswith("timestamp"):
+        if kind == "time":
             cells = [None if cell is None else seconds_to_micros(cell) for cell in cells]
         elif kind == "decimal":
             cells = [_round_to_scale(cell) for cell in cells]
@@ -260,17 +260,19 @@ def to_arrow(rows: Iterable[Mapping[str, Any]]) -> Any:
 
 
 def _arrow_kind(name: str, cells: Sequence[Any]) -> Kind | None:
-    """The kind of a column; None to let pyarrow infer it, from lists and numbers.
+    """The kind of a column; None to let pyarrow infer it from lists and numbers.
 
-    Where a column of the store has the name, its type counts, so that the type does not depend on
-    which rows were read.
+    If the store has a column of this name, its type counts, so that it does not depend on the rows
+    that were read. Texts come first: a tag may have the name of any column.
     """
+    if any(isinstance(cell, str | dict) for cell in cells):
+        return "text"
     if name.endswith("timestamp"):
         return "time"
     if any(isinstance(cell, Decimal) for cell in cells):
         return "decimal"
     kind = _STORED_KINDS.get(name)
-    if kind is None and all(isinstance(cell, str | dict | None) for cell in cells):
+    if kind is None and all(cell is None for cell in cells):
         return "text"
     return _ARROW_KINDS.get(kind)
 

@@ -171,23 +171,40 @@ def _oldest_micros(query: AggregateQuery, backend: Backend) -> int:
 
 
 def _cells(aggregation: Aggregation, query: AggregateQuery, backend: Backend) -> Iterator[_Cell]:
-    for types, cells_of in (
-        (_NUMBERS, _number_cells),
-        (("histogram",), _explicit_cells),
-        (("exponential_histogram",), _exponential_cells),
-        (("summary",), _summary_cells),
-    ):
-        part = query.of_type(*types)
-        if part.selection.series:
-            yield from cells_of(aggregation, part, backend)
+    numbers = query.of_type(*_NUMBERS)
+    if numbers.selection.series:
+        yield from _number_cells(aggregation.name, numbers, backend)
+    for metric_type in _QUANTILE_TYPES:
+        part = query.of_type(metric_type)
+        if not part.selection.series:
+            continue
+        if aggregation.quantile is not None:
+            yield from _quantile_cells(aggregation.quantile, metric_type, part, backend)
+        elif aggregation.name in {"min", "max"}:
+            yield from fetch_all(backend, extreme_statement(part, aggregation.name))
+        else:
+            counts = SUMMARY_COUNTS if metric_type == "summary" else HISTOGRAM_COUNTS
+            yield from fetch_all(backend, growth_statement(part, counts, aggregation.name))
 
 
-def _number_cells(
-    aggregation: Aggregation, query: AggregateQuery, backend: Backend
+def _quantile_cells(
+    quantile: float, metric_type: str, query: AggregateQuery, backend: Backend
 ) -> Iterator[_Cell]:
-    statement = _number_statement(aggregation.name, query, backend)
+    groups = query.selection.groups
+    if metric_type == "histogram":
+        answer = fetch_all(backend, explicit_buckets_statement(query))
+        return explicit_quantiles(answer, quantile, groups)
+    if metric_type == "summary":
+        answer = fetch_all(backend, summary_values_statement(query))
+        return summary_quantiles(answer, quantile, groups)
+    answer = fetch_all(backend, exponential_buckets_statement(query))
+    return exponential_quantiles(answer, quantile)
+
+
+def _number_cells(aggregation: str, query: AggregateQuery, backend: Backend) -> Iterator[_Cell]:
+    statement = _number_statement(aggregation, query, backend)
     for bucket, group, value in fetch_all(backend, statement):
-        if aggregation.name == "count":
+        if aggregation == "count":
             yield bucket, group, value
         else:
             yield bucket, group, math.nan if value is None else float(value)
@@ -207,41 +224,6 @@ def _number_statement(aggregation: str, query: AggregateQuery, backend: Backend)
     if plan is not None:
         return statistic_of_rollup_statement(query, aggregation, plan)
     return statistic_statement(query, aggregation)
-
-
-def _explicit_cells(
-    aggregation: Aggregation, query: AggregateQuery, backend: Backend
-) -> Iterable[_Cell]:
-    if aggregation.quantile is None:
-        return _histogram_cells(aggregation, query, backend)
-    answer = fetch_all(backend, explicit_buckets_statement(query))
-    return explicit_quantiles(answer, aggregation.quantile, query.selection.groups)
-
-
-def _exponential_cells(
-    aggregation: Aggregation, query: AggregateQuery, backend: Backend
-) -> Iterable[_Cell]:
-    if aggregation.quantile is None:
-        return _histogram_cells(aggregation, query, backend)
-    answer = fetch_all(backend, exponential_buckets_statement(query))
-    return exponential_quantiles(answer, aggregation.quantile)
-
-
-def _histogram_cells(
-    aggregation: Aggregation, query: AggregateQuery, backend: Backend
-) -> list[Any]:
-    if aggregation.name in {"min", "max"}:
-        return fetch_all(backend, extreme_statement(query, aggregation.name))
-    return fetch_all(backend, growth_statement(query, HISTOGRAM_COUNTS, aggregation.name))
-
-
-def _summary_cells(
-    aggregation: Aggregation, query: AggregateQuery, backend: Backend
-) -> Iterable[_Cell]:
-    if aggregation.quantile is None:
-        return fetch_all(backend, growth_statement(query, SUMMARY_COUNTS, aggregation.name))
-    answer = fetch_all(backend, summary_values_statement(query))
-    return summary_quantiles(answer, aggregation.quantile, query.selection.groups)
 
 
 def _template(aggregation: str, group: SeriesGroup) -> dict[str, Any]:
