@@ -7,11 +7,12 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from exporter.config import parsers
 from exporter.config.fields import (
     DAY_SECONDS,
+    Allowed,
     Count,
     FilePath,
     Flag,
@@ -32,9 +33,17 @@ _SERVERS: Final = ("postgresql", "timescaledb")
 _TIMESCALEDB: Final = ("timescaledb",)
 
 _DirectCompress = Annotated[Literal["auto", "on", "off"], BeforeValidator(parsers.parse_mode)]
-_Pattern = Annotated[str, BeforeValidator(parsers.parse_pattern)]
-_Price = Annotated[Decimal, BeforeValidator(parsers.parse_price)]
-_PRICE_TEXT: Final = "a number from 0 to 1000000, such as 2.50"
+_Pattern = Annotated[
+    str,
+    BeforeValidator(parsers.parse_pattern),
+    Allowed("a name; * stands for any characters, ? for one"),
+]
+_Price = Annotated[
+    Decimal,
+    BeforeValidator(parsers.parse_price),
+    Field(ge=0, le=1_000_000),
+    Allowed("a number", ", such as 2.50"),
+]
 
 
 def _frozen_sources(texts: dict[str, str] | None) -> Mapping[str, FieldSource] | None:
@@ -43,20 +52,17 @@ def _frozen_sources(texts: dict[str, str] | None) -> Mapping[str, FieldSource] |
     return MappingProxyType({name: FieldSource.parse(text) for name, text in texts.items()})
 
 
-_Sources = Annotated[tuple[FieldSource, ...], PlainValidator(parsers.parse_sources)]
-_SOURCES_TEXT: Final = (
-    "attribute:NAME, or a constant; or a list of them, of which the first that has a value is used"
-)
+_Sources = Annotated[
+    tuple[FieldSource, ...],
+    PlainValidator(parsers.parse_sources),
+    Allowed("attribute:NAME, or a constant; or a list of them, of which the first match is used"),
+]
 
 
 class Rule(Section):
     """Which series are a cost, and where the fields of their entries come from."""
 
-    metric: _Pattern = key(
-        "",
-        "The metrics that the rule is for.",
-        allowed="the name of a metric; * stands for any characters, ? for one",
-    )
+    metric: _Pattern = key("", "The metrics that the rule is for.")
     attributes: Annotated[dict[str, str], AfterValidator(MappingProxyType)] = key(
         {},
         "The attributes of point or resource that a series must have.",
@@ -67,12 +73,11 @@ class Rule(Section):
         "none",
         "What a value is: an amount, a running total, or an amount per hour. With none the series "
         "is never a cost.",
-        allowed="amount, cumulative, hourly_rate, none",
     )
-    category: _Sources = key((), "Category of the entries.", allowed=_SOURCES_TEXT)
-    resource_id: _Sources = key((), "The resource that caused the cost.", allowed=_SOURCES_TEXT)
-    currency: _Sources = key((), "ISO 4217 code.", allowed=_SOURCES_TEXT)
-    region: _Sources = key((), "Region of the entries.", allowed=_SOURCES_TEXT)
+    category: _Sources = key((), "Category of the entries.")
+    resource_id: _Sources = key((), "The resource that caused the cost.")
+    currency: _Sources = key((), "ISO 4217 code.")
+    region: _Sources = key((), "Region of the entries.")
     tags: Annotated[dict[str, str] | None, AfterValidator(_frozen_sources), NotNull] = key(
         None,
         "Tags of the entries. Without it, all attributes that no other field uses.",
@@ -95,22 +100,10 @@ class Rule(Section):
 class LlmPrice(Section):
     """The price of a language model's tokens."""
 
-    model: _Pattern = key(
-        "",
-        "As in gen_ai.response.model or gen_ai.request.model.",
-        allowed="the name of a model; * stands for any characters, ? for one",
-    )
-    provider: _Pattern = key(
-        "*",
-        "As in gen_ai.provider.name or gen_ai.system.",
-        allowed="the name of a provider; * stands for any characters, ? for one",
-    )
-    input: _Price = key(
-        Decimal(0), "Price of a million input tokens.", allowed=_PRICE_TEXT, ge=0, le=1_000_000
-    )
-    output: _Price = key(
-        Decimal(0), "Price of a million output tokens.", allowed=_PRICE_TEXT, ge=0, le=1_000_000
-    )
+    model: _Pattern = key("", "As in gen_ai.response.model or gen_ai.request.model.")
+    provider: _Pattern = key("*", "As in gen_ai.provider.name or gen_ai.system.")
+    input: _Price = key(Decimal(0), "Price of a million input tokens.")
+    output: _Price = key(Decimal(0), "Price of a million output tokens.")
     currency: Annotated[str, BeforeValidator(parsers.parse_currency)] = key(
         "USD", "Currency of both prices.", allowed="an ISO 4217 code such as USD"
     )
@@ -203,7 +196,6 @@ class Openfinops(Section):
         "With enable_compression: whether batches are written compressed. auto does it for batches "
         "of 50,000 data points or more, from TimescaleDB 2.28 on; earlier versions could lose "
         "rows.",
-        allowed="auto, on, off",
         backends=_TIMESCALEDB,
     )
     chunk_interval_seconds: Seconds = key(

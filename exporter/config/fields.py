@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 from pydantic.fields import FieldInfo
@@ -101,6 +101,8 @@ def texts_of(field: FieldInfo) -> dict[str, Any]:
 def allowed_of(field: FieldInfo) -> str:
     """Which values a key allows: "a whole number from 1 to 1000000"."""
     own = str(texts_of(field).get("allowed", ""))
+    if not own and get_origin(field.annotation) is Literal:
+        return ", ".join(get_args(field.annotation))
     kind = next((each for each in field.metadata if isinstance(each, Allowed)), None)
     if kind is None or (own and not own.startswith(",")):
         return own or "a mapping"

@@ -26,12 +26,10 @@ class ServerParameters(Section):
     """How long connections stay open; gRPC's own defaults for keys that are not set."""
 
     max_connection_idle: OptionalDuration = key(
-        None,
-        "Close a connection that had no request for this long. gRPC's default is 10 minutes.",
+        None, "Close a connection that had no request for this long. gRPC's default is 10 minutes."
     )
     max_connection_age: OptionalDuration = key(
-        None,
-        "Close a connection of this age, so that senders spread over several receivers.",
+        None, "Close a connection of this age, so that senders spread over several receivers."
     )
     max_connection_age_grace: OptionalDuration = key(
         None,
@@ -57,9 +55,7 @@ class EnforcementPolicy(Section):
         "A client that pings more often than this is disconnected. gRPC's default is 5 minutes.",
     )
     permit_without_stream: Annotated[Flag | None, NotNull] = key(
-        None,
-        "Whether clients may ping while no request is in flight.",
-        allowed="true or false",
+        None, "Whether clients may ping while no request is in flight.", allowed="true or false"
     )
 
 

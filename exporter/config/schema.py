@@ -38,21 +38,13 @@ class Batch(Section):
         None,
         "Another name for batch_interval_seconds.",
         allowed="a duration with its unit, from 1ms to 24h, such as 10s",
-        collector="timeout",
         le=DAY_SECONDS,
     )
-    send_batch_size: OptionalCount = key(
-        None,
-        "Another name for batch_size.",
-        collector="send_batch_size",
-        ge=1,
-        le=1_000_000,
-    )
+    send_batch_size: OptionalCount = key(None, "Another name for batch_size.", ge=1, le=1_000_000)
     send_batch_max_size: Count = key(
         0,
         "Accepted, without effect: under load batches grow instead of waiting.",
         allowed="0, or a whole number that is at least send_batch_size",
-        collector="send_batch_max_size",
         ge=0,
         le=2**32 - 1,
     )
