@@ -43,8 +43,8 @@ _BYTES_PER_MIB: Final = 1024 * 1024
 _DEFAULT_SPOOL: Final = Path("openfinops-spool.db")
 _JOBS_UNCHANGED: Final = HypertableOptions(rollups=False)
 _MAX_SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
-# An entry takes a third of this, or a half where attributes are long, and a series of a steady
-# sender is two of them: the 2 GiB that are the default hold a million (benchmarks/cardinality.py).
+# An entry takes a third of this, or a half with long attributes, and a series of a steady sender is
+# two entries: the default of 2 GiB is enough for a million series (benchmarks/cardinality.py).
 _MEMORY_BYTES_PER_SERIES_ENTRY: Final = 960
 # Larger batches are not written faster, and a point takes 200 bytes and more while it is written.
 _MAX_BATCH_ENTRIES: Final = 250_000
@@ -142,23 +142,8 @@ def pipeline_for(
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
     )
-    decoder = RequestDecoder(
-        series,
-        CostDeriver(
-            settings.cost_rules,
-            use_defaults=settings.default_cost_rules,
-            prices=TokenPrices(settings.llm_prices),
-            is_cached=series.has_series,
-        ),
-        cluster_id_attributes=settings.cluster_id_attributes,
-        node_id_attributes=settings.node_id_attributes,
-    )
-    batcher = Batcher(
-        batch_size=settings.batch_size,
-        batch_interval_seconds=settings.batch_interval_seconds,
-        max_batch_entries=max(settings.batch_size, _max_batch_entries(memory_limit_bytes)),
-    )
-    queue = Queue(batcher, max_entries=settings.max_queued_entries, spooled=spool is not None)
+    decoder = _request_decoder(settings, series)
+    queue = _queue(settings, memory_limit_bytes, spooled=spool is not None)
     durability: Durability
     if spool is None:
         replay = None
@@ -201,6 +186,30 @@ def pipeline_for(
         maintenance=maintenance,
         counters=counters,
     )
+
+
+def _request_decoder(settings: ExporterSettings, series: SeriesCache) -> RequestDecoder:
+    costs = CostDeriver(
+        settings.cost_rules,
+        use_defaults=settings.default_cost_rules,
+        prices=TokenPrices(settings.llm_prices),
+        is_cached=series.has_series,
+    )
+    return RequestDecoder(
+        series,
+        costs,
+        cluster_id_attributes=settings.cluster_id_attributes,
+        node_id_attributes=settings.node_id_attributes,
+    )
+
+
+def _queue(settings: ExporterSettings, memory_limit_bytes: int | None, *, spooled: bool) -> Queue:
+    batcher = Batcher(
+        batch_size=settings.batch_size,
+        batch_interval_seconds=settings.batch_interval_seconds,
+        max_batch_entries=max(settings.batch_size, _max_batch_entries(memory_limit_bytes)),
+    )
+    return Queue(batcher, max_entries=settings.max_queued_entries, spooled=spooled)
 
 
 def _max_series_entries(memory_limit_bytes: int | None) -> int:
