@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backends.sqlite.rows import Rows, Table, insert_rows, statement_rows
+from exporter.backends.sqlite.rows import Rows, insert_rows, statement_rows
+from exporter.tables import Column, Table
 
-TABLE = Table("pairs", ("timestamp", "series_id", "text"))
+TABLE = Table(
+    "pairs", (Column("timestamp", "time"), Column("series_id", "id"), Column("text", "text"))
+)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Final
@@ -15,7 +15,6 @@ from exporter.backends.sqlite.bookkeeping import advance_watermark, insert_dead_
 from exporter.backends.sqlite.costs import SQLiteCostTables, entry_rows
 from exporter.backends.sqlite.rows import (
     Rows,
-    Table,
     exemplar_rows,
     flattened,
     insert_rows,
@@ -23,10 +22,10 @@ from exporter.backends.sqlite.rows import (
 )
 from exporter.backends.statements import load_statements
 from exporter.model import Batch, Series
+from exporter.tables import SERIES
 
-_SERIES_COLUMNS: Final = tuple(field.name for field in fields(Series))
-_series_values: Final = attrgetter(*_SERIES_COLUMNS)
-_INCOMING_SERIES: Final = Table("incoming_series", _SERIES_COLUMNS, key=("series_id",))
+_series_values: Final = attrgetter(*SERIES.names)
+_INCOMING_SERIES: Final = replace(SERIES, name="incoming_series")
 # The values of all series of a step are one list, 15 values a series: 100,000 series in one step
 # would take 20 MiB.
 _SERIES_PER_STEP: Final = 4_096

@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import Final
 
 from exporter.backends.costs import CostEncoder
-from exporter.backends.sqlite.rows import COST_ENTRIES, Rows, Table, flattened, insert_rows
+from exporter.backends.sqlite.rows import Rows, flattened, insert_rows
 from exporter.backends.statements import load_statements
 from exporter.model import CostCursor, CostEntry, CostPoint
+from exporter.tables import COST_CURSORS, COST_ENTRIES
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 _FILE: Final = "sqlite/costs.sql"
 # Entries that were derived from points replace what was derived before.
-_DERIVED_ENTRIES: Final = Table(COST_ENTRIES.name, COST_ENTRIES.columns, COST_ENTRIES.key)
-_CURSORS: Final = Table(
-    "cost_cursors",
-    ("series_id", "first_timestamp", "last_timestamp", "last_start_timestamp", "last_value"),
-    key=("series_id",),
-)
+_DERIVED_ENTRIES: Final = replace(COST_ENTRIES, replaces=True)
 
 
 def entry_rows(costs: Iterable[CostEntry]) -> list[Rows]:
@@ -62,7 +59,7 @@ class SQLiteCostTables:
 
     def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
         """See `CostTables.store_cursors`."""
-        insert_rows(self._connection, Rows(_CURSORS, flattened(map(_ENCODER.cursor, cursors))))
+        insert_rows(self._connection, Rows(COST_CURSORS, flattened(map(_ENCODER.cursor, cursors))))
 
     def points_between(
         self, series_id: int, first_unix_nano: int, last_unix_nano: int

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
-from exporter.backends.sqlite.rows import FACT_TABLES, Rows, Table
+from exporter.backends.sqlite.rows import Rows
 from exporter.backends.statements import load_statements
+from exporter.tables import FACT_TABLES, Table
 
 _FILE: Final = "sqlite/eviction.sql"
 
@@ -52,7 +53,7 @@ def count_remaining(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> 
     at_cutoff = {row_id for timestamp, row_id in rows.row_keys() if timestamp == cutoff}
     if not at_cutoff:
         return newer
-    _, id_column = rows.table.columns[:2]
+    id_column = rows.table.columns[1].name
     found = connection.execute(
         f"SELECT {id_column} FROM {rows.table.name} WHERE timestamp = ?",  # noqa: S608 - fixed
         (cutoff,),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from exporter.backends.sqlite.rows import FACT_TABLES, Table
 from exporter.sqlitefiles import count_free_pages, transaction, vacuum_pages
+from exporter.tables import FACT_TABLES, Table
 
 # A step takes about 10 ms. A batch waits that long for its turn.
 _ROWS_PER_STEP: Final = 20_000

@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, Literal, cast
 
 import numpy as np
@@ -27,6 +27,7 @@ from exporter.model import (
     Points,
     SummaryPoint,
 )
+from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 _NAN: Final = "NaN"  # SQLite stores a NaN as NULL, which means "no recorded value"
@@ -36,89 +37,13 @@ _ROWS_PER_PADDING_ROW: Final = 4  # at most a quarter of the remaining rows is p
 _OnConflict = Literal["keep", "replace"]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table, with its columns in the order of a row's values.
-
-    Attributes:
-        name: of the table.
-        columns: that are written.
-        key: names of the columns that identify a row.
-        replaces: whether a row with the key of a stored row replaces it; otherwise it is left out.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    key: tuple[str, ...] = ("timestamp", "series_id")
-    replaces: bool = True
-
-
-_POINTS: Final = Table("system_metrics", ("timestamp", "series_id", "value", "start_timestamp"))
-_HISTOGRAMS: Final = Table(
-    "metric_histograms",
-    (
-        "timestamp",
-        "series_id",
-        "start_timestamp",
-        "count",
-        "sum",
-        "min",
-        "max",
-        "bounds",
-        "bucket_counts",
-        "scale",
-        "zero_count",
-        "zero_threshold",
-        "positive_offset",
-        "positive_counts",
-        "negative_offset",
-        "negative_counts",
-    ),
-)
-_SUMMARIES: Final = Table(
-    "metric_summaries",
-    (
-        "timestamp",
-        "series_id",
-        "start_timestamp",
-        "count",
-        "sum",
-        "quantiles",
-        "quantile_values",
-    ),
-)
-_EXEMPLARS: Final = Table(
-    "metric_exemplars",
-    ("timestamp", "series_id", "value", "trace_id", "span_id", "attributes"),
-    key=("timestamp", "series_id", "trace_id", "span_id", "attributes", "value"),
-)
-COST_ENTRIES: Final = Table(
-    "cost_entries",
-    (
-        "timestamp",
-        "entry_id",
-        "resource_id",
-        "category",
-        "amount_units",
-        "amount_nanos",
-        "currency",
-        "region",
-        "cluster_id",
-        "node_id",
-        "service_name",
-        "tags",
-        "description",
-        "billing_period",
-        "source",
-        "series_id",
-        "start_timestamp",
-        "value",
-    ),
-    key=("timestamp", "entry_id"),
-    replaces=False,
-)
-
-FACT_TABLES: Final = (_POINTS, _HISTOGRAMS, _SUMMARIES, _EXEMPLARS, COST_ENTRIES)
+@cache
+def stored_columns(table: Table) -> tuple[str, ...]:
+    """The names of the columns in SQLite, where an amount is two integers, units and nanos."""
+    parts = {"amount": ("_units", "_nanos")}
+    return tuple(
+        f"{column.name}{part}" for column in table.columns for part in parts.get(column.kind, ("",))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +54,11 @@ class Rows:
     values: list[object]
 
     def __len__(self) -> int:
-        return len(self.values) // len(self.table.columns)
+        return len(self.values) // len(stored_columns(self.table))
 
     def row_keys(self) -> Iterator[tuple[int, int | str]]:
         """Time in microseconds and id of each row."""
-        width = len(self.table.columns)
+        width = len(stored_columns(self.table))
         columns = (self.values[0::width], self.values[1::width])
         return zip(*cast("tuple[list[int], list[int | str]]", columns), strict=True)
 
@@ -149,7 +74,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
     Returns:
         By how many rows the table grew.
     """
-    table, width, added = rows.table, len(rows.table.columns), 0
+    table, width, added = rows.table, len(stored_columns(rows.table)), 0
     max_rows = _max_statement_rows(connection, width)
     begin, remaining = 0, len(rows)
     while remaining > 0:
@@ -187,8 +112,9 @@ def _max_statement_rows(connection: sqlite3.Connection, width: int) -> int:
 @lru_cache(maxsize=256)
 def _insert_sql(table: Table, rows: int, on_conflict: _OnConflict) -> str:
     verb = "INSERT OR REPLACE" if on_conflict == "replace" else "INSERT"
-    row = f"({', '.join('?' * len(table.columns))})"
-    insert = f"{verb} INTO {table.name} ({', '.join(table.columns)}) VALUES "
+    columns = stored_columns(table)
+    row = f"({', '.join('?' * len(columns))})"
+    insert = f"{verb} INTO {table.name} ({', '.join(columns)}) VALUES "
     return insert + ",".join([row] * rows) + (" ON CONFLICT DO NOTHING" * (on_conflict == "keep"))
 
 
@@ -198,15 +124,15 @@ def point_rows(batch: Batch) -> list[Rows]:
     Of points with one series and microsecond only the last has a row.
     """
     return [
-        Rows(_POINTS, _point_values(batch.points)),
-        Rows(_HISTOGRAMS, flattened(_last_of_each(map(_histogram_row, batch.histograms)))),
-        Rows(_SUMMARIES, flattened(_last_of_each(map(_summary_row, batch.summaries)))),
+        Rows(POINTS, _point_values(batch.points)),
+        Rows(HISTOGRAMS, flattened(_last_of_each(map(_histogram_row, batch.histograms)))),
+        Rows(SUMMARIES, flattened(_last_of_each(map(_summary_row, batch.summaries)))),
     ]
 
 
 def exemplar_rows(batch: Batch) -> Rows:
     """Rows of exemplars."""
-    return Rows(_EXEMPLARS, flattened(map(_exemplar_row, batch.exemplars)))
+    return Rows(EXEMPLARS, flattened(map(_exemplar_row, batch.exemplars)))
 
 
 def _point_values(points: Points) -> list[object]:
@@ -214,7 +140,7 @@ def _point_values(points: Points) -> list[object]:
     order = _order_of_last(timestamp, points.series_id)
     timestamp, series_id = timestamp[order], points.series_id[order]
     start_unix_nano = points.start_time_unix_nano[order]
-    values: list[object] = [None] * (len(_POINTS.columns) * len(order))
+    values: list[object] = [None] * (len(POINTS.columns) * len(order))
     values[0::4] = timestamp.tolist()
     values[1::4] = series_id.tolist()
     values[2::4] = _value_column(points.value[order], points.recorded[order])

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.sqlite.rows import FACT_TABLES
 from exporter.model import StoreSizes, TableSize
+from exporter.tables import FACT_TABLES
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 # The tables that grow, and the time column that retention compares.
