@@ -62,8 +62,8 @@ class SeriesCache:
     Args:
         max_entries: upper bound of resources, scopes, metrics and attribute sets together. A
             sender that shuffles its attributes uses several attribute sets for each series, and
-            large texts count for several entries. An evicted series is defined once more when it
-            comes again; nothing else depends on the bound.
+            large texts count for several entries. The definition of an evicted series is emitted
+            once more with its next point; nothing else depends on the bound.
         max_series: how many series may be known at a time; further series are refused. None for
             no limit besides `max_entries`.
         cluster_id_attributes: attribute names for cluster_id, in order of precedence; see
@@ -153,7 +153,7 @@ class SeriesCache:
             self._entries = entries
             raise
         finally:
-            # The caller keeps the other one.
+            # The caller keeps the finished one.
             self._transaction = CacheTransaction()
         self._evict()
 
@@ -207,7 +207,7 @@ class SeriesCache:
             self._max_series = limit
 
     def invalidate(self, series_ids: Collection[int]) -> None:
-        """Emit the definitions of these series again when they come next.
+        """Emit the definitions of these series again with their next points.
 
         Needed when a backend deleted these series, or did not store the batch that defined them.
         """
@@ -230,7 +230,7 @@ class SeriesCache:
             self._fingerprints.pop(series_id, None)
 
     def clear(self) -> None:
-        """Remove everything; each definition is emitted again when its series comes next."""
+        """Remove everything; each definition is emitted again with the next point of its series."""
         self._resources.clear()
         self._fingerprints.clear()
         self.resource_offsets.clear()

@@ -1,6 +1,6 @@
 """Makes entries of the series cache from the bytes of resource, scope, metric and attributes.
 
-Both decoders use it. The cache is keyed by bytes; what it does not hold is parsed here, once, with
+Both decoders use it. The cache is keyed by bytes; on a miss the bytes are parsed here, once, with
 the official messages.
 """
 

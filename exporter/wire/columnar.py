@@ -29,7 +29,7 @@ from exporter.wire.histogram_columns import (
     read_explicit,
     read_exponential,
 )
-from exporter.wire.number_points import AS_DOUBLE, AS_INT, START, TIME
+from exporter.wire.number_points import AS_DOUBLE, AS_INT, NUMBER_TAGS, START, TIME
 from exporter.wire.series_sequence_cache import PointBlock, cached_series_ids
 from exporter.wire.time_window import TimeWindow
 
@@ -82,9 +82,9 @@ class _PointType(NamedTuple):
     """A type of point.
 
     Attributes:
-        attributes: the tag of this field, which each type has under its own number.
-        exemplars: likewise.
-        flags: likewise.
+        attributes: the tag of the attributes.
+        exemplars: the tag of the exemplars.
+        flags: the tag of the flags.
         tags: the tags of all fields.
         read: decodes the fields besides these and the times; clears `valid` of points that it
             cannot decode.
@@ -97,14 +97,6 @@ class _PointType(NamedTuple):
     read: Callable[[ByteBuffer, ScanResult], HistogramColumns | _Values]
 
 
-def _point_type(
-    shared: tuple[int, int, int],
-    tags: frozenset[int],
-    read: Callable[[ByteBuffer, ScanResult], HistogramColumns | _Values],
-) -> _PointType:
-    return _PointType(*shared, tags | {START, TIME, *shared}, read)
-
-
 def _read_values(buffer: ByteBuffer, scan: ScanResult) -> _Values:
     # Of a double and an integer the later field counts. Both are MISSING if there is no value.
     double, integer = scan.last_value(AS_DOUBLE), scan.last_value(AS_INT)
@@ -112,11 +104,10 @@ def _read_values(buffer: ByteBuffer, scan: ScanResult) -> _Values:
     return np.where(double > integer, buffer.doubles(double), buffer.int64s(integer))
 
 
-# Tags of attributes, exemplars and flags; the messages are quoted in number_points.py and
-# histogram_columns.py.
-_NUMBER: Final = _point_type((0x3A, 0x2A, 0x40), frozenset({AS_DOUBLE, AS_INT}), _read_values)
-_EXPLICIT: Final = _point_type((0x4A, 0x42, 0x50), EXPLICIT_TAGS, read_explicit)
-_EXPONENTIAL: Final = _point_type((0x0A, 0x5A, 0x50), EXPONENTIAL_TAGS, read_exponential)
+# The messages are quoted in number_points.py and histogram_columns.py.
+_NUMBER: Final = _PointType(0x3A, 0x2A, 0x40, NUMBER_TAGS, _read_values)
+_EXPLICIT: Final = _PointType(0x4A, 0x42, 0x50, EXPLICIT_TAGS, read_explicit)
+_EXPONENTIAL: Final = _PointType(0x0A, 0x5A, 0x50, EXPONENTIAL_TAGS, read_exponential)
 _POINT_TYPES: Final = {
     "gauge": _NUMBER,
     "sum": _NUMBER,
@@ -234,7 +225,7 @@ class _BlockReader:
             return np.array([each or 0 for each in found], np.int64), is_known
 
     def undecoded(self) -> Iterator[Undecoded]:
-        """The points that are not valid."""
+        """The invalid points."""
         for at in np.flatnonzero(~self.valid).tolist():
             raw = self._attributes[at] if self._attributes and self._readable[at] else None
             yield Undecoded(self._metrics[at], self._points[at], raw)

@@ -146,10 +146,10 @@ class _RequestDecoder:
 
     def _read_numbers(self, entry: MetricEntry, points: list[bytes]) -> None:
         batch = self._batch_for(points[0])
-        if batch is None or (batch.tail_bytes and _is_any_too_short(points, batch)):
+        if batch is None or batch.layout.is_too_long_for(points):
             self._columnar.add(entry, points)
             return
-        start, end = batch.head_bytes, -batch.tail_bytes or None
+        start, end = batch.layout.head_bytes, -batch.layout.tail_bytes or None
         first = points[0][start:end]
         if first not in entry.series_ids and not is_only_attributes(first):
             self._columnar.add(entry, points)
@@ -216,10 +216,6 @@ class _RequestDecoder:
         columns.points += (match.points for match in matches)
         columns.points += (points for points in decoded_batches if len(points))
         return columns
-
-
-def _is_any_too_short(points: Sequence[bytes], batch: LayoutBatch) -> bool:
-    return min(map(len, points)) < batch.head_bytes + batch.tail_bytes
 
 
 def _is_complete(matched: MatchedRequest) -> bool:

@@ -1,7 +1,7 @@
 """Decodes the exemplars of many points at once into columns.
 
-The rules are those of `exporter.wire.data_points`. Exemplars in an unusual form, or with trace or
-span ids of another length, make their point not valid, and the point goes to the official messages.
+The rules are those of `exporter.wire.data_points`. The point of an exemplar in an unusual form,
+or with ids of another length, is marked invalid and goes to the official messages.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ are therefore read together, then the second ones, and so on: a dozen steps for 
 instead of a dozen for each point (0.3 us a point; an official message takes 17 us).
 
 Only expected fields are followed: one-byte tags out of a given set. A message with anything else,
-or a truncated one, is marked as not valid and goes to the official messages. A valid one is a
-message that these accept, provided that its length-delimited fields contain what they should.
+or a truncated one, is marked invalid and goes to the official messages. These accept every valid
+one, unless the content of one of its length-delimited fields is invalid.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ScanResult:
 
     def __init__(self, message_count: int) -> None:
         self.valid = np.ones(message_count, np.bool_)
-        # By tag. The second column of a tag has the second such field of messages with two, etc.
+        # By tag. The second column of a tag has the second such field of a message, and so on.
         self._columns: dict[int, list[FieldColumn]] = {}
 
     def add(self, tag: int, column: FieldColumn) -> None:
@@ -91,7 +91,7 @@ class ScanResult:
     def single_span(self, tag: int) -> tuple[Int64Array, Int64Array]:
         """Start and end of the content of each message's field with the tag, 0 and 0 if missing.
 
-        A message with several such fields becomes not valid, because they would have to be merged.
+        A message with several such fields is marked invalid: they would have to be merged.
         """
         columns = self._columns.get(tag, ())
         if len(columns) == 1 and self._is_complete(columns[0]):
@@ -106,7 +106,7 @@ class ScanResult:
     def adjacent_span(self, tag: int) -> tuple[Int64Array, Int64Array]:
         """Start and end of all fields with the tag in each message, tags included.
 
-        A message in which these fields are not adjacent becomes not valid.
+        A message in which these fields are not adjacent is marked invalid.
         """
         columns = self._columns.get(tag, ())
         if columns and all(map(self._is_complete, columns)):
@@ -152,7 +152,7 @@ def scan_fields(
         start: the offset of each message.
         end: the offset after each message.
         tags: of the expected fields, which are fixed64, varint or length-delimited; a message
-            with another field becomes not valid.
+            with another field is marked invalid.
     """
     result = ScanResult(len(start))
     cursors = _Cursors(np.arange(len(start)), start, end).without_finished()

@@ -1,7 +1,7 @@
 """Decodes many histogram points at once into columns, without times and attributes.
 
-The rules are those of `exporter.wire.data_points`. A point that might break one of them, or that
-is unusual, such as a count past 2**60, becomes not valid and goes to the official messages.
+The rules are those of `exporter.wire.data_points`. A point that might violate one of them, or that
+is unusual (a count above 2**60), is marked invalid and goes to the official messages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ _BUCKET_COUNTS: Final = 0x32
 _BOUNDS: Final = 0x3A
 _MIN: Final = 0x59
 _MAX: Final = 0x61
-EXPLICIT_TAGS: Final = frozenset({_COUNT, _SUM, _BUCKET_COUNTS, _BOUNDS, _MIN, _MAX})
+EXPLICIT_TAGS: Final = frozenset(
+    {0x4A, 0x11, 0x19, 0x42, 0x50, _COUNT, _SUM, _BUCKET_COUNTS, _BOUNDS, _MIN, _MAX}
+)
 # message ExponentialHistogramDataPoint:
 #   repeated KeyValue attributes     = 1     tag 0x0A
 #   fixed64 start_time_unix_nano     = 2     tag 0x11
@@ -72,6 +74,7 @@ _EXPONENTIAL_MAX: Final = 0x69
 _ZERO_THRESHOLD: Final = 0x71
 EXPONENTIAL_TAGS: Final = frozenset(
     {
+        *(0x0A, 0x11, 0x19, 0x50, 0x5A),
         *(_COUNT, _SUM, _SCALE, _ZERO_COUNT, _POSITIVE, _NEGATIVE),
         *(_EXPONENTIAL_MIN, _EXPONENTIAL_MAX, _ZERO_THRESHOLD),
     }

@@ -31,6 +31,7 @@ TIME: Final = 0x19
 AS_DOUBLE: Final = 0x21
 AS_INT: Final = 0x31
 _ATTRIBUTES: Final = 0x3A
+NUMBER_TAGS: Final = frozenset({_ATTRIBUTES, START, TIME, AS_DOUBLE, AS_INT, 0x2A, 0x40})
 _FIELD_BYTES: Final = 9
 _TAGS: Final = {
     "start": frozenset({START}),
@@ -75,6 +76,13 @@ class Layout:
                 return False
         return True
 
+    def is_too_long_for(self, points: Sequence[bytes]) -> bool:
+        """Whether head and tail would overlap in one of these points."""
+        # Without a tail a short point is found later, by the length of the joined heads.
+        if not self.tail_bytes:
+            return False
+        return min(map(len, points)) < self.head_bytes + self.tail_bytes
+
 
 # Longer heads first: a layout without a start would match the beginning of one with a start.
 _LAYOUTS: Final = (
@@ -117,8 +125,6 @@ class LayoutBatch:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.head_bytes = layout.head_bytes
-        self.tail_bytes = layout.tail_bytes
         self._series_ids: list[int] = []
         self._heads_and_tails: list[bytes] = []
         self._points: list[bytes] = []
@@ -132,7 +138,7 @@ class LayoutBatch:
         self._metrics.append(metric)
         self._points += points
         self._series_ids += series_ids
-        head, tail = self.head_bytes, self.tail_bytes
+        head, tail = self.layout.head_bytes, self.layout.tail_bytes
         if tail:
             self._heads_and_tails += [point[:head] + point[-tail:] for point in points]
         else:

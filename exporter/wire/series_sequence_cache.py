@@ -1,4 +1,4 @@
-"""Remembers the series ids of points that come in the same order in every request.
+"""Caches the series ids of points that have the same order in every request.
 
 Looking up a series by the attributes of one point takes a slice and a hash of their bytes: two
 fifths of the time of a histogram. A steady sender repeats its attributes in every request, so the
