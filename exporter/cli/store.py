@@ -78,7 +78,13 @@ def open_store(
 def open_reader(path: Path | None, db: str | None) -> Iterator[Reader]:
     """A reader of the existing store that `--config` and `--db` select."""
     settings = load_settings(path, db=db).exporter
-    with closing(start_read_only(settings.backend, settings.connection_string)) as store:
+    store = start_read_only(
+        settings.backend,
+        settings.connection_string,
+        pool_min_connections=settings.pool_min_connections,
+        pool_max_connections=settings.pool_max_connections,
+    )
+    with closing(store):
         yield Reader(store)
 
 

@@ -38,7 +38,13 @@ def open_reader(connection_string: str) -> Iterator[Reader]:
         yield Reader(store)
 
 
-def start_read_only(backend: str, connection_string: str | None) -> Backend:
+def start_read_only(
+    backend: str,
+    connection_string: str | None,
+    *,
+    pool_min_connections: int = 1,
+    pool_max_connections: int = 4,
+) -> Backend:
     """The started backend of an existing store; nothing can be changed through it.
 
     For `postgresql` it is the backend `timescaledb` if that has created the tables: the connection
@@ -47,22 +53,32 @@ def start_read_only(backend: str, connection_string: str | None) -> Backend:
     Args:
         backend: "sqlite", "postgresql" or "timescaledb".
         connection_string: where the data is.
+        pool_min_connections: see `open_backend`.
+        pool_max_connections: see `open_backend`.
 
     Raises:
         ConfigError: the backend is unknown or cannot be read, or the connection string is invalid.
         BackendUnavailableError: the database cannot be reached now.
         BackendRefusedError: there is no store of this schema, or it may not be read.
     """
-    try:
-        return _start(backend, connection_string)
-    except OtherBackendError as error:
-        return _start(error.backend, connection_string)
-
-
-def _start(backend: str, connection_string: str | None) -> Backend:
-    store = open_backend(backend, connection_string, max_memory_entries=1, read_only=True)
+    store = open_backend(
+        backend,
+        connection_string,
+        max_memory_entries=1,
+        read_only=True,
+        pool_min_connections=pool_min_connections,
+        pool_max_connections=pool_max_connections,
+    )
     try:
         store.start()
+    except OtherBackendError as error:
+        store.close()
+        return start_read_only(
+            error.backend,
+            connection_string,
+            pool_min_connections=pool_min_connections,
+            pool_max_connections=pool_max_connections,
+        )
     except BaseException:
         store.close()
         raise
