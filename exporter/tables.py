@@ -119,8 +119,8 @@ class Table:
         raise KeyError(f"{self.name} has no column {name}")
 
 
-def _texts(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, "text") for name in names)
+def _columns(kind: Kind, *names: str, nullable: bool = False) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, nullable) for name in names)
 
 
 _TIMESTAMP: Final = Column("timestamp", "time")
@@ -131,10 +131,10 @@ SERIES: Final = Table(
     "metric_series",
     (
         _SERIES_ID,
-        *_texts("metric_name", "metric_type", "unit", "description"),
+        *_columns("text", "metric_name", "metric_type", "unit", "description"),
         Column("temporality", "text", nullable=True),
         Column("is_monotonic", "boolean", nullable=True),
-        *_texts("cluster_id", "node_id"),
+        *_columns("text", "cluster_id", "node_id"),
         Column("service_name", "text", nullable=True),
         Column("resource", "json"),
         Column("resource_schema_url", "text"),
@@ -158,9 +158,7 @@ HISTOGRAMS: Final = Table(
         _SERIES_ID,
         _START_TIMESTAMP,
         Column("count", "count", nullable=True),
-        Column("sum", "number", nullable=True),
-        Column("min", "number", nullable=True),
-        Column("max", "number", nullable=True),
+        *_columns("number", "sum", "min", "max", nullable=True),
         # Explicit histograms have the next two, exponential ones the seven after them.
         Column("bounds", "numbers", nullable=True),
         Column("bucket_counts", "counts", nullable=True),
@@ -182,8 +180,7 @@ SUMMARIES: Final = Table(
         _START_TIMESTAMP,
         Column("count", "count", nullable=True),
         Column("sum", "number", nullable=True),
-        Column("quantiles", "numbers"),
-        Column("quantile_values", "numbers"),
+        *_columns("numbers", "quantiles", "quantile_values"),
     ),
 )
 
@@ -193,7 +190,7 @@ EXEMPLARS: Final = Table(
         _TIMESTAMP,
         _SERIES_ID,
         Column("value", "number"),
-        *_texts("trace_id", "span_id"),
+        *_columns("text", "trace_id", "span_id"),
         Column("attributes", "json"),
     ),
     key=("timestamp", "series_id", "trace_id", "span_id", "attributes", "value"),
@@ -203,14 +200,14 @@ COST_ENTRIES: Final = Table(
     "cost_entries",
     (
         _TIMESTAMP,
-        *_texts("entry_id", "resource_id", "category"),
+        *_columns("text", "entry_id", "resource_id", "category"),
         Column("amount", "amount"),
         Column("currency", "text"),
         Column("region", "text", nullable=True),
-        *_texts("cluster_id", "node_id"),
+        *_columns("text", "cluster_id", "node_id"),
         Column("service_name", "text", nullable=True),
         Column("tags", "json"),
-        *_texts("description", "billing_period", "source"),
+        *_columns("text", "description", "billing_period", "source"),
         # The point of a series that the entry was derived from.
         Column("series_id", "id", nullable=True),
         _START_TIMESTAMP,
@@ -224,8 +221,7 @@ COST_CURSORS: Final = Table(
     "cost_cursors",
     (
         _SERIES_ID,
-        Column("first_timestamp", "time"),
-        Column("last_timestamp", "time"),
+        *_columns("time", "first_timestamp", "last_timestamp"),
         Column("last_start_timestamp", "time", nullable=True),
         Column("last_value", "number"),
     ),

@@ -207,3 +207,32 @@ class PersistenceBackend:
 def _require_accepted(rejections: Rejections) -> None:
     if rejections.total:
         raise RecordRefusedError(rejections.message())
+
+
+class PersistedRecords:
+    """Base of the hub and the observatory: a store that the first call that needs it opens.
+
+    Args:
+        persistence_config: where data is kept; None for the memory of this process.
+
+    Raises:
+        ConfigError: a value of the configuration is invalid.
+    """
+
+    def __init__(self, persistence_config: PersistenceConfig | None = None) -> None:
+        self.persistence_backend = PersistenceBackend(persistence_config or PersistenceConfig())
+
+    def __enter__(self) -> Self:
+        self.persistence_backend.start_auto_flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def cleanup_old_data(self) -> None:
+        """Delete rows older than `retention_days`; the background writer does so every hour."""
+        self.persistence_backend.cleanup_old_data()
+
+    def close(self) -> None:
+        """Write what was accepted and close the store; safe twice."""
+        self.persistence_backend.close()

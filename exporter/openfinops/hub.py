@@ -6,9 +6,9 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from exporter.openfinops.backend import PersistenceBackend
+from exporter.openfinops.backend import PersistedRecords
 from exporter.openfinops.health import cluster_health, service_alerts, system_alerts
 from exporter.openfinops.settings import PersistenceConfig
 from exporter.openfinops.values import ServiceMetrics, SystemMetrics
@@ -20,7 +20,7 @@ _RECENT_ALERTS: Final = 1_000
 _SUMMARY_MEASUREMENTS: Final = 1_000
 
 
-class ObservabilityHub:
+class ObservabilityHub(PersistedRecords):
     """Stores measurements and queries them; use it in a `with` statement, or `close` it.
 
     The health summary is computed from memory, historical queries read the store. The first call
@@ -34,19 +34,12 @@ class ObservabilityHub:
     """
 
     def __init__(self, persistence_config: PersistenceConfig | None = None) -> None:
-        self.persistence_backend = PersistenceBackend(persistence_config or PersistenceConfig())
+        super().__init__(persistence_config)
         self.system_metrics: deque[SystemMetrics] = deque(maxlen=_RECENT_SYSTEM)
         self.service_metrics: defaultdict[str, deque[ServiceMetrics]] = defaultdict(
             lambda: deque(maxlen=_RECENT_SERVICE)
         )
         self.alerts: deque[dict[str, Any]] = deque(maxlen=_RECENT_ALERTS)
-
-    def __enter__(self) -> Self:
-        self.persistence_backend.start_auto_flush()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def collect_system_metrics(self, metrics: SystemMetrics) -> None:
         """Store a measurement of a node and the alerts it raises.
@@ -118,14 +111,6 @@ class ObservabilityHub:
     ) -> list[dict[str, Any]]:
         """Alerts, newest first."""
         return self.persistence_backend.query_alerts(start_time, end_time, severity, limit)
-
-    def cleanup_old_data(self) -> None:
-        """Delete rows older than `retention_days`; the background writer does so every hour."""
-        self.persistence_backend.cleanup_old_data()
-
-    def close(self) -> None:
-        """Write what was accepted and close the store; safe twice."""
-        self.persistence_backend.close()
 
     def _raise_alerts(self, alerts: Iterable[Mapping[str, Any]]) -> None:
         for alert in alerts:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import asdict
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from exporter.openfinops.backend import PersistenceBackend
+from exporter.openfinops.backend import PersistedRecords
 from exporter.openfinops.settings import PersistenceConfig
 from exporter.openfinops.values import CostCategory, CostEntry
 from exporter.query.times import Time
@@ -14,7 +14,7 @@ from exporter.query.times import Time
 _RECENT: Final = 100_000
 
 
-class CostObservatory:
+class CostObservatory(PersistedRecords):
     """Stores cost entries and queries them; use it in a `with` statement, or `close` it.
 
     The first call that needs the store opens it.
@@ -30,15 +30,8 @@ class CostObservatory:
     """
 
     def __init__(self, persistence_config: PersistenceConfig | None = None) -> None:
-        self.persistence_backend = PersistenceBackend(persistence_config or PersistenceConfig())
+        super().__init__(persistence_config)
         self.cost_entries: deque[CostEntry] = deque(maxlen=_RECENT)
-
-    def __enter__(self) -> Self:
-        self.persistence_backend.start_auto_flush()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def add_cost_entry(self, cost_entry: CostEntry) -> None:
         """Store a cost entry; a stored entry with the same `entry_id` and time is kept instead.
@@ -64,11 +57,3 @@ class CostObservatory:
         return self.persistence_backend.query_cost_entries(
             start_time, end_time, name, resource_id, limit
         )
-
-    def cleanup_old_data(self) -> None:
-        """Delete rows older than `retention_days`; the background writer does so every hour."""
-        self.persistence_backend.cleanup_old_data()
-
-    def close(self) -> None:
-        """Write what was accepted and close the store; safe twice."""
-        self.persistence_backend.close()

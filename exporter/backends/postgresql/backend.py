@@ -43,7 +43,7 @@ from exporter.backends.postgresql.errors import (
 from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
-from exporter.backends.postgresql.text_values import TextSanitizer, clean_text
+from exporter.backends.postgresql.text_format import TextSanitizer, clean_text
 from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult

@@ -15,8 +15,7 @@ from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import PostgreSQLCostTables
 from exporter.backends.postgresql.series import register_series
 from exporter.backends.postgresql.statements import column_list
-from exporter.backends.postgresql.text_copy import text_copy_stream
-from exporter.backends.postgresql.text_values import TextSanitizer
+from exporter.backends.postgresql.text_format import TextSanitizer, text_copy_stream
 from exporter.model import Batch, Int64Array
 from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY

@@ -11,7 +11,7 @@ from psycopg2.extras import execute_values
 from exporter.backends.base import WATERMARK_RETENTION_NANOSECONDS
 from exporter.backends.dead_letters import encode_dead_letter
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
-from exporter.backends.postgresql.text_values import TextSanitizer, timestamp_text
+from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_text
 from exporter.model import DeadLetter, StoreSizes, TableSize, Watermark
 from exporter.time_units import to_nanos
 

@@ -12,7 +12,7 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.statements import column_list, typed_row
-from exporter.backends.postgresql.text_values import TextSanitizer
+from exporter.backends.postgresql.text_format import TextSanitizer
 from exporter.backends.series_definitions import (
     IDENTITY,
     identity_of,

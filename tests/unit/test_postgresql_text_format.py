@@ -17,8 +17,12 @@ from kit.backends.samples import (
 )
 
 from exporter.backends.postgresql.batch_writer import days_of
-from exporter.backends.postgresql.text_copy import text_copy_stream
-from exporter.backends.postgresql.text_values import TextSanitizer, clean_json, clean_text
+from exporter.backends.postgresql.text_format import (
+    TextSanitizer,
+    clean_json,
+    clean_text,
+    text_copy_stream,
+)
 
 MOST = 2**63 - 1
 
