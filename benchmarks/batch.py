@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.measure import Result, side_by_side
 from benchmarks.workload import SHAPES, requests
-from exporter.intern import SeriesCache
 from exporter.pipeline.queue import Batcher
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 _REQUESTS = 60

@@ -13,8 +13,8 @@ from benchmarks.workload import (
     complex_requests,
     requests,
 )
-from exporter.intern import SeriesCache
 from exporter.model import Batch
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 _REQUESTS = 25

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from exporter.intern import SeriesCache
 from exporter.model import Batch
 from exporter.pipeline.queue import Batcher
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.measure import Result, side_by_side
 from benchmarks.workload import SHAPES, requests
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode, decode_reference
 
 _SENDERS = 20

@@ -1,4 +1,4 @@
-"""Settings to backend, spool and pipeline; starts none of them.
+"""Builds the backend, the spool and the pipeline from the settings. Starts none of them.
 
 The server (`exporter.cli`) and the exporters in process (`exporter.sdk`, `exporter.openfinops`) are
 composed here, so that a setting means the same in both.
@@ -14,7 +14,6 @@ from exporter.backends.base import Backend
 from exporter.config import ExporterSettings
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrices
-from exporter.intern import SeriesCache
 from exporter.pipeline import (
     IDLE_BYTES,
     Batcher,
@@ -23,15 +22,16 @@ from exporter.pipeline import (
     Maintenance,
     MemoryDurability,
     MemoryLimit,
+    MonotonicWallClock,
     Pipeline,
     Queue,
     Replay,
     RequestDecoder,
     SpoolDurability,
     Startup,
-    SteadyClock,
     Writer,
 )
+from exporter.series_cache import SeriesCache
 from exporter.spool import Spool
 from exporter.stats import Counters
 from exporter.wire import AgeLimits
@@ -43,8 +43,8 @@ _BYTES_PER_MIB: Final = 1024 * 1024
 _DEFAULT_SPOOL: Final = Path("openfinops-spool.db")
 _JOBS_UNCHANGED: Final = HypertableOptions(rollups=False)
 _MAX_SERIES_ENTRIES_WITHOUT_LIMIT: Final = 1_000_000
-# An entry takes a third of this, or a half with long attributes, and a series of a steady sender is
-# two entries: the default of 2 GiB is enough for a million series (benchmarks/cardinality.py).
+# A cache entry uses about a third of this, half with long attributes, and a series needs two
+# entries: the default limit of 2 GiB is enough for a million series (benchmarks/cardinality.py).
 _MEMORY_BYTES_PER_SERIES_ENTRY: Final = 960
 # Larger batches are not written faster, and a point takes 200 bytes and more while it is written.
 _MAX_BATCH_ENTRIES: Final = 250_000
@@ -59,8 +59,8 @@ def backend_for(
     Args:
         settings: what was configured.
         read_only: only ever read.
-        serving: whether the database's own jobs (chunks, compression, retention) follow these
-            settings. Those of a command may differ from the receiver's, so it leaves them alone.
+        serving: True in a receiver: its settings are applied to the jobs of the database (chunks,
+            compression, retention). Commands do not change these jobs.
 
     Raises:
         ConfigError: there is no such backend.
@@ -94,12 +94,18 @@ def spool_path(settings: ExporterSettings, backend: Backend) -> Path:
 
 
 def wants_spool(settings: ExporterSettings) -> bool:
-    """Whether requests are kept on disk; never for the backend memory, which keeps no rows."""
+    """Whether the pipeline uses a spool.
+
+    The backend memory never uses one, because its rows are lost with the process anyway.
+    """
     return settings.spool and settings.backend != "memory"
 
 
 def spool_for(settings: ExporterSettings, backend: Backend) -> Spool | None:
-    """The receiver's spool; None where the settings want none, and for the backend memory."""
+    """Creates the receiver's spool.
+
+    Returns None if the settings turn the spool off or the backend is memory.
+    """
     if not wants_spool(settings):
         return None
     return spool_at(spool_path(settings, backend), settings)
@@ -128,13 +134,13 @@ def pipeline_for(
         settings: what was configured.
         backend: where rows go.
         spool: where requests wait; None to keep them in memory.
-        memory_limited: whether `memory_limit_mib` counts. Not in a program of the user's own: the
-            memory is mostly that program's, and refusing its data would not lower it.
+        memory_limited: whether `memory_limit_mib` is enforced. It is not enforced in embedded use,
+            because most of the memory belongs to the host program.
         deletes_expired: whether it deletes rows past `retention_days`; not if another pipeline of
             the process does.
     """
     memory_limit_bytes = settings.memory_limit_mib * _BYTES_PER_MIB if memory_limited else None
-    counters, clock = Counters(), SteadyClock()
+    counters, clock = Counters(), MonotonicWallClock()
     age_limits = AgeLimits(settings.max_past_days, settings.max_future_days)
     series = SeriesCache(
         max_entries=_max_series_entries(memory_limit_bytes),

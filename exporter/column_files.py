@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from exporter import tables
 from exporter.errors import PermanentError
-from exporter.json_text import float_name
+from exporter.json_text import non_finite_name
 from exporter.time_units import seconds_to_micros
 
 __all__ = [
@@ -166,7 +166,7 @@ def _csv_cell(value: Any, column: Column) -> Any:
         )
         return f"{text}Z"
     if isinstance(value, float) and not math.isfinite(value):
-        return float_name(value)
+        return non_finite_name(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return value

@@ -1,4 +1,6 @@
-"""The tree of errors: each is retryable or permanent, and that alone decides the reply.
+"""All error classes.
+
+The reply to the client depends only on whether the error is retryable or permanent.
 
 A message says the operation, the object, the value found and what to do next. Secrets never
 enter a message: connection strings are redacted before they get here.

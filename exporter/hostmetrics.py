@@ -196,12 +196,12 @@ class _Host:
         return [Observation(time.time() - psutil.boot_time())]
 
     @_counter("process.cpu.time", "s")
-    def own_cpu_time(self) -> _Observations:
+    def process_cpu_time(self) -> _Observations:
         """CPU seconds of this process by mode."""
         return _by("cpu.mode", _process_cpu_seconds(self._process))
 
     @_gauge("process.cpu.utilization", "1")
-    def own_cpu_utilization(self) -> _Observations:
+    def process_cpu_utilization(self) -> _Observations:
         """Share of all CPUs that this process used since the last collection, by mode."""
         now, before = _process_cpu_seconds(self._process), self._process_seconds
         now_seconds = time.monotonic()
@@ -210,17 +210,17 @@ class _Host:
         return _by("cpu.mode", {mode: (now[mode] - before[mode]) / available for mode in before})
 
     @_up_down_counter("process.memory.usage", "By")
-    def own_memory(self) -> _Observations:
+    def process_memory(self) -> _Observations:
         """Physical memory of this process."""
         return [Observation(self._process.memory_info().rss)]
 
     @_up_down_counter("process.thread.count", "{thread}")
-    def own_threads(self) -> _Observations:
+    def process_threads(self) -> _Observations:
         """Threads of this process."""
         return [Observation(self._process.num_threads())]
 
     @_up_down_counter("process.unix.file_descriptor.count", "{file_descriptor}")
-    def own_file_descriptors(self) -> _Observations:
+    def process_file_descriptors(self) -> _Observations:
         """Files, sockets and pipes that this process has open."""
         return [Observation(self._process.num_fds())]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-__all__ = ["canonical_json", "float_name", "json_ready", "read_float"]
+__all__ = ["canonical_json", "json_ready", "non_finite_name", "read_float"]
 
 # Made once: json.dumps makes a new encoder for these options at every call, which takes 3 us.
 _encode_canonical: Final = json.JSONEncoder(
@@ -27,7 +27,7 @@ def canonical_json(value: Mapping[str, Any] | list[Any] | float) -> str:
     return _encode_canonical(value)
 
 
-def float_name(value: float) -> str:
+def non_finite_name(value: float) -> str:
     """The name of a NaN or an infinity in JSON, as in protobuf's JSON mapping."""
     if math.isnan(value):
         return "NaN"
@@ -39,19 +39,19 @@ def read_float(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def json_ready(value: Any, *, decimals: type[float | str] = str) -> Any:
+def json_ready(value: Any, *, decimal_type: type[float | str] = str) -> Any:
     """The value with NaN and infinities by name, at any depth.
 
     Args:
         value: made of mappings, lists, tuples and scalars.
-        decimals: what a Decimal becomes: a str keeps every digit, a float is a JSON number.
+        decimal_type: what a Decimal becomes: a str keeps every digit, a float is a JSON number.
     """
     if isinstance(value, Decimal):
-        return decimals(value)
+        return decimal_type(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return float_name(value)
+        return non_finite_name(value)
     if isinstance(value, Mapping):
-        return {key: json_ready(item, decimals=decimals) for key, item in value.items()}
+        return {key: json_ready(item, decimal_type=decimal_type) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_ready(item, decimals=decimals) for item in value]
+        return [json_ready(item, decimal_type=decimal_type) for item in value]
     return value

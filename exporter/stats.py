@@ -13,7 +13,8 @@ class Snapshot:
     """Counters since start; they balance: accepted = stored + dead + refused + lost + queued.
 
     Attributes:
-        requests: export requests that arrived whole, or were refused before that.
+        requests: export requests that were received completely, or refused before they were
+            received.
         requests_unauthenticated: further requests, answered UNAUTHENTICATED.
         requests_stalled: further requests, cancelled because their message did not arrive in time.
         requests_undecodable: of `requests`, those answered INVALID_ARGUMENT.

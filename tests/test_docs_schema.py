@@ -14,7 +14,7 @@ from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, poi
 
 from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.file import STORE_FILE
+from exporter.backends.sqlite.store_file import STORE_FILE
 from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 

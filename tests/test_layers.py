@@ -84,28 +84,28 @@ def test_only_the_command_line_prints_and_only_configuration_reads_the_environme
 
 # What both decoders need; the fast decoder has fourteen further modules.
 REFERENCE_DECODER = {
-    "exporter.intern",
-    "exporter.intern.cache",
-    "exporter.intern.entries",
+    "exporter.series_cache",
+    "exporter.series_cache.cache",
+    "exporter.series_cache.entries",
     "exporter.wire.attributes",
-    "exporter.wire.cache_entries",
-    "exporter.wire.data_points",
+    "exporter.wire.series_lookup",
+    "exporter.wire.batch_builder",
     "exporter.wire.limits",
-    "exporter.wire.protobuf_fields",
-    "exporter.wire.reference",
-    "exporter.wire.result",
+    "exporter.wire.protobuf_reader",
+    "exporter.wire.reference_decoder",
+    "exporter.wire.decode_result",
     "exporter.wire.time_window",
 }
 
 
 def test_the_reference_decoder_imports_nothing_of_the_fast_decoder() -> None:
     paths = {module_name(path): path for path in MODULES}
-    found, pending = set(), {"exporter.wire.reference"}
+    found, pending = set(), {"exporter.wire.reference_decoder"}
     while pending:
         module = pending.pop()
         found.add(module)
         for name in imports(paths[module]):
             imported = name if name in paths else name.rpartition(".")[0]
-            if layer(imported) in {"exporter.wire", "exporter.intern"}:
+            if layer(imported) in {"exporter.wire", "exporter.series_cache"}:
                 pending |= {imported} - found
     assert found == REFERENCE_DECODER

@@ -10,9 +10,9 @@ from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-# How much older than the oldest kept row a watermark may be. A receiver that restarts after a
-# longer time, with requests that it had stored, stores them twice. Without a limit each receiver
-# that was ever set up leaves a row.
+# Watermarks are deleted when they were last advanced this long before the retention limit. A
+# receiver that restarts after a longer time, with requests that it had stored, stores them twice.
+# Without a limit each receiver that was ever set up leaves a row.
 WATERMARK_RETENTION_NANOSECONDS: Final = 365 * NANOSECONDS_PER_DAY
 
 
@@ -56,14 +56,14 @@ class Backend(Protocol):
         Series: a stored definition stays; its description and schema URLs take the newer text.
 
         Points: a point with the series and time (in the backend's resolution) of a stored point
-        replaces it in memory and SQLite. PostgreSQL and TimescaleDB store it as a second row: the
-        unique key that would find the first costs most of the speed. docs/schema-postgresql.md
-        lists which queries of `exporter.query` count it once.
+        replaces it in memory and SQLite. PostgreSQL and TimescaleDB store it as a second row: A
+        unique key would prevent the second row, but it would cost most of the write speed.
+        docs/schema-postgresql.md lists which queries of `exporter.query` count it once.
 
         Costs: of entries with one id and time the first stays, except that an entry derived from a
         point of a series replaces it. Cost cursors are merged with the stored ones. Cost samples
         become entries that depend on all points of their series, and not on the order of arrival,
-        also if several writers store points of one series (`exporter.costs.amounts`).
+        also if several writers store points of one series (`exporter.costs.entry_calculation`).
 
         Raises:
             RowRefusedError: the content of a row is refused, and the batch without that row could
@@ -81,8 +81,8 @@ class Backend(Protocol):
     def last_sequence(self, writer_id: str) -> int:
         """The sequence of the writer's watermark, after which it continues; 0 without a watermark.
 
-        Only the writing thread calls it. It waits for a transaction of the writer that is about to
-        commit on a connection that the writer has lost.
+        Only the writing thread calls it. If the writer lost its connection during a COMMIT, this
+        method waits until that transaction has ended.
         """
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -109,4 +109,4 @@ class Backend(Protocol):
         """
 
     def close(self) -> None:
-        """Close all connections; what `write` has returned for stays stored."""
+        """Close all connections. Batches for which `write` returned remain stored."""

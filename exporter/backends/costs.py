@@ -1,6 +1,7 @@
 """What SQLite and PostgreSQL share in storing costs: the rows, and the order of the steps.
 
-Runs no SQL itself. A backend passes how it spells values and what it does with its two tables.
+Runs no SQL itself. Each backend passes an encoder for values and the operations on its two cost
+tables.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from exporter.costs.amounts import billing_period, compute_entries, merge_cursors, quantize_amount
+from exporter.costs.entry_calculation import (
+    billing_period,
+    compute_entries,
+    merge_cursors,
+    quantize_amount,
+)
 from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
@@ -102,7 +108,7 @@ class CostTables(Protocol):
         """The stored cursors of these series; nobody else changes them in this transaction."""
 
     def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
-        """Store cursors that `lock_cursors` was asked for."""
+        """Store cursors. `lock_cursors` must have locked them before."""
 
     def points_between(
         self, series_id: int, first_unix_nano: int, last_unix_nano: int

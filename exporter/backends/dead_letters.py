@@ -13,7 +13,8 @@ from typing import Any, Final
 from exporter.json_text import json_ready
 from exporter.model import Batch, DeadLetter, DeadLetterKind, Points, Series
 
-# A name may be refused because it is too long, and each row of its series carries it.
+# Metric names are cut to this length. A name may be refused because it is too long, and every dead
+# letter of the series contains it.
 _NAME_CHARACTERS: Final = 500
 
 

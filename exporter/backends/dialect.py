@@ -1,7 +1,7 @@
-"""How the SQL of one database differs from that of another, as data.
+"""The SQL snippets that differ between the databases.
 
-Each snippet is a template for `exporter.query.sql`: the caller passes a piece of SQL or a bound
-value for each name in braces. Runs no SQL and imports no driver.
+Each snippet is a template for `exporter.query.sql_builder`: the caller passes a piece of SQL or a
+bound value for each name in braces. Runs no SQL and imports no driver.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Dialect:
             the stored time `{time}`; the first interval starts at 1970.
         whole_second_micros: as `micros`, cheaper, for a time that is a whole second.
         approximate_micros: as `micros`, cheaper, and sometimes off by one after the year 2242.
-        day_group: a stored time of the same UTC day as the stored time `{time}`: the one by which
-            rows are grouped fastest.
+        day_group: maps `{time}` to one time in the same UTC day; the fastest expression for GROUP
+            BY day.
         time_parameter: integer microseconds as a bound value that stored times compare with. The
             planner sees a constant, so it leaves out partitions before it plans their scans.
         time_from_micros: integer microseconds `{micros}` as a time that stored times compare with.
@@ -144,7 +144,9 @@ def _like_pattern(pattern: str) -> str:
 def _aware_datetime(micros: int) -> datetime:
     try:
         return from_micros(micros)
-    except OverflowError:  # a look-back that starts before the year 1; no point is before 1970
+    except OverflowError:
+        # A look-back can start before the year 1, which datetime cannot represent. Clamping is
+        # safe, because no point is older than 1970.
         return _EARLIEST
 
 

@@ -1,4 +1,4 @@
-"""What a backend with hypertables knows about its roll-ups and chunks, so that reads get shorter.
+"""The interface to the roll-ups and the newest chunk of a backend, to read fewer rows.
 
 This is a capability: `Backend.hypertable_catalog` is None where the database has no hypertables,
 and readers of such a backend look nothing up.
@@ -15,7 +15,7 @@ Fetch = Callable[[str, Sequence[object]], list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rollup:
+class RollupInfo:
     """A continuous aggregate that the backend maintains.
 
     Attributes:
@@ -46,11 +46,12 @@ class RollupState:
 
 @dataclass(frozen=True, slots=True)
 class NewestChunk:
-    """The newest chunk of `system_metrics`, as far as a question reaches into it.
+    """The newest chunk of `system_metrics` that overlaps the time range of the query.
 
     Attributes:
         begin_micros: the start of the chunk, in microseconds since 1970 UTC.
-        last_point_micros: a time after its last point, at most 1/512 of its length after it.
+        last_point_micros: an upper bound for the time of its last point. It is too late by at most
+            1/512 of the length of the chunk.
         is_columnstore: whether its rows are stored by column.
     """
 
@@ -65,14 +66,14 @@ class HypertableCatalog(Protocol):
     `rollup_state` and `newest_chunk` run statements and raise what `Backend.fetch` raises.
     """
 
-    def rollups(self, table: str) -> Sequence[Rollup]:
+    def rollups(self, table: str) -> Sequence[RollupInfo]:
         """The roll-ups of a fact table, widest buckets first; empty if it has none.
 
         Args:
             table: "system_metrics" or "cost_entries".
         """
 
-    def rollup_state(self, rollup: Rollup) -> RollupState | None:
+    def rollup_state(self, rollup: RollupInfo) -> RollupState | None:
         """How far a roll-up is materialized.
 
         Returns:

@@ -1,6 +1,7 @@
 """The backend `memory`: the newest rows, in a private SQLite database of this process.
 
-Everything that reads the backend `sqlite` reads this backend too. Nothing outlives the process.
+Code that reads the backend `sqlite` can also read this backend. The data is lost when the process
+ends.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
+from exporter.backends.sqlite.base import SQLiteBackendBase
 from exporter.backends.sqlite.batch_writer import WrittenBatch, write_batch
-from exporter.backends.sqlite.bookkeeping import keep_newest_dead_letters, prune_bookkeeping
-from exporter.backends.sqlite.connection import connect_memory, reading_only, require_version
+from exporter.backends.sqlite.connection import connect_memory, forbid_writes, require_version
 from exporter.backends.sqlite.errors import MEMORY, STORING, translate_errors
-from exporter.backends.sqlite.eviction import (
+from exporter.backends.sqlite.memory_eviction import (
     count_remaining,
     create_idle_series,
     delete_idle_series,
@@ -26,21 +27,25 @@ from exporter.backends.sqlite.eviction import (
 )
 from exporter.backends.sqlite.schema import migrate
 from exporter.backends.sqlite.sizes import has_dbstat, read_sizes
-from exporter.backends.sqlite.store import SQLiteStore
+from exporter.backends.sqlite.watermarks_and_dead_letters import (
+    keep_newest_dead_letters,
+    prune_bookkeeping,
+)
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.model import Batch, StoreSizes, WriteResult
-from exporter.sqlitefiles import transaction
+from exporter.sqlite_files import transaction
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 _MIN_IDLE_SERIES: Final = 1_000
 
 
-class MemoryBackend(SQLiteStore):
+class MemoryBackend(SQLiteBackendBase):
     """The backend `memory`; implements `exporter.backends.base.Backend`.
 
-    Holds at most `max_memory_entries` rows over all fact tables. Series without rows stay until
-    there are more of them than that (or than 1,000), so any number of series may pass through.
-    Dead letters have a limit of their own, the same number.
+    Holds at most `max_memory_entries` rows over all fact tables. Series without rows are deleted
+    when there are more than `max_memory_entries` of them (at least 1,000 are kept). The number of
+    series over time is therefore not limited. Dead letters have a limit of their own, the same
+    number.
 
     Args:
         max_memory_entries: how many rows to keep; beyond it the oldest are evicted.
@@ -152,7 +157,7 @@ class MemoryBackend(SQLiteStore):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._writing() as connection, reading_only(connection):
+        with self._writing() as connection, forbid_writes(connection):
             yield connection
 
     @contextmanager

@@ -19,10 +19,10 @@ class _Closeable(Protocol):
 
 
 _C = TypeVar("_C", bound=_Closeable)
-_O = TypeVar("_O", bound="_OfOneProcess")
+_O = TypeVar("_O", bound="_HasProcessId")
 
 
-class _OfOneProcess(Protocol):
+class _HasProcessId(Protocol):
     @property
     def process_id(self) -> int: ...
 
@@ -142,12 +142,13 @@ class ReaderPool(Generic[_C]):
             for connection in lent:
                 self._interrupt(connection, time.monotonic() - began)
             with self._changed:
-                # A statement that begins just after the interrupt is not ended by it.
+                # Interrupt repeatedly: one interrupt does not stop a statement that starts just
+                # after it.
                 self._changed.wait(_INTERRUPT_AGAIN_SECONDS)
         self.close_idle()
 
     def closed_error(self) -> BackendUnavailableError:
-        """The error of a read that the closing of the pool ended."""
+        """The error for a read that `close` interrupted."""
         return BackendUnavailableError(f"{self._location}: the store was closed")
 
     def _may_open(self) -> bool:
@@ -167,7 +168,7 @@ class ReaderPool(Generic[_C]):
 
 
 def require_open(opened: _O | None, location: str) -> _O:
-    """What a backend has opened, if this process opened it.
+    """Returns `opened`. Raises if it is None or was opened before a fork.
 
     Raises:
         BackendRefusedError: the backend is not open, or was opened before a fork.

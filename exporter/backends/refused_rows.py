@@ -42,7 +42,7 @@ def isolate_refused_rows(
     """Divide a refused batch into what can be stored and what cannot.
 
     Args:
-        batch: what was refused. Every dry run has its watermark, and none has its dead letters.
+        batch: the refused batch. Each dry run uses its watermark but not its dead letters.
         dry_run: `Backend.dry_run`: raises RowRefusedError for the content of a row. Every other
             error is raised to the caller.
 
@@ -82,7 +82,7 @@ def _refused_series(batch: Batch, dry_run: Callable[[Batch], None]) -> dict[int,
 
 
 def _refused_rows(batch: Batch, dry_run: Callable[[Batch], None]) -> dict[int, str]:
-    """The reasons by position of the rows that are refused although their series is not."""
+    """Reasons, by position, for refused rows of series whose definition is accepted."""
 
     def attempt(positions: _Positions) -> str | None:
         # Only the definitions of these rows: with thousands of others each dry run takes long.
@@ -99,12 +99,12 @@ def _refused(size: int, attempt: _Attempt) -> dict[int, str]:
     reason = attempt(everything) if size else None
     if reason is None:
         return {}
-    refused = _refused_alone(everything, reason, attempt)
+    refused = _bisect_refused(everything, reason, attempt)
     remaining = np.setdiff1d(everything, np.fromiter(refused, np.intp))
-    return refused | _refused_beside_others(remaining, attempt)
+    return refused | _find_conflicting_rows(remaining, attempt)
 
 
-def _refused_alone(part: _Positions, reason: str, attempt: _Attempt) -> dict[int, str]:
+def _bisect_refused(part: _Positions, reason: str, attempt: _Attempt) -> dict[int, str]:
     """Halve a refused part until each refused position is alone."""
     refused: dict[int, str] = {}
     stack = [(part, reason)]
@@ -121,8 +121,8 @@ def _refused_alone(part: _Positions, reason: str, attempt: _Attempt) -> dict[int
     return refused
 
 
-def _refused_beside_others(remaining: _Positions, attempt: _Attempt) -> dict[int, str]:
-    """Find, one after the other, positions that are accepted alone and refused after the others.
+def _find_conflicting_rows(remaining: _Positions, attempt: _Attempt) -> dict[int, str]:
+    """Find rows that are accepted alone but refused together with the other rows.
 
     A unique index that somebody has added refuses rows in this way.
     """

@@ -1,6 +1,7 @@
 """The command line: composes the parts, runs them, and is the only package that prints.
 
-`main` imports `exporter.cli.app` late, so that Ctrl-C is already quiet while the libraries load.
+`main` installs the Ctrl-C handler before it imports `exporter.cli.app`, so that Ctrl-C during the
+slow imports prints no traceback.
 """
 
 from __future__ import annotations

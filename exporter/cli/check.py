@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.assembly import backend_for
-from exporter.backends.sqlite.file import database_path
+from exporter.backends.sqlite.store_file import database_path
 from exporter.cli import output
 from exporter.cli.options import BackendOption, ConfigOption, DbOption
-from exporter.cli.service import certificates_for, tokens_for
+from exporter.cli.receiver_service import certificates_for, tokens_for
 from exporter.cli.store import load_settings, open_store
 from exporter.config import ExporterSettings, ReceiverSettings, Settings
 from exporter.errors import BackendRefusedError, NothingStoredError

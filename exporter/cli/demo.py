@@ -22,7 +22,7 @@ from rich.text import Text
 
 from exporter import config
 from exporter.cli import output
-from exporter.cli.service import Service, StopSignal
+from exporter.cli.receiver_service import Service, StopSignal
 from exporter.cli.store import connection_string, load_settings
 from exporter.demo import INTERVAL_SECONDS, MetricTrend, Sender, read_trends
 from exporter.errors import ConfigError, ExporterError

@@ -9,7 +9,7 @@ import typer
 
 from exporter.cli import output
 from exporter.cli.options import ConfigOption
-from exporter.cli.service import certificates_for
+from exporter.cli.receiver_service import certificates_for
 from exporter.cli.store import load_settings
 from exporter.errors import ConfigError
 from exporter.receiver.probe import check_health, local_address

@@ -204,7 +204,7 @@ def _report_differences(found: list[Difference]) -> None:
     for difference in found[:_MAX_SHOWN]:
         table.add_row(
             difference.table,
-            f"{from_micros(difference.day_micro):%Y-%m-%d}",
+            f"{from_micros(difference.day_micros):%Y-%m-%d}",
             format_number(difference.source_rows),
             format_number(difference.target_rows),
             format_number(difference.source_sum),

@@ -15,7 +15,7 @@ import typer
 
 from exporter.cli import output
 from exporter.cli.options import BackendOption, ConfigOption, DbOption
-from exporter.cli.service import Service, StopSignal
+from exporter.cli.receiver_service import Service, StopSignal
 from exporter.cli.stats import status_path, write_status
 from exporter.cli.store import load_settings
 from exporter.config import ReceiverSettings, Settings

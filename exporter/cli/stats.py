@@ -1,4 +1,6 @@
-"""`stats`: how much is stored; and the status file in which a running receiver counts for it.
+"""`stats` shows how much is stored.
+
+This module also writes the status file with the counters of a running receiver.
 
 The status file lies beside the receiver's spool. The counters are not in the database, because
 they are needed most while it is unavailable.

@@ -15,13 +15,13 @@ from typing import Final
 
 import dotenv
 
-from exporter.config.components import read_file
+from exporter.config.component_selection import read_file
 from exporter.config.constraints import apply_batch_processor, apply_constraints
 from exporter.config.layers import Layer, Location, nested, validated_layer
 from exporter.config.parsers import EnvironmentText
 from exporter.config.schema import VARIABLES
 from exporter.config.settings import Settings, settings_from
-from exporter.config.validation_errors import nearest
+from exporter.config.validation_errors import closest_match
 from exporter.errors import ConfigError
 
 _PREFIX: Final = "OPENFINOPS_"
@@ -125,7 +125,7 @@ def _unknown_variables(environ: Mapping[str, str], referenced: Collection[str]) 
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or name in VARIABLES or name in referenced:
             continue
-        near = nearest(name.removeprefix(_PREFIX), _VARIABLE_BY_SUFFIX)
+        near = closest_match(name.removeprefix(_PREFIX), _VARIABLE_BY_SUFFIX)
         hint = f"; did you mean {_VARIABLE_BY_SUFFIX[near]}?" if near else ""
         warnings.append(f"{name}: this exporter has no such variable and ignores it{hint}")
     return warnings

@@ -182,7 +182,7 @@ def settings_from(layer: Layer, source: str) -> Settings:
 def _exporter(keys: Openfinops) -> ExporterSettings:
     values = dict(keys)
     if keys.backend == "memory":
-        # It would be the default of the backend sqlite, or one that has no effect.
+        # Drop the connection string: it is the default of sqlite or has no effect here.
         values["connection_string"] = None
     values["cost_rules"] = tuple(_cost_rule(rule) for rule in keys.cost_rules)
     values["llm_prices"] = tuple(TokenPrice(**dict(price)) for price in keys.llm_prices)

@@ -68,7 +68,7 @@ def _unknown_key(model: type[Section], path: KeyPath) -> str:
     elsewhere = [dotted(known) for known in KEYS if known[-1] == name]
     if elsewhere:
         return f"unknown key here; it belongs in {elsewhere[0]}"
-    near = nearest(name, section.model_fields)
+    near = closest_match(name, section.model_fields)
     hint = f"did you mean {near}? " if near else ""
     return f"unknown key; {hint}{_known_keys(section)}"
 
@@ -83,7 +83,7 @@ def _invalid_value(model: type[Section], path: KeyPath, value: object, details: 
     if "error" in context:
         text += f": {context['error']}"
     if details["type"] == "literal_error" and isinstance(value, str):
-        near = nearest(value, re.findall(r"'(\w+)'", context["expected"]))
+        near = closest_match(value, re.findall(r"'(\w+)'", context["expected"]))
         text += f" (did you mean {near}?)" if near else ""
     text += f"; allowed: {_allowed(model, path)}"
     if value is None:
@@ -125,7 +125,7 @@ def _shown(path: KeyPath, value: object) -> str:
 
 
 def _origin(text: str) -> str:
-    """What distinguishes text in YAML from the text of variables, whose type the key decides."""
+    """Returns a note that says whether the text came from YAML or from environment variables."""
     if not isinstance(text, EnvironmentText):
         return " (text)"
     return f" (from {', '.join(text.variables)})" if text.variables else ""
@@ -137,7 +137,7 @@ def _without_secret(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def closest_match(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like this one, None if none is similar."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     # 0.6 is difflib's own default.

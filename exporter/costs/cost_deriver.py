@@ -33,7 +33,7 @@ from exporter.model import (
 )
 
 _REFUSAL_PREFIX: Final = "its cost cannot be counted, although the point itself is stored: "
-# Below this many series the search for those that the series cache has evicted does not pay.
+# Evicted series are pruned only above this number, because each search costs time.
 _MIN_PRUNE_SIZE: Final = 10_000
 _NUMBER_TYPES: Final = frozenset({"gauge", "sum"})
 
@@ -268,6 +268,6 @@ def _checked_value(value: float | None, basis: CostBasis) -> float:
         raise CostRefusedError("it has no sum")
     amount = value * float(basis.factor)
     if basis.kind == "cumulative" and not basis.is_monotonic:
-        amount = abs(amount)  # such a total may be below 0, and its fall is a credit
+        amount = abs(amount)  # A non-monotonic total may be negative, and a decrease is a credit.
     check_amount(amount, basis.category)
     return value

@@ -46,8 +46,8 @@ OPENCOST_RULES: Final = (
     ),
     _opencost("kubecost_load_balancer_cost", "network", ("ingress_ip", "service_name")),
     _opencost("kubecost_cluster_management_cost", "management", ("provisioner_name",)),
-    # Prices for one unit of a part of the node. node_total_hourly_cost adds them up already, so
-    # they are no cost, not even with a unit such as USD/h.
+    # These are unit prices of CPU, RAM and so on. They are never a cost, even with a unit such as
+    # USD/h, because node_total_hourly_cost already includes them.
     CostRule(metric="node_cpu_hourly_cost", kind=None),
     CostRule(metric="node_ram_hourly_cost", kind=None),
     CostRule(metric="node_gpu_hourly_cost", kind=None),

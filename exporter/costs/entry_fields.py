@@ -23,12 +23,12 @@ DEFAULT_CATEGORY: Final = "other"
 CREDIT_CATEGORIES: Final = frozenset({"credit", "refund", "discount", "adjustment"})
 """What a provider pays back. Under any other category a negative amount is an error."""
 
-# No invoice reaches it, and a store can still add billions of such amounts.
+# Larger than any invoice, and small enough that a store can sum billions of amounts.
 _MAX_AMOUNT: Final = 1e15
 
 # ISO 4217, list one, as of January 2026. Codes that are no money are left out: precious metals,
-# bond units, special drawing rights, the test code and "no currency". The list changes about once
-# a year, which needs no dependency.
+# bond units, special drawing rights, the test code and "no currency". The list changes about once a
+# year, so it is kept here and not taken from a library.
 _CURRENCY_CODES: Final = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD
     CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP

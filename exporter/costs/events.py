@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import xxhash
 
-from exporter.costs.amounts import billing_period
+from exporter.costs.entry_calculation import billing_period
 from exporter.costs.entry_fields import (
     DEFAULT_CATEGORY,
     FIELD_ATTRIBUTES,
@@ -26,9 +26,9 @@ from exporter.costs.entry_fields import (
     check_amount,
     parse_currency,
 )
-from exporter.intern import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, cluster_or_node_id
 from exporter.json_text import canonical_json
 from exporter.model import Batch, CostEntry
+from exporter.series_cache import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES, cluster_or_node_id
 from exporter.wire import ANY_TIME, Decoded, Rejections, TimeWindow
 from exporter.wire.logs import LogEvent, decode_logs
 
@@ -126,7 +126,8 @@ def _amount(value: Any, category: str) -> Decimal:
     if value is None or value == "":
         raise CostRefusedError("it has no amount")
     try:
-        # A string keeps every digit; a double gives the shortest decimal that it is written as.
+        # A string is converted with all its digits; a double is converted to its shortest decimal
+        # form.
         amount = Decimal(attribute_text(value))
     except InvalidOperation:
         raise CostRefusedError(

@@ -170,7 +170,7 @@ def _check_kind(kind: CostKind, series: Series) -> None:
 
 
 def _check_hourly_rate(series: Series) -> None:
-    """Check that a value holds for a moment: a gauge, or a cumulative sum that may fall."""
+    """Check that the series reports a current value: a gauge or a non-monotonic cumulative sum."""
     if series.metric_type == "gauge":
         return
     if series.metric_type != "sum":

@@ -131,7 +131,7 @@ class OrphanReplayer:
         )
 
     def _replay(self, path: Path) -> bool:
-        """Store the pending requests of one spool; whether there were none."""
+        """Store the pending requests of one spool. Returns True if there were none."""
         spool = spool_at(path, self._settings)
         spool.start()
         if not spool.state.pending_requests:
@@ -166,8 +166,8 @@ class OrphanReplayer:
         )
 
     def _wait_until_stored(self, pipeline: Pipeline, spool: Spool) -> None:
-        # The spool is the authority: it releases a request once its watermark is committed. While
-        # the database is down the pipeline retries by itself.
+        # Wait for the spool and not for the pipeline: the spool releases a request only after its
+        # watermark is committed. While the database is down the pipeline retries by itself.
         while spool.state.pending_requests and not self._stopping.is_set():
             if pipeline.flush(_FLUSH_SECONDS) and not spool.state.pending_requests:
                 return

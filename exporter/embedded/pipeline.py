@@ -28,7 +28,7 @@ _BEFORE_FORK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class _OpenPipeline:
     """A backend, its spool and the pipeline between them, all started."""
 
     backend: Backend
@@ -36,7 +36,10 @@ class _Running:
     pipeline: Pipeline
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Stop; whether everything accepted was stored. A log line says what was not."""
+        """Stop.
+
+        Returns whether all accepted requests were stored. Logs the number of the others.
+        """
         if self.pipeline.shutdown(timeout_seconds):
             return True
         left = self.pipeline.stats().points_queued
@@ -58,7 +61,7 @@ class _Running:
         return False
 
 
-def _open(settings: ExporterSettings) -> _Running:
+def _open(settings: ExporterSettings) -> _OpenPipeline:
     """Open backend and spool and start the pipeline between them.
 
     Raises:
@@ -75,7 +78,7 @@ def _open(settings: ExporterSettings) -> _Running:
         if spool is not None:
             spool.close()
         raise
-    return _Running(backend, spool, pipeline)
+    return _OpenPipeline(backend, spool, pipeline)
 
 
 class EmbeddedPipeline:
@@ -92,7 +95,7 @@ class EmbeddedPipeline:
     def __init__(self, settings: ExporterSettings) -> None:
         self._settings = settings
         self._changed = threading.Condition()  # guards all fields below
-        self._running: _Running | None = None
+        self._running: _OpenPipeline | None = None
         self._is_closed = False
         self._is_forking = False
         self._calls = 0
@@ -183,7 +186,7 @@ class EmbeddedPipeline:
         return running is None or running.stop(timeout_seconds)
 
     @contextmanager
-    def _in_use(self) -> Iterator[_Running]:
+    def _in_use(self) -> Iterator[_OpenPipeline]:
         """The running parts, opened if necessary; a fork waits until the block ends."""
         with self._changed:
             while self._is_forking:
@@ -252,7 +255,7 @@ class EmbeddedPipeline:
 _instances: Final[weakref.WeakSet[EmbeddedPipeline]] = weakref.WeakSet()
 # References that keep abandoned parts open: garbage collection would close connections that a
 # thread, or the parent process, still uses.
-_abandoned: Final[list[_Running]] = []
+_abandoned: Final[list[_OpenPipeline]] = []
 
 
 def _for_each_instance(act: Callable[[EmbeddedPipeline], None]) -> Callable[[], None]:

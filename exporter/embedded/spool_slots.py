@@ -33,7 +33,9 @@ def existing_slots(prefix: Path) -> list[Path]:
 
 
 def acquire_slot(settings: ExporterSettings, prefix: Path) -> Spool:
-    """Start a spool that no other process uses: the first with pending requests, else the first.
+    """Open a spool file that no other process uses.
+
+    Prefers a file with pending requests; otherwise takes the lowest number.
 
     Raises:
         ExporterError: a spool cannot be opened.

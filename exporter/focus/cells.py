@@ -66,7 +66,9 @@ def read_decimal(value: Any) -> Decimal | None:
 
 
 def plain_decimal(number: Decimal) -> Decimal:
-    """The number without trailing zeros, which only show the width of a column, and exponent.
+    """Returns the number without exponent and trailing zeros.
+
+    Trailing zeros only come from the column width.
 
     >>> str(plain_decimal(Decimal("0.5000"))), str(plain_decimal(Decimal("1E+2")))
     ('0.5', '100')

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from exporter.column_files import Row
-from exporter.costs.amounts import billing_period
+from exporter.costs.entry_calculation import billing_period
 from exporter.focus import cells
 from exporter.focus import specification as spec
 from exporter.model import CostEntry

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 import xxhash
 
-from exporter.costs.amounts import billing_period, quantize_amount
+from exporter.costs.entry_calculation import billing_period, quantize_amount
 from exporter.costs.entry_fields import parse_currency
 from exporter.focus import cells
 from exporter.focus import specification as spec

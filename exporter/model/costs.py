@@ -109,7 +109,10 @@ class CostCursor:
         return cls(series_id, first_timestamp * NANOSECONDS_PER_MICROSECOND, last)
 
     def merge(self, other: CostCursor) -> CostCursor:
-        """The cursor of the points of both; of two last points with one time, this cursor's."""
+        """Merges two cursors.
+
+        If both last points have the same time, the point of this cursor is kept.
+        """
         first = min(self.first_time_unix_nano, other.first_time_unix_nano)
         last = max(self.last, other.last, key=lambda point: point.time_unix_nano)
         return CostCursor(self.series_id, first, last)
@@ -146,7 +149,7 @@ class CostBasis:
 
 @dataclass(frozen=True, slots=True)
 class CostSample:
-    """One point of a series that carries cost; `exporter.costs.amounts` computes its amount.
+    """One point of a series with costs; `exporter.costs.entry_calculation` computes its amount.
 
     `value` is finite; for a histogram or summary it is the sum. A start time of 0 is unknown.
     """

@@ -17,7 +17,8 @@ class LazySequence(Sequence[Item]):
 
     Args:
         length: how many items there will be.
-        make: returns them; called once, or once in each of several threads that are the first.
+        make: returns the items. Usually called once; more often if several threads read first at
+            the same time.
     """
 
     __slots__ = ("_items", "_length", "_make")
@@ -53,8 +54,9 @@ class LazySequence(Sequence[Item]):
     def _evaluate(self) -> Sequence[Item]:
         make = self._make
         if make is not None:
+            # Set `_items` before clearing `_make`, so that another thread always sees one of them.
             self._items = make()
-            self._make = None  # after the items: another thread must find one of the two
+            self._make = None
         return self._items
 
 

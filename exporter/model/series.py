@@ -21,8 +21,8 @@ class Series:
         description: not part of the identity; a new text replaces the last.
         temporality: None for gauges and summaries.
         is_monotonic: None for everything but sums.
-        cluster_id: `exporter.intern` says from which attributes.
-        node_id: `exporter.intern` says from which attributes.
+        cluster_id: `exporter.series_cache` says from which attributes.
+        node_id: `exporter.series_cache` says from which attributes.
         service_name: resource attribute `service.name`, None if the sender gave none.
         resource: resource attributes as canonical JSON (keys sorted).
         resource_schema_url: "" if the sender gave none; not part of the identity.

@@ -19,14 +19,14 @@ v030_import    their import into a backend, and its verification
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend
 from exporter.openfinops.hub import ObservabilityHub
 from exporter.openfinops.observatory import CostObservatory
-from exporter.openfinops.settings import PersistenceConfig, StorageBackend
-from exporter.openfinops.values import (
+from exporter.openfinops.records import (
     CostCategory,
     CostEntry,
     ServiceMetrics,
     SystemHealth,
     SystemMetrics,
 )
+from exporter.openfinops.settings import PersistenceConfig, StorageBackend
 
 __all__ = [
     "BasePersistenceBackend",

@@ -25,7 +25,7 @@ from exporter.openfinops.otlp_requests import (
 from exporter.openfinops.settings import PersistenceConfig, settings_for
 from exporter.query import Reader
 from exporter.query.filters import SeriesFilters
-from exporter.query.latest_points import latest_exemplars
+from exporter.query.newest_points import latest_exemplars
 from exporter.query.times import Time, TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_DAY
 from exporter.wire import Rejections

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.openfinops.backend import PersistedRecords
-from exporter.openfinops.health import cluster_health, service_alerts, system_alerts
+from exporter.openfinops.cluster_health import cluster_health, service_alerts, system_alerts
+from exporter.openfinops.records import ServiceMetrics, SystemMetrics
 from exporter.openfinops.settings import PersistenceConfig
-from exporter.openfinops.values import ServiceMetrics, SystemMetrics
 from exporter.query.times import Time
 
 _RECENT_SYSTEM: Final = 10_000

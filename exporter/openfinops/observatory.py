@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from exporter.openfinops.backend import PersistedRecords
+from exporter.openfinops.records import CostCategory, CostEntry
 from exporter.openfinops.settings import PersistenceConfig
-from exporter.openfinops.values import CostCategory, CostEntry
 from exporter.query.times import Time
 
 _RECENT: Final = 100_000

@@ -29,7 +29,7 @@ from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 Record = Mapping[str, Any]
 Kind = Literal["system", "service", "alert"]
 
-LAST_MICRO: Final = ((1 << 63) - 1) // NANOSECONDS_PER_MICROSECOND
+LAST_MICROS: Final = ((1 << 63) - 1) // NANOSECONDS_PER_MICROSECOND
 """The latest time of a record, in microseconds since 1970: in the year 2262."""
 
 _SCOPE: Final = "exporter.openfinops"
@@ -127,7 +127,7 @@ def _time(record: Record, what: str) -> int:
         micros = time_micros(record.get("timestamp"), f"timestamp of a {what}")
     except QueryError as error:
         raise RecordRefusedError(str(error)) from error
-    if not 0 < micros <= LAST_MICRO:
+    if not 0 < micros <= LAST_MICROS:
         raise RecordRefusedError(
             f"timestamp of a {what}: {record['timestamp']!r} is outside the years 1970 to 2262; "
             "pass epoch seconds"

@@ -16,13 +16,13 @@ import numpy as np
 from exporter.backends.base import Backend
 from exporter.costs.events import decode_cost_events
 from exporter.errors import RecordRefusedError
-from exporter.intern import SeriesCache
 from exporter.model import Batch, Points, Watermark
 from exporter.openfinops.v030_store import Row, V030Store
 from exporter.openfinops.v030_tables import V030Table
 from exporter.query.filters import SeriesFilters, series_condition, series_id_in_subquery
-from exporter.query.sql import Sql, sql
+from exporter.query.sql_builder import Sql, sql
 from exporter.query.times import TimeRange
+from exporter.series_cache import SeriesCache
 from exporter.transfer.comparison import (
     Difference,
     add_to_day,
@@ -72,13 +72,13 @@ def import_records(
             )
         writer_id = copy_writer_id("openfinops", source.location, table.name, wanted)
         progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
-        for page in source.pages(table, wanted, after=progress.last_micro, rows=_PAGE_ROWS):
+        for page in source.pages(table, wanted, after=progress.last_micros, rows=_PAGE_ROWS):
             batch, taken = _batch(table, page, series, refuse)
             dead = write_batch(
-                target, replace(batch, watermark=Watermark(writer_id, page.last_micro))
+                target, replace(batch, watermark=Watermark(writer_id, page.last_micros))
             )
             progress = Progress(
-                table.name, progress.rows + taken, progress.dead + dead, page.last_micro
+                table.name, progress.rows + taken, progress.dead + dead, page.last_micros
             )
             report(progress)
         yield progress
@@ -146,7 +146,7 @@ def verify(
                 add_to_day(records, time_unix_nano, 1.0)
             for cost in batch.costs:
                 add_to_day(records, cost.time_unix_nano, float(cost.amount))
-            progress = Progress(table.name, progress.rows + taken, 0, page.last_micro)
+            progress = Progress(table.name, progress.rows + taken, 0, page.last_micros)
             report(progress)
         if table.metrics:
             chosen = _of_metrics(table, target)

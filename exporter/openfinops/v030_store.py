@@ -22,9 +22,9 @@ from exporter.backends.postgresql.connection import (
 )
 from exporter.backends.postgresql.errors import translate_errors as translate_postgresql_errors
 from exporter.backends.sqlite.errors import READING, translate_errors
-from exporter.backends.sqlite.file import STORE_FILE, database_path, open_immutable
+from exporter.backends.sqlite.store_file import STORE_FILE, database_path, open_immutable
 from exporter.errors import BackendRefusedError
-from exporter.openfinops.otlp_requests import LAST_MICRO
+from exporter.openfinops.otlp_requests import LAST_MICROS
 from exporter.openfinops.v030_tables import TABLES, V030Table, Values
 from exporter.query.times import TimeRange, time_micros
 from exporter.time_units import MICROSECONDS_PER_SECOND
@@ -114,7 +114,7 @@ class V030Store:
 
 def _bounds(wanted: TimeRange) -> tuple[float, float]:
     start = max(wanted.start_micros or 0, 1)
-    after_all = LAST_MICRO + 1
+    after_all = LAST_MICROS + 1
     end = after_all if wanted.end_micros is None else min(wanted.end_micros, after_all)
     return _first_seconds(start), _first_seconds(end)
 

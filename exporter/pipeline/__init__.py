@@ -19,12 +19,12 @@ maintenance      deletes expired rows and compacts the spool
 from exporter.pipeline.durability import (
     Durability,
     MemoryDurability,
+    MonotonicWallClock,
     SpoolDurability,
-    SteadyClock,
 )
 from exporter.pipeline.intake import Intake
 from exporter.pipeline.maintenance import Maintenance
-from exporter.pipeline.memory import IDLE_BYTES, MemoryLimit
+from exporter.pipeline.memory_limit import IDLE_BYTES, MemoryLimit
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batcher, Queue
 from exporter.pipeline.replay import Replay, Startup
@@ -39,12 +39,12 @@ __all__ = [
     "Maintenance",
     "MemoryDurability",
     "MemoryLimit",
+    "MonotonicWallClock",
     "Pipeline",
     "Queue",
     "Replay",
     "RequestDecoder",
     "SpoolDurability",
     "Startup",
-    "SteadyClock",
     "Writer",
 ]

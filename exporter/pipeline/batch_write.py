@@ -1,8 +1,9 @@
-"""One batch on its way to the backend: what one attempt finds out serves the next.
+"""Writes one batch with retries. Each attempt reuses what the earlier ones found.
 
 Refused rows are searched for once. An attempt that fails after that, even during COMMIT, is
-repeated with the same remaining rows and the same dead letters. The backend may have stored both
-by then, and says only that it has the batch; which rows it has is known here.
+repeated with the same remaining rows and the same dead letters. The earlier attempt may have been
+stored. The backend then reports only that it has the batch, so this class remembers which rows were
+in it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What becomes of a request between its acknowledgement and its commit in the backend.
+"""Keeps a request from its acknowledgement until the backend has committed it.
 
 `SpoolDurability` keeps it on disk, so that no acknowledged request is lost. `MemoryDurability`
 keeps it in memory only, for the backend memory and for `spool: off`.
@@ -20,7 +20,7 @@ from exporter.time_units import NANOSECONDS_PER_SECOND
 _MAX_DIGESTS: Final = 100_000
 
 
-class SteadyClock:
+class MonotonicWallClock:
     """The time of day at construction, advanced by the monotonic clock.
 
     The spool lives by it. A system clock that is set forward by a day must not make the receiver
@@ -50,7 +50,7 @@ class Durability(Protocol):
         """
 
     def encode(self, data: bytes) -> bytes:
-        """What is kept of the bytes of a request."""
+        """Encodes the bytes of a request for storage."""
 
     def next_sequence(self) -> int:
         """The sequence of the next request; larger each time, after a restart too."""
@@ -79,7 +79,7 @@ class Durability(Protocol):
         """Delete what is released, and digests older than the retry window."""
 
     def gauges(self) -> Mapping[str, float]:
-        """What `Snapshot` says of the spool, by the names of its attributes."""
+        """The spool gauges of `Snapshot`, by attribute name."""
 
 
 class MemoryDurability:
@@ -93,7 +93,7 @@ class MemoryDurability:
     """
 
     def __init__(
-        self, queue: Queue, location: str, clock: SteadyClock, *, retry_window_seconds: float
+        self, queue: Queue, location: str, clock: MonotonicWallClock, *, retry_window_seconds: float
     ) -> None:
         self.writer_id = str(uuid.uuid4())
         self._queue = queue
@@ -154,7 +154,7 @@ class SpoolDurability:
         max_age_seconds: while the oldest waiting request is older, no more are taken.
     """
 
-    def __init__(self, spool: Spool, clock: SteadyClock, *, max_age_seconds: float) -> None:
+    def __init__(self, spool: Spool, clock: MonotonicWallClock, *, max_age_seconds: float) -> None:
         self._spool = spool
         self._clock = clock
         self._max_age_seconds = max_age_seconds

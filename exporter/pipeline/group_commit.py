@@ -1,8 +1,8 @@
 """Many requests share one sync to disk, as PostgreSQL's transactions share a WAL flush.
 
-A request that finds no sync running, and no other request about to join, syncs for all that have
-joined. The others sleep until they are done, or until one of them has to run the next sync. That
-takes fewer context switches than one lock that all wait for (docs/decisions/0005).
+If no sync is running and no request is about to join, the thread of the request runs the sync for
+the whole group. The other threads sleep; after the sync one of them is woken to run the next one.
+That takes fewer context switches than one lock that all wait for (docs/decisions/0005).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from exporter.errors import ExporterError
-from exporter.pipeline.in_flight import InFlightCounter
+from exporter.pipeline.in_flight_counter import InFlightCounter
 
 # How long a request waits for others that are being decoded, to share its sync with them; a sync
 # takes 0.3 ms and more. PostgreSQL's commit_delay is the same.
@@ -22,7 +22,7 @@ _COMMIT_DELAY_SECONDS: Final = 0.002
 
 @dataclass(slots=True, kw_only=True)
 class GroupMember:
-    """What joins a group; subclasses add what is synced.
+    """Base class of the members of a group. Subclasses add the data to sync.
 
     Attributes:
         is_done: whether it is synced, or failed for good.
@@ -61,7 +61,10 @@ class GroupCommit(Generic[_Member]):
         self.joining = InFlightCounter()
 
     def join(self, member: _Member) -> None:
-        """Be in the next group; the caller holds the lock, and has to `wait` afterwards."""
+        """Add the member to the next group.
+
+        The caller must hold the lock and must call `wait` afterwards.
+        """
         self._joined.append(member)
 
     def wait(self, member: _Member) -> None:
@@ -71,12 +74,12 @@ class GroupCommit(Generic[_Member]):
             ExporterError: it failed, with this error.
         """
         may_delay = True
-        # The event is read before `is_done`: it is the one that is set after `is_done` changes.
+        # Read the event before `is_done`: a later change of `is_done` then sets this event.
         while (wakeup := member.wakeup) and not member.is_done:
             if may_delay and self.joining.count:
                 may_delay = wakeup.wait(_COMMIT_DELAY_SECONDS)
             elif self._leader_lock.acquire(blocking=False):
-                self._lead()
+                self._commit_and_wake_next()
             else:
                 # The leader wakes one of those that joined, after it has released its lock.
                 wakeup.wait()
@@ -86,9 +89,9 @@ class GroupCommit(Generic[_Member]):
     def flush(self) -> None:
         """Commit all that have joined; nothing may join afterwards."""
         self._leader_lock.acquire()
-        self._lead()
+        self._commit_and_wake_next()
 
-    def _lead(self) -> None:
+    def _commit_and_wake_next(self) -> None:
         """Commit the group, release the leader lock and wake the first of the next group."""
         try:
             with self._lock:

@@ -23,9 +23,9 @@ from exporter.errors import (
     ShuttingDownError,
 )
 from exporter.model import Batch, Watermark
-from exporter.pipeline.durability import Durability, SteadyClock
+from exporter.pipeline.durability import Durability, MonotonicWallClock
 from exporter.pipeline.group_commit import GroupCommit, GroupMember
-from exporter.pipeline.memory import MemoryLimit
+from exporter.pipeline.memory_limit import MemoryLimit
 from exporter.pipeline.queue import Queue
 from exporter.pipeline.request_decoder import RequestDecoder
 from exporter.spool import Entry, Signal
@@ -74,7 +74,7 @@ class Intake:
         *,
         age_limits: AgeLimits,
         memory: MemoryLimit,
-        clock: SteadyClock,
+        clock: MonotonicWallClock,
     ) -> None:
         self._queue = queue
         self._decoder = decoder
@@ -138,7 +138,10 @@ class Intake:
         return pending.rejections
 
     def _check_accepting(self, message_bytes: int | None = None) -> None:
-        """Raise if a message of this size is not taken now; None: one that is not received yet."""
+        """Raise if a message of this size cannot be accepted now.
+
+        The size is None before the message is received.
+        """
         if not self._is_open:
             raise ShuttingDownError("the receiver is shutting down; send again later")
         self._durability.check_capacity()
@@ -151,8 +154,8 @@ class Intake:
             )
 
     def _is_idle(self, *, is_received: bool) -> bool:
-        # With no other request in memory it is the caches that fill it, and refusing would not
-        # help: `_free_memory` clears them.
+        # If no other request is in memory, the caches use the memory. Refusing does not free it;
+        # `_free_memory` clears the caches.
         others = self._memory.in_flight.count - is_received
         return others <= 0 and self._queue.is_empty and not self._in_flight
 
@@ -160,7 +163,7 @@ class Intake:
         """Decode a request and join the next group commit.
 
         Returns:
-            What to wait for, None where the request was kept before; and the digest.
+            The pending request (None if the same bytes were accepted before) and the digest.
         """
         digest = xxhash.xxh3_128_digest(data, seed=_DIGEST_SEEDS[signal])
         encoded = self._durability.encode(data)
@@ -194,8 +197,8 @@ class Intake:
             return pending, digest
 
     def _free_memory(self, message_bytes: int) -> None:
-        # Only an idle receiver takes a message that does not fit. Rarely, because all series have
-        # to be decoded in full again afterwards.
+        # An idle receiver accepts a message that exceeds the limit and clears the series cache for
+        # it. It does so at most every 10 s, because all series must be decoded again.
         now = time.monotonic()
         if now >= self._clear_series_at and self._memory.exceeds_hard_limit(now, message_bytes):
             self._clear_series_at = now + _SERIES_CLEARED_EVERY_SECONDS
@@ -209,8 +212,8 @@ class Intake:
             self._memory.trim(now)
 
     def _record_rejections(self, digest: bytes, rejections: Rejections) -> None:
-        # A second attempt gets the same reply. After a restart, or after many others, it is told
-        # that all is well.
+        # A repeated request gets the same reply. After a restart, or when the reply was evicted, it
+        # gets a reply without rejections.
         self._replies[digest] = rejections
         if len(self._replies) > _MAX_REPLIES:
             del self._replies[next(iter(self._replies))]

@@ -85,7 +85,9 @@ class Pipeline:
         self._is_started = True
 
     def admit(self) -> AbstractContextManager[None]:
-        """Ask for room for one message; enter the result while it is received and submitted.
+        """Reserve memory for one message.
+
+        Returns a context manager; use it around receiving and submitting the message.
 
         Returns:
             Counts the memory of the message while it is entered.

@@ -155,7 +155,7 @@ class Queue:
         self.replay_after, self.last_sequence = 0, last_sequence
 
     def resume(self, stored_entries: int, *, has_more: bool) -> None:
-        """Acknowledge what the backend turned out to have, after `spill`.
+        """After `spill`: acknowledge the data points that the backend already has.
 
         Args:
             stored_entries: data points of the spool that are stored.
@@ -180,7 +180,8 @@ class Queue:
                 self.replay_after = batch.watermark.sequence - 1
             self.last_sequence = batch.watermark.sequence
             if self.replay_after is not None:
-                # The cache gives out a definition once: it is not in the batch that is read back.
+                # The cache emits each definition only once, so the batch that is read back from the
+                # spool does not contain it.
                 batch = Batch(new_series=batch.new_series)
         self._add(batch, now)
 
@@ -204,12 +205,12 @@ class Queue:
         if self.replay_after >= self.last_sequence:
             self.replay_after = None
 
-    def give_up_to(self, sequence: int) -> int:
+    def skip_lost_requests(self, sequence: int) -> int:
         """Skip the requests up to this sequence, which cannot be read back.
 
         Returns:
-            How many data points are lost; 0 while later requests are to be read back, with which
-            they are counted.
+            The number of lost data points. Returns 0 while later requests must still be read back;
+            the loss is then counted after the last of them.
         """
         if self.replay_after is None:
             return 0

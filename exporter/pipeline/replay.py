@@ -70,7 +70,7 @@ class Replay:
         Raises:
             SpoolUnavailableError: the spool could not write a note of it.
         """
-        self.spool.mark_unverified()
+        self.spool.mark_ledger_unreadable()
         self._spill_all()
 
     def resume(self, stored_sequence: int) -> None:
@@ -114,7 +114,7 @@ class Replay:
         if not entries:
             # A damaged spool has lost them; it still has what came since.
             with self._queue.changed:
-                lost = self._queue.give_up_to(last)
+                lost = self._queue.skip_lost_requests(last)
             self._count_lost(lost, "they could not be read again")
 
     def _spill_all(self) -> int:
@@ -221,5 +221,5 @@ class Startup:
         """
         error = self._error
         if error is not None:
-            # Without the frames of the last time that it was raised.
+            # Clear the traceback: the same exception object is raised again.
             raise error.with_traceback(None)

@@ -1,4 +1,6 @@
-"""The bytes of a request to a batch: the same for one that arrives and one that is replayed.
+"""Decodes the bytes of a request into a batch.
+
+New and replayed requests are decoded in the same way.
 
 Called with the queue's lock held, which guards the series cache and the cost deriver.
 """
@@ -10,7 +12,7 @@ from collections.abc import Sequence
 
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.events import decode_cost_events
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.spool import Signal
 from exporter.wire import Decoded, Rejections, TimeWindow, decode
 

@@ -19,9 +19,9 @@ from typing import Final
 
 from exporter.backends.base import Backend
 from exporter.errors import ExporterError, RetryableError
-from exporter.intern import SeriesCache
 from exporter.pipeline.batch_write import BatchWrite
 from exporter.pipeline.queue import Queue
+from exporter.series_cache import SeriesCache
 from exporter.stats import Counters
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ class Writer:
         suppressed for its database calls.
 
         Args:
-            open_backend: has failed just now, and must succeed before anything is written. Retried
+            open_backend: opens the backend. It failed in `Startup.open` and is retried without
+                limit before the first write. Retried
                 without limit, while all that is accepted is kept in the spool.
         """
         run = partial(copy_context().run, self._run, open_backend)
@@ -107,8 +108,8 @@ class Writer:
     def stop(self, timeout_seconds: float) -> bool:
         """Write what is in memory, and end.
 
-        A write that has begun in time may take a second longer: one that is refused a moment too
-        late would leave the backend and the spool open.
+        A write that began before the deadline gets one more second. Otherwise a write that fails
+        just after the deadline would leave the backend and the spool open.
 
         Returns:
             Whether it has ended.
@@ -231,13 +232,13 @@ class Writer:
         """Wait for so long; returns whether there is time for another attempt."""
         retry_at = time.monotonic() + delay_seconds
         with self._queue.changed:
-            while not self._gives_up_before(retry_at):
+            while not self._stops_before(retry_at):
                 if (now := time.monotonic()) >= retry_at:
                     return True
                 self._queue.changed.wait(retry_at - now)
         return False
 
-    def _gives_up_before(self, retry_at: float) -> bool:
+    def _stops_before(self, retry_at: float) -> bool:
         if self._deadline is None:
             return False
         # Until the backend is open the spool has all that was accepted: nothing is lost by ending.

@@ -1,4 +1,4 @@
-"""Reading: questions become SQL, answers become plain dicts."""
+"""Reads a store: builds SQL from query arguments and returns rows as dicts."""
 
 from exporter.query.read_only import open_reader
 from exporter.query.reader import Reader

@@ -12,7 +12,7 @@ from exporter.backends.dialect import Dialect
 from exporter.errors import QueryError
 from exporter.query.catalog import is_monotonic, similar_names
 from exporter.query.filters import series_id_in_list, series_table, time_condition
-from exporter.query.sql import Sql, bucket_start_micros, sql, time_bucket
+from exporter.query.sql_builder import Sql, bucket_start_micros, sql, time_bucket
 from exporter.query.times import TimeRange
 
 _Parse = Callable[[str], dict[str, Any]]

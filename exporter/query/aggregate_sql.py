@@ -7,7 +7,7 @@ from typing import Final
 
 from exporter.query.aggregate_query import AggregateQuery
 from exporter.query.rollup_planner import RollupPlan
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.query.times import TimeRange
 
 _STATISTICS: Final = {

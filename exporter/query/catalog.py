@@ -13,7 +13,7 @@ from exporter.errors import QueryError
 from exporter.model import StoreSizes, TableSize
 from exporter.query.filters import series_table
 from exporter.query.rows import MetricRow, SeriesRow, StoreSizesRow, TableSizeRow
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.time_units import MICROSECONDS_PER_SECOND, NANOSECONDS_PER_SECOND
 
 DEFINITION_COLUMNS: Final = (

@@ -15,7 +15,7 @@ from exporter.errors import QueryError
 from exporter.query.filters import SeriesFilters, tag_condition, time_condition
 from exporter.query.rollup_planner import RollupPlan, plan_rollup
 from exporter.query.rows import CostRow, CostTotalRow
-from exporter.query.sql import Sql, bucket_start_micros, joined, sql, time_bucket
+from exporter.query.sql_builder import Sql, bucket_start_micros, joined, sql, time_bucket
 from exporter.query.times import TimeRange
 from exporter.time_units import MICROSECONDS_PER_SECOND
 

@@ -12,9 +12,10 @@ time of the later point. The previous point may be up to ten minutes before the 
   value before was zero.
 
 A start time equal to the point's time says that the sender did not see the counter begin
-(OpenTelemetry metrics data model, "Cumulative streams: handling unknown start time"). A first
-point of which nothing more is known only sets the previous value. Delta points count as they are.
-A point of the same time as the previous one is a duplicate and counts nothing.
+(OpenTelemetry metrics data model, "Cumulative streams: handling unknown start time"). A first point
+without a previous value or usable start time counts nothing; it only becomes the previous value.
+Delta points count as they are. A point of the same time as the previous one is a duplicate and
+counts nothing.
 
 Start times are trusted, so that a job that counts once and ends is counted. The price: a sender
 that reports the bytes since boot with the start time of its own process has all of them in its
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporter.query.aggregate_query import AggregateQuery
-from exporter.query.sql import Sql, sql
+from exporter.query.sql_builder import Sql, sql
 
 
 @dataclass(frozen=True, slots=True)

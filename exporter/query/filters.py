@@ -11,7 +11,7 @@ from typing import Final
 
 from exporter.backends.dialect import Dialect
 from exporter.errors import QueryError
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.query.times import TimeRange
 
 # How many ids a statement may list: 20 KB of text.
@@ -29,10 +29,10 @@ _COLUMNS: Final = {
 class SeriesFilters:
     """Conditions on a series; None and an empty mapping match every series.
 
-    `metric_name` may have the wildcards `*` and `?`. An attribute is looked up on the point and,
-    if the point lacks it, on the resource. It is compared as text, so that `80`, `true` and `x`
-    are written as they are displayed. A number also equals its other spellings (`80`, `80.0`),
-    because some SDKs send every integer as a double.
+    `metric_name` may have the wildcards `*` and `?`. An attribute is looked up on the point and, if
+    the point lacks it, on the resource. Values are compared as text, so filters use the displayed
+    form (`80`, `true`, `x`). A number also equals its other spellings (`80`, `80.0`), because some
+    SDKs send every integer as a double.
 
     Raises:
         QueryError: a name or value has the wrong type, or is not valid Unicode.

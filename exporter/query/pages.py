@@ -24,7 +24,7 @@ from exporter.query.points import (
     types_statement,
 )
 from exporter.query.rows import PointRow
-from exporter.query.sql import Sql, fetch_all, joined, sql
+from exporter.query.sql_builder import Sql, fetch_all, joined, sql
 from exporter.query.times import TimeRange
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND, seconds_to_micros
 

@@ -17,7 +17,7 @@ from exporter.json_text import read_float
 from exporter.query.catalog import DEFINITION_COLUMNS, is_monotonic
 from exporter.query.filters import time_condition
 from exporter.query.rows import PointRow
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.query.times import TimeRange
 from exporter.tables import HISTOGRAMS, POINTS, SQL_TYPES, SUMMARIES
 
@@ -36,7 +36,7 @@ _COLUMNS_OF_TABLE: Final = {
     table.name: {one.name: one.kind for one in table.columns if one.name not in _LEADING_COLUMNS}
     for table in (POINTS, HISTOGRAMS, SUMMARIES)
 }
-# Of all three tables, each name once.
+# The distinct column names of the three point tables.
 _POINT_COLUMNS: Final = {
     name: kind for columns in _COLUMNS_OF_TABLE.values() for name, kind in columns.items()
 }

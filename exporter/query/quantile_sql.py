@@ -14,7 +14,7 @@ from exporter.query.aggregate_sql import last_statement
 from exporter.query.counter_deltas import HISTOGRAM_COUNTS, counter_deltas
 from exporter.query.filters import time_condition
 from exporter.query.quantiles import ExponentialCounts, explicit_quantile, exponential_quantile
-from exporter.query.sql import Sql, sql
+from exporter.query.sql_builder import Sql, sql
 
 _Rows = Iterable[tuple[Any, ...]]
 _Cells = Iterator[tuple[int, int, float]]  # bucket in microseconds, group, value

@@ -111,7 +111,7 @@ def exponential_quantile(
         None if there are no values.
     """
     low, high = _consistent(low, high)
-    negative, positive = _beyond_zero(counts, -1), _beyond_zero(counts, 1)
+    negative, positive = _buckets_of_sign(counts, -1), _buckets_of_sign(counts, 1)
     edge = counts.zero_threshold
     zero = _Interval(
         0.0 if positive and not negative else 0.0 - edge,
@@ -121,7 +121,7 @@ def exponential_quantile(
     return _interpolate(quantile, [*negative, zero, *positive], low, high)
 
 
-def _beyond_zero(counts: ExponentialCounts, sign: Literal[-1, 1]) -> list[_Interval]:
+def _buckets_of_sign(counts: ExponentialCounts, sign: Literal[-1, 1]) -> list[_Interval]:
     """The non-empty buckets on one side, ascending by value."""
     intervals = []
     for index, count in sorted((counts.positive if sign == 1 else counts.negative).items()):

@@ -47,8 +47,9 @@ def start_read_only(
 ) -> Backend:
     """The started backend of an existing store; nothing can be changed through it.
 
-    For `postgresql` it is the backend `timescaledb` if that has created the tables: the connection
-    string does not tell which of them it was.
+    For `postgresql`, returns the backend `timescaledb` if TimescaleDB created the tables. The
+    connection string does not show which backend was used. string does not tell which of them it
+    was.
 
     Args:
         backend: "sqlite", "postgresql" or "timescaledb".

@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.backends.base import Backend
 from exporter.query.aggregate_query import AggregateQuery, group_names, select_series
-from exporter.query.aggregates import Aggregation, aggregate_rows, require_supported
+from exporter.query.aggregations import Aggregation, aggregate_rows, require_supported
 from exporter.query.catalog import (
     definitions_statement,
     metric_names_statement,
@@ -29,7 +29,7 @@ from exporter.query.costs import (
     totals_statement,
 )
 from exporter.query.filters import SeriesFilters, checked_limit, series_condition
-from exporter.query.latest_points import latest_points
+from exporter.query.newest_points import newest_points
 from exporter.query.rows import (
     AggregateRow,
     CostRow,
@@ -39,7 +39,7 @@ from exporter.query.rows import (
     SeriesRow,
     StoreSizesRow,
 )
-from exporter.query.sql import Sql, fetch_all
+from exporter.query.sql_builder import Sql, fetch_all
 from exporter.query.times import Time, TimeRange, duration_micros
 
 
@@ -81,7 +81,7 @@ class Reader:
         filters = SeriesFilters(metric_name, cluster_id, node_id, service_name, attributes or {})
         condition = series_condition(filters, self._backend.dialect)
         self._flush_writes()
-        return latest_points(self._backend, condition, time_range, most)
+        return newest_points(self._backend, condition, time_range, most)
 
     def aggregate(
         self,
@@ -100,7 +100,7 @@ class Reader:
     ) -> list[AggregateRow]:
         """One value for each bucket of time and group, newest bucket first.
 
-        `exporter.query.aggregates` defines each aggregation, `exporter.query.counter_deltas` how
+        `exporter.query.aggregations` defines each aggregation, `exporter.query.counter_deltas` how
         rate and increase handle resets. Buckets without points are left out.
 
         Args:
@@ -249,7 +249,10 @@ class Reader:
         return fetch_all(self._backend, statement)
 
     def _require_known(self, metric_name: str) -> None:
-        """Raise unless the metric is stored, and only the other filters matched no series."""
+        """Raise if the metric is not stored.
+
+        If it is stored, the other filters matched no series and the result is empty.
+        """
         condition = series_condition(SeriesFilters(metric_name), self._backend.dialect)
         if self._fetch(definitions_statement(condition, 1)):
             return

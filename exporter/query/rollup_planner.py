@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.backends.hypertable_catalog import HypertableCatalog, Rollup
-from exporter.query.sql import Sql, joined, sql
+from exporter.backends.hypertable_catalog import HypertableCatalog, RollupInfo
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.query.times import TimeRange
 
 # With fewer buckets, reading the remaining ends from the rows costs what the roll-up saves.
@@ -50,7 +50,7 @@ class RollupPlan:
                 on a condition.
             select_rows: selects the same columns from the rows, in a range, on a condition.
         """
-        rollup = f"(SELECT r.*, r.bucket AS timestamp FROM {self.view} AS r)"  # noqa: S608 - a literal of ours
+        rollup = f"(SELECT r.*, r.bucket AS timestamp FROM {self.view} AS r)"  # noqa: S608 - a fixed name
         fresh = sql("(SELECT yes FROM fresh)")
         pieces = [
             select_rollup(rollup, self.covered, fresh),
@@ -87,7 +87,7 @@ def plan_rollup(
         return None
     for rollup in catalog.rollups(table):
         if whole_buckets(rollup, time_range, bucket_micros) is None:
-            continue  # without a look-up: no watermark can make it enough
+            continue  # the range is too short for this roll-up, whatever its watermark
         state = catalog.rollup_state(rollup)
         if state is None:
             continue
@@ -100,7 +100,7 @@ def plan_rollup(
 
 
 def whole_buckets(
-    rollup: Rollup,
+    rollup: RollupInfo,
     time_range: TimeRange,
     bucket_micros: int | None,
     watermark_micros: int | None = None,

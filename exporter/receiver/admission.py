@@ -1,7 +1,7 @@
 """Accepts or refuses a request by its headers, before its message is received.
 
-Methods are declared as streaming their request, which on the wire is the same: gRPC then leaves it
-to the method to receive the one message, and that of a refused request is never received.
+Methods are declared as request-streaming, which is identical on the wire. The method then decides
+when to receive the message, so the message of a refused request is never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 import grpc
 
 from exporter.receiver.export import Method
-from exporter.receiver.replies import Refusal, abort
+from exporter.receiver.refusals import Refusal, abort
 from exporter.receiver.tokens import BearerTokens, Metadata
 from exporter.stats import Counters
 
@@ -75,8 +75,10 @@ class AdmissionHandler(grpc.GenericRpcHandler):
         self._limited = frozenset(methods)
         self._has_logged_refusal = False
         # Made once: making one takes as long as everything else that `service` does.
-        self._handlers = {path: self._limiting(method) for path, method in methods.items()}
-        self._handlers |= {path: self._refusing(refusal) for path, refusal in refused.items()}
+        self._handlers = {path: self._limited_handler(method) for path, method in methods.items()}
+        self._handlers |= {
+            path: self._refusal_handler(refusal) for path, refusal in refused.items()
+        }
 
     def service(
         self, details: grpc.HandlerCallDetails
@@ -89,7 +91,7 @@ class AdmissionHandler(grpc.GenericRpcHandler):
         refusal = self._authenticate(details.invocation_metadata)
         if refusal is None and details.method in self._limited:
             refusal = self._take_slot()
-        return handler if refusal is None else self._refusing(refusal)
+        return handler if refusal is None else self._refusal_handler(refusal)
 
     def _take_slot(self) -> Refusal | None:
         if self._free_slots.acquire(blocking=False):
@@ -111,7 +113,7 @@ class AdmissionHandler(grpc.GenericRpcHandler):
             _log.warning("a request was refused: %s", refusal.details)
         return refusal
 
-    def _limiting(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _limited_handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
         def handle(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             try:
                 return method(messages, context)
@@ -120,7 +122,7 @@ class AdmissionHandler(grpc.GenericRpcHandler):
 
         return grpc.stream_unary_rpc_method_handler(handle)
 
-    def _refusing(self, refusal: Refusal) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _refusal_handler(self, refusal: Refusal) -> grpc.RpcMethodHandler[bytes, bytes]:
         def refuse(_messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             abort(context, refusal)
 

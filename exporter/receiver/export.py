@@ -23,8 +23,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.errors import ExporterError, PermanentError
-from exporter.receiver.deadlines import MessageDeadlines
-from exporter.receiver.replies import Refusal, abort, refusal_of
+from exporter.receiver.message_timeout import MessageDeadlines
+from exporter.receiver.refusals import Refusal, abort, refusal_of
 from exporter.wire import Rejections
 
 Submit = Callable[[bytes], Rejections]
@@ -89,12 +89,12 @@ def _export(
     response: Callable[[Rejections], bytes],
 ) -> Method:
     def export(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
-        admitted = _attempt(admit, 0)
+        admitted = _call_or_refuse(admit, 0)
         if isinstance(admitted, Refusal):
             abort(context, admitted)
         with admitted:
             message = deadlines.message(messages, context)
-            outcome = _attempt(partial(submit, message), len(message))
+            outcome = _call_or_refuse(partial(submit, message), len(message))
         if isinstance(outcome, Refusal):
             abort(context, outcome)
         # Empty if nothing is rejected: partial_success must stay unset.
@@ -103,7 +103,7 @@ def _export(
     return export
 
 
-def _attempt(step: Callable[[], _T], message_bytes: int) -> _T | Refusal:
+def _call_or_refuse(step: Callable[[], _T], message_bytes: int) -> _T | Refusal:
     try:
         return step()
     except PermanentError as exc:

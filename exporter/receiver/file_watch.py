@@ -30,7 +30,10 @@ class FileWatch:
         self._signatures = [_signature(path) for path in self._paths]
 
     def has_changed(self) -> bool:
-        """Whether a file has changed since the last `reset` or True; False within the interval."""
+        """Returns True if a file changed since the last `reset` or the last True result.
+
+        Returns False if the interval has not passed.
+        """
         if self._clock() < self._check_at:
             return False
         before = self._signatures

@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from exporter.receiver.admission import PoolMethod
-from exporter.receiver.deadlines import MessageDeadlines
-from exporter.receiver.replies import Refusal, abort
+from exporter.receiver.message_timeout import MessageDeadlines
+from exporter.receiver.refusals import Refusal, abort
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "[::]": "localhost", "": "localhost"
 
 
 def local_address(endpoint: str) -> str:
-    """The address at which a program on this machine reaches what listens on an endpoint.
+    """Returns the address that a local client must use to reach an endpoint.
 
     >>> local_address("0.0.0.0:4317"), local_address("[::]:4317"), local_address("10.0.0.7:4317")
     ('127.0.0.1:4317', 'localhost:4317', '10.0.0.7:4317')

@@ -13,9 +13,8 @@ from typing import Final
 
 import grpc
 
-from exporter.receiver.addresses import check_free, listen_error
+from exporter.receiver.address_check import check_free, listen_error
 from exporter.receiver.admission import AdmissionHandler
-from exporter.receiver.deadlines import MessageDeadlines
 from exporter.receiver.export import (
     LOGS_SERVICE,
     METRICS_SERVICE,
@@ -25,6 +24,7 @@ from exporter.receiver.export import (
     refused_methods,
 )
 from exporter.receiver.health import Health
+from exporter.receiver.message_timeout import MessageDeadlines
 from exporter.receiver.tls import Certificates
 from exporter.receiver.tokens import BearerTokens
 from exporter.stats import Counters

@@ -10,8 +10,8 @@ from pathlib import Path
 import grpc
 
 from exporter.errors import ReceiverError
+from exporter.receiver.certificate_files import KeyPair, load_authorities, load_key_pair, read_pem
 from exporter.receiver.file_watch import FileWatch
-from exporter.receiver.pem import KeyPair, load_authorities, load_key_pair, read_pem
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Certificates:
     def channel_credentials(
         self, client_files: tuple[Path, Path] | None = None
     ) -> tuple[grpc.ChannelCredentials, str]:
-        """What a client on the receiver's own machine connects with, and the name to expect.
+        """Returns channel credentials for a client on this machine, and the server name to verify.
 
         Args:
             client_files: certificate and key of the client, if the receiver requires them; None

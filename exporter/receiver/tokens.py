@@ -19,7 +19,7 @@ import grpc
 
 from exporter.errors import ReceiverError
 from exporter.receiver.file_watch import FileWatch
-from exporter.receiver.replies import Refusal
+from exporter.receiver.refusals import Refusal
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -35,7 +35,7 @@ _UNREADABLE: Final = Refusal(
 
 
 class BearerTokens:
-    """The tokens of which a request needs one.
+    """Bearer tokens; a request must carry one of them.
 
     Args:
         token: the only one. Exactly one of `token` and `path` is given.

@@ -100,7 +100,7 @@ def render_json(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     line = None
     for row in rows:
         yield "[\n" if line is None else f"{line},\n"
-        ready = json_ready(with_iso_times(row), decimals=float)
+        ready = json_ready(with_iso_times(row), decimal_type=float)
         line = json.dumps(ready, ensure_ascii=False, allow_nan=False)
     yield "[]\n" if line is None else f"{line}\n]\n"
 
@@ -129,7 +129,7 @@ def render_csv(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _csv_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"
-    value = json_ready(value, decimals=float)
+    value = json_ready(value, decimal_type=float)
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

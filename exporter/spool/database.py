@@ -29,7 +29,7 @@ from exporter.spool.schema import (
     read_watermarks,
     upgrade,
 )
-from exporter.sqlitefiles import (
+from exporter.sqlite_files import (
     READ_ONLY,
     SMALLEST_PAGE_BYTES,
     FileIdentity,
@@ -61,8 +61,9 @@ class SpoolDatabase:
     Attributes:
         receiver_id: the name of the spool in the database's ledger.
         released_sequence: rows up to it were deleted.
-        evicted_sequence: digests up to it were deleted, as far as this object knows.
-        unverified_after: see `Watermarks`.
+        evicted_sequence: this object has deleted the digests up to this sequence; older ones may
+            also be missing.
+        ledger_unreadable_after: see `Watermarks`.
     """
 
     def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
@@ -73,7 +74,7 @@ class SpoolDatabase:
         found = read_watermarks(writer, path)
         self.receiver_id = found.receiver_id
         self.released_sequence = found.released_sequence
-        self.unverified_after = found.unverified_after
+        self.ledger_unreadable_after = found.ledger_unreadable_after
         self.evicted_sequence = 0
 
     @classmethod
@@ -165,12 +166,12 @@ class SpoolDatabase:
         with translate_errors("keeping digests", self._path), transaction(self._writer):
             self._writer.executemany("INSERT INTO digests VALUES (?, ?, ?)", digests)
 
-    def set_unverified_after(self, sequence: int | None) -> None:
-        """Write `Watermarks.unverified_after`, synced."""
+    def set_ledger_unreadable_after(self, sequence: int | None) -> None:
+        """Write `Watermarks.ledger_unreadable_after`, synced."""
         with translate_errors("keeping a watermark", self._path):
             self._identity.check_in_place()
             self._writer.execute("UPDATE spool SET unasked_after = ?", (sequence,))
-        self.unverified_after = sequence
+        self.ledger_unreadable_after = sequence
 
     def change_receiver_id(self, receiver_id: str, released_sequence: int) -> None:
         """Delete the rows up to a sequence, and give the others a new name; all or nothing.
@@ -187,7 +188,7 @@ class SpoolDatabase:
                     "UPDATE spool SET receiver_id = ?, unasked_after = NULL", (receiver_id,)
                 )
         self.receiver_id, self.released_sequence = receiver_id, released_sequence
-        self.unverified_after = None
+        self.ledger_unreadable_after = None
 
     def sync_without_change(self) -> None:
         """Write a value that is there already, and sync it."""
@@ -242,7 +243,7 @@ class SpoolDatabase:
 
     def _delete(self, released_sequence: int, evicted_sequence: int) -> int:
         # The sequence up to which rows are deleted once this is committed.
-        reached = self._end_of_step(released_sequence)
+        reached = self._step_end_sequence(released_sequence)
         if reached > self.released_sequence:
             self._delete_up_to(reached)
         self._writer.execute("DELETE FROM digests WHERE sequence <= ?", (evicted_sequence,))
@@ -257,7 +258,7 @@ class SpoolDatabase:
         self._writer.execute("DELETE FROM requests WHERE sequence <= ?", (sequence,))
         self._writer.execute("UPDATE spool SET released_sequence = ?", (sequence,))
 
-    def _end_of_step(self, released_sequence: int) -> int:
+    def _step_end_sequence(self, released_sequence: int) -> int:
         if released_sequence <= self.released_sequence:
             return self.released_sequence
         row = self._writer.execute(

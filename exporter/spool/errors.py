@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import PermanentError, RetryableError
-from exporter.sqlitefiles import primary_code, what_to_do
+from exporter.sqlite_files import primary_code, what_to_do
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 

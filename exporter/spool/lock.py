@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.spool.errors import SpoolLockedError, translate_open_errors
 from exporter.spool.schema import SPOOL_FILE
-from exporter.sqlitefiles import connect, is_lock
+from exporter.sqlite_files import connect, is_lock
 
 
 class ProcessLock:

@@ -22,7 +22,7 @@ from exporter.spool.errors import (
     translate_open_errors,
 )
 from exporter.spool.schema import Watermarks, columns_in, read_watermarks
-from exporter.sqlitefiles import connect
+from exporter.sqlite_files import connect
 
 _log = logging.getLogger(__name__)
 
@@ -114,8 +114,8 @@ def _free_name(path: Path) -> Path:
 
 def _copy(source: sqlite3.Connection, database: SpoolDatabase, watermarks: Watermarks) -> None:
     database.delete_step(watermarks.released_sequence, 0)
-    if watermarks.unverified_after is not None:
-        database.set_unverified_after(watermarks.unverified_after)
+    if watermarks.ledger_unreadable_after is not None:
+        database.set_ledger_unreadable_after(watermarks.ledger_unreadable_after)
     database.insert_digests(_read_digests(source, watermarks.released_sequence))
     entries = _read_entries(source, _read_sequences(source, watermarks))
     while group := list(islice(entries, _REQUESTS_PER_GROUP)):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from exporter.spool.entry import COLUMNS
 from exporter.spool.errors import SpoolDamagedError, SpoolRefusedError
-from exporter.sqlitefiles import DURABLE, FileKind, transaction
+from exporter.sqlite_files import DURABLE, FileKind, transaction
 
 SPOOL_FILE: Final = FileKind(
     label="spool",
@@ -25,7 +25,8 @@ _UPGRADES: Final = {
     3: "ALTER TABLE spool ADD COLUMN unasked_after INTEGER",
 }
 
-# Of 4, 8, 16 and 32 KB: the fewest overflow pages for an entry of 8 KB that still waste little.
+# Measured with 4, 8, 16 and 32 KB: 8 KB pages give few overflow pages for an entry of 8 KB and
+# waste little space.
 _PAGE_BYTES: Final = 8192
 
 PRAGMAS: Final = (
@@ -72,7 +73,8 @@ class Watermarks(NamedTuple):
     Attributes:
         receiver_id: the name in the database's ledger.
         released_sequence: everything up to it is stored by the backend.
-        unverified_after: requests after it were taken while the ledger could not be read; None
+        ledger_unreadable_after: requests after it were taken while the ledger could not be read;
+            None
             when there are no such requests. The column is `unasked_after`.
         last_sequence: the last acknowledged request; None when only the file is known. Later rows
             in the file belong to a group whose sync failed; its senders were told to send again.
@@ -80,7 +82,7 @@ class Watermarks(NamedTuple):
 
     receiver_id: str
     released_sequence: int
-    unverified_after: int | None
+    ledger_unreadable_after: int | None
     last_sequence: int | None = None
 
 

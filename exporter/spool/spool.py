@@ -14,7 +14,7 @@ from exporter.spool.compression import is_compressed
 from exporter.spool.database import SpoolDatabase
 from exporter.spool.entry import Entry
 from exporter.spool.errors import SpoolFullError
-from exporter.spool.file import SpoolFile
+from exporter.spool.spool_file import SpoolFile
 from exporter.spool.state import SpoolState
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Spool:
         """
         self.state.release(sequence)
 
-    def mark_unverified(self) -> None:
+    def mark_ledger_unreadable(self) -> None:
         """Note that requests from here on are taken although the ledger cannot be read.
 
         The note is on disk when this returns, and stays until `advance_to`, also over restarts.
@@ -125,32 +125,35 @@ class Spool:
             SpoolUnavailableError: disk full, I/O error, or not open.
         """
         with self._file.writing:
-            if self._file.database.unverified_after is None:
+            if self._file.database.ledger_unreadable_after is None:
                 last_sequence = self.state.last_sequence
-                self._file.change(lambda database: database.set_unverified_after(last_sequence))
+                self._file.change(
+                    lambda database: database.set_ledger_unreadable_after(last_sequence)
+                )
 
     def advance_to(self, sequence: int) -> int:
         """The ledger says that everything up to this sequence is stored: continue after it.
 
-        It is ahead of the last sequence where an older copy of the file was put back. Requests
-        that were taken since `mark_unverified` then have sequences that the ledger knows from
-        other requests. They are not stored, and continue under another `receiver_id`.
+        If an older copy of the file was restored, the ledger is ahead of the file. Requests
+        accepted since `mark_ledger_unreadable` may then have sequences that other requests used
+        before. They are not stored, and continue under another `receiver_id`.
 
         Returns:
             How many pending data points are stored.
 
         Raises:
-            SpoolUnavailableError: after `mark_unverified`: disk full, I/O error, or not open.
+            SpoolUnavailableError: disk full, I/O error, or not open; only after
+                `mark_ledger_unreadable`.
         """
         with self._file.writing:
-            unverified_after = self._file.database.unverified_after
-            if unverified_after is None:
+            ledger_unreadable_after = self._file.database.ledger_unreadable_after
+            if ledger_unreadable_after is None:
                 return self.state.advance_to(sequence)
-            if sequence <= unverified_after:
-                self._file.change(lambda database: database.set_unverified_after(None))
+            if sequence <= ledger_unreadable_after:
+                self._file.change(lambda database: database.set_ledger_unreadable_after(None))
             else:
-                self._change_receiver_id(sequence, unverified_after)
-            return self.state.advance_to(min(sequence, unverified_after))
+                self._change_receiver_id(sequence, ledger_unreadable_after)
+            return self.state.advance_to(min(sequence, ledger_unreadable_after))
 
     def read(self, after_sequence: int, max_bytes: int) -> list[Entry]:
         """Pending requests after this sequence, in order, `data` decompressed.
@@ -198,10 +201,10 @@ class Spool:
         """Close the file; safe twice. Nothing is lost by a crash instead."""
         self._file.close()
 
-    def _change_receiver_id(self, sequence: int, unverified_after: int) -> None:
+    def _change_receiver_id(self, sequence: int, ledger_unreadable_after: int) -> None:
         receiver_id = str(uuid.uuid4())
         self._file.change(
-            lambda database: database.change_receiver_id(receiver_id, unverified_after)
+            lambda database: database.change_receiver_id(receiver_id, ledger_unreadable_after)
         )
         _log.warning(
             "spool %s: the database has stored requests of it up to %d, and it had only %d when it "
@@ -209,7 +212,7 @@ class Spool:
             "continue under the name %s in ingest_ledger instead of %s",
             self.path,
             sequence,
-            unverified_after,
+            ledger_unreadable_after,
             receiver_id,
             self.state.receiver_id,
         )

@@ -16,7 +16,7 @@ _ROW_BYTES: Final = 128
 
 # Released requests are deleted from the arrays when they are at least this many and half of all,
 # which keeps the cost per request constant.
-_CUT_AT: Final = 1024
+_MIN_RELEASED_TO_COMPACT: Final = 1024
 
 
 class SpoolState:
@@ -197,7 +197,7 @@ class PendingIndex:
         self.entries -= sum(self._entries[first:end])
         self.bytes -= sum(self._bytes[first:end])
         self._first = end
-        if end >= _CUT_AT and end * 2 >= len(self._sequences):
+        if end >= _MIN_RELEASED_TO_COMPACT and end * 2 >= len(self._sequences):
             for column in (self._sequences, self._received_unix_nano, self._entries, self._bytes):
                 del column[:end]
             self._first = 0

@@ -16,7 +16,7 @@ from typing import Final
 from exporter import tables
 from exporter.backends.base import Backend
 from exporter.query.filters import time_condition
-from exporter.query.sql import Sql, fetch_all, sql
+from exporter.query.sql_builder import Sql, fetch_all, sql
 from exporter.query.times import TimeRange
 from exporter.time_units import (
     MICROSECONDS_PER_SECOND,
@@ -68,7 +68,7 @@ class Difference:
 
     Attributes:
         table: its name.
-        day_micro: start of the day, UTC, in microseconds since 1970.
+        day_micros: start of the day, UTC, in microseconds since 1970.
         source_rows: distinct rows in the source; repetitions of a series and time count once.
         target_rows: distinct rows in the target.
         source_sum: sum of the values, or of the counts, in the source.
@@ -76,7 +76,7 @@ class Difference:
     """
 
     table: str
-    day_micro: int
+    day_micros: int
     source_rows: int
     target_rows: int
     source_sum: float
@@ -248,7 +248,7 @@ def _daily_totals(
 
 
 def _number(total: float | None) -> float:
-    """A sum of a database as a number that equals itself.
+    """Converts a sum from the database to a comparable number: NULL and NaN become 0.
 
     The sum of no values is NULL. The sum of infinities of both signs is NaN, which SQLite returns
     as NULL.

@@ -44,13 +44,13 @@ class Progress:
         rows: rows copied in this run.
         dead: of these, the rows that the target refused for their content; it stores them as
             dead letters.
-        last_micro: the time up to which the table is copied, in microseconds since 1970.
+        last_micros: the time up to which the table is copied, in microseconds since 1970.
     """
 
     table: str
     rows: int
     dead: int
-    last_micro: int
+    last_micros: int
 
 
 def copy(
@@ -91,13 +91,13 @@ def _copy_table(
 ) -> Progress:
     writer_id = copy_writer_id(source.dialect.name, source.location, table.name, time_range)
     progress = Progress(table.name, 0, 0, target.last_sequence(writer_id))
-    batches = _batches(source, table, time_range, after=progress.last_micro, sent=sent)
+    batches = _batches(source, table, time_range, after=progress.last_micros, sent=sent)
     # Reading a SQLite file takes 1.3 us a row and PostgreSQL's COPY 1.6, on another core and
     # without the interpreter's lock. One after the other they had half of the speed of a bare COPY.
     with prefetch(batches) as prefetched:
-        for batch, rows, last_micro in prefetched:
-            dead = write_batch(target, replace(batch, watermark=Watermark(writer_id, last_micro)))
-            progress = Progress(table.name, progress.rows + rows, progress.dead + dead, last_micro)
+        for batch, rows, last_micros in prefetched:
+            dead = write_batch(target, replace(batch, watermark=Watermark(writer_id, last_micros)))
+            progress = Progress(table.name, progress.rows + rows, progress.dead + dead, last_micros)
             report(progress)
     return progress
 
@@ -108,7 +108,7 @@ def _batches(
     """The batch of each page, its number of rows, and the time of its last row."""
     for page in table_pages(source, table, time_range, after=after, rows=PAGE_ROWS):
         batch = replace(table.to_batch(page.rows), new_series=_definitions(source, page, sent))
-        yield batch, len(page.rows), page.last_micro
+        yield batch, len(page.rows), page.last_micros
 
 
 def _definitions(source: Backend, page: Page[Row], sent: set[int]) -> tuple[Series, ...]:
@@ -141,7 +141,8 @@ def _copy_cursors(
 def copy_writer_id(kind: str, location: str, table: str, time_range: TimeRange) -> str:
     """The writer id whose watermark says up to which time a table of a source is copied.
 
-    A copy of another period has another id: its end says nothing about the rows of this one.
+    Each period has its own writer id, because the watermark of one period does not say what another
+    copied.
     """
     source = f"{kind} {location} {time_range.start_micros or 0}"
     digest = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()

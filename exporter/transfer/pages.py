@@ -16,7 +16,7 @@ from exporter.backends.base import Backend
 from exporter.backends.dialect import Dialect
 from exporter.model import CostCursor, Series
 from exporter.query.filters import time_condition
-from exporter.query.sql import Sql, fetch_all, joined, sql
+from exporter.query.sql_builder import Sql, fetch_all, joined, sql
 from exporter.query.times import TimeRange
 from exporter.transfer.row_decoders import CopiedTable, Row, decode_series
 
@@ -42,10 +42,10 @@ _CURSORS_AT_END: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Rows in the order of time; `last_micro` is the time of the last, and no later page has it."""
+    """Rows in the order of time; no later page has the time of the last row, `last_micros`."""
 
     rows: list[Item]
-    last_micro: int
+    last_micros: int
 
 
 def table_pages(

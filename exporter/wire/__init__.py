@@ -5,9 +5,9 @@ messages; tests compare the two. Neither does I/O or reads a clock; both add new
 series cache that they are given, and raise nothing but `DecodeError`.
 """
 
+from exporter.wire.decode_result import Decoded, Rejections
 from exporter.wire.decoder import decode
-from exporter.wire.reference import decode_reference
-from exporter.wire.result import Decoded, Rejections
+from exporter.wire.reference_decoder import decode_reference
 from exporter.wire.time_window import ANY_TIME, AgeLimits, TimeWindow
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from exporter.json_text import canonical_json, float_name
+from exporter.json_text import canonical_json, non_finite_name
 
 MAX_DEPTH: Final = 16
 _MAX_KEY_CHARACTERS_SHOWN: Final = 100
@@ -47,7 +47,7 @@ def _json_value(value: AnyValue, depth: int) -> Any:
         return getattr(value, kind)
     if kind == "double_value":
         number = value.double_value
-        return number if math.isfinite(number) else {"doubleValue": float_name(number)}
+        return number if math.isfinite(number) else {"doubleValue": non_finite_name(number)}
     if kind == "bytes_value":
         return {"bytesValue": b64encode(value.bytes_value).decode()}
     return _nested_value(value, kind, depth) if kind in {"array_value", "kvlist_value"} else None

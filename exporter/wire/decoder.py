@@ -5,8 +5,9 @@
 3. The columnar decoder reads histograms and number points with exemplars (`columnar`).
 4. The official messages read everything else, one point at a time (`data_points`).
 
-It equals `decode_reference` by construction: bytes that are stored unparsed were parsed before, and
-a request with anything new in it must first be accepted whole by the official parser.
+It gives the same result as `decode_reference`: bytes are reused without parsing only if the same
+bytes were parsed before, and the official parser must accept every request that contains something
+new.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from typing import Any, Final
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from exporter.intern import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
 from exporter.model import Batch, Points
-from exporter.wire.cache_entries import POINT_MESSAGES, metric_entry, resource_entry, scope_entry
-from exporter.wire.columnar import ColumnarDecoder, DecodedColumns
-from exporter.wire.data_points import BatchBuilder, PointKeys, earlier_duplicates
+from exporter.series_cache import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
+from exporter.wire.batch_builder import BatchBuilder, PointKeys, earlier_duplicates
+from exporter.wire.columnar_decoder import ColumnarDecoder, DecodedColumns
+from exporter.wire.decode_result import Decoded, Rejections
 from exporter.wire.lazy_messages import LazyRequest
 from exporter.wire.limits import check_message_count
-from exporter.wire.number_points import Layout, LayoutBatch, find_layout, is_only_attributes
-from exporter.wire.reference import decode_reference, parse_request
-from exporter.wire.result import Decoded, Rejections
+from exporter.wire.point_layouts import Layout, LayoutBatch, find_layout, is_only_attributes
+from exporter.wire.reference_decoder import decode_reference, parse_request
+from exporter.wire.series_lookup import POINT_MESSAGES, metric_entry, resource_entry, scope_entry
 from exporter.wire.series_sequence_cache import remember
 from exporter.wire.template import TemplateMatch
 from exporter.wire.template_cache import MatchedRequest, build_templates, match_templates
@@ -122,13 +123,13 @@ class _RequestDecoder:
         points = data.data_points
         if entry.rejection_reason:
             for point in points:
-                self._add_official(entry, point)
+                self._decode_with_official_message(entry, point)
         elif type_name in _NUMBERS and points:
             self._read_numbers(entry, list(points))
         else:
             self._columnar.add(entry, points)
 
-    def _add_official(
+    def _decode_with_official_message(
         self, entry: MetricEntry, point: bytes, attributes: bytes | None = None
     ) -> None:
         """Decode a point with the official message.
@@ -158,7 +159,9 @@ class _RequestDecoder:
         try:
             series_ids = list(map(entry.series_ids.__getitem__, attributes))
         except KeyError:
-            points, series_ids = self._with_unknown(entry, batch.layout, points, attributes)
+            points, series_ids = self._decode_unknown_attributes(
+                entry, batch.layout, points, attributes
+            )
         batch.add(entry, points, series_ids)
 
     def _batch_for(self, point: bytes) -> LayoutBatch | None:
@@ -171,7 +174,7 @@ class _RequestDecoder:
             self._latest = batch
         return batch
 
-    def _with_unknown(
+    def _decode_unknown_attributes(
         self,
         entry: MetricEntry,
         layout: Layout,
@@ -188,7 +191,7 @@ class _RequestDecoder:
                 known.append(point)
                 series_ids.append(series_id)
             elif is_only_attributes(raw) and layout.matches(point):
-                self._add_official(entry, point, raw)
+                self._decode_with_official_message(entry, point, raw)
             else:
                 others.append(point)
         self._columnar.add(entry, others)
@@ -212,7 +215,7 @@ class _RequestDecoder:
                 self._columnar.add(entry, [point])
         columns = self._columnar.decode()
         for undecoded in columns.undecoded:
-            self._add_official(*undecoded)
+            self._decode_with_official_message(*undecoded)
         columns.points += (match.points for match in matches)
         columns.points += (points for points in decoded_batches if len(points))
         return columns

@@ -1,6 +1,6 @@
 """Decodes the exemplars of many points at once into columns.
 
-The rules are those of `exporter.wire.data_points`. The point of an exemplar in an unusual form,
+The rules are those of `exporter.wire.batch_builder`. The point of an exemplar in an unusual form,
 or with ids of another length, is marked invalid and goes to the official messages.
 """
 
@@ -20,9 +20,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from exporter.json_text import canonical_json
 from exporter.model import Exemplar, Int64Array
 from exporter.wire.attributes import InvalidAttributesError, attributes_to_dict
-from exporter.wire.byte_buffer import BoolArray, ByteBuffer, ParseCache, Spans
 from exporter.wire.field_scan import ScanResult, scan_fields
 from exporter.wire.time_window import TimeWindow
+from exporter.wire.vectorized_buffer import BoolArray, ByteBuffer, ParseCache, Spans
 
 # message Exemplar:
 #   repeated KeyValue filtered_attributes = 7    tag 0x3A

@@ -1,4 +1,6 @@
-"""Finds the fields of thousands of small messages at once: each numpy step reads one of each.
+"""Finds the fields of thousands of small messages at once.
+
+Each numpy step reads one field of every message.
 
 The offset of a field is known once the field before it is read. The first fields of all messages
 are therefore read together, then the second ones, and so on: a dozen steps for each request
@@ -17,8 +19,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from exporter.model import Int64Array
-from exporter.wire.byte_buffer import BoolArray, ByteBuffer, Spans
-from exporter.wire.protobuf_fields import FIXED64, VARINT
+from exporter.wire.protobuf_reader import FIXED64, VARINT
+from exporter.wire.vectorized_buffer import BoolArray, ByteBuffer, Spans
 
 # The offset of a field that a message does not have. It is in the padding, where every number
 # is 0, which is also the default value of a field.

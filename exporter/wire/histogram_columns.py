@@ -1,7 +1,7 @@
 """Decodes many histogram points at once into columns, without times and attributes.
 
-The rules are those of `exporter.wire.data_points`. A point that might violate one of them, or that
-is unusual (a count above 2**60), is marked invalid and goes to the official messages.
+The rules are those of `exporter.wire.batch_builder`. A point that might violate one of them, or
+that is unusual (a count above 2**60), is marked invalid and goes to the official messages.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.model import ExponentialBuckets, HistogramPoint, Int64Array
-from exporter.wire.byte_buffer import (
+from exporter.wire.batch_builder import bounds_increase
+from exporter.wire.field_scan import MISSING, ScanResult, scan_fields
+from exporter.wire.vectorized_buffer import (
     BoolArray,
     ByteBuffer,
-    ListColumn,
     ParseCache,
+    RaggedColumn,
     read_packed_fixed64,
     read_packed_varints,
 )
-from exporter.wire.data_points import bounds_increase
-from exporter.wire.field_scan import MISSING, ScanResult, scan_fields
 
 # message HistogramDataPoint:
 #   repeated KeyValue attributes     = 9     tag 0x4A
@@ -37,7 +37,7 @@ from exporter.wire.field_scan import MISSING, ScanResult, scan_fields
 #   uint32 flags                     = 10    tag 0x50
 #   optional double min              = 11    tag 0x59
 #   optional double max              = 12    tag 0x61
-# Attributes, times, exemplars and flags are read in `exporter.wire.columnar`.
+# Attributes, times, exemplars and flags are read in `exporter.wire.columnar_decoder`.
 _COUNT: Final = 0x21
 _SUM: Final = 0x29
 _BUCKET_COUNTS: Final = 0x32
@@ -106,7 +106,7 @@ class _BucketColumns:
     """Positive or negative buckets of exponential histograms."""
 
     offsets: Int64Array
-    counts: ListColumn
+    counts: RaggedColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class HistogramColumns:
     min: _OptionalColumn
     max: _OptionalColumn
     bounds: list[tuple[float, ...]] | None = None
-    bucket_counts: ListColumn | None = None
+    bucket_counts: RaggedColumn | None = None
     exponential: _ExponentialColumns | None = None
 
     def rows(
@@ -229,7 +229,7 @@ def _read_buckets(buffer: ByteBuffer, points: ScanResult, tag: int) -> _BucketCo
     point_count = len(points.valid)
     if not points.has_field(tag):
         zeros = np.zeros(point_count, np.int64)
-        return _BucketColumns(zeros, ListColumn(zeros[:0], zeros))
+        return _BucketColumns(zeros, RaggedColumn(zeros[:0], zeros))
     # A point without the field has the span 0:0, an empty message, which means the same.
     buckets = scan_fields(buffer, *points.single_span(tag), _BUCKETS_TAGS)
     packed, unpacked = buckets.all_spans(_PACKED_COUNTS), buckets.all_spans(_UNPACKED_COUNT)
@@ -238,7 +238,7 @@ def _read_buckets(buffer: ByteBuffer, points: ScanResult, tag: int) -> _BucketCo
         buckets.valid[packed.message] = False
         # The `start` of a varint field is its number.
         sizes = np.bincount(unpacked.message, minlength=point_count)
-        counts = ListColumn(unpacked.start, sizes)
+        counts = RaggedColumn(unpacked.start, sizes)
     else:
         counts, is_readable = read_packed_varints(buffer, packed, point_count)
         buckets.valid &= is_readable

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from exporter.errors import DecodeError
-from exporter.wire.protobuf_fields import LENGTH_DELIMITED, MalformedMessageError, iter_fields
+from exporter.wire.protobuf_reader import LENGTH_DELIMITED, MalformedMessageError, iter_fields
 
 # A request of 1,000 points has 60 to 250 KB. Smaller requests take at most 60 MB once parsed and
 # are not checked, so that usual requests pay nothing.

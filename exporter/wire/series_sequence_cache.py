@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from exporter.intern import MetricEntry, SeriesCache
 from exporter.model import Int64Array
-from exporter.wire.byte_buffer import PADDING, ByteBuffer
+from exporter.series_cache import MetricEntry, SeriesCache
+from exporter.wire.vectorized_buffer import PADDING, ByteBuffer
 
-# Longer attributes are not compared: reading as many bytes of the last point must stay in the
-# buffer.
+# Longer attributes are not compared, because reading that many bytes after the last point would
+# pass the end of the buffer.
 _MAX_ATTRIBUTES_BYTES: Final = len(PADDING)
 _WORD_BYTES: Final = 8
 # For each resource: a sender that splits its points over several requests needs one for each.

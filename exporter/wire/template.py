@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from exporter.intern import MetricEntry
 from exporter.model import Int64Array, Points
-from exporter.wire.number_points import AS_DOUBLE, AS_INT
+from exporter.series_cache import MetricEntry
+from exporter.wire.point_layouts import AS_DOUBLE, AS_INT
 from exporter.wire.time_window import TimeWindow
 
 _WORD_BYTES: Final = 8
@@ -40,7 +40,7 @@ class PointOffsets:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherPoint:
+class NonNumberPoint:
     """Any other point: its bytes start:end are masked and decoded separately."""
 
     metric: MetricEntry
@@ -80,7 +80,7 @@ class Template:
     )
 
     def __init__(
-        self, message: bytes, numbers: list[PointOffsets], other_points: tuple[OtherPoint, ...]
+        self, message: bytes, numbers: list[PointOffsets], other_points: tuple[NonNumberPoint, ...]
     ) -> None:
         self.length = len(message)
         self._other_points = other_points
@@ -113,7 +113,7 @@ class Template:
         """The points of a message of this length, None if the template does not match.
 
         A message with a point to be rejected does not match either: reasons for rejections are
-        found in `exporter.wire.data_points` only.
+        found in `exporter.wire.batch_builder` only.
         """
         if not self._has_same_bytes(message):
             return None

@@ -10,11 +10,10 @@ from typing import Any, Final
 
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 
-from exporter.intern import MetricEntry, ResourceEntry
-from exporter.wire.cache_entries import metric_cache_key
+from exporter.series_cache import MetricEntry, ResourceEntry
 from exporter.wire.lazy_messages import LazyResourceMetrics
-from exporter.wire.number_points import AS_DOUBLE, AS_INT, START, TIME
-from exporter.wire.protobuf_fields import (
+from exporter.wire.point_layouts import AS_DOUBLE, AS_INT, START, TIME
+from exporter.wire.protobuf_reader import (
     FIXED64,
     LENGTH_DELIMITED,
     Field,
@@ -22,7 +21,8 @@ from exporter.wire.protobuf_fields import (
     iter_fields,
     submessage_spans,
 )
-from exporter.wire.template import MISSING_START, OtherPoint, PointOffsets, Template
+from exporter.wire.series_lookup import metric_cache_key
+from exporter.wire.template import MISSING_START, NonNumberPoint, PointOffsets, Template
 
 # With fewer points every tier of the decoder is fast.
 _MIN_NUMBERS: Final = 8
@@ -82,7 +82,7 @@ class _UnsupportedMessageError(Exception):
 class _TemplateBuilder:
     def __init__(self, message: bytes) -> None:
         self.numbers: list[PointOffsets] = []
-        self.other_points: list[OtherPoint] = []
+        self.other_points: list[NonNumberPoint] = []
         self._message = message
         self._unsupported_numbers = 0
 
@@ -113,7 +113,7 @@ class _TemplateBuilder:
             if offsets is not None:
                 self.numbers.append(offsets)
                 continue
-            self.other_points.append(OtherPoint(entry, point_start, point_end))
+            self.other_points.append(NonNumberPoint(entry, point_start, point_end))
             # A message of number points with exemplars has no template and takes long to read.
             self._unsupported_numbers += entry.key.type in _NUMBERS
             if self._unsupported_numbers >= _MAX_UNSUPPORTED_NUMBERS and not self.numbers:

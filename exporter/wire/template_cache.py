@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from exporter.intern import ResourceEntry, SeriesCache
-from exporter.wire.protobuf_fields import LENGTH_DELIMITED, MalformedMessageError, iter_fields
+from exporter.series_cache import ResourceEntry, SeriesCache
+from exporter.wire.protobuf_reader import LENGTH_DELIMITED, MalformedMessageError, iter_fields
 from exporter.wire.template import Template, TemplateMatch
 from exporter.wire.template_builder import build_template, resource_span
 from exporter.wire.time_window import TimeWindow
@@ -161,8 +161,8 @@ def build_templates(
                 _, oldest = resource.template_caches.popitem(last=False)
                 series.count_template_points(-oldest.point_count)
             cache = resource.template_caches[len(message)] = TemplateCache()
-        # Where exemplars vary, each length is new and seldom occurs again: every other length
-        # that backs off delays the build by one more message.
+        # If exemplars vary, most message lengths occur once. Each other cache that backs off
+        # therefore raises the number of misses before a build by one.
         backing_off = sum(each.is_backing_off for each in resource.template_caches.values())
         if cache.record_miss(backing_off):
             template = build_template(message, resource)

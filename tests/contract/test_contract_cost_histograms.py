@@ -22,9 +22,9 @@ from exporter.backends.base import Backend
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
 from exporter.costs.rules import CostRule, FieldSource
-from exporter.intern import SeriesCache
 from exporter.model import Batch
 from exporter.query import Reader
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 SECOND = 1_000_000_000

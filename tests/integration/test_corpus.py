@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode, decode_reference
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, WriteResult
 from exporter.openfinops import PersistenceBackend, v030_import
-from exporter.openfinops.otlp_requests import LAST_MICRO
+from exporter.openfinops.otlp_requests import LAST_MICROS
 from exporter.openfinops.v030_import import import_records, verify
 from exporter.openfinops.v030_store import V030Store, open_v030_store
 from exporter.openfinops.v030_tables import TABLES
@@ -384,7 +384,7 @@ def opened(path: Path) -> AbstractContextManager[Any]:
 
 
 NEAR = st.integers(1, 40).map(lambda quarter: START + quarter * 2.0**-22)
-USABLE = st.one_of(NEAR, st.floats(1e-6, LAST_MICRO / 1e6))
+USABLE = st.one_of(NEAR, st.floats(1e-6, LAST_MICROS / 1e6))
 # SQLite keeps a NaN as NULL, which its column refuses.
 TIMES = st.one_of(USABLE, st.floats(allow_nan=False))
 
@@ -419,7 +419,7 @@ def test_pages_hold_every_row_once_and_part_no_microsecond(
         micros = {row.id: row.micro for page in pages for row in page.rows}
         assert list(micros.values()) == sorted(micros.values())
         for page, later in pairwise(pages):
-            assert page.last_micro < later.rows[0].micro
+            assert page.last_micros < later.rows[0].micro
         start, end = sorted(time_micros(one, "end") for one in ends)
         some = [
             row.id

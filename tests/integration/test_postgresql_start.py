@@ -25,7 +25,7 @@ from kit.backends.postgresql import (
 from kit.backends.samples import NOW, SECOND, batch_of, histogram, point, series
 from kit.backends.stored_rows import count, stored_points
 
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.daily_partitions import DailyPartitions
 from exporter.errors import (

@@ -20,8 +20,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from exporter.errors import QueueFullError, ReceiverError, ShuttingDownError
-from exporter.intern import SeriesCache
 from exporter.receiver import Receiver
+from exporter.series_cache import SeriesCache
 from exporter.wire import Rejections, decode
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"

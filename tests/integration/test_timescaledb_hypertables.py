@@ -36,7 +36,7 @@ from exporter.backends.timescaledb.extension import (
 )
 from exporter.backends.timescaledb.hypertables import create_indexes
 from exporter.model import Batch
-from exporter.query.sql import sql
+from exporter.query.sql_builder import sql
 
 DAY: Final = 86_400 * SECOND
 

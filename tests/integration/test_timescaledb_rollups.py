@@ -32,7 +32,7 @@ from kit.rollups import (
 )
 
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
-from exporter.backends.timescaledb.catalog import TimescaleDBCatalog
+from exporter.backends.timescaledb.hypertable_catalog import TimescaleDBCatalog
 from exporter.backends.timescaledb.rollups import ROLLUPS
 
 HOURLY, DAILY = "metric_rollups_hourly", "metric_rollups_daily"

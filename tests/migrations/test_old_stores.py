@@ -11,7 +11,7 @@ from kit.backends.dict_store import DictStore
 from kit.backends.old_stores import BATCH
 from kit.backends.stored_rows import stored
 
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendRefusedError
 from exporter.model import WriteResult

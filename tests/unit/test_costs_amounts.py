@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.costs.amounts import (
+from exporter.costs.entry_calculation import (
     AMOUNT_QUANTUM,
     billing_period,
     compute_entries,

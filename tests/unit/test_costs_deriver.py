@@ -15,13 +15,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
-from exporter.costs.amounts import compute_entries
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.default_rules import unit_currency
+from exporter.costs.entry_calculation import compute_entries
 from exporter.costs.entry_fields import CURRENCIES, parse_currency
 from exporter.costs.rules import CostRule, FieldSource
-from exporter.intern import SeriesCache
 from exporter.model import Batch, CostEntry, CostKind, CostSample
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA

@@ -13,11 +13,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from exporter.costs.amounts import compute_entries
 from exporter.costs.cost_deriver import CostDeriver
+from exporter.costs.entry_calculation import compute_entries
 from exporter.costs.gen_ai import TokenPrice, TokenPrices
-from exporter.intern import SeriesCache
 from exporter.model import CostEntry, CostSample
+from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
 DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA

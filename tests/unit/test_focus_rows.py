@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.column_files import Column, Row
-from exporter.costs.amounts import billing_period, quantize_amount
+from exporter.costs.entry_calculation import billing_period, quantize_amount
 from exporter.focus import (
     FocusRowError,
     FocusVersion,

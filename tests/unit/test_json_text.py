@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from exporter.json_text import canonical_json, float_name, json_ready, read_float
+from exporter.json_text import canonical_json, json_ready, non_finite_name, read_float
 
 
 def test_canonical_text_does_not_depend_on_the_order_of_keys() -> None:
@@ -23,7 +23,7 @@ def test_a_name_reads_back_as_its_number(value: float) -> None:
 
 
 def test_nan_and_null_are_told_apart() -> None:
-    assert float_name(math.nan) == "NaN"
+    assert non_finite_name(math.nan) == "NaN"
     assert math.isnan(read_float("NaN") or 0.0)
     assert read_float(None) is None
 
@@ -31,4 +31,4 @@ def test_nan_and_null_are_told_apart() -> None:
 def test_values_inside_of_others_are_named_too() -> None:
     value = {"a": (math.nan, Decimal("1.10")), "b": -math.inf}
     assert json_ready(value) == {"a": ["NaN", "1.10"], "b": "-Infinity"}
-    assert json_ready(value, decimals=float)["a"] == ["NaN", 1.1]
+    assert json_ready(value, decimal_type=float)["a"] == ["NaN", 1.1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from exporter.pipeline.memory import MemoryLimit
+from exporter.pipeline.memory_limit import MemoryLimit
 
 MIB = 1 << 20
 

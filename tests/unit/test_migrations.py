@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.backends.migrations import Migration, load_migrations, pending, sort_migrations
+from exporter.backends.migration_files import Migration, load_migrations, pending, sort_migrations
 from exporter.backends.sqlite.schema import applied_versions, migrate, split_statements
 from exporter.errors import BackendRefusedError
 

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.backends.hypertable_catalog import NewestChunk
-from exporter.backends.timescaledb.catalog import TimescaleDBCatalog
-from exporter.query.latest_points import FIRST_WINDOW_MICROS, read_windows
+from exporter.backends.timescaledb.hypertable_catalog import TimescaleDBCatalog
+from exporter.query.newest_points import FIRST_WINDOW_MICROS, read_windows
 from exporter.query.times import TimeRange
 
 MINUTE = 60_000_000

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.backends.hypertable_catalog import Rollup
+from exporter.backends.hypertable_catalog import RollupInfo
 from exporter.query.rollup_planner import whole_buckets
 from exporter.query.times import TimeRange
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-DAILY, HOURLY = Rollup("daily", DAY, "entries"), Rollup("hourly", HOUR, "entries")
+DAILY, HOURLY = RollupInfo("daily", DAY, "entries"), RollupInfo("hourly", HOUR, "entries")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ DAILY, HOURLY = Rollup("daily", DAY, "entries"), Rollup("hourly", HOUR, "entries
     ],
 )
 def test_whole_buckets(
-    rollup: Rollup,
+    rollup: RollupInfo,
     start: int | None,
     end: int | None,
     bucket: int | None,
@@ -61,7 +61,7 @@ TIMES = st.none() | st.integers(0, 400 * DAY)
 
 @given(rollup=st.sampled_from([DAILY, HOURLY]), ends=st.tuples(TIMES, TIMES), watermark=TIMES)
 def test_the_covered_range_is_within_the_question_and_the_watermark_and_starts_and_ends_at_buckets(
-    rollup: Rollup, ends: tuple[int | None, int | None], watermark: int | None
+    rollup: RollupInfo, ends: tuple[int | None, int | None], watermark: int | None
 ) -> None:
     asked = TimeRange(*ends)
     found = whole_buckets(rollup, asked, None, watermark)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.backends.dialect import SQLITE
 from exporter.query.filters import SeriesFilters, series_condition, time_condition
-from exporter.query.sql import Sql, joined, sql
+from exporter.query.sql_builder import Sql, joined, sql
 from exporter.query.times import TimeRange
 
 

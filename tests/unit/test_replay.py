@@ -9,10 +9,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.costs.cost_deriver import CostDeriver
-from exporter.intern import SeriesCache
 from exporter.pipeline.queue import Batcher, Queue
 from exporter.pipeline.replay import Replay
 from exporter.pipeline.request_decoder import RequestDecoder
+from exporter.series_cache import SeriesCache
 from exporter.spool import Entry, Spool, compress
 from exporter.stats import Counters
 from exporter.wire import AgeLimits

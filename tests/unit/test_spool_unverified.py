@@ -25,7 +25,7 @@ def spool(path: Path) -> Iterator[Spool]:
     """Three verified requests, and two unverified ones."""
     with open_spool(path) as opened:
         opened.append(group([1, 2, 3]))
-        opened.mark_unverified()
+        opened.mark_ledger_unreadable()
         opened.append(group([4, 5]))
         yield opened
 
@@ -59,7 +59,7 @@ def test_a_watermark_beyond_it_gives_unverified_requests_a_new_receiver_id(
     if restart:  # the database is still away
         spool.close()
         spool.start()
-        spool.mark_unverified()
+        spool.mark_ledger_unreadable()
     spool.append(group([6]))
     assert spool.advance_to(watermark) == entry(1).entries + entry(2).entries + entry(3).entries
     assert read_sequences(spool) == [4, 5, 6]

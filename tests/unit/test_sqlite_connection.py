@@ -13,12 +13,12 @@ from exporter.backends.sqlite.connection import (
     connect_memory,
     connect_reader,
     connect_writer,
-    reading_only,
+    forbid_writes,
     require_version,
     use_wal,
 )
 from exporter.errors import BackendRefusedError
-from exporter.sqlitefiles import transaction
+from exporter.sqlite_files import transaction
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_the_rollback_does_not_hide_the_first_error(connection: sqlite3.Connecti
 
 
 def test_reading_only_ends_with_its_block(connection: sqlite3.Connection) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="readonly"), reading_only(connection):
+    with pytest.raises(sqlite3.OperationalError, match="readonly"), forbid_writes(connection):
         connection.execute("INSERT INTO one VALUES (1)")
-    with reading_only(connection):
+    with forbid_writes(connection):
         connection.execute("BEGIN")
     connection.execute("INSERT INTO one VALUES (2)")
     assert not connection.in_transaction

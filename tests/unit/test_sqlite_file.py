@@ -14,9 +14,9 @@ from kit.backends.stored_rows import count
 
 from exporter.backends import open_backend
 from exporter.backends.memory import MemoryBackend
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.file import STORE_FILE, claim_file, database_path, is_store
+from exporter.backends.sqlite.store_file import STORE_FILE, claim_file, database_path, is_store
 from exporter.errors import BackendRefusedError, BackendUnavailableError, ConfigError
 from exporter.model import Batch
 
@@ -335,7 +335,7 @@ def test_a_file_removed_during_a_write_is_detected(path: Path) -> None:
     backend.start()
     backend.write(Batch(new_series=(series(1),)))
     remover = Remover(logging.ERROR)
-    logger = logging.getLogger("exporter.backends.series_definitions")
+    logger = logging.getLogger("exporter.backends.series_collisions")
     logger.addHandler(remover)
     try:
         with pytest.raises(BackendUnavailableError, match="the file was removed"):

@@ -11,7 +11,7 @@ from kit.backends.programs import Program
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import count, stored_points
 
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.wire import AgeLimits, TimeWindow, columnar, decode
+from exporter.wire import AgeLimits, TimeWindow, columnar_decoder, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ EXTREMES: Final = (0, 1, 127, 128, 2**40, 2**60, 2**62, 2**63 - 1, 2**63, 2**64 
 @pytest.fixture(scope="module", autouse=True)
 def _minimum_of_one_point() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(columnar, "MIN_POINTS", 1)
+        patch.setattr(columnar_decoder, "MIN_POINTS", 1)
         yield
 
 
@@ -211,14 +211,14 @@ def test_points_of_every_known_encoder_are_decoded_into_columns(
     request = request_of_many_series()
     session = warm_session(request, layout)
     undecoded: list[Any] = []
-    decode_columns = columnar.ColumnarDecoder.decode
+    decode_columns = columnar_decoder.ColumnarDecoder.decode
 
-    def counting(self: columnar.ColumnarDecoder) -> columnar.DecodedColumns:
+    def counting(self: columnar_decoder.ColumnarDecoder) -> columnar_decoder.DecodedColumns:
         decoded = decode_columns(self)
         undecoded.extend(decoded.undecoded)
         return decoded
 
-    monkeypatch.setattr(columnar.ColumnarDecoder, "decode", counting)
+    monkeypatch.setattr(columnar_decoder.ColumnarDecoder, "decode", counting)
     for seed in range(3):
         data = encode(with_new_values(request, seed), layout)
         found = session.decode(data)

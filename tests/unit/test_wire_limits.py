@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.errors import DecodeError
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.wire import Decoded
-from exporter.wire.cache_entries import MAX_JSON_CHARACTERS
 from exporter.wire.limits import MAX_UNCHECKED_BYTES, check_message_count
+from exporter.wire.series_lookup import MAX_JSON_CHARACTERS
 
 Decode = Callable[[bytes, SeriesCache], Decoded]
 

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.wire import columnar, decode
+from exporter.wire import columnar_decoder, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,14 +57,14 @@ def test_a_steady_sender_needs_no_look_up_for_each_point(
     names = names_of(100)
     session = warm_session(names)
     looked_up: list[Any] = []
-    decode_columns = columnar.ColumnarDecoder.decode
+    decode_columns = columnar_decoder.ColumnarDecoder.decode
 
-    def record(self: columnar.ColumnarDecoder) -> columnar.DecodedColumns:
+    def record(self: columnar_decoder.ColumnarDecoder) -> columnar_decoder.DecodedColumns:
         decoded = decode_columns(self)
         looked_up.extend(decoded.looked_up)
         return decoded
 
-    monkeypatch.setattr(columnar.ColumnarDecoder, "decode", record)
+    monkeypatch.setattr(columnar_decoder.ColumnarDecoder, "decode", record)
     for step in range(WARM_UP_REQUESTS, WARM_UP_REQUESTS + 6):
         check(session, request(step, names))
     assert looked_up == []

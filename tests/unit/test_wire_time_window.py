@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.wire import ANY_TIME, AgeLimits, Decoded, TimeWindow, decode, decode_reference
 
 Decode = Callable[[bytes, SeriesCache, TimeWindow], Decoded]

@@ -15,12 +15,6 @@ from psycopg2.errors import ReadOnlySqlTransaction
 from exporter.backends.dialect import POSTGRESQL, Dialect
 from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.backends.postgresql.batch_writer import days_by_table, write_batch
-from exporter.backends.postgresql.bookkeeping import (
-    last_sequence,
-    prune_bookkeeping,
-    with_dead_letters_before,
-    with_dead_letters_size,
-)
 from exporter.backends.postgresql.connection import (
     Connection,
     Cursor,
@@ -44,6 +38,12 @@ from exporter.backends.postgresql.partitioning import TimePartitioning
 from exporter.backends.postgresql.reader_pool import PostgreSQLReaderPool
 from exporter.backends.postgresql.schema import migrate, require_migrated
 from exporter.backends.postgresql.text_format import TextSanitizer, clean_text
+from exporter.backends.postgresql.watermarks_and_dead_letters import (
+    add_dead_letter_count,
+    add_dead_letter_size,
+    last_sequence,
+    prune_bookkeeping,
+)
 from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, StoreSizes, Watermark, WriteResult
@@ -101,8 +101,8 @@ class PostgreSQLBackend:
         # Only the writer thread uses what follows.
         self._writer: Connection | None = None
         self._refused_series: set[int] = set()
-        # The batch of the last attempt, and how many texts that altered. When the reply to a COMMIT
-        # is lost, the next attempt finds the batch stored, and reports the count of this one.
+        # The batch of the last attempt and the number of texts it altered. If the reply to COMMIT
+        # was lost, the next attempt finds the batch stored and reports this number.
         self._altered: tuple[Watermark | None, int] = (None, 0)
 
     @property
@@ -165,7 +165,7 @@ class PostgreSQLBackend:
         self._require_writable()
         with translate_errors("reading a watermark", self._label, has_started=True):
             connection = self._open_writer()
-            with self._discarding_broken_writer(), transaction(connection) as cursor:
+            with self._close_writer_on_error(), transaction(connection) as cursor:
                 return last_sequence(cursor, writer_id)
 
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -204,7 +204,7 @@ class PostgreSQLBackend:
         pool = self._require_open()
         with translate_errors("counting old rows", self._label, has_started=True):
             return pool.run(
-                lambda connection: with_dead_letters_before(
+                lambda connection: add_dead_letter_count(
                     connection,
                     self._partitioning.count_before(connection, time_unix_nano),
                     time_unix_nano,
@@ -216,7 +216,7 @@ class PostgreSQLBackend:
         pool = self._require_open()
         with translate_errors("measuring the tables", self._label, has_started=True):
             return pool.run(
-                lambda connection: with_dead_letters_size(
+                lambda connection: add_dead_letter_size(
                     connection, self._partitioning.sizes(connection)
                 )
             )
@@ -246,7 +246,7 @@ class PostgreSQLBackend:
         return connection
 
     def _write_or_retry(self, batch: Batch, transact: _Transaction) -> bool:
-        """Write the batch; returns whether it was not stored before.
+        """Write the batch. Returns False if it was already stored.
 
         Args:
             batch: the rows.
@@ -268,7 +268,7 @@ class PostgreSQLBackend:
 
     def _write_once(self, batch: Batch, transact: _Transaction) -> bool:
         connection = self._open_writer()
-        with self._discarding_broken_writer():
+        with self._close_writer_on_error():
             self._partitioning.ensure_partitions(connection, days_by_table(batch))
             with transact(connection) as cursor:
                 sanitizer = TextSanitizer()
@@ -290,7 +290,7 @@ class PostgreSQLBackend:
         return self._writer
 
     @contextmanager
-    def _discarding_broken_writer(self) -> Iterator[None]:
+    def _close_writer_on_error(self) -> Iterator[None]:
         try:
             yield
         except ReadOnlySqlTransaction:

@@ -10,12 +10,15 @@ import numpy as np
 
 from exporter.backends.costs import write_derived_costs
 from exporter.backends.postgresql.binary_copy import binary_copy_streams
-from exporter.backends.postgresql.bookkeeping import advance_watermark, insert_dead_letters
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.costs import PostgreSQLCostTables
 from exporter.backends.postgresql.series import register_series
-from exporter.backends.postgresql.statements import column_list
+from exporter.backends.postgresql.sql_fragments import column_list
 from exporter.backends.postgresql.text_format import TextSanitizer, text_copy_stream
+from exporter.backends.postgresql.watermarks_and_dead_letters import (
+    advance_watermark,
+    insert_dead_letters,
+)
 from exporter.model import Batch, Int64Array
 from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY
@@ -46,7 +49,7 @@ def write_batch(
     """Store a batch and its watermark inside the caller's transaction, unless it is stored already.
 
     Args:
-        cursor: of a connection with a transaction open and nothing done in it.
+        cursor: a cursor in an open transaction in which no statement has run yet.
         batch: the rows; there are partitions for all of their times.
         refused: ids that two different series share; those found now are added.
         sanitizer: cleans the texts; a new one for each attempt.

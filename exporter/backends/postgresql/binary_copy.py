@@ -1,6 +1,7 @@
 """Number points in PostgreSQL's binary COPY format, packed while the driver sends them. Pure.
 
-A NULL has no bytes in this format, so rows with the same NULL columns form a stream.
+A NULL has no bytes in this format, so rows with different NULL columns differ in length. There is
+one stream for each combination of NULL columns.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def binary_copy_streams(points: Points) -> list[BinaryCopyStream]:
     order = series_order(points.series_id, points.time_unix_nano)
     null_masks = points.recorded + 2 * (points.start_time_unix_nano > 0)
     first = int(null_masks[0])
-    if (null_masks == first).all():  # nearly always; selecting the rows took 20 ns each
+    # Usually all rows have the same NULL columns. This branch avoids a copy of 20 ns a row.
+    if (null_masks == first).all():
         return [_stream_of(points, order, first)]
     null_masks = null_masks[order]
     return [

@@ -101,7 +101,7 @@ def connect(parameters: Mapping[str, str], label: str) -> Connection:
     merged: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
     connection = psycopg2.connect(connection_factory=Connection, **merged)
     try:
-        _require_usable(connection, label)
+        _check_version_and_encoding(connection, label)
     except BaseException:
         connection.close()
         raise
@@ -140,7 +140,7 @@ def connect_reader(parameters: Mapping[str, str], label: str) -> Connection:
     return connection
 
 
-def _require_usable(connection: Connection, label: str) -> None:
+def _check_version_and_encoding(connection: Connection, label: str) -> None:
     if connection.server_version < _OLDEST_VERSION:
         raise BackendRefusedError(
             f"{label}: the server has version {connection.server_version // 10_000}; "
@@ -155,7 +155,8 @@ def _require_usable(connection: Connection, label: str) -> None:
 
 
 def _require_primary(cursor: Cursor, label: str) -> None:
-    # On a standby that has our tables, everything before the first INSERT would succeed.
+    # Check this at start: on a standby that has our tables, the first error would otherwise be the
+    # first INSERT.
     cursor.execute(_SERVER_ROLE)
     [(is_standby, is_read_only)] = cursor.fetchall()
     if is_standby:

@@ -9,7 +9,7 @@ from psycopg2.extras import execute_values
 
 from exporter.backends.costs import CostEncoder
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.statements import column_list, typed_row
+from exporter.backends.postgresql.sql_fragments import column_list, typed_row
 from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_text
 from exporter.model import CostCursor, CostEntry, CostPoint
 from exporter.tables import COST_CURSORS, COST_ENTRIES

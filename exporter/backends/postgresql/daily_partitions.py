@@ -199,7 +199,7 @@ def _drop_partitions(connection: Connection, table: str, before_day: int) -> int
                 LOCK_TIMEOUT_MILLISECONDS,
                 _midnight(day).date(),
             )
-            break  # the other partitions would each block writers for as long
+            break  # Stop here: each further partition would block writers for one more timeout.
     return rows
 
 

@@ -144,7 +144,7 @@ def translate_errors(operation: str, label: str, *, has_started: bool = False) -
 
 
 def is_missing_partition(error: psycopg2.Error) -> bool:
-    """Whether a row has no partition, because retention dropped it meanwhile."""
+    """Whether the partition of a row does not exist; retention may have dropped it."""
     # The error has the code of a CHECK constraint, but only a constraint has a name.
     return error.pgcode == _CHECK_VIOLATION and error.diag.constraint_name is None
 

@@ -47,8 +47,8 @@ class PostgreSQLReaderPool(ReaderPool[Connection]):
     def run(self, read: Callable[[Connection], _T]) -> _T:
         """The result of `read`, given a connection.
 
-        A connection that broke while it was idle, as all do when the server restarts, fails only
-        when it is used; the read then runs once more on a new connection.
+        A restart of the server breaks all idle connections, which is noticed only at the next read.
+        That read is repeated once on a new connection.
 
         Raises:
             BackendUnavailableError: no connection became free in time, or the pool is closed.

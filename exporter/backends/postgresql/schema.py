@@ -1,10 +1,13 @@
-"""Migrates a PostgreSQL database to the schema of this version; several programs may at once."""
+"""Migrates a PostgreSQL database to the schema of this version.
+
+Several programs may do this at the same time.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from exporter.backends.migrations import load_migrations, pending
+from exporter.backends.migration_files import load_migrations, pending
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.errors import BackendRefusedError, NothingStoredError
 

@@ -11,13 +11,13 @@ from typing import Final
 from psycopg2.extras import execute_values
 
 from exporter.backends.postgresql.connection import Cursor
-from exporter.backends.postgresql.statements import column_list, typed_row
+from exporter.backends.postgresql.sql_fragments import column_list, typed_row
 from exporter.backends.postgresql.text_format import TextSanitizer
-from exporter.backends.series_definitions import (
+from exporter.backends.series_collisions import (
     IDENTITY,
     identity_of,
     latest_by_id,
-    refuse_collision,
+    record_collision,
 )
 from exporter.model import Series
 from exporter.tables import SERIES
@@ -69,7 +69,7 @@ def register_series(
     # After the INSERT, which has waited for definitions that other receivers were committing.
     found = execute_values(cursor, _COLLISIONS, rows, _ROW, _PAGE_ROWS, fetch=True)
     for series_id, *stored in found:
-        refuse_collision(series_id, stored, identity_of(latest[series_id]), refused)
+        record_collision(series_id, stored, identity_of(latest[series_id]), refused)
 
 
 def _row(series: Series, sanitizer: TextSanitizer) -> Iterator[object]:

@@ -23,9 +23,9 @@ def read_sizes(
 ) -> StoreSizes:
     """The sizes at about one moment.
 
-    The rows of a small partition are counted. Those of a large one are the planner's estimate: its
-    pages, times the rows of a page at the last vacuum or else by the width of a row. The oldest and
-    newest times are the bounds of the outermost partitions with rows.
+    The rows of a small partition are counted. For a large partition the number is estimated: pages
+    times rows per page. Rows per page come from the last vacuum, or from the width of a row. The
+    oldest and newest times are the bounds of the outermost partitions with rows.
 
     Args:
         cursor: with a transaction open.

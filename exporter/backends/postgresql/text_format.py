@@ -30,11 +30,11 @@ class TextSanitizer:
         self.altered = 0
 
     def text(self, text: str) -> str:
-        """The text without NUL."""
+        """The text with U+FFFD in place of each NUL."""
         return self._counted(text, clean_text(text))
 
     def json(self, text: str) -> str:
-        """The JSON text without an escaped NUL."""
+        """The JSON text with U+FFFD in place of each escaped NUL."""
         return self._counted(text, clean_json(text))
 
     def _counted(self, text: str, cleaned: str) -> str:
@@ -45,7 +45,7 @@ class TextSanitizer:
 
 
 def clean_text(text: str) -> str:
-    """The text without NUL."""
+    """The text with U+FFFD in place of each NUL."""
     return text.replace("\0", _REPLACEMENT)
 
 

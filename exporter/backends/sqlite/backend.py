@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from exporter.backends.migrations import load_migrations, pending
+from exporter.backends.migration_files import load_migrations, pending
 from exporter.backends.reader_pool import ReaderPool, require_open
+from exporter.backends.sqlite.base import SQLiteBackendBase
 from exporter.backends.sqlite.batch_writer import write_batch
-from exporter.backends.sqlite.bookkeeping import prune_bookkeeping
 from exporter.backends.sqlite.connection import (
     connect_reader,
     connect_writer,
@@ -28,14 +28,14 @@ from exporter.backends.sqlite.connection import (
     use_wal,
 )
 from exporter.backends.sqlite.errors import STORING, is_usable_after, translate_errors
-from exporter.backends.sqlite.file import STORE_FILE, claim_file, database_path, is_store
 from exporter.backends.sqlite.retention import delete_rows_before, vacuum
 from exporter.backends.sqlite.schema import applied_versions, migrate
 from exporter.backends.sqlite.sizes import file_bytes, has_dbstat, read_sizes
-from exporter.backends.sqlite.store import SQLiteStore
+from exporter.backends.sqlite.store_file import STORE_FILE, claim_file, database_path, is_store
+from exporter.backends.sqlite.watermarks_and_dead_letters import prune_bookkeeping
 from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.model import Batch, StoreSizes, WriteResult
-from exporter.sqlitefiles import FileIdentity, transaction
+from exporter.sqlite_files import FileIdentity, transaction
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Opened:
     process_id: int
 
 
-class SQLiteBackend(SQLiteStore):
+class SQLiteBackend(SQLiteBackendBase):
     """The backend `sqlite`; implements `exporter.backends.base.Backend`.
 
     Args:
@@ -194,7 +194,7 @@ class SQLiteBackend(SQLiteStore):
         opened = self._require_opened()
         opened.file.check_in_place()
         connection, _ = opened.readers.take()
-        reuse = False  # not after an error
+        reuse = False  # after an error the connection is closed
         try:
             yield connection
             reuse = not connection.in_transaction
@@ -204,7 +204,8 @@ class SQLiteBackend(SQLiteStore):
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """The writing connection, with its lock; opened anew after an error."""
-        self._require_opened()  # before the lock, which after a fork may never be released
+        # Check for a fork before acquiring the lock: a forked child may never get the lock.
+        self._require_opened()
         if self._read_only:
             raise BackendRefusedError(f"sqlite {self._path}: it was opened for reading only")
         with self._lock:

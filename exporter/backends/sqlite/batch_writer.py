@@ -10,8 +10,7 @@ from operator import attrgetter
 from typing import Final
 
 from exporter.backends.costs import write_derived_costs
-from exporter.backends.series_definitions import identity_of, latest_by_id, refuse_collision
-from exporter.backends.sqlite.bookkeeping import advance_watermark, insert_dead_letters
+from exporter.backends.series_collisions import identity_of, latest_by_id, record_collision
 from exporter.backends.sqlite.costs import SQLiteCostTables, entry_rows
 from exporter.backends.sqlite.rows import (
     Rows,
@@ -19,6 +18,10 @@ from exporter.backends.sqlite.rows import (
     flattened,
     insert_rows,
     point_rows,
+)
+from exporter.backends.sqlite.watermarks_and_dead_letters import (
+    advance_watermark,
+    insert_dead_letters,
 )
 from exporter.backends.statements import load_statements
 from exporter.model import Batch, Series
@@ -39,7 +42,7 @@ class WrittenBatch:
         data: rows of points, histograms and summaries, one for each series and microsecond, and
             rows of complete cost entries, one for each id and microsecond.
         refused: how many data points were left out because their series id collides.
-        rows_added: by how many rows all fact tables together grew; replaced rows add nothing.
+        rows_added: rows added to all fact tables, without replaced rows.
         series_added: by how many rows metric_series grew.
         already_stored: whether the watermark was stored before, so that nothing was written.
     """
@@ -112,7 +115,7 @@ def _register_series(
     while step := list(islice(remaining, _SERIES_PER_STEP)):
         insert_rows(connection, Rows(_INCOMING_SERIES, flattened(step)))
     for series_id, *stored in connection.execute(sql["collisions"]).fetchall():
-        refuse_collision(series_id, stored, identity_of(latest[series_id]), refused)
+        record_collision(series_id, stored, identity_of(latest[series_id]), refused)
         connection.execute(sql["drop_collision"], (series_id,))
     (new,) = connection.execute(sql["count_new"]).fetchone()
     connection.execute(sql["store"])

@@ -1,4 +1,4 @@
-"""Connections to SQLite for one purpose each, and the blocks that statements run in."""
+"""Opens SQLite connections for writing, reading and memory, and guards their statements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import BackendRefusedError
-from exporter.sqlitefiles import DURABLE, READ_ONLY, connect, is_lock
+from exporter.sqlite_files import DURABLE, READ_ONLY, connect, is_lock
 
 _VERSION_NEEDED: Final = (3, 35, 0)  # WITH ... AS MATERIALIZED, which the queries need
 _LOCK_POLL_SECONDS: Final = 0.01
@@ -78,7 +78,7 @@ def dry_run_transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def reading_only(connection: sqlite3.Connection) -> Iterator[None]:
+def forbid_writes(connection: sqlite3.Connection) -> Iterator[None]:
     """Refuse every change of data inside the block."""
     connection.execute("PRAGMA query_only = ON")
     try:

@@ -13,7 +13,7 @@ from exporter.errors import (
     ExporterError,
     RowRefusedError,
 )
-from exporter.sqlitefiles import is_lock, is_retryable, primary_code, this_user, what_to_do
+from exporter.sqlite_files import is_lock, is_retryable, primary_code, this_user, what_to_do
 
 MEMORY: Final = "memory"
 """The location of a database that has no file."""
@@ -44,7 +44,10 @@ def translate_errors(operation: str, location: str) -> Iterator[None]:
 
 
 def is_usable_after(error: sqlite3.Error) -> bool:
-    """Whether a connection can be used again after this error: a lock, or the content of a row."""
+    """True for lock errors and errors about the content of a row.
+
+    After these the connection can be used again.
+    """
     return is_lock(error) or _is_about_content(error)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
 
-from exporter.sqlitefiles import count_free_pages, transaction, vacuum_pages
+from exporter.sqlite_files import count_free_pages, transaction, vacuum_pages
 from exporter.tables import FACT_TABLES, Table
 
 # A step takes about 10 ms. A batch waits that long for its turn.

@@ -1,7 +1,8 @@
 """The values of a batch as rows of the SQLite schema, and inserting many rows with few statements.
 
-The rows of a table are one flat list, because a statement of many rows binds one. The first two
-columns are the time in microseconds and the id that distinguishes rows with one time.
+The rows of a table are kept as one flat list of values, because one statement inserts many rows and
+binds one list. The first two columns are the time in microseconds and the id that distinguishes
+rows with one time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from exporter.json_text import float_name
+from exporter.json_text import non_finite_name
 from exporter.model import (
     Batch,
     Exemplar,
@@ -250,7 +251,7 @@ def _array(values: Sequence[float]) -> str:
         return _encode_finite(values)
     except ValueError:
         return _encode_finite(
-            [value if math.isfinite(value) else float_name(value) for value in values]
+            [value if math.isfinite(value) else non_finite_name(value) for value in values]
         )
 
 

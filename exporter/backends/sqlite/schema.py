@@ -1,12 +1,15 @@
-"""Migrates a SQLite database to the schema of this version, also when several programs do."""
+"""Migrates a SQLite database to the schema of this version.
+
+Several programs may do this at the same time.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 
-from exporter.backends.migrations import Migration, pending
-from exporter.sqlitefiles import transaction
+from exporter.backends.migration_files import Migration, pending
+from exporter.sqlite_files import transaction
 
 
 def applied_versions(connection: sqlite3.Connection) -> list[int]:

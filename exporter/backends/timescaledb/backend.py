@@ -13,9 +13,9 @@ from exporter.backends.hypertable_catalog import Fetch, HypertableCatalog
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
-from exporter.backends.timescaledb.catalog import TimescaleDBCatalog
 from exporter.backends.timescaledb.columnstore import compresses_directly, direct_compress
 from exporter.backends.timescaledb.extension import Capabilities, require_extension
+from exporter.backends.timescaledb.hypertable_catalog import TimescaleDBCatalog
 from exporter.backends.timescaledb.hypertable_setup import (
     HypertableOptions,
     configure_hypertables,
@@ -65,11 +65,11 @@ def timescaledb_backend(
         read_only=read_only,
         pool_min_connections=pool_min_connections,
         pool_max_connections=pool_max_connections,
-        partitioning=_Hypertables(options),
+        partitioning=_HypertablePartitioning(options),
     )
 
 
-class _Hypertables:
+class _HypertablePartitioning:
     """Implements `exporter.backends.postgresql.partitioning.TimePartitioning`."""
 
     backend: Final = "timescaledb"

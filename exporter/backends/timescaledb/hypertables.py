@@ -41,7 +41,8 @@ _CHUNKS: Final = """
 
 # The first serves queries for a series over time, the second for the newest rows, as in the backend
 # postgresql. A unique index would switch direct compress off (docs/decisions/0004-timescaledb.md).
-# Compressed rows are in neither index, so a columnstore loads a tenth slower, and not by half.
+# Compressed rows are in neither index, so loading into a columnstore is 10 % slower with the
+# indexes, not 50 %.
 _INDEXES: Final = (
     ("{table}_series", '(series_id, "timestamp")'),
     ("{table}_time", '("timestamp")'),

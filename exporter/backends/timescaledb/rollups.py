@@ -42,7 +42,7 @@ _COSTS: Final = """
 
 
 @dataclass(frozen=True, slots=True)
-class Rollup:
+class RollupDefinition:
     """The definition of one continuous aggregate.
 
     Attributes:
@@ -60,13 +60,13 @@ class Rollup:
 
 
 # There is no retention policy for roll-ups. When chunks of rows are dropped, the invalidation log
-# has an entry, and the next refresh removes them from the roll-up. When chunks of a roll-up are
-# dropped, it has none, and rows that still exist would be missing in the roll-up without a trace.
+# has an entry, and the next refresh removes them from the roll-up. Dropping chunks of the roll-up
+# itself writes no log entry. The roll-up would then silently miss rows that still exist.
 ROLLUPS: Final = {
-    "metric_rollups_hourly": Rollup("1 hour", "30 minutes", _METRICS, is_indexed=True),
-    "metric_rollups_daily": Rollup("1 day", "6 hours", _METRICS, is_indexed=True),
-    "cost_rollups_hourly": Rollup("1 hour", "30 minutes", _COSTS, is_indexed=False),
-    "cost_rollups_daily": Rollup("1 day", "6 hours", _COSTS, is_indexed=False),
+    "metric_rollups_hourly": RollupDefinition("1 hour", "30 minutes", _METRICS, is_indexed=True),
+    "metric_rollups_daily": RollupDefinition("1 day", "6 hours", _METRICS, is_indexed=True),
+    "cost_rollups_hourly": RollupDefinition("1 hour", "30 minutes", _COSTS, is_indexed=False),
+    "cost_rollups_daily": RollupDefinition("1 day", "6 hours", _COSTS, is_indexed=False),
 }
 _CREATE: Final = """
     CREATE MATERIALIZED VIEW IF NOT EXISTS {name}

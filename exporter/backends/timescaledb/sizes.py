@@ -77,7 +77,8 @@ def _compression_ratio(
 ) -> float | None:
     if not any(chunk.is_compressed for chunk in chunks):
         return None
-    # The statistics leave out chunks that COPY compressed directly: they have no size before.
+    # The statistics omit chunks that COPY compressed directly, because no uncompressed size is
+    # recorded for them.
     ratio = _fetch_value(cursor, capabilities, _COMPRESSION_RATIO, table)
     return None if ratio is None else float(ratio)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from exporter.backends.migrations import load_migrations
+from exporter.backends.migration_files import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import ExporterError

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.errors import DecodeError
-from exporter.intern import SeriesCache
+from exporter.series_cache import SeriesCache
 from exporter.wire import ANY_TIME, Decoded, TimeWindow, decode, decode_reference
 from kit.otlp.model import Expected, Identity, expect
 from kit.otlp.observed import Definitions, observe

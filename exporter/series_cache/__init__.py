@@ -5,8 +5,8 @@ costs one dictionary look-up. It parses no message: on a miss the caller passes 
 It is not thread-safe; the pipeline calls it under its lock.
 """
 
-from exporter.intern.cache import CacheTransaction, SeriesCache, SeriesRefusedError
-from exporter.intern.entries import (
+from exporter.series_cache.cache import CacheTransaction, SeriesCache, SeriesRefusedError
+from exporter.series_cache.entries import (
     CLUSTER_ID_ATTRIBUTES,
     NODE_ID_ATTRIBUTES,
     Fragments,

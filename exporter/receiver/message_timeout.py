@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
-from exporter.receiver.replies import Refusal, abort
+from exporter.receiver.refusals import Refusal, abort
 
 _NO_MESSAGE = Refusal(
     grpc.StatusCode.INVALID_ARGUMENT, "the request has no message; a unary call has exactly one"

@@ -54,7 +54,7 @@ from exporter.query.quantile_sql import (
 )
 from exporter.query.rollup_planner import plan_rollup
 from exporter.query.rows import AggregateRow
-from exporter.query.sql import Sql, fetch_all
+from exporter.query.sql_builder import Sql, fetch_all
 from exporter.time_units import MICROSECONDS_PER_SECOND
 
 _NUMBERS: Final = ("gauge", "sum")
@@ -109,7 +109,7 @@ class Aggregation:
         return _QUANTILE_TYPES if self.quantile is not None else _TYPES_OF[self.name]
 
     @property
-    def is_growth(self) -> bool:
+    def uses_counter_deltas(self) -> bool:
         """Whether it is computed from the growth of counters, which must not decrease."""
         return self.name in {"rate", "increase"}
 
@@ -123,7 +123,7 @@ def require_supported(aggregation: Aggregation, series: Iterable[SelectedSeries]
     for one in series:
         if one.metric_type not in aggregation.metric_types:
             raise QueryError(_unsupported_message(aggregation, one))
-        if aggregation.is_growth and one.metric_type == "sum" and not one.is_monotonic:
+        if aggregation.uses_counter_deltas and one.metric_type == "sum" and not one.is_monotonic:
             instead = "sum" if one.temporality == "delta" else "last, avg, min or max"
             raise QueryError(
                 f"{aggregation.name} of {one.metric_name!r}: it is a sum that also decreases "

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from exporter.config.layers import Layer, Location, overlap, validated_layer
 from exporter.config.schema import File, Pipeline
-from exporter.config.validation_errors import nearest, validation_errors
+from exporter.config.validation_errors import closest_match, validation_errors
 from exporter.config.yaml_document import KeyPath, YamlDocument, dotted, read_yaml
 from exporter.errors import ConfigError
 
@@ -126,8 +126,8 @@ class _ComponentSelection:
         }
         if "metrics" in components and "logs" in components:
             self._compare(found["logs"][0], components["logs"], components["metrics"])
-        # Cost events arrive as log records and are accepted with either pipeline. Metrics are
-        # refused if the only pipeline is for logs: whoever writes that wants cost events alone.
+        # Cost events arrive as log records and are accepted with either pipeline. A file with only
+        # a logs pipeline accepts cost events and refuses metrics.
         self._layer.takes_metrics = bool(found["metrics"])
         return components.get("metrics" if found["metrics"] else "logs", {})
 
@@ -186,7 +186,7 @@ class _ComponentSelection:
     def _check_defined(self, kind: str, names: list[str], path: KeyPath) -> None:
         for name in names:
             if name not in _mapping(self._tree.get(kind)):
-                near = nearest(str(name), self._unused[kind])
+                near = closest_match(str(name), self._unused[kind])
                 hint = f"; did you mean {near}?" if near else ""
                 self._error(path, f"'{dotted((str(name),))}' is not defined under {kind}{hint}")
 
@@ -267,7 +267,7 @@ def _component_error(kind: str, name: str) -> str | None:
     if type_name == known:
         return None
     singular = kind.removesuffix("s")
-    if nearest(type_name, [known]):
+    if closest_match(type_name, [known]):
         return f"unknown {singular}; did you mean {known}?"
     alternative = _ALTERNATIVES.get(type_name)
     return (

@@ -12,11 +12,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from exporter.errors import DecodeError
-from exporter.intern import SeriesCache
-from exporter.wire.cache_entries import metric_entry, resource_entry, scope_entry
-from exporter.wire.data_points import BatchBuilder
+from exporter.series_cache import SeriesCache
+from exporter.wire.batch_builder import BatchBuilder
+from exporter.wire.decode_result import Decoded
 from exporter.wire.limits import check_message_count
-from exporter.wire.result import Decoded
+from exporter.wire.series_lookup import metric_entry, resource_entry, scope_entry
 from exporter.wire.time_window import ANY_TIME, TimeWindow
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final
 
-from exporter.openfinops.values import ServiceMetrics, SystemHealth, SystemMetrics
+from exporter.openfinops.records import ServiceMetrics, SystemHealth, SystemMetrics
 
 _BY_SEVERITY: Final = (
     SystemHealth.HEALTHY,

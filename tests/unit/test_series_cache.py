@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.intern import (
+from exporter.model import Series
+from exporter.series_cache import (
     MetricEntry,
     MetricKey,
     ResourceEntry,
@@ -10,7 +11,6 @@ from exporter.intern import (
     SeriesCache,
     identity_key,
 )
-from exporter.model import Series
 
 KEY = MetricKey("cpu", "gauge", "1", "how busy", None, None)
 TEXT = st.text(max_size=5)

@@ -23,7 +23,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     SummaryDataPoint,
 )
 
-from exporter.intern import MetricEntry, SeriesCache
 from exporter.json_text import canonical_json
 from exporter.model import (
     NO_POINTS,
@@ -37,10 +36,11 @@ from exporter.model import (
     SummaryPoint,
 )
 from exporter.model.lazy_sequence import concatenate
+from exporter.series_cache import MetricEntry, SeriesCache
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 from exporter.wire.attributes import InvalidAttributesError, attributes_to_dict
-from exporter.wire.cache_entries import series_id_of
-from exporter.wire.result import Decoded, Rejections
+from exporter.wire.decode_result import Decoded, Rejections
+from exporter.wire.series_lookup import series_id_of
 from exporter.wire.time_window import ANY_TIME, INT64_MAX, TimeWindow
 
 NO_RECORDED_VALUE: Final = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK

@@ -96,7 +96,7 @@ def compute_series_entries(
     new_points = {point.time_unix_nano: point for point in map(_point, samples)}
     bases = {_whole_micros(sample.time_unix_nano): sample.basis for sample in samples}
     changed_times = {time for time, point in new_points.items() if known_points.get(time) != point}
-    # A point that only the cursor knows was deleted by retention. Its entry is not written again.
+    # Skip the point that is known only from the cursor: retention has deleted its entry.
     writable_times = new_points.keys() | {point.time_unix_nano for point in stored_points}
     timeline = sorted((known_points | new_points).values())
     oldest_time = timeline[0].time_unix_nano
@@ -108,8 +108,8 @@ def compute_series_entries(
         follows_change = previous is not None and previous.time_unix_nano in changed_times
         if time in changed_times or (follows_change and time in writable_times):
             basis = bases.get(time, samples[-1].basis)
-            # If the point before was deleted by retention, the increase since it is unknown. It
-            # counts 0, because counting a total whole would count it twice.
+            # If retention deleted the previous point, the increase is unknown and is taken as 0.
+            # Using the whole total would count earlier costs twice.
             is_known = previous is not None or starts_series or basis.kind == "amount"
             amount = _amount(basis, previous, point) if is_known else _ZERO
             entries.append(_entry(series_id, basis, point, amount))
@@ -126,7 +126,7 @@ def merge_cursors(
 
     Args:
         cursors: from the other store.
-        stored_cursors: by series id, of those of the same series that this store has.
+        stored_cursors: the cursors of this store for the same series, by series id.
     """
     merged = dict(stored_cursors)
     for cursor in cursors:

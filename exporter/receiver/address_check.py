@@ -1,4 +1,4 @@
-"""Checks that an endpoint is free, because gRPC listens on whatever part of it is."""
+"""Checks that every address of an endpoint is free; gRPC would listen on some of them only."""
 
 from __future__ import annotations
 

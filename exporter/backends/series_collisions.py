@@ -42,13 +42,13 @@ def latest_by_id(definitions: Iterable[Series], refused: set[int]) -> dict[int, 
     for series in definitions:
         first = latest.get(series.series_id)
         if first is not None and identity_of(first) != identity_of(series):
-            refuse_collision(series.series_id, identity_of(first), identity_of(series), refused)
+            record_collision(series.series_id, identity_of(first), identity_of(series), refused)
         elif series.series_id not in refused:
             latest[series.series_id] = series
     return latest
 
 
-def refuse_collision(
+def record_collision(
     series_id: int, stored: Sequence[object], received: Sequence[object], refused: set[int]
 ) -> None:
     """Add the id to the refused ones and log both identities, once for each id.

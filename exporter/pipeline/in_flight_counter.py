@@ -1,4 +1,4 @@
-"""How many threads are within a block."""
+"""Counts the threads that are inside a `with` block."""
 
 from __future__ import annotations
 

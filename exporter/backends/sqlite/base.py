@@ -1,4 +1,4 @@
-"""What the backends `sqlite` and `memory` share: the same SQL on a connection that is lent."""
+"""Base class of the backends `sqlite` and `memory`. Subclasses provide the connections."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Final
 
 from exporter.backends.dialect import SQLITE, Dialect
 from exporter.backends.sqlite.batch_writer import write_batch
-from exporter.backends.sqlite.bookkeeping import last_sequence
 from exporter.backends.sqlite.connection import dry_run_transaction
 from exporter.backends.sqlite.errors import READING, STORING, translate_errors
 from exporter.backends.sqlite.sizes import count_rows_before
+from exporter.backends.sqlite.watermarks_and_dead_letters import last_sequence
 from exporter.model import Batch
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 
-class SQLiteStore(ABC):
+class SQLiteBackendBase(ABC):
     """The methods of `exporter.backends.base.Backend` that need no more than a connection."""
 
     hypertable_catalog: Final = None

@@ -54,7 +54,7 @@ class ResourceEntry:
             the resource, and when one of its series is invalidated.
         series_sequences: the decoder's sequences of series ids, keyed by their first point. All
             are dropped when any series is invalidated.
-        extra_entries: what large texts count for, in entries, besides the one entry for each.
+        extra_entries: how many additional entries are counted for large texts.
     """
 
     __slots__ = (

@@ -27,7 +27,9 @@ _EXIT_BY_SIGNAL: Final = 128
 
 
 class Service:
-    """Receiver, pipeline and backend, started in reverse order and stopped in this one.
+    """Runs the receiver, the pipeline and the backend.
+
+    Starts the backend first and the receiver last, and stops them in the opposite order.
 
     Start `pipeline`, then `listen`, then optionally start `orphan_replayer`, which stores the
     orphaned spools of embedded pipelines, now and every minute. `stop` is safe after any of them,

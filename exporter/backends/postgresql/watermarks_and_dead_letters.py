@@ -15,9 +15,9 @@ from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_te
 from exporter.model import DeadLetter, StoreSizes, TableSize, Watermark
 from exporter.time_units import to_nanos
 
-# The last transaction of a writer locks its row. So a session that still commits a batch, on a
-# connection that its client has lost, is waited for, and what it commits is seen. Each statement
-# is one message with its timeout, which is for this transaction only.
+# The statement waits for the lock of the writer's row. If an abandoned session is still committing
+# a batch, the statement waits for that commit and then sees its watermark. Each statement is one
+# message with its timeout, which is for this transaction only.
 _ADVANCE: Final = """
     SET LOCAL lock_timeout = '30s';
     INSERT INTO ingest_ledger AS watermark (receiver_id, last_sequence) VALUES (%s, %s)
@@ -65,7 +65,7 @@ def advance_watermark(cursor: Cursor, watermark: Watermark | None) -> bool:
 
 
 def last_sequence(cursor: Cursor, writer_id: str) -> int:
-    """The sequence of the writer's watermark; without a watermark 0, which is stored then."""
+    """Returns the sequence of the writer's watermark. Inserts 0 if the writer has no watermark."""
     cursor.execute(_LOCK, (writer_id,))
     [(sequence,)] = cursor.fetchall()
     return int(sequence)
@@ -92,7 +92,7 @@ def prune_bookkeeping(cursor: Cursor, time_unix_nano: int) -> int:
     return cursor.rowcount
 
 
-def with_dead_letters_before(
+def add_dead_letter_count(
     connection: Connection, rows: Mapping[str, int], time_unix_nano: int
 ) -> dict[str, int]:
     """The numbers of rows by table, and the number of dead letters written before the time."""
@@ -102,7 +102,7 @@ def with_dead_letters_before(
     return {**rows, "dead_letters": int(count)}
 
 
-def with_dead_letters_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
+def add_dead_letter_size(connection: Connection, sizes: StoreSizes) -> StoreSizes:
     """The sizes of the fact tables and of dead_letters, whose few rows are counted."""
     with transaction(connection) as cursor:
         cursor.execute(_SIZE)

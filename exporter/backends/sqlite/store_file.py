@@ -15,7 +15,7 @@ from typing import Final
 
 from exporter.backends.sqlite.errors import translate_errors
 from exporter.errors import BackendRefusedError, ConfigError
-from exporter.sqlitefiles import SMALLEST_PAGE_BYTES, FileKind, connect, transaction
+from exporter.sqlite_files import SMALLEST_PAGE_BYTES, FileKind, connect, transaction
 
 STORE_FILE: Final = FileKind(
     label="sqlite",
@@ -58,7 +58,7 @@ def database_path(connection_string: str) -> Path:
 
 
 def is_store(path: Path) -> bool:
-    """Whether the file is a store (True), or vacant, so that it may become one (False).
+    """Returns True if the file is a store, False if it is empty.
 
     Raises:
         BackendRefusedError: the file is anything else.

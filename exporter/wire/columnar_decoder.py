@@ -2,7 +2,7 @@
 
 The points are collected metric by metric and their fields are found all at once
 (`exporter.wire.field_scan`). Points with fields that are not expected go to the official messages.
-The bytes of attributes are used unparsed only if they were parsed before.
+Attribute bytes are not parsed again if the same bytes were parsed before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from exporter.intern import MetricEntry
 from exporter.model import Exemplar, HistogramPoint, Int64Array, Points
 from exporter.model.lazy_sequence import LazySequence
-from exporter.wire.byte_buffer import PADDING, BoolArray, ByteBuffer
-from exporter.wire.data_points import PointKeys
+from exporter.series_cache import MetricEntry
+from exporter.wire.batch_builder import PointKeys
 from exporter.wire.exemplar_columns import ExemplarColumns, read_exemplars
 from exporter.wire.field_scan import ScanResult, scan_fields
 from exporter.wire.histogram_columns import (
@@ -29,9 +28,10 @@ from exporter.wire.histogram_columns import (
     read_explicit,
     read_exponential,
 )
-from exporter.wire.number_points import AS_DOUBLE, AS_INT, NUMBER_TAGS, START, TIME
+from exporter.wire.point_layouts import AS_DOUBLE, AS_INT, NUMBER_TAGS, START, TIME
 from exporter.wire.series_sequence_cache import PointBlock, cached_series_ids
 from exporter.wire.time_window import TimeWindow
+from exporter.wire.vectorized_buffer import PADDING, BoolArray, ByteBuffer
 
 # A scan takes 300 us however few points it has; below this the official messages are as fast.
 MIN_POINTS: Final = 24
@@ -43,7 +43,7 @@ _MAX_BLOCK_BYTES: Final = 4 * 1024 * 1024
 _Values = npt.NDArray[np.float64]
 
 
-class Undecoded(NamedTuple):
+class UndecodedPoint(NamedTuple):
     """A point for the official messages.
 
     Attributes:
@@ -74,7 +74,7 @@ class DecodedColumns:
     histograms: list[Sequence[HistogramPoint]] = field(default_factory=list)
     histogram_keys: list[PointKeys] = field(default_factory=list)
     exemplars: list[Sequence[Exemplar]] = field(default_factory=list)
-    undecoded: list[Undecoded] = field(default_factory=list)
+    undecoded: list[UndecodedPoint] = field(default_factory=list)
     looked_up: list[tuple[PointBlock, Int64Array]] = field(default_factory=list)
 
 
@@ -126,13 +126,13 @@ class ColumnarDecoder:
     def __init__(self, window: TimeWindow) -> None:
         self._window = window
         self._collected: dict[_PointType, tuple[list[MetricEntry], list[bytes]]] = {}
-        self._undecoded: list[Undecoded] = []
+        self._undecoded: list[UndecodedPoint] = []
 
     def add(self, metric: MetricEntry, points: Sequence[bytes]) -> None:
         """Add points of a metric that can be stored."""
         point_type = _POINT_TYPES.get(metric.key.type)
         if point_type is None:  # summaries
-            self._undecoded += (Undecoded(metric, point, None) for point in points)
+            self._undecoded += (UndecodedPoint(metric, point, None) for point in points)
             return
         metrics, collected = self._collected.setdefault(point_type, ([], []))
         metrics += [metric] * len(points)
@@ -171,7 +171,8 @@ class ColumnarDecoder:
             valid = np.flatnonzero(reader.valid).tolist()
             metrics, points = [metrics[at] for at in valid], [points[at] for at in valid]
         decoded.undecoded += (
-            Undecoded(metric, point, None) for metric, point in zip(metrics, points, strict=True)
+            UndecodedPoint(metric, point, None)
+            for metric, point in zip(metrics, points, strict=True)
         )
 
 
@@ -224,11 +225,11 @@ class _BlockReader:
             is_known = np.array([each is not None for each in found], np.bool_)
             return np.array([each or 0 for each in found], np.int64), is_known
 
-    def undecoded(self) -> Iterator[Undecoded]:
+    def undecoded(self) -> Iterator[UndecodedPoint]:
         """The invalid points."""
         for at in np.flatnonzero(~self.valid).tolist():
             raw = self._attributes[at] if self._attributes and self._readable[at] else None
-            yield Undecoded(self._metrics[at], self._points[at], raw)
+            yield UndecodedPoint(self._metrics[at], self._points[at], raw)
 
     def emit(self, decoded: DecodedColumns) -> None:
         """Add all points to the decoded columns; only if all of them are valid."""

@@ -141,7 +141,7 @@ class ByteBuffer:
 
 
 @dataclass(frozen=True, slots=True)
-class ListColumn:
+class RaggedColumn:
     """A column of lists of different lengths.
 
     Attributes:
@@ -153,7 +153,7 @@ class ListColumn:
     sizes: Int64Array
 
     def sums(self) -> tuple[Int64Array, BoolArray]:
-        """The sum of each list, and whether it is exact, which it is unless a number is large."""
+        """The sum of each list, and whether it is exact. Sums of large numbers may be inexact."""
         ends = np.cumsum(self.sizes)
         sums = _list_sums(self.numbers, ends, self.sizes)
         exact = self.sizes < _MAX_SUMMED_COUNT
@@ -174,15 +174,15 @@ class ListColumn:
 
 def read_packed_fixed64(
     buffer: ByteBuffer, start: Int64Array, end: Int64Array
-) -> tuple[ListColumn, BoolArray]:
+) -> tuple[RaggedColumn, BoolArray]:
     """The packed fixed64 numbers at start:end of each message, and whether the length is valid."""
     sizes, rest = np.divmod(end - start, _FIXED_BYTES)
-    return ListColumn(buffer.concatenated(start, end - rest).view("<i8"), sizes), rest == 0
+    return RaggedColumn(buffer.concatenated(start, end - rest).view("<i8"), sizes), rest == 0
 
 
 def read_packed_varints(
     buffer: ByteBuffer, spans: Spans, message_count: int
-) -> tuple[ListColumn, BoolArray]:
+) -> tuple[RaggedColumn, BoolArray]:
     """The packed varints of each message, and whether they could be read.
 
     Args:
@@ -202,7 +202,7 @@ def read_packed_varints(
     sizes = _list_sums(data < _CONTINUATION_BIT, span_ends, end - spans.start)
     # bincount with weights returns doubles, which hold every count of bytes exactly.
     message_sizes = np.bincount(spans.message, sizes, minlength=message_count).astype(np.int64)
-    return ListColumn(numbers, message_sizes), valid
+    return RaggedColumn(numbers, message_sizes), valid
 
 
 def _read_consecutive_varints(data: npt.NDArray[np.uint8]) -> tuple[Int64Array, Int64Array]:

@@ -140,8 +140,8 @@ class FileKind:
     def is_vacant(self, connection: sqlite3.Connection, path: Path) -> bool:
         """Whether the database has no content yet (True), or is one of this kind (False).
 
-        The tables are not looked at where the application_id is ours: on a connection that ignores
-        the -wal, the pages that describe them may be missing.
+        If the application_id is ours, the tables are not checked, because a connection that ignores
+        the -wal may not see them.
 
         Raises:
             PermanentError: `refused`: the file belongs to another program. It was not changed.
@@ -305,7 +305,7 @@ def what_to_do(error: Exception, path: str | Path) -> str | None:
     """
     code = primary_code(error)
     if code == sqlite3.SQLITE_CANTOPEN:
-        return _no_descriptor() or _obstacle(Path(path))
+        return _no_descriptor() or _open_failure_reason(Path(path))
     advice = _WHAT_TO_DO.get(code or 0)
     return advice and advice.format(path=path, user=this_user(), free=_free_space(path))
 
@@ -324,7 +324,7 @@ def _no_descriptor() -> str | None:
     return None
 
 
-def _obstacle(path: Path) -> str:
+def _open_failure_reason(path: Path) -> str:
     """Why a file cannot be opened, as far as that can be seen from outside."""
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist or is not a folder; create it"

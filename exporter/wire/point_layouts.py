@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from exporter.intern import MetricEntry
 from exporter.model import NO_POINTS, Points
+from exporter.series_cache import MetricEntry
 from exporter.wire.time_window import TimeWindow
 
 # message NumberDataPoint:

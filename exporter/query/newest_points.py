@@ -35,7 +35,7 @@ from exporter.query.points import (
     types_statement,
 )
 from exporter.query.rows import PointRow
-from exporter.query.sql import Sql, fetch_all, sql
+from exporter.query.sql_builder import Sql, fetch_all, sql
 from exporter.query.times import TimeRange
 
 _Rows = list[tuple[Any, ...]]
@@ -57,7 +57,7 @@ _EMPTY_WINDOW_FACTOR: Final = 7.0
 _MAX_WINDOWS: Final = 4
 
 
-def latest_points(
+def newest_points(
     backend: Backend, condition: Sql | None, time_range: TimeRange, limit: int
 ) -> list[PointRow]:
     """The points of every type, newest first; see `Reader.query_historical_metrics`.

@@ -1,6 +1,6 @@
 """The memory limit of the process: when requests wait in the spool alone, when they are refused.
 
-A request takes its memory before anybody can say how much, so the last three eighths of the limit
+A request uses memory before its size is known, so the last three eighths of the limit
 are reserved for requests that are being received and decoded.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 import psutil
 
-from exporter.pipeline.in_flight import InFlightCounter
+from exporter.pipeline.in_flight_counter import InFlightCounter
 
 IDLE_BYTES: Final = 112 << 20
 """What the process takes while it handles no request (docs/robustness.md)."""
@@ -135,8 +135,8 @@ class MemoryLimit:
 def _find_malloc_trim() -> Callable[[], object]:
     """The call that returns freed memory to the system; does nothing without glibc.
 
-    glibc keeps freed memory in an arena of each thread. Without this, the process would stay above
-    its limit after a burst from many senders, with nothing in it.
+    glibc keeps freed memory in an arena of each thread. Without this call, the process would stay
+    above its limit after a burst, although the freed memory is unused.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
     trim = getattr(library, "malloc_trim", None)

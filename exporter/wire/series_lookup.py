@@ -19,7 +19,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from exporter.intern import (
+from exporter.json_text import canonical_json
+from exporter.model import MetricType, Temporality
+from exporter.series_cache import (
     Fragments,
     MetricCacheKey,
     MetricEntry,
@@ -29,8 +31,6 @@ from exporter.intern import (
     SeriesCache,
     SeriesRefusedError,
 )
-from exporter.json_text import canonical_json
-from exporter.model import MetricType, Temporality
 from exporter.wire.attributes import InvalidAttributesError, attribute_texts, attributes_to_dict
 
 # Name of the field in Metric's oneof, which is also the type in the model -> message of a point.

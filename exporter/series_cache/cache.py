@@ -1,4 +1,4 @@
-"""The bounded cache of known series; see `exporter.intern`."""
+"""The bounded cache of known series; see `exporter.series_cache`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import xxhash
 
-from exporter.intern.entries import (
+from exporter.model import Series
+from exporter.series_cache.entries import (
     CLUSTER_ID_ATTRIBUTES,
     NODE_ID_ATTRIBUTES,
     Fragments,
@@ -17,7 +18,6 @@ from exporter.intern.entries import (
     ResourceEntry,
     cluster_or_node_id,
 )
-from exporter.model import Series
 
 _SIGN_BIT: Final = 1 << 63
 # Attributes and other texts count as one more entry for every 256 bytes.
@@ -153,7 +153,7 @@ class SeriesCache:
             self._entries = entries
             raise
         finally:
-            # The caller keeps the finished one.
+            # Start a new transaction object; the caller still uses the old one.
             self._transaction = CacheTransaction()
         self._evict()
 

@@ -1,6 +1,6 @@
 """Reads certificate files, and tests them in a handshake in memory before gRPC gets them.
 
-gRPC reports a wrong certificate as a port that it cannot listen on, and an expired one not at all.
+gRPC reports a wrong certificate as a listen error and does not report an expired certificate.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from exporter.backends.dialect import POSTGRESQL
-from exporter.backends.hypertable_catalog import Fetch, NewestChunk, Rollup, RollupState
+from exporter.backends.hypertable_catalog import Fetch, NewestChunk, RollupInfo, RollupState
 
 # Begin and end in microseconds, and whether it is a columnstore.
 _Chunk = tuple[int, int, bool]
@@ -15,8 +15,8 @@ _Chunk = tuple[int, int, bool]
 _HOUR_MICROS: Final = 3_600_000_000
 _ROLLUPS: Final = {
     table: (
-        Rollup(f"{subject}_rollups_daily", 24 * _HOUR_MICROS, column),
-        Rollup(f"{subject}_rollups_hourly", _HOUR_MICROS, column),
+        RollupInfo(f"{subject}_rollups_daily", 24 * _HOUR_MICROS, column),
+        RollupInfo(f"{subject}_rollups_hourly", _HOUR_MICROS, column),
     )
     for table, subject, column in (
         ("system_metrics", "metric", "last_timestamp"),
@@ -112,15 +112,16 @@ class TimescaleDBCatalog:
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
         self._clock = clock
-        # The newest chunk, if any chunk is a columnstore, and until when it is believed. Threads
-        # replace the pair as a whole, so that a reader never sees half of it.
+        # The cached newest chunk (None if no chunk is a columnstore) and the time until which the
+        # cache is valid. Threads replace the pair as a whole, so that a reader never sees half of
+        # it.
         self._cached_chunk: tuple[_Chunk | None, float] | None = None
 
-    def rollups(self, table: str) -> Sequence[Rollup]:
+    def rollups(self, table: str) -> Sequence[RollupInfo]:
         """The roll-ups of a fact table, widest buckets first."""
         return _ROLLUPS.get(table, ())
 
-    def rollup_state(self, rollup: Rollup) -> RollupState | None:
+    def rollup_state(self, rollup: RollupInfo) -> RollupState | None:
         """How far a roll-up is materialized; None if it is missing or not readable."""
         [(is_readable, has_ranges_log)] = self._fetch(_HAS_ROLLUP, (rollup.view, rollup.column))
         if not is_readable:
@@ -157,8 +158,8 @@ class TimescaleDBCatalog:
 def _is_fresh(identifier: int, *, has_ranges_log: bool) -> str:
     """The condition of `RollupState.is_fresh`.
 
-    For times before the first that a timestamp can hold there is a log entry that no refresh
-    removes, so `{start}` must be 0 or later.
+    The log always contains one entry for times below the range of timestamps. `{start}` must be 0
+    or later to exclude it.
     """
     logs = [
         (_HYPERTABLE_LOG, "hypertable_id = a.raw_hypertable_id"),

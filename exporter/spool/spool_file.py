@@ -141,11 +141,11 @@ class SpoolFile:
         except (SpoolDamagedError, SpoolUnavailableError) as error:
             _log.warning("%s; the file is replaced anyway", error)
         state = self._state
-        # The process knows them itself, so they need not be readable in the damaged file.
+        # Use the watermarks from memory; they may be unreadable in the damaged file.
         watermarks = Watermarks(
             database.receiver_id,
             state.released_sequence,
-            database.unverified_after,
+            database.ledger_unreadable_after,
             state.last_sequence,
         )
         try:
