@@ -104,7 +104,7 @@ def _read_values(buffer: ByteBuffer, scan: ScanResult) -> _Values:
     return np.where(double > integer, buffer.doubles(double), buffer.int64s(integer))
 
 
-# The messages are quoted in number_points.py and histogram_columns.py.
+# The messages are quoted in point_layouts.py and histogram_columns.py.
 _NUMBER: Final = _PointType(0x3A, 0x2A, 0x40, NUMBER_TAGS, _read_values)
 _EXPLICIT: Final = _PointType(0x4A, 0x42, 0x50, EXPLICIT_TAGS, read_explicit)
 _EXPONENTIAL: Final = _PointType(0x0A, 0x5A, 0x50, EXPONENTIAL_TAGS, read_exponential)

@@ -29,7 +29,7 @@ _MIN_NUMBERS: Final = 8
 # If this many number points at the beginning of a message do not fit a template, none is expected.
 _MAX_UNSUPPORTED_NUMBERS: Final = 32
 _NUMBERS: Final = frozenset({"gauge", "sum"})
-# Field numbers; the messages are quoted in lazy_messages.py and number_points.py.
+# Field numbers; the messages are quoted in lazy_messages.py and point_layouts.py.
 _RESOURCE: Final = 1
 _SCOPE_METRICS: Final = 2
 _METRICS: Final = 2
