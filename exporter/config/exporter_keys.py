@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from exporter.config import parsers
 from exporter.config.fields import (
-    DAY_SECONDS,
     Allowed,
     Count,
     FilePath,
@@ -26,6 +25,7 @@ from exporter.config.fields import (
     key,
 )
 from exporter.costs.rules import FieldSource
+from exporter.time_units import SECONDS_PER_DAY
 
 _YEAR_DAYS: Final = 365
 
@@ -87,7 +87,7 @@ class Rule(Section):
         600.0,
         "The longest time that one point of an hourly_rate is charged for.",
         gt=0,
-        le=DAY_SECONDS,
+        le=SECONDS_PER_DAY,
     )
 
     @model_validator(mode="after")
@@ -180,16 +180,16 @@ class Openfinops(Section):
         "see data after this time at the latest.",
         collector="processors.batch.timeout",
         gt=0,
-        le=DAY_SECONDS,
+        le=SECONDS_PER_DAY,
     )
     enable_compression: Flag = key(False, "Compress old rows.", backends=_TIMESCALEDB)
     compress_after_seconds: Seconds = key(
-        float(DAY_SECONDS),
+        float(SECONDS_PER_DAY),
         "With enable_compression: a chunk is compressed this long after its end. Late rows "
         "can still be stored, more slowly.",
         backends=_TIMESCALEDB,
         gt=0,
-        le=100 * _YEAR_DAYS * DAY_SECONDS,
+        le=100 * _YEAR_DAYS * SECONDS_PER_DAY,
     )
     direct_compress: _DirectCompress = key(
         "auto",
@@ -199,12 +199,12 @@ class Openfinops(Section):
         backends=_TIMESCALEDB,
     )
     chunk_interval_seconds: Seconds = key(
-        float(DAY_SECONDS),
+        float(SECONDS_PER_DAY),
         "How much time one chunk holds; applies to chunks that are created later. Rows are "
         "compressed and deleted by whole chunks.",
         backends=_TIMESCALEDB,
         ge=60,
-        le=_YEAR_DAYS * DAY_SECONDS,
+        le=_YEAR_DAYS * SECONDS_PER_DAY,
     )
     rollups: Switch = key(
         True,

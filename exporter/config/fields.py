@@ -11,8 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, m
 from pydantic.fields import FieldInfo
 
 from exporter.config import parsers
-
-DAY_SECONDS: Final = 86_400
+from exporter.time_units import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,9 @@ Seconds = Annotated[
     Allowed("seconds", ", or a duration such as 200ms, 5s or 1h30m"),
 ]
 _Duration = Annotated[
-    float, BeforeValidator(parsers.parse_duration_with_unit), Field(ge=0.001, le=20 * DAY_SECONDS)
+    float,
+    BeforeValidator(parsers.parse_duration_with_unit),
+    Field(ge=0.001, le=20 * SECONDS_PER_DAY),
 ]
 Duration = Annotated[_Duration, _DURATION]
 OptionalDuration = Annotated[_Duration | None, NotNull, _DURATION]

@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from exporter.config import parsers
 from exporter.config.exporter_keys import Exporters
 from exporter.config.fields import (
-    DAY_SECONDS,
     Count,
     OptionalCount,
     OptionalDuration,
@@ -24,6 +23,7 @@ from exporter.config.fields import (
     texts_of,
 )
 from exporter.config.receiver_keys import Extensions, Receivers
+from exporter.time_units import SECONDS_PER_DAY
 
 
 class Batch(Section):
@@ -38,7 +38,7 @@ class Batch(Section):
         None,
         "Another name for batch_interval_seconds.",
         allowed="a duration with its unit, from 1ms to 24h, such as 10s",
-        le=DAY_SECONDS,
+        le=SECONDS_PER_DAY,
     )
     send_batch_size: OptionalCount = key(None, "Another name for batch_size.", ge=1, le=1_000_000)
     send_batch_max_size: Count = key(

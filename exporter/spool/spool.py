@@ -16,10 +16,10 @@ from exporter.spool.entry import Entry
 from exporter.spool.errors import SpoolFullError
 from exporter.spool.spool_file import SpoolFile
 from exporter.spool.state import SpoolState
+from exporter.time_units import NANOSECONDS_PER_SECOND
 
 _log = logging.getLogger(__name__)
 
-_NANOSECONDS_PER_SECOND: Final = 1_000_000_000
 _SYNCS_MEASURED: Final = 3
 
 
@@ -54,7 +54,7 @@ class Spool:
         self.state = SpoolState(max_bytes, max_digests)
         self._file = SpoolFile(self.path, self.state)
         self._max_bytes = max_bytes
-        self._retry_window_nano = int(retry_window_seconds * _NANOSECONDS_PER_SECOND)
+        self._retry_window_nano = int(retry_window_seconds * NANOSECONDS_PER_SECOND)
 
     def start(self) -> None:
         """Open the file, or create it; safe twice.
