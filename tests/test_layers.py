@@ -109,3 +109,23 @@ def test_the_reference_decoder_imports_nothing_of_the_fast_decoder() -> None:
             if layer(imported) in {"exporter.wire", "exporter.series_cache"}:
                 pending |= {imported} - found
     assert found == REFERENCE_DECODER
+
+
+def _listed_modules(package: Path) -> list[str]:
+    """The modules that the docstring of a package lists, one line each: `name  purpose`."""
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    return re.findall(r"^(\w+)  +\S", docstring or "", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        path.parent
+        for path in MODULES
+        if path.name == "__init__.py" and _listed_modules(path.parent)
+    ],
+    ids=lambda path: path.name,
+)
+def test_the_docstring_of_a_package_lists_its_modules(package: Path) -> None:
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert set(_listed_modules(package)) == modules

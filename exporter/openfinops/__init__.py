@@ -4,16 +4,16 @@
 The module also replaces `openfinops.observability.persistence`, so that the hub and observatory of
 the published package store their data here; docs/openfinops.md shows both.
 
-values         records that a program passes in
-settings       `PersistenceConfig`, and the exporter settings it maps to
-otlp_requests  records as OTLP requests, so that they are spooled and stored like all telemetry
-backend        `PersistenceBackend`: stores and queries records
-health         cluster health and alerts from recent measurements
-hub            `ObservabilityHub`
-observatory    `CostObservatory`
-v030_tables    the tables of openfinops 0.3.0 itself, and their rows as records
-v030_store     a database with those tables, read in pages
-v030_import    their import into a backend, and its verification
+records         records that a program passes in
+settings        `PersistenceConfig`, and the exporter settings it maps to
+otlp_requests   records as OTLP requests, so that they are spooled and stored like all telemetry
+backend         `PersistenceBackend`: stores and queries records
+cluster_health  cluster health and alerts from recent measurements
+hub             `ObservabilityHub`
+observatory     `CostObservatory`
+v030_tables     the tables of openfinops 0.3.0 itself, and their rows as records
+v030_store      a database with those tables, read in pages
+v030_import     their import into a backend, and its verification
 """
 
 from exporter.openfinops.backend import PersistenceBackend, create_persistence_backend

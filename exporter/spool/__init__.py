@@ -12,7 +12,7 @@ database     reads and writes the rows of one open file
 recovery     renames a damaged file and copies what can be read of it into a new one
 lock         keeps a second process from the file
 state        counts, watermarks and digests in memory: `SpoolState`
-file         the file while it is in use: opens, changes and replaces it
+spool_file   the file while it is in use: opens, changes and replaces it
 spool        the queue itself: `Spool`
 """
 
