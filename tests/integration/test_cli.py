@@ -163,7 +163,7 @@ def test_wrong_usage_has_exit_code_2(arguments: list[str], said: str) -> None:
         (["check", "--backend", "oracle"], "oracle"),
         (["serve", "--endpoint", "nonsense"], "nonsense"),
         (["serve", "--log-level", "loud"], "loud"),
-        (["query", "metrics", "--db", "missing.db"], "missing.db: there is nothing to read"),
+        (["query", "metrics", "--db", "missing.db"], "missing.db: nothing can be read"),
         (["query", "metrics", "--since", "yesterday"], "time 'yesterday' is not understood"),
         (["query", "metrics", "-m", "orders", "--agg", "median"], "aggregation 'median'"),
         (["query", "metrics", "-m", "order", "--agg", "avg"], "did you mean orders"),

@@ -79,6 +79,6 @@ def test_impossible_copies_are_refused(tmp_path: Path) -> None:
     assert "name two stores" in error
     code, _, error = migrate(tmp_path, "missing.db", "new.db")
     assert code == 1
-    assert "there is nothing to read" in error
+    assert "nothing can be read" in error
     assert not (tmp_path / "new.db").exists()
     assert not (tmp_path / "missing.db").exists()

@@ -119,7 +119,7 @@ def test_stats_as_csv_has_one_line_for_each_table(tmp_path: Path) -> None:
 def test_without_a_store_no_file_is_made(command: str, tmp_path: Path) -> None:
     result = run(command, cwd=tmp_path)
     assert result.returncode == 1
-    assert f"sqlite {tmp_path / FILE}: there is nothing to read" in result.stderr
+    assert f"sqlite {tmp_path / FILE}: nothing can be read" in result.stderr
     assert result.stdout == ""
     assert not list(tmp_path.iterdir())
 
