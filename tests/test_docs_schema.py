@@ -96,9 +96,7 @@ def real(store: sqlite3.Connection) -> set[Column]:
     return found
 
 
-def test_documented_and_real_columns_are_equal(
-    store: sqlite3.Connection,
-) -> None:
+def test_documented_and_real_columns_are_equal(store: sqlite3.Connection) -> None:
     columns = real(store)
     # SQLite does not declare which columns of a view may be NULL; that is as in its tables.
     sources = ("metric_series", "system_metrics")

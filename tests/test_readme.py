@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 from kit.pipelines import build_pipeline
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter.backends import open_backend
 

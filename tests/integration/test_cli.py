@@ -18,9 +18,7 @@ from typing import Any
 import pytest
 from kit.pipelines import build_pipeline
 from kit.processes import COMMAND, environment, run
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from typer.testing import CliRunner
 
 from exporter.backends import open_backend

@@ -16,9 +16,7 @@ from kit.otlp.layouts import ENCODERS
 from kit.otlp.messages import metrics_of
 from kit.otlp.model import Expected, expect
 from kit.otlp.observed import Definitions, observe
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter.series_cache import SeriesCache
 from exporter.wire import decode, decode_reference

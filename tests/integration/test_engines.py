@@ -106,9 +106,7 @@ def test_a_wrong_password_is_refused(database: str, pytestconfig: pytest.Config)
         psycopg2.connect(database, password="wrong")  # noqa: S106 - it is the point
 
 
-def test_an_error_aborts_the_transaction_until_rollback(
-    connect: Callable[..., Connection],
-) -> None:
+def test_an_error_aborts_the_transaction_until_rollback(connect: Callable[..., Connection]) -> None:
     connection = connect()
     execute(connection, "CREATE TABLE samples (value int)")
     connection.commit()
@@ -132,9 +130,7 @@ def test_rollback_to_a_savepoint(connect: Callable[..., Connection]) -> None:
     assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_closing_a_connection_rolls_back(
-    connect: Callable[..., Connection],
-) -> None:
+def test_closing_a_connection_rolls_back(connect: Callable[..., Connection]) -> None:
     connection, gone = connect(), connect()
     execute(gone, "CREATE TABLE samples (value int)")
     gone.close()
@@ -296,9 +292,7 @@ def test_threads_write_at_the_same_time(connect: Callable[..., Connection]) -> N
     assert execute(owner, question) == [(number, per_thread) for number in range(4)]
 
 
-def test_a_session_level_advisory_lock_blocks_others(
-    connect: Callable[..., Connection],
-) -> None:
+def test_a_session_level_advisory_lock_blocks_others(connect: Callable[..., Connection]) -> None:
     holder, other = connect(), connect()
     holder.autocommit = other.autocommit = True
     order: list[str] = []

@@ -27,9 +27,7 @@ TESTS: Final = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def connect(
-    own_timescaledb_server: TimescaleDBServer,
-) -> Iterator[Callable[..., Connection]]:
+def connect(own_timescaledb_server: TimescaleDBServer) -> Iterator[Callable[..., Connection]]:
     with own_timescaledb_server.databases.fresh() as dsn, ExitStack() as stack:
         yield lambda **options: stack.enter_context(closing(psycopg2.connect(dsn, **options)))
 
@@ -122,9 +120,7 @@ def test_a_stop_cuts_connections_and_keeps_committed_data(
     assert execute(connect(), "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_a_copy_among_other_statements_is_refused(
-    connect: Callable[..., Connection],
-) -> None:
+def test_a_copy_among_other_statements_is_refused(connect: Callable[..., Connection]) -> None:
     connection = connect()
     with pytest.raises(errors.FeatureNotSupported, match="must be the only statement"):
         execute(connection, "SELECT 1; COPY samples FROM STDIN")
@@ -132,9 +128,7 @@ def test_a_copy_among_other_statements_is_refused(
     assert execute(connection, "SELECT 1") == [(1,)]
 
 
-def test_a_crash_affects_only_its_database(
-    own_timescaledb_server: TimescaleDBServer,
-) -> None:
+def test_a_crash_affects_only_its_database(own_timescaledb_server: TimescaleDBServer) -> None:
     databases = own_timescaledb_server.databases
     dsn = databases.create()
     with closing(psycopg2.connect(dsn)) as connection:

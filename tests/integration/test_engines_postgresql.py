@@ -34,9 +34,7 @@ def test_committed_data_survives_a_restart(
         assert execute(connection, "SELECT count(*) FROM samples") == [(0,)]
 
 
-def test_stop_and_start_keep_the_address(
-    own_postgresql_server: PostgreSQLServer,
-) -> None:
+def test_stop_and_start_keep_the_address(own_postgresql_server: PostgreSQLServer) -> None:
     own_postgresql_server.stop()
     assert not own_postgresql_server.is_running
     with pytest.raises(psycopg2.OperationalError, match="refused"):

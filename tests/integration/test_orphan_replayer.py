@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 from kit.durability.stores import Store, postgresql_store, sqlite_store
 from kit.processes import DEADLINE_SECONDS, Program, environment
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter import config
 from exporter.embedded import EmbeddedPipeline, OrphanReplayer

@@ -11,9 +11,7 @@ import pytest
 from engines.statements import execute
 from kit.backends.proxy import Break, proxied
 from kit.pipelines import NEVER_SECONDS, build_pipeline, request
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend

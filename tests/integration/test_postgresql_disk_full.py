@@ -16,9 +16,7 @@ from engines.statements import execute
 from kit.backends.samples import NOW, SECOND, flood, series
 from kit.backends.stored_rows import count
 from kit.pipelines import build_pipeline
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError

@@ -114,9 +114,7 @@ def test_a_new_process_continues_after_the_last_commit(
         second.close()
 
 
-def test_a_batch_without_a_watermark_is_stored_each_time(
-    postgresql_database: str,
-) -> None:
+def test_a_batch_without_a_watermark_is_stored_each_time(postgresql_database: str) -> None:
     with closing(PostgreSQLBackend(postgresql_database)) as backend:
         backend.start()
         for _ in range(2):

@@ -9,13 +9,7 @@ import psycopg2
 import pytest
 from engines.databases import Databases
 from engines.postgresql import PostgreSQLServer
-from kit.backends.postgresql import (
-    login_role,
-    run,
-    started,
-    with_option,
-    with_role,
-)
+from kit.backends.postgresql import login_role, run, started, with_option, with_role
 from kit.backends.samples import NOW, SECOND, batch_of, exemplar, flood, point
 from kit.backends.stored_rows import count
 

@@ -9,27 +9,20 @@ from contextlib import closing, contextmanager
 import psycopg2
 import pytest
 from engines.statements import execute
-from kit.backends.postgresql import (
-    run,
-    started,
-)
+from kit.backends.postgresql import run, started
 from kit.backends.samples import series
 from psycopg2.extensions import make_dsn
 
 from exporter.assembly import backend_for
 from exporter.backends.base import Backend
 from exporter.config import load
-from exporter.errors import (
-    BackendUnavailableError,
-)
+from exporter.errors import BackendUnavailableError
 from exporter.model import Batch
 
 APPLICATION_NAME = "openfinops-test-of-the-pool"
 
 
-def test_reads_wait_for_a_connection_until_the_timeout(
-    postgresql_database: str,
-) -> None:
+def test_reads_wait_for_a_connection_until_the_timeout(postgresql_database: str) -> None:
     with started(postgresql_database, pool_max_connections=2, pool_timeout_seconds=0.2) as backend:
         with ThreadPoolExecutor(6) as threads:
             reads = [threads.submit(backend.fetch, "SELECT pg_sleep(0.01)") for _ in range(12)]

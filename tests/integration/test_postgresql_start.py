@@ -14,24 +14,14 @@ import pytest
 from engines.databases import Databases
 from engines.dsn import database_of, with_database
 from engines.statements import execute
-from kit.backends.postgresql import (
-    login_role,
-    run,
-    start_error,
-    started,
-    with_option,
-    with_role,
-)
+from kit.backends.postgresql import login_role, run, start_error, started, with_option, with_role
 from kit.backends.samples import NOW, SECOND, batch_of, histogram, point, series
 from kit.backends.stored_rows import count, stored_points
 
 from exporter.backends.migration_files import load_migrations
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.daily_partitions import DailyPartitions
-from exporter.errors import (
-    BackendRefusedError,
-    BackendUnavailableError,
-)
+from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.model import Watermark, WriteResult
 
 DAY = 86_400 * SECOND

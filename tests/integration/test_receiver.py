@@ -174,9 +174,7 @@ def test_a_retryable_failure_says_when_to_retry(error: Exception) -> None:
     assert unpacked == info
 
 
-def test_a_bug_is_retryable_and_its_text_is_not_shown(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_bug_is_retryable_and_its_text_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     with receiving(raising(ZeroDivisionError("secret detail"))) as channel:
         call = refused(channel, b"")
     assert call.code() is grpc.StatusCode.UNAVAILABLE

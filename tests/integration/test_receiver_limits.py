@@ -12,17 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
-from kit.receiver import (
-    CHECK,
-    METRICS,
-    Blocked,
-    Submitted,
-    begin,
-    plain,
-    refused,
-    send,
-    serving,
-)
+from kit.receiver import CHECK, METRICS, Blocked, Submitted, begin, plain, refused, send, serving
 
 from exporter.errors import QueueFullError
 from exporter.receiver import Receiver

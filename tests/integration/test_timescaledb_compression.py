@@ -10,13 +10,7 @@ from typing import Any, Final
 import pytest
 from engines.statements import Connection, execute
 from kit.backends.postgresql import autocommitting
-from kit.backends.samples import (
-    NOW,
-    SECOND,
-    batch_of,
-    flood,
-    point,
-)
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import FACT_TABLES, count, stored
 from kit.backends.timescaledb import (
     COMPRESSED_TABLES,

@@ -7,11 +7,7 @@ from typing import Final
 
 import pytest
 from kit.backends.postgresql import run
-from kit.backends.samples import (
-    NOW,
-    SECOND,
-    flood,
-)
+from kit.backends.samples import NOW, SECOND, flood
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSING,

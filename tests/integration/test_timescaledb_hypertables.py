@@ -12,13 +12,7 @@ import psycopg2
 import pytest
 from engines.statements import Connection, execute
 from kit.backends.postgresql import autocommitting
-from kit.backends.samples import (
-    NOW,
-    SECOND,
-    batch_of,
-    flood,
-    point,
-)
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSING,
@@ -31,9 +25,7 @@ from kit.backends.timescaledb import (
 
 from exporter.backends.postgresql.schema import migrate
 from exporter.backends.timescaledb import HypertableOptions, sizes
-from exporter.backends.timescaledb.extension import (
-    read_capabilities,
-)
+from exporter.backends.timescaledb.extension import read_capabilities
 from exporter.backends.timescaledb.hypertables import create_indexes
 from exporter.model import Batch
 from exporter.query.sql_builder import sql

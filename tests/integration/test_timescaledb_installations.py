@@ -15,13 +15,7 @@ from engines.databases import Databases
 from engines.statements import Connection, execute
 from engines.timescaledb import WITHOUT_EXTENSION
 from kit.backends.postgresql import autocommitting, run
-from kit.backends.samples import (
-    NOW,
-    SECOND,
-    batch_of,
-    flood,
-    point,
-)
+from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import count, stored
 from kit.backends.timescaledb import (
     COMPRESSING,
@@ -37,9 +31,7 @@ from kit.backends.timescaledb import (
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.postgresql.schema import migrate
 from exporter.backends.timescaledb import timescaledb_backend
-from exporter.backends.timescaledb.extension import (
-    require_extension,
-)
+from exporter.backends.timescaledb.extension import require_extension
 from exporter.backends.timescaledb.hypertable_setup import configure_hypertables
 from exporter.errors import BackendRefusedError, NothingStoredError
 from exporter.model import Batch
@@ -101,9 +93,7 @@ def test_the_apache_license_stores_reads_deletes_and_warns_once(
     assert "Apache license" in caplog.messages[0]
 
 
-def test_a_server_without_timescaledb_is_refused(
-    postgresql_database: str,
-) -> None:
+def test_a_server_without_timescaledb_is_refused(postgresql_database: str) -> None:
     assert_start_fails(
         postgresql_database, "server has no TimescaleDB.*superuser run CREATE EXTENSION"
     )
@@ -117,9 +107,7 @@ def test_a_server_without_timescaledb_is_refused_for_reading(postgresql_database
     assert_start_fails(postgresql_database, "server has no TimescaleDB", read_only=True)
 
 
-def test_an_available_extension_is_created(
-    timescaledb_server: Databases,
-) -> None:
+def test_an_available_extension_is_created(timescaledb_server: Databases) -> None:
     with timescaledb_server.fresh(WITHOUT_EXTENSION) as dsn:
         with autocommitting(dsn) as connection:
             execute(connection, "DROP ROLE IF EXISTS openfinops_test_clerk")

@@ -183,9 +183,7 @@ def test_either_the_roll_up_or_the_points_are_read(timescaledb_database: str) ->
         assert chunks_read(plan, points) == 0, plan
 
 
-def test_points_since_the_last_refresh_are_read_from_the_table(
-    timescaledb_database: str,
-) -> None:
+def test_points_since_the_last_refresh_are_read_from_the_table(timescaledb_database: str) -> None:
     with rollup_store(timescaledb_database, days(3).write) as store:
         store.refresh(HOURLY, MIDNIGHT, MIDNIGHT + 2 * DAY)
         recording = compared(
@@ -211,9 +209,7 @@ def test_late_points_written_compressed_are_included(timescaledb_database: str) 
         assert compared(store, **question).views() == [HOURLY]
 
 
-def test_dropped_chunks_disappear_from_answers_at_once(
-    timescaledb_database: str,
-) -> None:
+def test_dropped_chunks_disappear_from_answers_at_once(timescaledb_database: str) -> None:
     options = HypertableOptions(retention_days=90)
     with rollup_store(timescaledb_database, days(4).write, options) as store:
         store.refresh(HOURLY)
@@ -234,9 +230,7 @@ def test_dropped_chunks_disappear_from_answers_at_once(
         compared(store, **question)
 
 
-def test_without_select_on_the_roll_up_the_points_are_read(
-    timescaledb_database: str,
-) -> None:
+def test_without_select_on_the_roll_up_the_points_are_read(timescaledb_database: str) -> None:
     with rollup_store(timescaledb_database, days(3).write) as store:
         store.refresh(HOURLY)
         role = f"role_{uuid.uuid4().hex}"

@@ -11,10 +11,7 @@ from typing import Final
 import pytest
 from engines.statements import Connection, execute
 from kit.backends.postgresql import autocommitting
-from kit.backends.samples import (
-    SECOND,
-    flood,
-)
+from kit.backends.samples import SECOND, flood
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSED_TABLES,

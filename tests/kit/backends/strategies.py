@@ -7,13 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from exporter.model import (
-    Batch,
-    ExponentialBuckets,
-    HistogramPoint,
-    Series,
-    SummaryPoint,
-)
+from exporter.model import Batch, ExponentialBuckets, HistogramPoint, Series, SummaryPoint
 from kit.backends.samples import NOW, exemplar, points, series
 
 _MOST = 2**63 - 1

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import google.protobuf.message
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter.errors import DecodeError
 from exporter.series_cache import SeriesCache
