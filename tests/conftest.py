@@ -10,6 +10,7 @@ pytest_plugins = [
     "kit.otlp.plugin",
     "engines.fixtures",
     "kit.backends.locations",
+    "kit.backends.timescaledb",
     "kit.durability.plugin",
     "kit.fuzz.plugin",
     "kit.openfinops.plugin",

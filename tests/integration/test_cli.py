@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from kit.pipelines import build_pipeline
-from kit.processes import COMMAND, environment, run
+from kit.processes import COMMAND, environment, run, run_command
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from typer.testing import CliRunner
 
@@ -97,14 +97,7 @@ def test_the_script_and_the_module_are_the_same(tmp_path: Path) -> None:
         "import sys; from exporter.cli import main; sys.argv[0] = 'openfinops-exporter'; main()"
     )
     for arguments in (["--help"], ["nonsense"]):
-        as_script = subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        as_script = run_command(sys.executable, "-c", script, *arguments, cwd=tmp_path)
         as_module = run(*arguments, cwd=tmp_path)
         assert as_script.stdout == as_module.stdout
         assert as_script.stderr == as_module.stderr
@@ -189,14 +182,7 @@ def bug() -> None:
     raise ZeroDivisionError("by accident")
 run()
 """
-    result = subprocess.run(
-        [sys.executable, "-c", program, "bug"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_command(sys.executable, "-c", program, "bug", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("Traceback (most recent call last):")
     assert result.stderr.endswith("ZeroDivisionError: by accident\n")

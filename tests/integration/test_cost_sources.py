@@ -17,6 +17,7 @@ from kit.backends.locations import config_keys
 from kit.backends.stored_rows import count, stored_points
 from kit.otlp.attributes import key_values
 from kit.pipelines import build_pipeline
+from kit.receiver import LOGS, METRICS, Submitted, plain, refused, send, serving
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -45,8 +46,6 @@ from exporter.wire import Rejections
 
 CUMULATIVE = AggregationTemporality.CUMULATIVE
 DELTA = AggregationTemporality.DELTA
-METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SECOND = 1_000_000_000
 NOW = time.time_ns() // SECOND * SECOND
@@ -247,9 +246,8 @@ def log_request(*amounts: str, event_name: str = "openfinops.cost") -> bytes:
 
 
 def call(address: str, method: str, data: bytes) -> bytes:
-    with grpc.insecure_channel(address) as channel:
-        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-        return export(data, timeout=10)
+    with plain(address) as channel:
+        return send(channel, data, method)
 
 
 def test_the_reply_to_logs_says_what_was_refused(store: Store, address: str) -> None:
@@ -264,48 +262,38 @@ def test_the_reply_to_logs_says_what_was_refused(store: Store, address: str) -> 
     )
     assert other.partial_success.rejected_log_records == 1
     assert "only events named openfinops.cost are stored" in other.partial_success.error_message
-    with pytest.raises(grpc.RpcError) as caught:
-        call(address, LOGS, b"\xff\xff")
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with plain(address) as channel:
+        assert refused(channel, b"\xff\xff", LOGS).code() is grpc.StatusCode.INVALID_ARGUMENT
     assert store.totals() == {("c", "USD"): Decimal(7)}
 
 
 def test_traces_are_still_refused(address: str) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(address, TRACES, b"")
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "takes metrics and cost events" in str(caught.value.details())
+    with plain(address) as channel:
+        answer = refused(channel, method=TRACES)
+    assert answer.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "takes metrics and cost events" in answer.details()
 
 
 @pytest.mark.parametrize(
-    ("takes", "refused", "said"),
+    ("takes", "other", "said"),
     [
         ("logs", METRICS, "takes cost events; add a pipeline for metrics to its configuration"),
         ("metrics", LOGS, "takes metrics; point the exporter for logs elsewhere"),
     ],
 )
-def test_a_signal_without_a_pipeline_is_refused(takes: str, refused: str, said: str) -> None:
-    def submit(_: bytes) -> Rejections:
-        return Rejections()
-
+def test_a_signal_without_a_pipeline_is_refused(takes: str, other: str, said: str) -> None:
+    submit = Submitted()
     receiver = Receiver(
         submit if takes == "metrics" else None,
         submit if takes == "logs" else None,
         endpoint="127.0.0.1:0",
     )
-    address = receiver.start()
-    try:
-        assert call(address, LOGS if takes == "logs" else METRICS, b"") == b""
-        with pytest.raises(grpc.RpcError) as caught:
-            call(address, refused, b"")
+    with serving(receiver) as address, plain(address) as channel:
+        assert send(channel, method=LOGS if takes == "logs" else METRICS) == b""
+        answer = refused(channel, method=other)
         assert check_health(address, timeout_seconds=10)
-    finally:
-        receiver.shutdown()
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert said in str(caught.value.details())
+    assert answer.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert said in answer.details()
 
 
 def scrape(corpus: Path, number: int) -> bytes:

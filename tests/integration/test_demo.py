@@ -8,18 +8,17 @@ import re
 import shlex
 import signal
 import socket
-import sqlite3
 import struct
 import subprocess
 import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kit.pipelines import stored
 from kit.processes import COMMAND, DEADLINE_SECONDS, Program, environment, run
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint, Sum
@@ -39,9 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def count(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        (rows,) = connection.execute("SELECT count(*) FROM metric_samples").fetchone()
-    return int(rows)
+    return stored(path, "metric_samples")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ The memory limit is far below the default, so that some seconds of load reach it
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from kit.fuzz.flood import (
     send_flood,
     steady_series,
 )
-from kit.pipelines import write_locked
+from kit.pipelines import query_file, write_locked
 from kit.processes import Program, environment
 from kit.receiver import plain, refused
 
@@ -55,11 +54,11 @@ def store_pending(folder: Path) -> None:
 
 def stored(folder: Path) -> dict[tuple[int, int], int]:
     """The number of stored points of each request."""
-    with closing(sqlite3.connect(folder / "store.db")) as connection:
-        rows = connection.execute(
-            "SELECT CAST(substr(metric_name, 8) AS INTEGER), CAST(value AS INTEGER), count(*) "
-            "FROM system_metrics JOIN metric_series USING (series_id) GROUP BY 1, 2"
-        ).fetchall()
+    rows = query_file(
+        folder / "store.db",
+        "SELECT CAST(substr(metric_name, 8) AS INTEGER), CAST(value AS INTEGER), count(*) "
+        "FROM system_metrics JOIN metric_series USING (series_id) GROUP BY 1, 2",
+    )
     return {(sender, number): points for sender, number, points in rows}
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kit.pipelines import stored
 from kit.processes import Program, run
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -55,12 +54,6 @@ def send_metrics(address: str) -> None:
     provider.shutdown()
 
 
-def count(folder: Path, table: str) -> int:
-    with closing(sqlite3.connect(folder / FILE)) as connection:
-        (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-    return int(rows)
-
-
 @pytest.mark.parametrize(
     ("signals", "points"), [(("logs",), 0), (("metrics",), 1), (("metrics", "logs"), 1)]
 )
@@ -76,7 +69,7 @@ def test_metrics_are_refused_where_the_one_pipeline_is_for_logs(
         with caplog.at_level(logging.ERROR, "opentelemetry"):
             send_metrics(address)
         assert program.stop() == 0, program.log
-    assert (count(tmp_path, "cost_entries"), count(tmp_path, "system_metrics")) == (2, points)
+    assert (stored(tmp_path / FILE, "cost_entries"), stored(tmp_path / FILE)) == (2, points)
     assert ("UNIMPLEMENTED" in caplog.text) == (not points)
 
 

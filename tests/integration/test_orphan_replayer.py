@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 import signal
-import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kit.durability.stores import Store, postgresql_store, sqlite_store
-from kit.processes import DEADLINE_SECONDS, Program, environment
+from kit.pipelines import query_file, wait_until
+from kit.pipelines import stored as rows_in
+from kit.processes import DEADLINE_SECONDS, Program, environment, run_command
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter import config
@@ -59,15 +58,8 @@ def kill_with_pending(
     """Kill a process with accepted, unstored requests; returns the times of the points."""
     paths = [str(TESTS), str(TESTS / "integration")]
     program = PROGRAM.format(paths=paths, first=first, requests=requests, points=points)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=folder,
-        env=environment(**{**store.settings, **WAITING}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    env = environment(**{**store.settings, **WAITING})
+    done = run_command(sys.executable, "-c", program, cwd=folder, env=env)
     assert done.returncode == -signal.SIGKILL, done.stderr
     numbers = range(first, first + requests)
     return {START_MICRO + number * 1_000_000 + at for number in numbers for at in range(points)}
@@ -87,21 +79,8 @@ def once(times: set[int]) -> Counter[int]:
     return Counter(dict.fromkeys(times, 1))
 
 
-def waiting_in(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        (requests,) = connection.execute("SELECT count(*) FROM requests").fetchone()
-    return int(requests)
-
-
 def slots(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix[1:].isdecimal())
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -114,13 +93,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def test_serve_stores_the_spool_of_a_killed_process(store: Store, tmp_path: Path) -> None:
     times = kill_with_pending(store, tmp_path)
     (slot,) = slots(tmp_path)
-    assert (stored(store), waiting_in(slot)) == (Counter(), 3)
+    assert (stored(store), rows_in(slot, "requests")) == (Counter(), 3)
     with serving(store, tmp_path) as program:
         line = program.wait_for_line("stored the orphaned spool").string
         assert str(slot) in line
         assert "points_stored=30 " in line
         assert program.stop() == 0, program.log
-    assert (stored(store), waiting_in(slot)) == (once(times), 0)
+    assert (stored(store), rows_in(slot, "requests")) == (once(times), 0)
     with serving(store, tmp_path) as program:
         program.wait_until_listening()
         assert program.stop() == 0, program.log
@@ -145,7 +124,7 @@ def test_requests_that_were_stored_before_the_kill_are_not_stored_again(
     with serving(store, tmp_path) as program:
         program.wait_for_line("stored the orphaned spool")
         assert program.stop() == 0, program.log
-    assert (stored(store), waiting_in(slot)) == (once(times), 0)
+    assert (stored(store), rows_in(slot, "requests")) == (once(times), 0)
 
 
 def test_a_spool_in_use_is_not_touched(
@@ -162,7 +141,7 @@ def test_a_spool_in_use_is_not_touched(
         # Slots are scanned in the order of their numbers, so slot 1 was scanned before.
         program.wait_for_line(r"stored the orphaned spool .*\.2:")
         assert stored(store) == once(times)
-        assert waiting_in(held) == 1
+        assert rows_in(held, "requests") == 1
         alive.submit(one_request(101, 10))
         assert alive.shutdown(DEADLINE_SECONDS)
         assert program.stop() == 0, program.log
@@ -183,17 +162,17 @@ def test_kill_9_of_serve_during_a_replay_loses_and_doubles_nothing(
             if kill % 2:
                 time.sleep(dice.uniform(0.0, 0.1))
             else:  # kill between two batches, or after the last one
-                until(lambda: before < len(stored(store)) or before == len(times))  # noqa: B023
+                wait_until(lambda: before < len(stored(store)) or before == len(times))  # noqa: B023
             program.send(signal.SIGKILL)
         found = stored(store)
         assert found == once(set(found))
     with serving(store, tmp_path, **small) as program:
         program.wait_until_listening()
-        until(lambda: len(stored(store)) == len(times))
+        wait_until(lambda: len(stored(store)) == len(times))
         assert program.stop() == 0, program.log
     assert stored(store) == once(times)
     (slot,) = slots(tmp_path)
-    until(lambda: waiting_in(slot) == 0)
+    wait_until(lambda: rows_in(slot, "requests") == 0)
 
 
 @pytest.fixture
@@ -214,9 +193,9 @@ def test_orphans_of_a_later_crash_are_found(
 ) -> None:
     first = kill_with_pending(file, tmp_path)
     replayer.start()
-    until(lambda: stored(file) == once(first))
+    wait_until(lambda: stored(file) == once(first))
     second = kill_with_pending(file, tmp_path, first=10)
-    until(lambda: stored(file) == once(first | second))
+    wait_until(lambda: stored(file) == once(first | second))
 
 
 def test_a_failure_is_logged_once_and_retried(
@@ -227,16 +206,15 @@ def test_a_failure_is_logged_once_and_retried(
     for path in tmp_path.glob("store.db*"):
         if "spool" not in path.name:
             path.rename(str(path).replace(str(database), str(away)))
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE theirs (x)")
+    query_file(database, "CREATE TABLE theirs (x)")
     replayer.start()
-    until(lambda: "could not be stored and is tried again" in caplog.text)
+    wait_until(lambda: "could not be stored and is tried again" in caplog.text)
     time.sleep(0.5)
     assert caplog.text.count("could not be stored and is tried again") == 1
     database.unlink()
     for path in tmp_path.glob("away*"):
         path.rename(str(path).replace(str(away), str(database)))
-    until(lambda: stored(file) == once(times))
+    wait_until(lambda: stored(file) == once(times))
 
 
 def test_shutdown_leaves_unstored_requests_in_the_spool(
@@ -245,17 +223,15 @@ def test_shutdown_leaves_unstored_requests_in_the_spool(
     times = kill_with_pending(file, tmp_path)
     (slot,) = slots(tmp_path)
     database = tmp_path / "store.db"
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("ALTER TABLE system_metrics RENAME TO away")
+    query_file(database, "ALTER TABLE system_metrics RENAME TO away")
     replayer.start()
-    until(lambda: "write failed, trying again" in caplog.text)
+    wait_until(lambda: "write failed, trying again" in caplog.text)
     assert replayer.shutdown(DEADLINE_SECONDS)
-    assert waiting_in(slot) == 3
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("ALTER TABLE away RENAME TO system_metrics")
+    assert rows_in(slot, "requests") == 3
+    query_file(database, "ALTER TABLE away RENAME TO system_metrics")
     again = OrphanReplayer(config.load(None, file.settings).exporter)
     again.start()
-    until(lambda: waiting_in(slot) == 0)
+    wait_until(lambda: rows_in(slot, "requests") == 0)
     assert again.shutdown(DEADLINE_SECONDS)
     assert stored(file) == once(times)
 
@@ -274,7 +250,7 @@ def test_an_empty_spool_is_not_opened_again(
 
     monkeypatch.setattr(Spool, "start", counted)
     replayer.start()
-    until(lambda: waiting_in(slot) == 0)
+    wait_until(lambda: rows_in(slot, "requests") == 0)
     time.sleep(1)
     assert len(opened) <= 5  # by the scan, by its pipeline, and by the scan that finds it empty
 

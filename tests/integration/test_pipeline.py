@@ -1,6 +1,5 @@
 """The pipeline into SQLite files, with the faults that databases have."""
 
-import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -12,9 +11,11 @@ from kit.pipelines import (
     abandon,
     build_pipeline,
     pipeline_to,
+    query_file,
     request,
     spool_beside,
     spooled_pipeline_to,
+    started,
     stored,
     wait_until,
     write_locked,
@@ -22,13 +23,7 @@ from kit.pipelines import (
 
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.errors import (
-    BackendRefusedError,
-    DecodeError,
-    ExporterError,
-    QueueFullError,
-    ShuttingDownError,
-)
+from exporter.errors import DecodeError, ExporterError, QueueFullError, ShuttingDownError
 
 
 @pytest.fixture
@@ -37,24 +32,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_full_batch_is_written_at_once(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=10)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=10))
     pipeline.submit(request(10))
     wait_until(lambda: stored(path) == 10)
     assert pipeline.shutdown()
 
 
 def test_a_small_batch_waits_no_longer_than_the_interval(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1000, batch_interval_seconds=0.1)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1000, batch_interval_seconds=0.1))
     pipeline.submit(request(3))
     wait_until(lambda: stored(path) == 3)
     assert pipeline.shutdown()
 
 
 def test_flush_writes_what_was_accepted_before_it(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1000)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1000))
     pipeline.submit(request(3))
     assert pipeline.flush()
     assert stored(path) == 3
@@ -63,8 +55,7 @@ def test_flush_writes_what_was_accepted_before_it(path: Path) -> None:
 
 
 def test_shutdown_writes_what_waits_and_refuses_new_requests(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1000)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1000))
     pipeline.submit(request(7))
     assert pipeline.shutdown()
     assert stored(path) == 7
@@ -91,8 +82,7 @@ def test_a_backend_that_cannot_open_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_an_undecodable_request_is_counted_and_leaves_the_rest_alone(path: Path) -> None:
-    pipeline = pipeline_to(path)
-    pipeline.start()
+    pipeline = started(pipeline_to(path))
     with pytest.raises(DecodeError):
         pipeline.submit(b"\xff\xff")
     pipeline.submit(request(2))
@@ -104,8 +94,7 @@ def test_an_undecodable_request_is_counted_and_leaves_the_rest_alone(path: Path)
 def test_each_rejection_is_counted_and_one_a_minute_is_logged(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline = pipeline_to(path)
-    pipeline.start()
+    pipeline = started(pipeline_to(path))
     for at in range(3):
         wrong = request(2, first_unix_nano=0)
         assert pipeline.submit(wrong + request(1, series=at)).total == 1
@@ -115,8 +104,7 @@ def test_each_rejection_is_counted_and_one_a_minute_is_logged(
 
 
 def test_a_write_to_a_locked_file_is_retried_until_it_is_free(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1))
     with write_locked(path):
         pipeline.submit(request(5))
         wait_until(lambda: pipeline.stats().write_retries >= 2)
@@ -129,8 +117,7 @@ def test_a_write_to_a_locked_file_is_retried_until_it_is_free(path: Path) -> Non
 
 
 def test_the_queue_is_bounded_while_the_backend_cannot_write(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1, max_queued_entries=10)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1, max_queued_entries=10))
     with write_locked(path):
         pipeline.submit(request(6))
         pipeline.submit(request(6, series=1))
@@ -145,8 +132,7 @@ def test_the_queue_is_bounded_while_the_backend_cannot_write(path: Path) -> None
 
 
 def test_shutdown_ends_at_its_deadline_and_returns_false(path: Path) -> None:
-    pipeline = pipeline_to(path, batch_size=1)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, batch_size=1))
     with write_locked(path):
         pipeline.submit(request(5))
         assert not pipeline.shutdown(timeout_seconds=0.5)
@@ -156,16 +142,13 @@ def test_shutdown_ends_at_its_deadline_and_returns_false(path: Path) -> None:
 def test_a_permanent_error_of_the_database_loses_nothing(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline = pipeline_to(path, batch_size=1)
-    pipeline.start()
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("ALTER TABLE system_metrics RENAME TO hidden")
+    pipeline = started(pipeline_to(path, batch_size=1))
+    query_file(path, "ALTER TABLE system_metrics RENAME TO hidden")
     pipeline.submit(request(5))
     wait_until(lambda: pipeline.stats().write_retries >= 2)
     assert pipeline.stats().points_queued == 5
     assert "no such table" in caplog.text
-    other.execute("ALTER TABLE hidden RENAME TO system_metrics")
-    other.close()
+    query_file(path, "ALTER TABLE hidden RENAME TO system_metrics")
     pipeline.submit(request(4, seconds=1))
     assert pipeline.flush()
     assert pipeline.shutdown()
@@ -173,23 +156,16 @@ def test_a_permanent_error_of_the_database_loses_nothing(
     assert pipeline.stats().is_balanced
 
 
-def refuse_value(path: Path, value: float) -> None:
-    """Create a trigger that refuses points of one value."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute(
-        "CREATE TRIGGER no_such_value BEFORE INSERT ON system_metrics "
-        f"WHEN new.value = {value} BEGIN SELECT raise(ABORT, 'not this value'); END"
-    )
-    connection.close()
-
-
 @pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
 def test_a_refused_row_becomes_a_dead_letter_and_the_rest_is_stored(
     path: Path, *, with_spool: bool
 ) -> None:
-    pipeline = pipeline_to(path, spool_beside(path) if with_spool else None, batch_size=1)
-    pipeline.start()
-    refuse_value(path, 3.0)
+    pipeline = started(pipeline_to(path, spool_beside(path) if with_spool else None, batch_size=1))
+    query_file(
+        path,
+        "CREATE TRIGGER no_such_value BEFORE INSERT ON system_metrics "
+        "WHEN new.value = 3.0 BEGIN SELECT raise(ABORT, 'not this value'); END",
+    )
     pipeline.submit(request(10))
     assert pipeline.flush()
     pipeline.submit(request(2, seconds=1))
@@ -198,30 +174,25 @@ def test_a_refused_row_becomes_a_dead_letter_and_the_rest_is_stored(
     assert (now.points_stored, now.points_dead, now.points_queued) == (11, 1, 0)
     assert now.is_balanced
     assert pipeline.shutdown()
-    connection = sqlite3.connect(path)
-    [(kind, reason)] = connection.execute("SELECT kind, reason FROM dead_letters").fetchall()
-    connection.close()
+    [(kind, reason)] = query_file(path, "SELECT kind, reason FROM dead_letters")
     assert kind == "point"
     assert "not this value" in reason
 
 
 def test_expired_points_are_deleted_at_start(path: Path) -> None:
-    keeping = pipeline_to(path)
-    keeping.start()
+    keeping = started(pipeline_to(path))
     keeping.submit(request(2, seconds=-40 * DAY_SECONDS))
     keeping.submit(request(3, seconds=-20 * DAY_SECONDS))
     assert keeping.shutdown()
     assert stored(path) == 5
-    cleaning = pipeline_to(path, retention_days=30.0)
-    cleaning.start()
+    cleaning = started(pipeline_to(path, retention_days=30.0))
     wait_until(lambda: cleaning.stats().rows_expired == 2)
     assert cleaning.shutdown()
     assert stored(path) == 3
 
 
 def test_a_full_memory_backend_evicts_the_oldest_and_counts_them() -> None:
-    pipeline = build_pipeline(MemoryBackend(max_memory_entries=10), batch_size=1)
-    pipeline.start()
+    pipeline = started(build_pipeline(MemoryBackend(max_memory_entries=10), batch_size=1))
     for at in range(10):
         pipeline.submit(request(5, series=at, seconds=at))
     assert pipeline.flush()
@@ -233,8 +204,7 @@ def test_a_full_memory_backend_evicts_the_oldest_and_counts_them() -> None:
 @pytest.mark.parametrize("with_spool", [False, True], ids=["memory", "spool"])
 def test_concurrent_requests_are_all_stored(path: Path, *, with_spool: bool) -> None:
     spool = spool_beside(path) if with_spool else None
-    pipeline = pipeline_to(path, spool, batch_size=50, batch_interval_seconds=0.01)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, spool, batch_size=50, batch_interval_seconds=0.01))
 
     def send(series: int) -> None:
         for at in range(40):
@@ -255,8 +225,7 @@ def test_concurrent_requests_are_all_stored(path: Path, *, with_spool: bool) -> 
 def test_the_same_bytes_again_get_the_same_reply_and_are_stored_once(
     path: Path, *, with_spool: bool
 ) -> None:
-    pipeline = pipeline_to(path, spool_beside(path) if with_spool else None)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, spool_beside(path) if with_spool else None))
     data = request(3) + request(1, series=1, first_unix_nano=0)
     assert pipeline.submit(data).total == 1
     assert pipeline.submit(data).total == 1
@@ -270,14 +239,12 @@ def test_the_same_bytes_again_get_the_same_reply_and_are_stored_once(
 
 
 def test_acknowledged_requests_wait_in_the_spool_for_the_next_start(path: Path) -> None:
-    crashed = spooled_pipeline_to(path, batch_size=1000)
-    crashed.start()
+    crashed = started(spooled_pipeline_to(path, batch_size=1000))
     for at in range(20):
         crashed.submit(request(5, seconds=at))
     assert stored(path) == 0
     abandon(crashed, path)
-    again = spooled_pipeline_to(path)
-    again.start()
+    again = started(spooled_pipeline_to(path))
     assert again.stats().points_replayed == 100
     assert again.flush()
     assert stored(path) == 100
@@ -295,33 +262,27 @@ def test_a_write_that_fails_at_the_deadline_leaves_nothing_open(path: Path) -> N
     pipeline.submit(request(5))
     with write_locked(path):
         assert not pipeline.shutdown(timeout_seconds=0.1)
-    again = spooled_pipeline_to(path)
-    again.start()
+    again = started(spooled_pipeline_to(path))
     assert again.shutdown()
     assert stored(path) == 5
 
 
 def test_a_batch_that_was_stored_before_the_crash_is_not_stored_again(path: Path) -> None:
-    first = spooled_pipeline_to(path)
-    first.start()
+    first = started(spooled_pipeline_to(path))
     first.submit(request(5))
     assert first.flush()
     first.submit(request(5, seconds=1))
     abandon(first, path)
     # The spool has not been told of the first commit, as after a crash.
-    connection = sqlite3.connect(path, isolation_level=None)
-    assert connection.execute("SELECT last_sequence FROM ingest_ledger").fetchall() == [(1,)]
-    connection.close()
-    again = spooled_pipeline_to(path)
-    again.start()
+    assert query_file(path, "SELECT last_sequence FROM ingest_ledger") == [(1,)]
+    again = started(spooled_pipeline_to(path))
     assert again.stats().points_replayed == 5
     assert again.shutdown()
     assert stored(path) == 10
 
 
 def test_an_outage_fills_the_spool_and_not_memory(path: Path) -> None:
-    pipeline = spooled_pipeline_to(path, batch_size=1, max_queued_entries=20)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path, batch_size=1, max_queued_entries=20))
     with write_locked(path):
         for at in range(50):
             pipeline.submit(request(5, series=at % 7, seconds=at))
@@ -333,17 +294,13 @@ def test_an_outage_fills_the_spool_and_not_memory(path: Path) -> None:
         pipeline.submit(request(5, series=at % 7, seconds=at))
     assert pipeline.flush()
     assert stored(path) == 500
-    connection = sqlite3.connect(path)
-    [(series,)] = connection.execute("SELECT count(*) FROM metric_series").fetchall()
-    connection.close()
-    assert series == 7
+    assert stored(path, "metric_series") == 7
     assert pipeline.shutdown()
     assert pipeline.stats().is_balanced
 
 
 def test_requests_are_refused_while_the_spool_is_full(path: Path) -> None:
-    pipeline = pipeline_to(path, spool_beside(path, max_bytes=2_000), batch_size=1)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, spool_beside(path, max_bytes=2_000), batch_size=1))
     with write_locked(path):
         for at in range(100):
             if not pipeline.is_accepting:
@@ -360,8 +317,7 @@ def test_requests_are_refused_while_the_spool_is_full(path: Path) -> None:
 
 
 def test_requests_are_refused_while_others_wait_too_long(path: Path) -> None:
-    pipeline = spooled_pipeline_to(path, spool_max_age_seconds=1e-6)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path, spool_max_age_seconds=1e-6))
     pipeline.submit(request(1))
     with pytest.raises(QueueFullError, match="spool_max_age_seconds"):
         pipeline.submit(request(1, series=1))
@@ -370,8 +326,7 @@ def test_requests_are_refused_while_others_wait_too_long(path: Path) -> None:
 
 
 def test_series_beyond_the_limit_are_rejected_and_known_ones_are_stored(path: Path) -> None:
-    pipeline = spooled_pipeline_to(path, max_series=3)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path, max_series=3))
     for at in range(3):
         assert pipeline.submit(request(1, series=at)).total == 0
     rejections = pipeline.submit(request(2, series=3))
@@ -388,8 +343,7 @@ def test_series_beyond_the_limit_are_rejected_and_known_ones_are_stored(path: Pa
 def test_requests_beyond_the_memory_limit_are_refused_unless_idle(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline = pipeline_to(path, memory_limit_mib=0)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, memory_limit_mib=0))
     pipeline.submit(request(1))
     assert caplog.text.count("clearing the cache of known series") == 1
     with pytest.raises(QueueFullError, match="memory_limit_mib"):
@@ -402,8 +356,7 @@ def test_requests_beyond_the_memory_limit_are_refused_unless_idle(
 
 
 def test_a_message_beyond_the_memory_limit_is_not_admitted(path: Path) -> None:
-    pipeline = pipeline_to(path, memory_limit_mib=0)
-    pipeline.start()
+    pipeline = started(pipeline_to(path, memory_limit_mib=0))
     with pipeline.admit():
         # With one in flight, requests may be what fills the memory.
         with pytest.raises(QueueFullError, match="memory_limit_mib"):
@@ -426,8 +379,7 @@ def test_a_clock_that_jumps_loses_and_duplicates_nothing(
     offset_nano, day_nano = 0, DAY_SECONDS * 10**9
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + offset_nano)
-    pipeline = spooled_pipeline_to(path, batch_size=50, batch_interval_seconds=0.05)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path, batch_size=50, batch_interval_seconds=0.05))
     sent = []
     for at in range(60):
         offset_nano = (0, -400 * day_nano, 3 * day_nano, -1, 7_200 * 10**9)[at % 5]
@@ -439,9 +391,3 @@ def test_a_clock_that_jumps_loses_and_duplicates_nothing(
     assert pipeline.shutdown()
     assert stored(path) == 300
     assert pipeline.stats().is_balanced
-
-
-def test_errors_say_whether_they_are_retryable() -> None:
-    assert not BackendRefusedError.retryable
-    assert QueueFullError.retryable
-    assert ShuttingDownError.retryable

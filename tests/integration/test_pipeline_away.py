@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import psycopg2
 import pytest
 from engines.postgresql import PostgreSQLServer
-from engines.statements import execute
 from engines.timescaledb import TimescaleDBServer
+from kit.backends.postgresql import run
 from kit.pipelines import (
     abandon,
     build_pipeline,
+    locked,
     pipeline_to,
+    query_file,
     request,
     spool_beside,
     spooled_pipeline_to,
+    started,
     stored,
     wait_until,
 )
@@ -39,28 +38,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Lock the database, so that it can neither be read nor written."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
-        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
-        holder.execute("BEGIN IMMEDIATE")
-        holder.execute("CREATE TABLE held (a)")
-        yield
-        holder.execute("ROLLBACK")
-
-
 def create_store(path: Path) -> None:
     """Make a store and a spool, both empty."""
-    pipeline = spooled_pipeline_to(path)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path))
     assert pipeline.shutdown()
 
 
 def crash_with_pending(path: Path, requests: int) -> None:
     """Store a request, and crash with so many more in the spool."""
-    crashed = spooled_pipeline_to(path, batch_size=1000)
-    crashed.start()
+    crashed = started(spooled_pipeline_to(path, batch_size=1000))
     crashed.submit(request(5, 0))
     assert crashed.flush()
     for at in range(1, requests + 1):
@@ -114,16 +100,14 @@ def test_requests_of_the_last_run_are_stored_first_and_once(path: Path) -> None:
     assert (now.points_stored, now.points_queued, now.is_balanced) == (55, 0, True)
     assert pipeline.shutdown()
     assert stored(path) == 60
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT last_sequence FROM ingest_ledger").fetchall() == [(12,)]
+    assert query_file(path, "SELECT last_sequence FROM ingest_ledger") == [(12,)]
 
 
 def test_the_ledger_says_which_spooled_requests_are_stored(path: Path) -> None:
     crash_with_pending(path, 3)
     spool = path.with_suffix(".spool")
     shutil.copy(spool, spool.with_suffix(".copy"))
-    storing = spooled_pipeline_to(path)
-    storing.start()
+    storing = started(spooled_pipeline_to(path))
     assert storing.shutdown()
     assert stored(path) == 20
     # As after a crash right after the commit: the spool has not been told of it.
@@ -144,14 +128,12 @@ def test_repeated_starts_without_a_database_lose_nothing(path: Path) -> None:
     crash_with_pending(path, 2)
     with locked(path):
         for run in range(3):
-            pipeline = spooled_pipeline_to(path)
-            pipeline.start()
+            pipeline = started(spooled_pipeline_to(path))
             assert pipeline.stats().points_replayed == 10 + 5 * run
             pipeline.submit(request(5, 100 + run))
             assert not pipeline.shutdown()
             assert pipeline.stats().points_queued == 15 + 5 * run
-    pipeline = spooled_pipeline_to(path)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path))
     assert pipeline.stats().points_replayed == 25
     assert pipeline.flush()
     assert pipeline.shutdown()
@@ -162,8 +144,7 @@ def put_back_an_older_copy(path: Path) -> None:
     """Let the ledger be at 30, and the spool at 10 with no pending requests."""
     spool = path.with_suffix(".spool")
     for at, first in enumerate((0, 10)):
-        pipeline = spooled_pipeline_to(path)
-        pipeline.start()
+        pipeline = started(spooled_pipeline_to(path))
         for number in range(10 + 10 * at):
             pipeline.submit(request(5, first + number))
         assert pipeline.shutdown()
@@ -181,8 +162,7 @@ def test_a_ledger_that_is_ahead_does_not_hide_new_requests(
     pipeline = spooled_pipeline_to(path)
     with locked(path):
         for start in range(starts):
-            pipeline = spooled_pipeline_to(path)
-            pipeline.start()
+            pipeline = started(spooled_pipeline_to(path))
             for number in range(requests):
                 pipeline.submit(request(5, 1000 * (start + 1) + number))
             if start < starts - 1:
@@ -193,8 +173,7 @@ def test_a_ledger_that_is_ahead_does_not_hide_new_requests(
     assert pipeline.shutdown()
     assert stored(path) == 5 * (30 + requests * starts + 1)
     assert "an older copy of the file was put back" in caplog.text
-    again = spooled_pipeline_to(path)
-    again.start()
+    again = started(spooled_pipeline_to(path))
     assert again.stats().points_replayed == 0
     assert again.shutdown()
 
@@ -202,13 +181,11 @@ def test_a_ledger_that_is_ahead_does_not_hide_new_requests(
 def test_a_run_without_the_ledger_followed_by_a_ledger_that_is_ahead(path: Path) -> None:
     put_back_an_older_copy(path)
     with locked(path):
-        killed = spooled_pipeline_to(path)
-        killed.start()
+        killed = started(spooled_pipeline_to(path))
         for number in range(25):  # past the watermark at 30
             killed.submit(request(5, 1000 + number))
         assert not killed.shutdown()
-    pipeline = spooled_pipeline_to(path)
-    pipeline.start()
+    pipeline = started(spooled_pipeline_to(path))
     assert pipeline.stats().points_replayed == 125
     assert pipeline.flush()
     assert pipeline.shutdown()
@@ -268,8 +245,7 @@ def test_an_outage_from_the_start_fills_the_spool_and_not_memory(path: Path) -> 
 def test_shutdown_without_a_database_is_quick_and_keeps_all_in_the_spool(path: Path) -> None:
     crash_with_pending(path, 1)
     with locked(path):
-        pipeline = spooled_pipeline_to(path)
-        pipeline.start()
+        pipeline = started(spooled_pipeline_to(path))
         pipeline.submit(request(5, 100))
         began = time.monotonic()
         assert not pipeline.shutdown(timeout_seconds=25.0)
@@ -285,8 +261,7 @@ def test_shutdown_without_a_database_is_quick_and_keeps_all_in_the_spool(path: P
 def test_shutdown_without_a_database_and_without_requests(path: Path) -> None:
     create_store(path)
     with locked(path):
-        pipeline = spooled_pipeline_to(path)
-        pipeline.start()
+        pipeline = started(spooled_pipeline_to(path))
         assert pipeline.flush()  # nothing to write
         assert pipeline.shutdown()
 
@@ -294,8 +269,7 @@ def test_shutdown_without_a_database_and_without_requests(path: Path) -> None:
 def test_expired_rows_are_deleted_once_the_database_is_back(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeping = spooled_pipeline_to(path)
-    keeping.start()
+    keeping = started(spooled_pipeline_to(path))
     keeping.submit(request(5, -10 * 86_400))
     assert keeping.shutdown()
     pipeline = spooled_pipeline_to(path, retention_days=1.0)
@@ -329,13 +303,11 @@ def test_a_permanent_error_ends_the_start_with_a_spool_too(path: Path) -> None:
     assert pipeline.shutdown()
 
 
+COUNT = "SELECT count(*) FROM system_metrics"
+
+
 def backend_of(kind: str, dsn: str) -> Backend:
     return PostgreSQLBackend(dsn) if kind == "postgresql" else timescaledb_backend(dsn)
-
-
-def count_in(dsn: str) -> list[tuple[int]]:
-    with closing(psycopg2.connect(dsn)) as connection:
-        return execute(connection, "SELECT count(*) FROM system_metrics")
 
 
 def assert_survives(
@@ -357,7 +329,7 @@ def assert_survives(
     assert second.flush(60.0)
     assert second.stats().is_balanced
     assert second.shutdown()
-    assert count_in(dsn) == [(15,)]
+    assert run(dsn, COUNT) == [(15,)]
 
 
 def test_a_postgresql_that_is_away(own_postgresql_server: PostgreSQLServer, tmp_path: Path) -> None:
@@ -369,8 +341,7 @@ def test_a_timescaledb_that_is_away(
     own_timescaledb_server: TimescaleDBServer, tmp_path: Path
 ) -> None:
     with own_timescaledb_server.databases.fresh() as dsn:
-        with closing(psycopg2.connect(dsn)) as connection, connection:
-            execute(connection, "CREATE EXTENSION IF NOT EXISTS timescaledb")
+        run(dsn, "CREATE EXTENSION IF NOT EXISTS timescaledb")
         assert_survives(own_timescaledb_server, "timescaledb", dsn, tmp_path)
 
 
@@ -381,8 +352,7 @@ def test_a_server_that_comes_back_without_the_database_is_retried(
     parts = urlsplit(own_postgresql_server.dsn)
     dsn = urlunsplit(parts._replace(path="/yet_to_be_restored"))
     own_postgresql_server.stop()
-    pipeline = build_pipeline(PostgreSQLBackend(dsn), spool_beside(tmp_path / "store"))
-    pipeline.start()
+    pipeline = started(build_pipeline(PostgreSQLBackend(dsn), spool_beside(tmp_path / "store")))
     pipeline.submit(request(5, 0))
     own_postgresql_server.start()
     wait_until(lambda: "create the database" in caplog.text)
@@ -390,10 +360,9 @@ def test_a_server_that_comes_back_without_the_database_is_retried(
     assert levels == {logging.ERROR}
     assert pipeline.is_accepting
     pipeline.submit(request(5, 1))
-    with closing(psycopg2.connect(own_postgresql_server.dsn)) as connection:
-        connection.autocommit = True
-        execute(connection, "CREATE DATABASE yet_to_be_restored TEMPLATE template0")
-        assert pipeline.flush(60.0)
-        assert pipeline.shutdown()
-        assert count_in(dsn) == [(10,)]
-        execute(connection, "DROP DATABASE yet_to_be_restored")
+    server_dsn = own_postgresql_server.dsn
+    run(server_dsn, "CREATE DATABASE yet_to_be_restored TEMPLATE template0")
+    assert pipeline.flush(60.0)
+    assert pipeline.shutdown()
+    assert run(dsn, COUNT) == [(10,)]
+    run(server_dsn, "DROP DATABASE yet_to_be_restored")

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 
-import psycopg2
 import pytest
-from engines.statements import execute
+from kit.backends.postgresql import run
 from kit.backends.proxy import Break, proxied
-from kit.pipelines import NEVER_SECONDS, build_pipeline, request
+from kit.pipelines import NEVER_SECONDS, build_pipeline, request, spool_beside, started
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from psycopg2.extensions import make_dsn
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.pipeline import Pipeline
-from exporter.spool import Spool
 
 
 def spooled_pipeline(dsn: str, folder: Path) -> Pipeline:
-    spool = Spool(folder / "requests.spool", max_bytes=10**9, retry_window_seconds=3600.0)
+    spool = spool_beside(folder / "store")
     return build_pipeline(PostgreSQLBackend(dsn), spool, batch_interval_seconds=NEVER_SECONDS)
-
-
-def refuse_value(dsn: str, value: float) -> None:
-    """Add a constraint that refuses points of one value."""
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(
-            f"ALTER TABLE system_metrics ADD CONSTRAINT not_this CHECK (value <> {value}) NOT VALID"
-        )
 
 
 @pytest.mark.parametrize("how", Break)
@@ -38,11 +27,13 @@ def test_refused_rows_are_counted_once_if_the_outcome_of_the_commit_is_unknown(
     postgresql_database: str, tmp_path: Path, how: Break
 ) -> None:
     with proxied(postgresql_database) as (proxy, dsn):
-        pipeline = spooled_pipeline(dsn, tmp_path)
-        pipeline.start()
+        pipeline = started(spooled_pipeline(dsn, tmp_path))
         pipeline.submit(request(2))  # makes the partition, in a transaction of its own
         assert pipeline.flush()
-        refuse_value(postgresql_database, 3.0)
+        run(
+            postgresql_database,
+            "ALTER TABLE system_metrics ADD CONSTRAINT not_this CHECK (value <> 3.0) NOT VALID",
+        )
         proxy.next_commit = how
         pipeline.submit(request(10, seconds=1))
         assert pipeline.flush(30.0)
@@ -53,14 +44,8 @@ def test_refused_rows_are_counted_once_if_the_outcome_of_the_commit_is_unknown(
         assert now.batches_stored_before == (how is not Break.BEFORE)
         assert now.is_balanced
         assert pipeline.shutdown()
-    with closing(psycopg2.connect(postgresql_database)) as connection:
-        assert execute(connection, "SELECT count(*) FROM system_metrics") == [(11,)]
-        assert execute(connection, "SELECT kind FROM dead_letters") == [("point",)]
-
-
-def changed(dsn: str, **parts: str) -> str:
-    """The same connection string with other parts."""
-    return make_dsn(dsn, **parts)
+    assert run(postgresql_database, "SELECT count(*) FROM system_metrics") == [(11,)]
+    assert run(postgresql_database, "SELECT kind FROM dead_letters") == [("point",)]
 
 
 @pytest.mark.parametrize(
@@ -76,18 +61,15 @@ def changed(dsn: str, **parts: str) -> str:
 def test_temporary_failures_are_retried(
     postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
 ) -> None:
-    with closing(psycopg2.connect(postgresql_database)) as connection:
-        connection.autocommit = True
-        execute(connection, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
-        try:
-            pipeline = spooled_pipeline(changed(postgresql_database, **parts), tmp_path)
-            pipeline.start()
-            pipeline.submit(request(1))
-            with pytest.raises(BackendUnavailableError, match=words):
-                pipeline.require_backend()
-            assert not pipeline.shutdown()
-        finally:
-            execute(connection, "DROP ROLE with_limit")
+    run(postgresql_database, "CREATE ROLE with_limit LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    try:
+        pipeline = started(spooled_pipeline(make_dsn(postgresql_database, **parts), tmp_path))
+        pipeline.submit(request(1))
+        with pytest.raises(BackendUnavailableError, match=words):
+            pipeline.require_backend()
+        assert not pipeline.shutdown()
+    finally:
+        run(postgresql_database, "DROP ROLE with_limit")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +89,7 @@ def test_temporary_failures_are_retried(
 def test_permanent_errors_end_the_start(
     postgresql_database: str, tmp_path: Path, parts: dict[str, str], words: str
 ) -> None:
-    pipeline = spooled_pipeline(changed(postgresql_database, **parts), tmp_path)
+    pipeline = spooled_pipeline(make_dsn(postgresql_database, **parts), tmp_path)
     with pytest.raises(BackendRefusedError, match=words):
         pipeline.start()
     assert not pipeline.is_accepting
@@ -123,8 +105,7 @@ def named_request(name: str, node: str) -> bytes:
 
 
 def test_texts_with_nul_are_counted(postgresql_database: str) -> None:
-    pipeline = build_pipeline(PostgreSQLBackend(postgresql_database), batch_size=1)
-    pipeline.start()
+    pipeline = started(build_pipeline(PostgreSQLBackend(postgresql_database), batch_size=1))
     pipeline.submit(named_request("a", "b"))
     assert pipeline.flush()
     assert pipeline.stats().texts_altered == 0

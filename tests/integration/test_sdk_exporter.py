@@ -3,19 +3,18 @@
 import logging
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.processes import DEADLINE_SECONDS, environment
+from kit.pipelines import locked, query_file
+from kit.processes import DEADLINE_SECONDS, environment, run_command
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.sdk._logs import LoggerProvider
@@ -50,10 +49,10 @@ def settings_of(folder: Path, **variables: str) -> config.Settings:
 
 def stored(folder: Path) -> list[tuple[str, float]]:
     """Metric names and values, in the order of their times."""
-    with closing(sqlite3.connect(folder / "own.db")) as connection:
-        return connection.execute(
-            "SELECT metric_name, value FROM metric_samples ORDER BY timestamp, metric_name"
-        ).fetchall()
+    return query_file(
+        folder / "own.db",
+        "SELECT metric_name, value FROM metric_samples ORDER BY timestamp, metric_name",
+    )
 
 
 def costs_in(folder: Path) -> list[tuple[str, str, str]]:
@@ -130,9 +129,8 @@ def test_success_means_on_disk(
     exporter = new_exporter(BATCH_INTERVAL_SECONDS="3600")
     assert exporter.export(collected(5)) is MetricExportResult.SUCCESS
     assert stored(tmp_path) == []
-    with closing(sqlite3.connect(tmp_path / "own.db.spool.1")) as spool:
-        (waiting,) = spool.execute("SELECT sum(entries) FROM requests").fetchone()
-    assert waiting == 1
+    spool = tmp_path / "own.db.spool.1"
+    assert query_file(spool, "SELECT sum(entries) FROM requests") == [(1,)]
 
 
 def test_failure_is_said_where_the_data_cannot_be_kept(
@@ -155,12 +153,8 @@ def test_success_is_said_where_the_spool_can_keep_what_the_database_cannot(
     before.export(collected(1))
     before.shutdown()
     exporter = new_exporter()
-    with closing(sqlite3.connect(tmp_path / "own.db", isolation_level=None)) as holder:
-        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
-        holder.execute("BEGIN IMMEDIATE")
-        holder.execute("CREATE TABLE held (a)")
+    with locked(tmp_path / "own.db"):
         assert exporter.export(collected(5)) is MetricExportResult.SUCCESS
-        holder.execute("ROLLBACK")
     assert exporter.force_flush(DEADLINE_SECONDS * 1_000)
     assert stored(tmp_path) == [("jobs", 1.0), ("jobs", 5.0)]
 
@@ -170,16 +164,9 @@ def test_reading_says_that_the_database_is_away(tmp_path: Path) -> None:
     pipeline.start()
     assert pipeline.shutdown(DEADLINE_SECONDS)
     pipeline = EmbeddedPipeline(settings_of(tmp_path).exporter)
-    with closing(sqlite3.connect(tmp_path / "own.db", isolation_level=None)) as holder:
-        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
-        holder.execute("BEGIN IMMEDIATE")
-        holder.execute("CREATE TABLE held (a)")
-        with (
-            pytest.raises(BackendUnavailableError, match="holds the lock"),
-            pipeline.reading(),
-        ):
-            pass
-        holder.execute("ROLLBACK")
+    refusal = pytest.raises(BackendUnavailableError, match="holds the lock")
+    with locked(tmp_path / "own.db"), refusal, pipeline.reading():
+        pass
     assert pipeline.shutdown(DEADLINE_SECONDS)
 
 
@@ -232,15 +219,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def run(program: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     paths = [str(ROOT / "tests" / "integration"), str(ROOT / "tests")]
-    return subprocess.run(
-        [sys.executable, "-c", program.format(paths=paths, folder=str(folder))],
-        cwd=folder,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    script = program.format(paths=paths, folder=str(folder))
+    return run_command(sys.executable, "-c", script, cwd=folder, env=environment(**variables))
 
 
 def test_what_was_exported_before_a_kill_is_stored_by_the_next_process(
@@ -364,8 +344,9 @@ def test_what_it_does_itself_is_not_traced(
     first = new_exporter()
     first.export(data)
     first.shutdown()
-    with closing(sqlite3.connect(tmp_path / "own.db")) as connection, connection:
-        connection.execute("UPDATE system_metrics SET timestamp = timestamp - 8640000000000")
+    query_file(
+        tmp_path / "own.db", "UPDATE system_metrics SET timestamp = timestamp - 8640000000000"
+    )
     logger = logging.getLogger("exporter")
     watching, level = Watching(), logger.level
     logger.addHandler(watching)
@@ -451,16 +432,8 @@ def test_a_variable_is_enough_under_opentelemetry_instrument(
         PYTHONWARNINGS="default",  # the distribution's own warnings are its own
     )
     env["PYTHONPATH"] = os.pathsep.join([str(installed), env["PYTHONPATH"]])
-    command = Path(sys.executable).with_name("opentelemetry-instrument")
-    done = subprocess.run(
-        [command, sys.executable, "prog.py"],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    done = run_command(instrument, sys.executable, "prog.py", cwd=tmp_path, env=env)
     assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
     store_what_waits(tmp_path)
     assert ("orders", 12.0) in stored(tmp_path)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kit.pipelines import stored
 from kit.processes import DEADLINE_SECONDS, Program, environment, run
 from kit.receiver import Authority
 
@@ -62,9 +61,7 @@ service:
         )
 
     def stored(self) -> int:
-        with closing(sqlite3.connect(self.folder / "data.db")) as connection:
-            (count,) = connection.execute("SELECT count(*) FROM metric_samples").fetchone()
-        return int(count)
+        return stored(self.folder / "data.db", "metric_samples")
 
 
 @pytest.fixture

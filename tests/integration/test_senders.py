@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 from engines.node import Node, install_packages
-from kit.processes import DEADLINE_SECONDS, Program, environment
+from kit.pipelines import query_file
+from kit.processes import Program, environment, run_command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "senders.md").read_text(encoding="utf-8")
@@ -48,25 +46,17 @@ def at_receiver(text: str, receiver: Program) -> str:
 
 def run(command: list[str], folder: Path, **variables: str) -> None:
     env = environment(OTEL_SERVICE_NAME="shop", PYTHONWARNINGS="default", **variables)
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=DEADLINE_SECONDS,
-    )
+    done = run_command(*command, cwd=folder, env=env)
     assert done.returncode == 0, done.stderr
 
 
 def assert_orders_are_stored(receiver: Program, folder: Path) -> None:
     assert receiver.stop() == 0, receiver.log
-    with closing(sqlite3.connect(folder / "store.db")) as connection:
-        rows = connection.execute(
-            "SELECT s.service_name, m.value FROM metric_samples AS m "
-            "JOIN metric_series AS s USING (series_id) WHERE s.metric_name = 'orders'"
-        ).fetchall()
+    rows = query_file(
+        folder / "store.db",
+        "SELECT s.service_name, m.value FROM metric_samples AS m "
+        "JOIN metric_series AS s USING (series_id) WHERE s.metric_name = 'orders'",
+    )
     assert rows == [("shop", 1.0)]
 
 

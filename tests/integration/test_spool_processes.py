@@ -1,17 +1,21 @@
 """The spool after kill -9, on a full disk, and with a second process."""
 
 import re
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
-from kit.spool.programs import Program
+from kit import spool as spool_kit
+from kit.backends.programs import Program
 from kit.spool.samples import entry, is_known, open_spool, read_all, spool_at
 
 from exporter.spool import SpoolRefusedError
 
 KILLS = 25
 LARGEST_GROUP = 12
+
+spool_program = partial(Program, worker=Path(spool_kit.__file__).with_name("worker.py"))
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def test_appended_requests_survive_a_kill_at_random_moments(path: Path) -> None:
     appended, releasing = 0, 0
     receiver_ids = set()
     for seed in range(KILLS):
-        with Program("work", path, seed) as program:
+        with spool_program("work", path, seed) as program:
             assert program.line() == f"started {appended}"
             lines = [program.line() for _ in range(random.randrange(1, 60))]
             program.kill()
@@ -48,7 +52,7 @@ def test_appended_requests_survive_a_kill_at_random_moments(path: Path) -> None:
 
 
 def test_a_second_process_is_refused_until_the_first_has_closed(path: Path) -> None:
-    with Program("hold", path) as program:
+    with spool_program("hold", path) as program:
         assert program.line() == "held"
         with pytest.raises(SpoolRefusedError, match="another process uses it") as refusal:
             spool_at(path).start()
@@ -60,7 +64,7 @@ def test_a_second_process_is_refused_until_the_first_has_closed(path: Path) -> N
 
 
 def test_a_killed_process_leaves_no_lock(path: Path) -> None:
-    with Program("hold", path) as program:
+    with spool_program("hold", path) as program:
         assert program.line() == "held"
         program.kill()
     with open_spool(path) as spool:
@@ -75,7 +79,7 @@ def check_full(lines: list[str], refusal: str) -> None:
 
 
 def test_a_file_at_its_size_limit_takes_appends_when_the_limit_is_raised(path: Path) -> None:
-    with Program("small_file", path, 300_000) as program:
+    with spool_program("small_file", path, 300_000) as program:
         check_full(
             program.rest(),
             f"spool {path}: appending: disk I/O error; the disk or the file system failed",
@@ -85,7 +89,7 @@ def test_a_file_at_its_size_limit_takes_appends_when_the_limit_is_raised(path: P
 def test_a_full_volume_takes_appends_when_space_is_freed(path: Path) -> None:
     mount = f'mount -t tmpfs -o size=3m none "{path.parent}" && exec "$@"'
     wrapper = ("unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh")
-    with Program("small_volume", path, 1_500_000, wrapper=wrapper) as program:
+    with spool_program("small_volume", path, 1_500_000, wrapper=wrapper) as program:
         lines = program.rest()
     if len(lines) == 1 and ("unshare" in lines[0] or "mount" in lines[0]):
         pytest.skip(f"no volume can be mounted here: {lines[0]}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 from engines.statements import Connection, execute
-from kit.backends.postgresql import autocommitting
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import FACT_TABLES, count, stored
 from kit.backends.timescaledb import (
@@ -29,12 +27,6 @@ DAY: Final = 86_400 * SECOND
 
 
 SETUP_LOG: Final = "exporter.backends.timescaledb.hypertable_setup"
-
-
-@pytest.fixture
-def connection(timescaledb_database: str) -> Iterator[Connection]:
-    with autocommitting(timescaledb_database) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("table", COMPRESSED_TABLES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Final
@@ -11,7 +10,6 @@ from typing import Final
 import psycopg2
 import pytest
 from engines.statements import Connection, execute
-from kit.backends.postgresql import autocommitting
 from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
@@ -31,12 +29,6 @@ from exporter.model import Batch
 from exporter.query.sql_builder import sql
 
 DAY: Final = 86_400 * SECOND
-
-
-@pytest.fixture
-def connection(timescaledb_database: str) -> Iterator[Connection]:
-    with autocommitting(timescaledb_database) as opened:
-        yield opened
 
 
 def test_every_fact_table_is_a_hypertable_with_chunks_of_a_day(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -40,12 +40,6 @@ DAY: Final = 86_400 * SECOND
 
 
 SETUP_LOG: Final = "exporter.backends.timescaledb.hypertable_setup"
-
-
-@pytest.fixture
-def connection(timescaledb_database: str) -> Iterator[Connection]:
-    with autocommitting(timescaledb_database) as opened:
-        yield opened
 
 
 MISSING_CAPABILITIES: Final[Sequence[dict[str, bool]]] = (

@@ -10,7 +10,6 @@ from typing import Final
 
 import pytest
 from engines.statements import Connection, execute
-from kit.backends.postgresql import autocommitting
 from kit.backends.samples import SECOND, flood
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
@@ -32,12 +31,6 @@ DAY: Final = 86_400 * SECOND
 
 
 SECONDS_A_DAY: Final = 86_400
-
-
-@pytest.fixture
-def connection(timescaledb_database: str) -> Iterator[Connection]:
-    with autocommitting(timescaledb_database) as opened:
-        yield opened
 
 
 def test_the_retention_policy_drops_only_old_chunks(

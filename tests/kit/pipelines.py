@@ -81,10 +81,22 @@ def spooled_pipeline_to(path: Path, **settings: Any) -> Pipeline:
     return pipeline_to(path, spool_beside(path), **settings)
 
 
-def stored(path: Path) -> int:
-    """How many number points the store at this path has."""
-    with closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("SELECT count(*) FROM system_metrics").fetchone()[0])
+def started(pipeline: Pipeline) -> Pipeline:
+    """Start a pipeline and return it."""
+    pipeline.start()
+    return pipeline
+
+
+def query_file(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement in the SQLite file at this path, commit, and return its rows."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def stored(path: Path, table: str = "system_metrics") -> int:
+    """The number of rows in a table of the store at this path."""
+    [(rows,)] = query_file(path, f"SELECT count(*) FROM {table}")  # noqa: S608 - a test's table
+    return int(rows)
 
 
 @contextmanager
@@ -92,6 +104,17 @@ def write_locked(path: Path) -> Iterator[None]:
     """Hold the write lock of a database, as another program may."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lock the database, so that it can neither be read nor written."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN IMMEDIATE")
+        holder.execute("CREATE TABLE held (a)")
         yield
         holder.execute("ROLLBACK")
 

@@ -48,8 +48,18 @@ def run(
     timeout_seconds: float = DEADLINE_SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run the program to its end and return what it wrote and its exit code."""
+    return run_command(*COMMAND, *arguments, cwd=cwd, env=env, timeout_seconds=timeout_seconds)
+
+
+def run_command(
+    *command: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout_seconds: float = DEADLINE_SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it wrote and its exit code."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        command,
         cwd=cwd,
         env=environment() if env is None else dict(env),
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Runs the programs of `worker` as processes."""
+"""Runs the programs of a `worker.py` as processes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
-_WORKER: Final = Path(__file__).with_name("worker.py")
+BACKEND_WORKER: Final = Path(__file__).with_name("worker.py")
 
 
 class Program:
-    """One running program; the end of the `with` block kills it."""
+    """One running program of a worker; the end of the `with` block kills it."""
 
     def __init__(
-        self, name: str, path: Path | str, *arguments: object, wrapper: tuple[str, ...] = ()
+        self,
+        name: str,
+        *arguments: object,
+        wrapper: tuple[str, ...] = (),
+        worker: Path = BACKEND_WORKER,
     ) -> None:
-        command = [*wrapper, sys.executable, str(_WORKER), name, str(path), *map(str, arguments)]
+        command = [*wrapper, sys.executable, str(worker), name, *map(str, arguments)]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -31,12 +34,7 @@ class Program:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -47,10 +45,13 @@ class Program:
         assert self._process.stdout is not None
         return self._process.stdout.readline().rstrip("\n")
 
+    def rest(self) -> list[str]:
+        """All further lines of its output."""
+        return list(iter(self.line, ""))
+
     def lines(self) -> list[str]:
         """All further lines of its output; its exit code must be 0."""
-        assert self._process.stdout is not None
-        found = self._process.stdout.read().splitlines()
+        found = self.rest()
         assert self._process.wait() == 0, found
         return found
 

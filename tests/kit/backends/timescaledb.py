@@ -16,6 +16,7 @@ from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.extension import Capabilities, read_capabilities
 from exporter.errors import BackendRefusedError
 from exporter.model import Batch, CostEntry, TableSize
+from kit.backends.postgresql import autocommitting
 from kit.backends.samples import batch_of, exemplar, histogram, point, series, summary
 from kit.backends.stored_rows import FACT_TABLES
 
@@ -23,6 +24,13 @@ COMPRESSING: Final = HypertableOptions(enable_compression=True, retention_days=3
 # Late points update cost entries, so these are not compressed.
 COMPRESSED_TABLES: Final = [table for table in FACT_TABLES if table != "cost_entries"]
 _DEFAULT_OPTIONS: Final = HypertableOptions()
+
+
+@pytest.fixture
+def connection(timescaledb_database: str) -> Iterator[Connection]:
+    """A connection to the test's database that commits each statement."""
+    with autocommitting(timescaledb_database) as opened:
+        yield opened
 
 
 @contextmanager

@@ -2,5 +2,4 @@
 
 samples   entries whose content is computed from their sequence, and spools that hold them
 worker    the programs that run as processes of their own
-programs  starts one of these programs and talks to it
 """
