@@ -6,16 +6,14 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from kit.backends.samples import NOW, SECOND, batch_of, exemplar, histogram, point, series
+from kit.backends.documented_rows import documented_rows
+from kit.backends.samples import NOW
 
-from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.store_file import STORE_FILE
-from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
@@ -30,42 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connecti
     path = tmp_path_factory.mktemp("docs") / "store.db"
     backend = SQLiteBackend(path)
     backend.start()
-    backend.write(
-        batch_of(
-            *(point(1, NOW + index * SECOND, 0.5) for index in range(600)),
-            point(2, NOW, float("nan")),
-            point(2, NOW + SECOND, recorded=False),
-            *(point(3, NOW + index * SECOND, index % 200, start=NOW) for index in range(400)),
-            new_series=(
-                series(1, attributes='{"cpu":0,"state":"user"}'),
-                series(2, attributes='{"cpu":0,"state":"idle"}'),
-                series(
-                    3,
-                    metric_name="system.network.io",
-                    metric_type="sum",
-                    temporality="cumulative",
-                    is_monotonic=True,
-                ),
-                series(
-                    4,
-                    metric_name="http.server.request.duration",
-                    metric_type="histogram",
-                    temporality="delta",
-                    unit="s",
-                ),
-            ),
-            histograms=(histogram(4), histogram(4, NOW + SECOND)),
-            exemplars=(exemplar(4), exemplar(4, value=9.0, trace_id="f" * 32)),
-            costs=(
-                CostEntry("e-1", NOW, "vm-1", "compute", Decimal("1.25"), "USD"),
-                CostEntry("e-2", NOW, "vm-1", "compute", Decimal("-0.5"), "USD"),
-            ),
-            dead_letters=(
-                dead_letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
-                *dead_letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
-            ),
-        )
-    )
+    backend.write(documented_rows(NOW))
     backend.close()
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         yield connection

@@ -7,18 +7,16 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 
 import psycopg2
 import pytest
 from engines.databases import Databases
 from engines.statements import Connection, execute
-from kit.backends.samples import SECOND, batch_of, exemplar, histogram, point, series
+from kit.backends.documented_rows import documented_rows
+from kit.backends.samples import SECOND
 
-from exporter.backends.dead_letters import dead_letter_of_series, dead_letters_of_rows
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.model import CostEntry
 from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -34,46 +32,10 @@ SECTIONS = {
 
 @pytest.fixture(scope="module")
 def store(postgresql_server: Databases) -> Iterator[Connection]:
-    now = time.time_ns() - 600 * SECOND
     with postgresql_server.fresh() as dsn:
         backend = PostgreSQLBackend(dsn)
         backend.start()
-        backend.write(
-            batch_of(
-                *(point(1, now + index * SECOND, 0.5) for index in range(600)),
-                point(2, now, float("nan")),
-                point(2, now + SECOND, recorded=False),
-                *(point(3, now + index * SECOND, index % 200, start=now) for index in range(400)),
-                new_series=(
-                    series(1, attributes='{"cpu":0,"state":"user"}'),
-                    series(2, attributes='{"cpu":0,"state":"idle"}'),
-                    series(
-                        3,
-                        metric_name="system.network.io",
-                        metric_type="sum",
-                        temporality="cumulative",
-                        is_monotonic=True,
-                    ),
-                    series(
-                        4,
-                        metric_name="http.server.request.duration",
-                        metric_type="histogram",
-                        temporality="delta",
-                        unit="s",
-                    ),
-                ),
-                histograms=(histogram(4, now), histogram(4, now + SECOND)),
-                exemplars=(exemplar(4, now), exemplar(4, now, value=9.0, trace_id="f" * 32)),
-                costs=(
-                    CostEntry("e-1", now, "vm-1", "compute", Decimal("1.25"), "USD"),
-                    CostEntry("e-2", now, "vm-1", "compute", Decimal("-0.5"), "USD"),
-                ),
-                dead_letters=(
-                    dead_letter_of_series(series(9, attributes='{"cpu":9}'), "too long"),
-                    *dead_letters_of_rows(batch_of(point(1), point(9)), "too large", {}),
-                ),
-            )
-        )
+        backend.write(documented_rows(time.time_ns() - 600 * SECOND))
         backend.close()
         with closing(psycopg2.connect(dsn)) as connection:
             yield connection

@@ -8,23 +8,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-import psycopg2
 import pytest
 from engines.errors import EngineError
 from engines.postgresql import PostgreSQLServer
-from engines.statements import execute
+from kit.backends.postgresql import run
 from kit.backends.samples import NOW, SECOND, flood, series
 from kit.backends.stored_rows import count
-from kit.pipelines import build_pipeline
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from kit.pipelines import build_pipeline, request, spool_beside, wait_until
+from kit.pipelines import started as started_pipeline
 
 from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.errors import BackendUnavailableError
 from exporter.model import Batch, Watermark
-from exporter.spool import Spool
 
 POINTS = 5_000
-RECENT = time.time_ns() - 3_600 * SECOND
 FULL_MESSAGE = (
     r"storing a batch failed: .*No space left on device.*\[53100\]; the server's disk is full"
 )
@@ -50,9 +47,7 @@ def small_tablespace(pytestconfig: pytest.Config) -> Iterator[PostgreSQLServer]:
     """A server whose tablespace `small` has 24 MiB."""
     major = pytestconfig.getoption("--pg-major")
     with started(PostgreSQLServer(major=major, volume_mib=24)) as server:
-        with closing(psycopg2.connect(server.dsn)) as connection:
-            connection.autocommit = True
-            execute(connection, f"CREATE TABLESPACE small LOCATION '{server.volume.folder}'")
+        run(server.dsn, f"CREATE TABLESPACE small LOCATION '{server.volume.folder}'")
         yield server
 
 
@@ -107,29 +102,15 @@ def test_a_full_tablespace_accepts_the_batches_when_space_is_freed(
         check_stored_once(backend, refused + 2)
 
 
-def request(number: int) -> bytes:
-    message = ExportMetricsServiceRequest()
-    metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name="m")
-    for at in range(POINTS):
-        metric.gauge.data_points.add(
-            time_unix_nano=RECENT + (number * POINTS + at) * 1_000_000, as_double=at
-        )
-    return message.SerializeToString()
-
-
 def test_the_pipeline_retries_until_space_is_freed_and_stores_everything_once(
     small_tablespace: PostgreSQLServer, dsn: str, tmp_path: Path
 ) -> None:
-    spool = Spool(tmp_path / "spool", max_bytes=10**9, retry_window_seconds=3600.0)
-    pipeline = build_pipeline(PostgreSQLBackend(dsn), spool, batch_size=POINTS)
-    pipeline.start()
+    spool = spool_beside(tmp_path / "store")
+    pipeline = started_pipeline(build_pipeline(PostgreSQLBackend(dsn), spool, batch_size=POINTS))
     ballast = small_tablespace.volume.fill(leaving_bytes=1_000_000)
     for number in range(10):
-        pipeline.submit(request(number))
-    deadline = time.monotonic() + 60
-    while pipeline.stats().write_retries < 2:
-        assert time.monotonic() < deadline, "it was never full"
-        time.sleep(0.01)
+        pipeline.submit(request(POINTS, number * POINTS / 1_000 - 3_600))
+    wait_until(lambda: pipeline.stats().write_retries >= 2, 60)
     assert pipeline.stats().is_balanced
     assert pipeline.stats().points_queued > 0
     ballast.unlink()
@@ -137,9 +118,8 @@ def test_the_pipeline_retries_until_space_is_freed_and_stores_everything_once(
     now = pipeline.stats()
     assert (now.points_stored, now.points_dead, now.points_queued) == (10 * POINTS, 0, 0)
     assert pipeline.shutdown()
-    with closing(psycopg2.connect(dsn)) as connection:
-        question = "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics"
-        assert execute(connection, question) == [(10 * POINTS, 10 * POINTS)]
+    question = "SELECT count(*), count(DISTINCT timestamp) FROM system_metrics"
+    assert run(dsn, question) == [(10 * POINTS, 10 * POINTS)]
 
 
 @pytest.fixture
