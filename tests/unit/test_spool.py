@@ -37,11 +37,6 @@ LONG_AFTER = START_UNIX_NANO + 100 * RETRY_WINDOW_NANO
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
 def spool(path: Path) -> Iterator[Spool]:
     with open_spool(path) as opened:
         yield opened

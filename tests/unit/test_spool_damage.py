@@ -33,11 +33,6 @@ SIZE_BYTES = 9_000
 PENDING = {sequence: entry(sequence, SIZE_BYTES) for sequence in range(RELEASED + 1, REQUESTS + 1)}
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool.db"
-
-
 def fill(path: Path) -> str:
     """A closed spool with 40 requests, of which 10 are released; its receiver id."""
     with open_spool(path) as spool:
@@ -106,8 +101,8 @@ def test_a_file_without_a_header_is_renamed(
         assert spool.state.damaged_files == 1
         assert spool.state.receiver_id != receiver_id
         assert read_all(spool) == []
-        assert damaged_files(path) == ["spool.db.corrupt-1"]
-        assert path.with_name("spool.db.corrupt-1").read_bytes() == damaged
+        assert damaged_files(path) == ["file.db.corrupt-1"]
+        assert path.with_name("file.db.corrupt-1").read_bytes() == damaged
         check_usable(spool)
     assert "a new one is created" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
@@ -145,7 +140,7 @@ def test_any_damaged_page_costs_few_requests(tmp_path: Path, content: bytes) -> 
 def test_flipped_bits_are_never_returned_as_data(seed: int, flips: int) -> None:
     random = Random(seed)
     with TemporaryDirectory() as folder:
-        path = Path(folder, "spool.db")
+        path = Path(folder, "file.db")
         fill(path)
         content = bytearray(path.read_bytes())
         for _ in range(flips):
@@ -281,7 +276,7 @@ def test_each_damaged_file_is_renamed_to_the_next_free_number(path: Path) -> Non
         overwrite(path, 0, bytes(100))
         with open_spool(path):
             pass
-        assert damaged_files(path) == [f"spool.db.corrupt-{one}" for one in range(1, number + 1)]
+        assert damaged_files(path) == [f"file.db.corrupt-{one}" for one in range(1, number + 1)]
 
 
 def test_missing_tables_are_damage(path: Path) -> None:
@@ -295,7 +290,7 @@ def test_missing_tables_are_damage(path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_refused_and_not_renamed(path: Path) -> None:
     fill(path)
-    path.with_name("spool.db-wal").mkdir()
-    with pytest.raises(SpoolRefusedError, match=r"spool\.db-wal is not a file"):
+    path.with_name("file.db-wal").mkdir()
+    with pytest.raises(SpoolRefusedError, match=r"file\.db-wal is not a file"):
         spool_at(path).start()
     assert damaged_files(path) == []

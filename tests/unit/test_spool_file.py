@@ -22,11 +22,6 @@ from kit.spool.samples import (
 from exporter.spool import SpoolRefusedError, SpoolUnavailableError
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool.db"
-
-
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 def test_files_are_private_whatever_the_umask(path: Path, umask: int) -> None:
     before = os.umask(umask)
@@ -37,12 +32,12 @@ def test_files_are_private_whatever_the_umask(path: Path, umask: int) -> None:
     finally:
         os.umask(before)
     modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
-    assert modes == {f"spool.db{suffix}": 0o600 for suffix in ("", "-wal", "-shm", ".lock")}
+    assert modes == {f"file.db{suffix}": 0o600 for suffix in ("", "-wal", "-shm", ".lock")}
     spool.close()
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    spool = spool_at(tmp_path / "none" / "spool.db")
+    spool = spool_at(tmp_path / "none" / "file.db")
     with pytest.raises(SpoolRefusedError, match="none does not exist or is not a folder; create"):
         spool.start()
 

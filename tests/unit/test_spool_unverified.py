@@ -16,11 +16,6 @@ PAGE_BYTES = 8192
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
 def spool(path: Path) -> Iterator[Spool]:
     """Three verified requests, and two unverified ones."""
     with open_spool(path) as opened:

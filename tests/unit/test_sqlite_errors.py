@@ -22,11 +22,6 @@ from exporter.model import Batch
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
 def backend(path: Path) -> Iterator[SQLiteBackend]:
     with closing(SQLiteBackend(path, busy_timeout_seconds=0.05)) as opened:
         opened.start()
@@ -49,7 +44,7 @@ def test_constraints_types_and_sizes_are_about_a_row(
 ) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE t (x INTEGER PRIMARY KEY)")
-        with pytest.raises(ExporterError) as caught, translate_errors(operation, "/a/store.db"):
+        with pytest.raises(ExporterError) as caught, translate_errors(operation, "/a/file.db"):
             connection.execute(statement)
     assert type(caught.value) is kind
 

@@ -87,11 +87,6 @@ def test_names_that_are_refused(
         open_backend(name, connection_string, max_memory_entries=1, read_only=read_only)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {one.name: one.read_bytes() for one in folder.iterdir()}
 
@@ -146,9 +141,7 @@ def test_a_file_that_is_not_a_database_is_not_changed(path: Path, junk: bytes) -
     assert re.search("is not a database|belongs to another program", refusal(path))
 
 
-def test_a_newer_schema_is_refused(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_a_newer_schema_is_refused(path: Path, backend: SQLiteBackend) -> None:
     backend.close()
     newest = len(load_migrations("sqlite"))
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -160,9 +153,7 @@ def test_a_newer_schema_is_refused(path: Path) -> None:
         assert f"version {newest + 2}, and this exporter knows versions up to {newest}" in message
 
 
-def test_a_truncated_file_is_refused(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_a_truncated_file_is_refused(path: Path, backend: SQLiteBackend) -> None:
     backend.write(Batch(points=flood(50_000)))
     backend.close()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -171,9 +162,9 @@ def test_a_truncated_file_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_kill_during_a_checkpoint_leaves_no_damage(path: Path, *, read_only: bool) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_a_kill_during_a_checkpoint_leaves_no_damage(
+    path: Path, backend: SQLiteBackend, *, read_only: bool
+) -> None:
     backend.write(Batch(points=flood(5_000)))
     log = path.with_name(path.name + "-wal")
     pages, logged = path.read_bytes(), log.read_bytes()
@@ -188,9 +179,7 @@ def test_a_kill_during_a_checkpoint_leaves_no_damage(path: Path, *, read_only: b
     again.close()
 
 
-def test_a_damaged_page_is_reported_when_it_is_read(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_a_damaged_page_is_reported_when_it_is_read(path: Path, backend: SQLiteBackend) -> None:
     backend.write(Batch(points=flood(50_000)))
     backend.close()
     data = bytearray(path.read_bytes())
@@ -199,18 +188,17 @@ def test_a_damaged_page_is_reported_when_it_is_read(path: Path) -> None:
     backend.start()
     with pytest.raises(BackendRefusedError, match="damaged"):
         backend.fetch("SELECT sum(value) FROM system_metrics")
-    backend.close()
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    path = tmp_path / "no" / "such" / "store.db"
+    path = tmp_path / "no" / "such" / "file.db"
     assert f"the folder {path.parent} does not exist" in refusal(path)
     assert not (tmp_path / "no").exists()
 
 
 def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert "is not a folder" in refusal(tmp_path / "file" / "store.db")
+    assert "is not a folder" in refusal(tmp_path / "file" / "file.db")
 
 
 def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
@@ -221,7 +209,7 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
         backend.start()
 
 
-@pytest.mark.parametrize("path", ["/proc/store.db", "/dev/null", "/proc/version", "/" + "x" * 300])
+@pytest.mark.parametrize("path", ["/proc/file.db", "/dev/null", "/proc/version", "/" + "x" * 300])
 def test_paths_that_cannot_be_a_file(path: str) -> None:
     backend = SQLiteBackend(path)
     with pytest.raises(BackendRefusedError, match=re.escape(path[:20])):
@@ -233,7 +221,7 @@ def test_reading_needs_a_file_with_data(path: Path) -> None:
     assert "file is missing or empty" in refusal(path, read_only=True)
     path.touch()
     assert "file is missing or empty" in refusal(path, read_only=True)
-    assert contents(path.parent) == {"store.db": b""}
+    assert contents(path.parent) == {"file.db": b""}
 
 
 @pytest.mark.parametrize("journal_mode", [None, "delete", "wal"])
@@ -259,19 +247,17 @@ def test_a_file_that_another_program_has_just_claimed_is_not_changed(path: Path)
         assert connection.execute("PRAGMA application_id").fetchone() == (0,)
 
 
-def test_only_the_owner_can_read_the_files(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_only_the_owner_can_read_the_files(path: Path, backend: SQLiteBackend) -> None:
     backend.write(batch_of(point(1), new_series=(series(1),)))
     modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
-    assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
+    assert modes == {"file.db": 0o600, "file.db-wal": 0o600, "file.db-shm": 0o600}
     backend.close()
-    assert contents(path.parent).keys() == {"store.db"}
+    assert contents(path.parent).keys() == {"file.db"}
 
 
-def test_the_file_settings_for_durability_and_disk_space(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_the_file_settings_for_durability_and_disk_space(
+    path: Path, backend: SQLiteBackend
+) -> None:
     pragmas = ("application_id", "journal_mode", "auto_vacuum")
     assert [backend.fetch(f"PRAGMA {name}") for name in pragmas] == [
         [(STORE_FILE.application_id,)],
@@ -282,11 +268,9 @@ def test_the_file_settings_for_durability_and_disk_space(path: Path) -> None:
     assert path.read_bytes()[68:72] == b"OFOE"
 
 
-def test_a_read_only_backend_changes_nothing(path: Path) -> None:
-    writer = SQLiteBackend(path)
-    writer.start()
-    writer.write(batch_of(point(1)))
-    writer.close()
+def test_a_read_only_backend_changes_nothing(path: Path, backend: SQLiteBackend) -> None:
+    backend.write(batch_of(point(1)))
+    backend.close()
     before = contents(path.parent)
     reader = SQLiteBackend(path, read_only=True)
     reader.start()
@@ -299,9 +283,9 @@ def test_a_read_only_backend_changes_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
-def test_a_missing_or_replaced_file_is_detected(path: Path, *, replaced: bool) -> None:
-    backend = SQLiteBackend(path)
-    backend.start()
+def test_a_missing_or_replaced_file_is_detected(
+    path: Path, backend: SQLiteBackend, *, replaced: bool
+) -> None:
     backend.write(batch_of(point(1)))
     aside = path.with_name("aside.db")
     path.rename(aside)
@@ -320,10 +304,9 @@ def test_a_missing_or_replaced_file_is_detected(path: Path, *, replaced: bool) -
     aside.rename(path)
     assert backend.write(batch_of(point(2))).stored == 1
     assert count(backend) == 2
-    backend.close()
 
 
-def test_a_file_removed_during_a_write_is_detected(path: Path) -> None:
+def test_a_file_removed_during_a_write_is_detected(path: Path, backend: SQLiteBackend) -> None:
     class Remover(logging.Handler):
         """Removes the file when a collision is logged, which is inside the transaction."""
 
@@ -331,8 +314,6 @@ def test_a_file_removed_during_a_write_is_detected(path: Path) -> None:
             del record
             path.unlink()
 
-    backend = SQLiteBackend(path)
-    backend.start()
     backend.write(Batch(new_series=(series(1),)))
     remover = Remover(logging.ERROR)
     logger = logging.getLogger("exporter.backends.series_collisions")
@@ -342,7 +323,6 @@ def test_a_file_removed_during_a_write_is_detected(path: Path) -> None:
             backend.write(batch_of(point(2), new_series=(series(1, unit="By"),)))
     finally:
         logger.removeHandler(remover)
-        backend.close()
 
 
 def test_two_backends_of_one_process_keep_their_locks(path: Path) -> None:

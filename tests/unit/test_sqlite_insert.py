@@ -69,14 +69,7 @@ def test_stored_rows_are_replaced_and_not_counted(connection: sqlite3.Connection
     assert content(connection) == [(1, 1, "a"), (2, 2, "B"), (3, 3, "C"), (4, 4, "d")]
 
 
-def test_the_last_of_equal_keys_stays(connection: sqlite3.Connection) -> None:
-    assert insert_rows(connection, rows((1, 1, "a"), (1, 1, "b"), (1, 1, "c"))) == 1
-    assert content(connection) == [(1, 1, "c")]
-
-
-def test_a_violated_constraint_is_an_error(
-    connection: sqlite3.Connection,
-) -> None:
+def test_a_violated_constraint_is_an_error(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
         insert_rows(connection, rows((1, 1, "a"), (2, 2, None)))
 

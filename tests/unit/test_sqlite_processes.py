@@ -19,11 +19,6 @@ from exporter.model import Batch
 ROWS = 500
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
 def integrity(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
@@ -44,19 +39,17 @@ def test_the_error_for_a_lock_of_another_process(path: Path) -> None:
     backend.close()
 
 
+@pytest.mark.usefixtures("backend")
 def test_start_fails_during_a_lock_and_then_works(path: Path) -> None:
-    first = SQLiteBackend(path)
-    first.start()
-    backend = SQLiteBackend(path, busy_timeout_seconds=0.01)
+    second = SQLiteBackend(path, busy_timeout_seconds=0.01)
     with Program("hold", path) as other:
         assert other.line() == "held"
         with pytest.raises(BackendUnavailableError, match="locked"):
-            backend.start()
+            second.start()
         other.resume()
         assert other.line() == "released"
-        backend.start()
-    backend.close()
-    first.close()
+        second.start()
+    second.close()
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -115,7 +108,7 @@ def test_a_wal_without_its_database_is_not_replayed(path: Path) -> None:
         program.resume()
         assert program.line() == "0"
         program.kill()
-    assert path.with_name("store.db-wal").stat().st_size > 0
+    assert path.with_name("file.db-wal").stat().st_size > 0
     path.unlink()
     backend = SQLiteBackend(path)
     backend.start()
@@ -182,7 +175,7 @@ def lines_or_skip(program: Program) -> list[str]:
 
 
 def test_writes_work_again_after_a_full_volume_has_room(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+    path = tmp_path / "file.db"
     with Program("small_volume", path, 1_500_000, wrapper=in_a_small_volume(tmp_path)) as program:
         refusal, rest, stored, integrity_check = lines_or_skip(program)
     assert "BackendUnavailableError" in refusal
@@ -193,7 +186,7 @@ def test_writes_work_again_after_a_full_volume_has_room(tmp_path: Path) -> None:
 
 
 def test_the_error_for_a_read_only_volume(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+    path = tmp_path / "file.db"
     wrapper = in_a_small_volume(tmp_path)
     with Program("read_only_volume", path, wrapper=wrapper) as program:
         writing, reading, creating = lines_or_skip(program)

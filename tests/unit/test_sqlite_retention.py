@@ -7,26 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
 from kit.backends.samples import NOW, SECOND, flood
 from kit.backends.stored_rows import count
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.retention import delete_rows_before
 from exporter.model import Batch
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def backend(path: Path) -> Iterator[SQLiteBackend]:
-    opened = SQLiteBackend(path)
-    opened.start()
-    yield opened
-    opened.close()
 
 
 def pages(backend: SQLiteBackend) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,22 +16,9 @@ from exporter.errors import BackendRefusedError
 from exporter.model import Batch
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def backend(path: Path) -> Iterator[SQLiteBackend]:
-    opened = SQLiteBackend(path)
-    opened.start()
-    yield opened
-    opened.close()
-
-
 def test_the_wal_counts_as_size(backend: SQLiteBackend, path: Path) -> None:
     backend.write(Batch(points=flood(10_000)))
-    wal = path.with_name("store.db-wal")
+    wal = path.with_name("file.db-wal")
     assert wal.stat().st_size > 0
     assert backend.sizes().total_bytes == path.stat().st_size + wal.stat().st_size
     backend.close()
