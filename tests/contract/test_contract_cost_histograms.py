@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import StoreFactory
+from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality as Wire
 
 from exporter.backends.base import Backend
@@ -157,7 +157,7 @@ class Receiver:
 def request(history: History, points: list[Point], node: str) -> bytes:
     message = ExportMetricsServiceRequest()
     group = message.resource_metrics.add()
-    group.resource.attributes.append(_pair("host.name", node))
+    group.resource.attributes.extend(key_values({"host.name": node}))
     metric = group.scope_metrics.add().metrics.add(name=history.metric)
     data = metric.exponential_histogram if history.exponential else metric.histogram
     data.aggregation_temporality = (
@@ -175,13 +175,9 @@ def request(history: History, points: list[Point], node: str) -> bytes:
         if history.exponential:
             point.zero_count = 1
         if one.kind:
-            point.attributes.append(_pair("gen_ai.request.model", "house-1"))
-            point.attributes.append(_pair("gen_ai.token.type", one.kind))
+            attributes = {"gen_ai.request.model": "house-1", "gen_ai.token.type": one.kind}
+            point.attributes.extend(key_values(attributes))
     return message.SerializeToString()
-
-
-def _pair(key: str, value: str) -> KeyValue:
-    return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 @pytest.fixture(scope="module")

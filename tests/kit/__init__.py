@@ -10,6 +10,7 @@ openfinops     the published package
 processes      the program as a process of its own
 pipelines      pipelines in this process, and the requests for them
 batch_builder  stores with known points
+cost_sender    senders whose metrics become cost samples
 configuration  configuration files and variables
 rollups        a TimescaleDB with roll-ups and known points
 """

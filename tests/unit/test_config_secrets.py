@@ -15,52 +15,26 @@ from exporter.config import load
 from exporter.config.connection_string import backend_of, redacted
 from exporter.errors import ConfigError
 
-
-def in_url(password: str) -> str:
-    return f"postgresql://finops:{password}@db:5432/cost"
-
-
-def in_escaped_url(password: str) -> str:
-    return f"postgresql://finops:{quote(password, safe='')}@db:5432/cost?sslmode=require"
-
-
-def in_query(password: str) -> str:
-    return f"postgresql://db/cost?user=finops&password={password}"
-
-
-def in_pairs(password: str) -> str:
-    return f"host=db password={password} dbname=cost"
-
-
-def in_quoted_pairs(password: str) -> str:
-    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
-    return f"host=db password = '{quoted}' dbname=cost"
-
-
-def without_scheme(password: str) -> str:
-    return f"finops:{password}@db:5432/cost"
-
-
-def with_foreign_scheme(password: str) -> str:
-    return f"mysql://finops:{password}@db/cost"
-
-
-def with_sqlite_scheme(password: str) -> str:
-    return f"sqlite://finops:{password}@db/cost"
-
-
+URL = "postgresql://finops:{password}@db:5432/cost"
 FORMS = st.sampled_from(
     [
-        in_url,
-        in_escaped_url,
-        in_query,
-        in_pairs,
-        in_quoted_pairs,
-        without_scheme,
-        with_foreign_scheme,
-        with_sqlite_scheme,
+        URL,
+        "postgresql://finops:{in_url}@db:5432/cost?sslmode=require",
+        "postgresql://db/cost?user=finops&password={password}",
+        "host=db password={password} dbname=cost",
+        "host=db password = '{in_quotes}' dbname=cost",
+        "finops:{password}@db:5432/cost",
+        "mysql://finops:{password}@db/cost",
+        "sqlite://finops:{password}@db/cost",
     ]
 )
+
+
+def filled(form: str, password: str) -> str:
+    """The form with the password, in the notation of its place."""
+    in_quotes = password.replace("\\", "\\\\").replace("'", "\\'")
+    return form.format(password=password, in_url=quote(password, safe=""), in_quotes=in_quotes)
+
 
 # Ordinary characters, and those with a meaning in a URL, in YAML or for libpq. Long enough not to
 # occur in the surrounding text by chance.
@@ -84,54 +58,55 @@ def assert_hidden(shown: str, password: str) -> None:
 
 
 @given(form=FORMS, password=PASSWORDS, backend=st.sampled_from(["", "sqlite", "postgresql", "x"]))
-def test_from_the_environment(form: Callable[[str], str], password: str, backend: str) -> None:
-    environ = {"OPENFINOPS_DB_URL": form(password), "OPENFINOPS_BACKEND": backend}
+def test_from_the_environment(form: str, password: str, backend: str) -> None:
+    environ = {"OPENFINOPS_DB_URL": filled(form, password), "OPENFINOPS_BACKEND": backend}
     assert_hidden(all_output(lambda: load(None, environ)), password)
 
 
 @given(form=FORMS, password=PASSWORDS, key=st.sampled_from(["endpoint", "batch_size", "backend"]))
-def test_in_the_wrong_place(form: Callable[[str], str], password: str, key: str) -> None:
-    overrides = {key: form(password)}
+def test_in_the_wrong_place(form: str, password: str, key: str) -> None:
+    overrides = {key: filled(form, password)}
     assert_hidden(all_output(lambda: load(None, {}, overrides=overrides)), password)
-    environ = {f"OPENFINOPS_{key.upper()}": form(password)}
+    environ = {f"OPENFINOPS_{key.upper()}": filled(form, password)}
     assert_hidden(all_output(lambda: load(None, environ)), password)
 
 
 def test_a_connection_string_in_the_wrong_place_is_redacted() -> None:
-    shown = all_output(lambda: load(None, {"OPENFINOPS_BACKEND": in_url("secret")}))
+    shown = all_output(lambda: load(None, {"OPENFINOPS_BACKEND": filled(URL, "secret")}))
     assert "OPENFINOPS_BACKEND: found 'postgresql://finops:***@db:5432/cost'" in shown
 
 
 @given(form=FORMS, password=PASSWORDS, backend=st.sampled_from([None, "sqlite", "timescaledb"]))
 def test_in_the_file(
     tmp_path_factory: pytest.TempPathFactory,
-    form: Callable[[str], str],
+    form: str,
     password: str,
     backend: str | None,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "secret.yaml"
-    section = {"connection_string": form(password), **({"backend": backend} if backend else {})}
+    section = {
+        "connection_string": filled(form, password),
+        **({"backend": backend} if backend else {}),
+    }
     path.write_text(yaml.safe_dump({"exporters": {"openfinops": section}}, allow_unicode=True))
     assert_hidden(all_output(lambda: load(path, {})), password)
 
 
 @given(form=FORMS, password=PASSWORDS)
 def test_in_a_broken_file(
-    tmp_path_factory: pytest.TempPathFactory, form: Callable[[str], str], password: str
+    tmp_path_factory: pytest.TempPathFactory, form: str, password: str
 ) -> None:
     """The password is not quoted, so that YAML interprets its characters."""
     path = tmp_path_factory.getbasetemp() / "broken.yaml"
-    for text in (form(password), password):
+    for text in (filled(form, password), password):
         path.write_text(f"exporters:\n  openfinops:\n    connection_string: {text}\n")
         assert_hidden(all_output(lambda: load(path, {})), password)
 
 
 @given(form=FORMS, password=PASSWORDS)
-def test_by_reference(
-    tmp_path_factory: pytest.TempPathFactory, form: Callable[[str], str], password: str
-) -> None:
+def test_by_reference(tmp_path_factory: pytest.TempPathFactory, form: str, password: str) -> None:
     path = tmp_path_factory.getbasetemp() / "reference.yaml"
-    written = form("${env:PASSWORD}")
+    written = filled(form, "${env:PASSWORD}")
     path.write_text(yaml.safe_dump({"exporters": {"openfinops": {"connection_string": written}}}))
     assert_hidden(all_output(lambda: load(path, {"PASSWORD": password})), password)
 
@@ -173,7 +148,7 @@ def test_any_text_can_be_redacted(text: str) -> None:
 
 
 def test_the_connection_string_itself_is_complete() -> None:
-    connection_string = in_url("secret")
+    connection_string = filled(URL, "secret")
     settings = load(None, {"OPENFINOPS_DB_URL": connection_string})
     assert settings.exporter.connection_string == connection_string
     assert settings.exporter.redacted_connection_string == "postgresql://finops:***@db:5432/cost"

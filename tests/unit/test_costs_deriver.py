@@ -3,77 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.cost_sender import CUMULATIVE, DELTA, MINUTE, START, Sender, dotted, histogram
 from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.costs.default_rules import unit_currency
-from exporter.costs.entry_calculation import compute_entries
 from exporter.costs.entry_fields import CURRENCIES, parse_currency
 from exporter.costs.rules import CostRule, FieldSource
-from exporter.model import Batch, CostEntry, CostKind, CostSample
+from exporter.model import Batch, CostKind
 from exporter.series_cache import SeriesCache
 from exporter.wire import decode
 
-DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
-CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
-HOUR = 3_600_000_000_000
-MINUTE = HOUR // 60
-START = 1_700_000_000_000_000_000
-
-
-def dotted(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments as attributes: `a__b` is `a.b`."""
-    return {name.replace("__", "."): value for name, value in attributes.items()}
-
-
-class Sender:
-    """A sender whose metrics are decoded and derived with their own cache and rules."""
-
-    def __init__(self, *rules: CostRule, use_defaults: bool = True, **resource: Any) -> None:
-        self.series = SeriesCache()
-        self.cost_deriver = CostDeriver(
-            rules, use_defaults=use_defaults, is_cached=self.series.has_series
-        )
-        self.resource = dotted(resource)
-        self.refused: dict[tuple[str, str], int] = {}
-        self.samples: list[CostSample] = []
-
-    def send(self, *metrics: Metric) -> Sequence[CostSample]:
-        message = ExportMetricsServiceRequest()
-        group = message.resource_metrics.add()
-        group.resource.attributes.extend(key_values(self.resource))
-        group.scope_metrics.add().metrics.extend(metrics)
-        return self.take(message.SerializeToString())
-
-    def take(self, data: bytes) -> Sequence[CostSample]:
-        decoded = decode(data, self.series)
-        assert not decoded.rejections.counts
-        batch, refused = self.cost_deriver.derive(decoded.batch)
-        assert batch.points is decoded.batch.points  # deriving costs removes no point
-        self.refused.update(refused)
-        self.samples += batch.cost_samples
-        return batch.cost_samples
-
-    def entries(self) -> list[CostEntry]:
-        entries, _ = compute_entries(self.samples, {}, lambda *_: ())
-        return entries
-
-    def total(self) -> Decimal:
-        return sum((entry.amount for entry in self.entries()), Decimal(0))
-
-    @property
-    def reasons(self) -> str:
-        return "; ".join(f"{name}: {reason}" for name, reason in self.refused)
+HOUR = 60 * MINUTE
 
 
 def gauge(name: str, value: float, unit: str = "", at: int = START, **attributes: Any) -> Metric:
@@ -99,28 +49,6 @@ def total(
     metric.sum.data_points.add(
         time_unix_nano=at, start_time_unix_nano=START - HOUR, as_double=value
     ).attributes.extend(key_values(dotted(attributes)))
-    return metric
-
-
-def histogram(
-    name: str,
-    value: float | None,
-    at: int = START,
-    *,
-    temporality: Any = DELTA,
-    exponential: bool = False,
-    count: int = 2,
-    **attributes: Any,
-) -> Metric:
-    metric = Metric(name=name)
-    data = metric.exponential_histogram if exponential else metric.histogram
-    data.aggregation_temporality = temporality
-    point = data.data_points.add(
-        time_unix_nano=at, start_time_unix_nano=START - HOUR, count=count, sum=value
-    )
-    if exponential:
-        point.zero_count = count
-    point.attributes.extend(key_values(attributes))
     return metric
 
 
