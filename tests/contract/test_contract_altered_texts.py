@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 
 from kit.backends.kinds import Kind
-from kit.backends.samples import NOW, batch_of, exemplar, point, series
+from kit.backends.samples import NOW, batch_of, cost, exemplar, point, series
 
 from exporter.backends.base import Backend
-from exporter.model import Batch, CostEntry, DeadLetter, Watermark, WriteResult
+from exporter.model import Batch, DeadLetter, Watermark, WriteResult
 
 TEXT, JSON = "a\0b", r'{"k\u0000":"\u0000"}'
 # An escaped backslash and the replacement character: every store can hold these.
@@ -28,18 +27,14 @@ def altered(kind: Kind, texts: int) -> int:
     return 0 if kind.keeps_nul else texts
 
 
-def a_cost(entry_id: str) -> CostEntry:
-    return CostEntry(entry_id, NOW, TEXT, "compute", Decimal(1), "USD", tags=JSON)
-
-
 def test_each_altered_text_counts_once(backend: Backend, kind: Kind) -> None:
     one = series(1, metric_name=TEXT, unit=TEXT, attributes=JSON)
     result = backend.write(batch_of(point(1), new_series=(one,)))
     assert result.altered_texts == altered(kind, 3)
     spans = (exemplar(1), exemplar(1, NOW + 1_000, span_id=TEXT, attributes=JSON))
     assert backend.write(Batch(exemplars=spans)).altered_texts == altered(kind, 2)
-    twice_and_another = (a_cost("e-1"), a_cost("e-1"), a_cost("e-2"))
-    result = backend.write(Batch(costs=twice_and_another))
+    one, other = (cost(entry_id, resource_id=TEXT, tags=JSON) for entry_id in ("e-1", "e-2"))
+    result = backend.write(Batch(costs=(one, one, other)))
     assert result.altered_texts == altered(kind, 4)
     letter = DeadLetter("point", TEXT, 1, TEXT, NOW, "{}")
     assert backend.write(Batch(dead_letters=(letter,))).altered_texts == altered(kind, 2)

@@ -13,30 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import Kind, StoreFactory
-from kit.backends.samples import NOW, SECOND, batch_of, point
+from kit.backends.samples import NOW, SECOND, batch_of, cost, point
 from kit.backends.stored_rows import count
 
 from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, CostBasis, CostEntry, CostSample, Watermark, WriteResult
+from exporter.model import Batch, CostBasis, CostSample, Watermark, WriteResult
 from exporter.query import Reader
 
 DAY = 86_400 * SECOND
 BASIS = CostBasis("cumulative", Decimal(1), 3_600.0, "i-1", "compute", "USD", tags='{"team":"a"}')
 RATE = replace(BASIS, kind="hourly_rate")
-
-
-def cost(entry_id: str = "e-1", amount: str = "1.25", **different: Any) -> CostEntry:
-    values: dict[str, Any] = {
-        "entry_id": entry_id,
-        "time_unix_nano": NOW,
-        "resource_id": "vm-1",
-        "category": "compute",
-        "amount": Decimal(amount),
-        "currency": "USD",
-    }
-    return CostEntry(**values | different)
 
 
 def sample(at: int, value: float, *, series_id: int = 7, of: CostBasis = BASIS) -> CostSample:

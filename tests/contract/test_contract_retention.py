@@ -9,31 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.backends.kinds import Kind, StoreFactory
-from kit.backends.samples import (
-    NOW,
-    SECOND,
-    batch_of,
-    exemplar,
-    flood,
-    histogram,
-    point,
-    series,
-    summary,
-)
+from kit.backends.samples import NOW, SECOND, batch_of, batch_of_every_kind, flood, point
 from kit.backends.stored_rows import count, count_all_rows, stored, stored_points
 
 from exporter.backends.base import Backend
 from exporter.model import Batch
-
-
-def everything(time: int) -> Batch:
-    return batch_of(
-        point(1, time),
-        new_series=(series(1),),
-        histograms=(histogram(1, time),),
-        summaries=(summary(1, time),),
-        exemplars=(exemplar(1, time),),
-    )
 
 
 def test_older_rows_are_deleted_from_every_table_and_series_stay(
@@ -42,7 +22,7 @@ def test_older_rows_are_deleted_from_every_table_and_series_stay(
     first = NOW - NOW % kind.deletes_by
     times = [first + index * kind.deletes_by for index in range(4)]
     for time in times:
-        backend.write(everything(time))
+        backend.write(batch_of_every_kind(time))
     assert backend.delete_before(times[2]) == 8
     assert count_all_rows(backend) == 8
     assert set(stored_points(backend)) == {(times[2] // 1_000, 1), (times[3] // 1_000, 1)}
@@ -50,21 +30,21 @@ def test_older_rows_are_deleted_from_every_table_and_series_stay(
 
 
 def test_a_second_call_deletes_nothing(backend: Backend, kind: Kind) -> None:
-    backend.write(everything(NOW))
+    backend.write(batch_of_every_kind(NOW))
     assert backend.delete_before(NOW + kind.deletes_by) == 4
     assert backend.delete_before(NOW + kind.deletes_by) == 0
 
 
 def test_rows_of_a_partly_older_partition_stay(backend: Backend, kind: Kind) -> None:
     first = NOW - NOW % kind.deletes_by
-    backend.write(everything(first))
+    backend.write(batch_of_every_kind(first))
     assert backend.delete_before(first + kind.deletes_by - 1) == 0
     assert count_all_rows(backend) == 4
 
 
-def test_an_empty_store_and_a_time_before_everything(backend: Backend) -> None:
+def test_an_empty_store_and_a_time_before_batch_of_every_kind(backend: Backend) -> None:
     assert backend.delete_before(NOW) == 0
-    backend.write(everything(NOW))
+    backend.write(batch_of_every_kind(NOW))
     assert backend.delete_before(NOW) == 0
     assert backend.delete_before(0) == 0
     assert count_all_rows(backend) == 4

@@ -34,10 +34,11 @@ from exporter.errors import ConfigError
 from exporter.model import Batch, DeadLetter, WriteResult
 
 MICROS = NOW // 1_000
+NewMemory = Callable[[int], MemoryBackend]
 
 
 @pytest.fixture
-def memory() -> Iterator[Callable[[int], MemoryBackend]]:
+def memory() -> Iterator[NewMemory]:
     opened = []
 
     def make(most: int) -> MemoryBackend:
@@ -56,7 +57,7 @@ def test_the_limit_must_be_positive(most: int) -> None:
         MemoryBackend(max_memory_entries=most)
 
 
-def test_the_oldest_rows_are_evicted_first(memory: Callable[[int], MemoryBackend]) -> None:
+def test_the_oldest_rows_are_evicted_first(memory: NewMemory) -> None:
     backend = memory(3)
     times = [NOW + seconds * SECOND for seconds in (3, 1, 5, 2, 4)]
     backend.write(batch_of(*(point(1, time) for time in times[:3])))
@@ -65,7 +66,7 @@ def test_the_oldest_rows_are_evicted_first(memory: Callable[[int], MemoryBackend
     assert {key[0] - MICROS for key in stored_points(backend)} == {3_000_000, 4_000_000, 5_000_000}
 
 
-def test_all_tables_share_the_limit(memory: Callable[[int], MemoryBackend]) -> None:
+def test_all_tables_share_the_limit(memory: NewMemory) -> None:
     backend = memory(4)
     backend.write(
         batch_of(
@@ -84,9 +85,7 @@ def test_all_tables_share_the_limit(memory: Callable[[int], MemoryBackend]) -> N
         assert (rest, count_all_rows(backend)) == (0, 4)
 
 
-def test_the_newest_rows_of_a_batch_beyond_the_limit_stay(
-    memory: Callable[[int], MemoryBackend],
-) -> None:
+def test_the_newest_rows_of_a_batch_beyond_the_limit_stay(memory: NewMemory) -> None:
     backend = memory(100)
     backend.write(batch_of(point(1)))
     result = backend.write(Batch(points=flood(5_000, time=NOW - SECOND, ids=1)))
@@ -94,7 +93,7 @@ def test_the_newest_rows_of_a_batch_beyond_the_limit_stay(
     assert {value for value, _ in stored_points(backend).values()} == set(range(4_900, 5_000))
 
 
-def test_only_enough_rows_of_one_time_are_evicted(memory: Callable[[int], MemoryBackend]) -> None:
+def test_only_enough_rows_of_one_time_are_evicted(memory: NewMemory) -> None:
     backend = memory(10)
     everything = Batch(
         points=flood(30, ids=30),
@@ -108,7 +107,7 @@ def test_only_enough_rows_of_one_time_are_evicted(memory: Callable[[int], Memory
     assert result.stored == 10 - count(backend, "metric_exemplars")
 
 
-def test_a_repeated_row_does_not_count_twice(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_repeated_row_does_not_count_twice(memory: NewMemory) -> None:
     backend = memory(10)
     batch = Batch(points=flood(10, ids=10))
     for _ in range(5):
@@ -116,7 +115,7 @@ def test_a_repeated_row_does_not_count_twice(memory: Callable[[int], MemoryBacke
     assert count(backend) == 10
 
 
-def test_deleted_rows_make_room(memory: Callable[[int], MemoryBackend]) -> None:
+def test_deleted_rows_make_room(memory: NewMemory) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     assert backend.delete_before(NOW + 5_000_000) == 5
@@ -125,9 +124,7 @@ def test_deleted_rows_make_room(memory: Callable[[int], MemoryBackend]) -> None:
     assert count(backend) == 10
 
 
-def test_a_failed_write_does_not_change_the_count(
-    memory: Callable[[int], MemoryBackend],
-) -> None:
+def test_a_failed_write_does_not_change_the_count(memory: NewMemory) -> None:
     backend = memory(10)
     bad = Batch(points=flood(10, ids=1), histograms=(histogram(1, count=2**64),))
     with pytest.raises(Exception, match="storing a batch failed"):
@@ -135,9 +132,7 @@ def test_a_failed_write_does_not_change_the_count(
     assert backend.write(Batch(points=flood(10, ids=1))) == WriteResult(stored=10)
 
 
-def test_dead_letters_have_their_own_limit_and_the_newest_stay(
-    memory: Callable[[int], MemoryBackend],
-) -> None:
+def test_dead_letters_have_their_own_limit_and_the_newest_stay(memory: NewMemory) -> None:
     backend = memory(3)
     letters = [DeadLetter("point", "why", index, None, NOW, "{}") for index in range(7)]
     assert backend.write(Batch(dead_letters=tuple(letters[:2]))) == WriteResult(stored=0)
@@ -148,7 +143,7 @@ def test_dead_letters_have_their_own_limit_and_the_newest_stay(
     assert count(backend) == 3
 
 
-def test_a_dry_run_evicts_nothing(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_dry_run_evicts_nothing(memory: NewMemory) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     backend.dry_run(Batch(points=flood(10, time=NOW + SECOND, ids=1)))
@@ -158,7 +153,7 @@ def test_a_dry_run_evicts_nothing(memory: Callable[[int], MemoryBackend]) -> Non
     assert count(backend) == 10
 
 
-def test_any_number_of_series_may_pass_through(memory: Callable[[int], MemoryBackend]) -> None:
+def test_any_number_of_series_may_pass_through(memory: NewMemory) -> None:
     backend = memory(50)
     known: set[int] = set()
     forgotten = 0
@@ -179,7 +174,7 @@ def test_any_number_of_series_may_pass_through(memory: Callable[[int], MemoryBac
     assert known <= ids_there
 
 
-def test_series_with_rows_are_never_forgotten(memory: Callable[[int], MemoryBackend]) -> None:
+def test_series_with_rows_are_never_forgotten(memory: NewMemory) -> None:
     backend = memory(2_000)
     wanted = frozenset(range(4))
     backend.write(
@@ -195,9 +190,7 @@ def test_series_with_rows_are_never_forgotten(memory: Callable[[int], MemoryBack
     assert {one for (one,) in backend.fetch("SELECT series_id FROM metric_series")} == wanted
 
 
-def test_in_flight_points_keep_their_marked_series(
-    memory: Callable[[int], MemoryBackend],
-) -> None:
+def test_in_flight_points_keep_their_marked_series(memory: NewMemory) -> None:
     # Decoded before the writer reported 7 as forgotten, so without a definition.
     backend = memory(10)
     result = backend.write(Batch(new_series=tuple(series(one) for one in range(1_100))))
@@ -207,16 +200,14 @@ def test_in_flight_points_keep_their_marked_series(
     assert backend.fetch("SELECT series_id FROM metric_series") == [(7,)]
 
 
-def test_a_forgotten_series_that_is_defined_again_stays(
-    memory: Callable[[int], MemoryBackend],
-) -> None:
+def test_a_forgotten_series_that_is_defined_again_stays(memory: NewMemory) -> None:
     backend = memory(10)
     backend.write(Batch(new_series=tuple(series(one) for one in range(1_100))))
     backend.write(Batch(new_series=(series(7),)))
     assert backend.fetch("SELECT series_id FROM metric_series") == [(7,)]
 
 
-def test_a_closed_backend_starts_empty(memory: Callable[[int], MemoryBackend]) -> None:
+def test_a_closed_backend_starts_empty(memory: NewMemory) -> None:
     backend = memory(10)
     backend.write(Batch(points=flood(10, ids=1)))
     backend.close()

@@ -15,6 +15,7 @@ from kit.backends.samples import (
     NOW,
     SECOND,
     batch_of,
+    cost,
     exemplar,
     exponential,
     histogram,
@@ -69,23 +70,18 @@ def fill(backend: Backend, first: int = 0, times: int = 30) -> None:
                 point(2, moment, value=(math.nan, math.inf, -1e300)[at % 3], start=NOW - SECOND),
                 point(3, moment, value=7.0, recorded=bool(at % 2)),
                 new_series=tuple(series(one) for one in (1, 2, 3, 4, 5, 6)),
-                histograms=(
-                    histogram(4, moment),
-                    exponential(5, moment),
-                ),
+                histograms=(histogram(4, moment), exponential(5, moment)),
                 summaries=(summary(6, moment),),
                 exemplars=(exemplar(4, moment),),
-                costs=(cost(at, moment),),
+                costs=(numbered_cost(at, moment),),
             )
         )
 
 
-def cost(number: int, moment: int) -> CostEntry:
-    return CostEntry(
-        entry_id=f"entry-{number}",
+def numbered_cost(number: int, moment: int) -> CostEntry:
+    return cost(
+        f"entry-{number}",
         time_unix_nano=moment,
-        resource_id="node-1",
-        category="compute",
         amount=Decimal("0.123456789") * (number - 5),
         currency="EUR" if number % 2 else "USD",
         region="eu-west-1",

@@ -13,10 +13,10 @@ from kit.backends.stored_rows import FACT_TABLES, count, stored
 from kit.backends.timescaledb import (
     COMPRESSED_TABLES,
     COMPRESSING,
-    batch_of_every_kind,
     fact_sizes,
     points_size,
     policy_ages,
+    row_of_every_table,
     run_policy,
     started_timescaledb,
 )
@@ -34,8 +34,8 @@ def test_the_policy_compresses_without_changing_rows(
     timescaledb_database: str, connection: Connection, table: str
 ) -> None:
     with started_timescaledb(timescaledb_database, COMPRESSING) as backend:
-        backend.write(batch_of_every_kind(NOW))
-        backend.write(batch_of_every_kind(NOW + SECOND))
+        backend.write(row_of_every_table(NOW))
+        backend.write(row_of_every_table(NOW + SECOND))
         before = stored(backend)
         run_policy(connection, table, "policy_compression")
         compressed = {size.table: size.compressed_partitions for size in fact_sizes(backend)}

@@ -12,9 +12,9 @@ from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSING,
     assert_start_fails,
-    batch_of_every_kind,
     fact_sizes,
     points_size,
+    row_of_every_table,
     started_timescaledb,
 )
 
@@ -37,7 +37,7 @@ def partitioned(timescaledb_database: str) -> str:
     backend = PostgreSQLBackend(timescaledb_database)
     backend.start()
     for days in range(3):
-        backend.write(batch_of_every_kind(NOW + days * DAY))
+        backend.write(row_of_every_table(NOW + days * DAY))
     backend.write(Batch(points=flood(5_000, time=NOW + DAY + SECOND)))
     backend.close()
     return timescaledb_database
@@ -51,7 +51,7 @@ def test_partitions_are_converted_with_all_rows_and_privileges(partitioned: str)
             assert {table.partitions for table in fact_sizes(backend)} == {3}
             assert [count(backend, table) for table in FACT_TABLES] == [5_003, 3, 3, 3, 3]
             assert count(backend, "metric_samples") == SAMPLES
-            backend.write(batch_of_every_kind(NOW + 9 * DAY))
+            backend.write(row_of_every_table(NOW + 9 * DAY))
             assert points_size(backend).partitions == 4
             backend.delete_before(NOW + DAY)
         readable = run(
@@ -104,7 +104,7 @@ def test_the_backend_postgresql_refuses_hypertables(
     timescaledb_database: str, *, read_only: bool
 ) -> None:
     with started_timescaledb(timescaledb_database) as backend:
-        backend.write(batch_of_every_kind(NOW))
+        backend.write(row_of_every_table(NOW))
     other = PostgreSQLBackend(timescaledb_database, read_only=read_only)
     with closing(other), pytest.raises(BackendRefusedError) as caught:
         other.start()

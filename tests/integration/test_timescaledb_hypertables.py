@@ -14,9 +14,9 @@ from kit.backends.samples import NOW, SECOND, batch_of, flood, point
 from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSING,
-    batch_of_every_kind,
     fact_sizes,
     points_size,
+    row_of_every_table,
     run_policy,
     started_timescaledb,
 )
@@ -36,7 +36,7 @@ def test_every_fact_table_is_a_hypertable_with_chunks_of_a_day(
 ) -> None:
     with started_timescaledb(timescaledb_database) as backend:
         for days in range(3):
-            backend.write(batch_of_every_kind(NOW + days * DAY))
+            backend.write(row_of_every_table(NOW + days * DAY))
         for table in fact_sizes(backend):
             assert (table.rows, table.partitions, table.compressed_partitions) == (3, 3, 0)
     found = execute(

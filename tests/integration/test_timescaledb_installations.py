@@ -20,10 +20,10 @@ from kit.backends.stored_rows import count, stored
 from kit.backends.timescaledb import (
     COMPRESSING,
     assert_start_fails,
-    batch_of_every_kind,
     capabilities_of,
     points_size,
     policy_ages,
+    row_of_every_table,
     run_policy,
     started_timescaledb,
 )
@@ -76,8 +76,8 @@ def test_the_apache_license_stores_reads_deletes_and_warns_once(
         caplog.at_level(logging.WARNING, SETUP_LOG),
         started_timescaledb(timescaledb_apache_database, COMPRESSING) as backend,
     ):
-        backend.write(batch_of_every_kind(NOW))
-        backend.write(batch_of_every_kind(NOW + 3 * DAY))
+        backend.write(row_of_every_table(NOW))
+        backend.write(row_of_every_table(NOW + 3 * DAY))
         backend.write(Batch(points=flood(20_000, time=NOW + 3 * DAY + SECOND)))
         points = points_size(backend)
         assert (points.rows, points.partitions, points.compressed_partitions) == (20_002, 2, None)
@@ -132,13 +132,13 @@ def test_a_reader_refuses_tables_that_are_not_hypertables(timescaledb_database: 
 
 def test_a_reader_reads_and_does_not_write(timescaledb_database: str) -> None:
     with started_timescaledb(timescaledb_database) as backend:
-        backend.write(batch_of_every_kind(NOW))
+        backend.write(row_of_every_table(NOW))
         reader = timescaledb_backend(timescaledb_database, read_only=True)
         reader.start()
         assert stored(reader) == stored(backend)
         assert points_size(reader).rows == 1
         with pytest.raises(BackendRefusedError, match="reading only"):
-            reader.write(batch_of_every_kind(NOW))
+            reader.write(row_of_every_table(NOW))
         reader.close()
 
 

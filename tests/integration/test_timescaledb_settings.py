@@ -15,8 +15,8 @@ from kit.backends.stored_rows import FACT_TABLES, count
 from kit.backends.timescaledb import (
     COMPRESSED_TABLES,
     COMPRESSING,
-    batch_of_every_kind,
     policy_ages,
+    row_of_every_table,
     run_policy,
     started_timescaledb,
 )
@@ -39,7 +39,7 @@ def test_the_retention_policy_drops_only_old_chunks(
     [(now,)] = execute(connection, "SELECT (extract(epoch FROM now()) * 1000000)::bigint * 1000")
     with started_timescaledb(timescaledb_database, COMPRESSING) as backend:
         for days in (0, 20, 40, 60):
-            backend.write(batch_of_every_kind(now - days * DAY))
+            backend.write(row_of_every_table(now - days * DAY))
         for table in FACT_TABLES:
             run_policy(connection, table, "policy_retention")
             assert count(backend, table) == 2, table

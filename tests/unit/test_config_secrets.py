@@ -78,10 +78,7 @@ def test_a_connection_string_in_the_wrong_place_is_redacted() -> None:
 
 @given(form=FORMS, password=PASSWORDS, backend=st.sampled_from([None, "sqlite", "timescaledb"]))
 def test_in_the_file(
-    tmp_path_factory: pytest.TempPathFactory,
-    form: str,
-    password: str,
-    backend: str | None,
+    tmp_path_factory: pytest.TempPathFactory, form: str, password: str, backend: str | None
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "secret.yaml"
     section = {

@@ -16,7 +16,7 @@ from exporter.config.schema import KEYS
 CONVERTED = {"backend", "connection_string", "cost_rules", "llm_prices"}
 
 
-def test_defaults() -> None:
+def test_defaults_that_the_shipped_file_does_not_name() -> None:
     assert DEFAULTS.source == "built-in defaults"
     assert DEFAULTS.receiver.endpoint == "localhost:4317"
     assert DEFAULTS.receiver.max_message_bytes == 64 * 1024 * 1024
@@ -28,48 +28,9 @@ def test_defaults() -> None:
     assert DEFAULTS.log_level == "INFO"
     assert DEFAULTS.warnings == ()
     assert DEFAULTS.origins == {}
-    assert dataclasses.asdict(DEFAULTS.exporter) == {
-        "backend": "sqlite",
-        "connection_string": "sqlite:///openfinops_telemetry.db",
-        "retention_days": 90.0,
-        "max_past_days": None,
-        "max_future_days": 7.0,
-        "batch_size": 100,
-        "batch_interval_seconds": 60.0,
-        "enable_compression": False,
-        "compress_after_seconds": 86_400.0,
-        "direct_compress": "auto",
-        "chunk_interval_seconds": 86_400.0,
-        "rollups": True,
-        "pool_min_connections": 1,
-        "pool_max_connections": 4,
-        "max_memory_entries": 10_000,
-        "max_queued_entries": 1_000_000,
-        "max_series": 1_000_000,
-        "memory_limit_mib": 2048,
-        "spool": True,
-        "spool_path": None,
-        "spool_max_size_mib": 4096,
-        "spool_max_age_seconds": 604_800.0,
-        "retry_window_seconds": 3600.0,
-        "shutdown_timeout_seconds": 25.0,
-        "cluster_id_attributes": (
-            "cluster_id",
-            "k8s.cluster.name",
-            "k8s.cluster.uid",
-            "deployment.environment.name",
-        ),
-        "node_id_attributes": (
-            "node_id",
-            "k8s.node.name",
-            "host.name",
-            "host.id",
-            "service.instance.id",
-        ),
-        "cost_rules": (),
-        "default_cost_rules": True,
-        "llm_prices": (),
-    }
+    exporter = DEFAULTS.exporter
+    assert exporter.connection_string == "sqlite:///openfinops_telemetry.db"
+    assert (exporter.max_past_days, exporter.spool_path) == (None, None)
 
 
 def test_each_key_of_the_exporter_has_an_attribute_of_its_type() -> None:

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from kit.cost_sender import CUMULATIVE, DELTA, MINUTE, START, Sender, dotted, histogram
 from kit.otlp.attributes import key_values
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from exporter.costs.cost_deriver import CostDeriver

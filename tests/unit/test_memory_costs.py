@@ -7,7 +7,7 @@ from contextlib import closing
 from decimal import Decimal
 
 import pytest
-from kit.backends.samples import NOW, SECOND, batch_of, point, series
+from kit.backends.samples import NOW, SECOND, batch_of, cost, point, series
 from kit.backends.stored_rows import count
 
 from exporter.backends.memory import MemoryBackend
@@ -23,8 +23,8 @@ def backend() -> Iterator[MemoryBackend]:
         yield memory
 
 
-def cost(at: int) -> CostEntry:
-    return CostEntry(f"e-{at}", NOW + at * SECOND, "vm", "compute", Decimal(1), "USD")
+def cost_at(at: int) -> CostEntry:
+    return cost(f"e-{at}", time_unix_nano=NOW + at * SECOND)
 
 
 def sample(series_id: int, at: int, value: float) -> CostSample:
@@ -33,15 +33,15 @@ def sample(series_id: int, at: int, value: float) -> CostSample:
 
 def test_the_oldest_rows_of_all_tables_are_evicted(backend: MemoryBackend) -> None:
     backend.write(batch_of(*(point(1, NOW + at * SECOND) for at in range(6))))
-    written = backend.write(Batch(costs=tuple(cost(at) for at in range(3, 11))))
+    written = backend.write(Batch(costs=tuple(cost_at(at) for at in range(3, 11))))
     assert (written.stored, written.evicted) == (8, 4)
     assert (count(backend), count(backend, "cost_entries")) == (2, 8)
 
 
 def test_entries_that_do_not_fit_are_not_counted_as_stored(backend: MemoryBackend) -> None:
-    written = backend.write(Batch(costs=tuple(cost(at) for at in range(25))))
+    written = backend.write(Batch(costs=tuple(cost_at(at) for at in range(25))))
     assert written == WriteResult(stored=10, evicted=15)
-    assert backend.write(Batch(costs=(cost(24),))) == WriteResult(stored=1)
+    assert backend.write(Batch(costs=(cost_at(24),))) == WriteResult(stored=1)
 
 
 def test_entries_derived_from_series_are_bounded_too(backend: MemoryBackend) -> None:

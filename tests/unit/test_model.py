@@ -7,15 +7,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.backends.samples import (
-    NOW,
-    batch_of,
-    exemplar,
-    histogram,
-    point,
-    series,
-    summary,
-)
+from kit.backends.samples import NOW, batch_of, exemplar, histogram, point, series, summary
 from kit.backends.strategies import batches
 
 from exporter.model import Batch, DeadLetter, Watermark

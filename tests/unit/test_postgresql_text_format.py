@@ -8,13 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.backends.samples import (
-    SECOND,
-    exemplar,
-    exponential,
-    histogram,
-    summary,
-)
+from kit.backends.samples import SECOND, exemplar, exponential, histogram, summary
 
 from exporter.backends.postgresql.batch_writer import days_of
 from exporter.backends.postgresql.text_format import (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from exporter.costs.cost_deriver import CostDeriver
 from exporter.pipeline.queue import Batcher, Queue

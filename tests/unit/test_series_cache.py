@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,16 +58,11 @@ def test_a_series_definition_is_emitted_once() -> None:
 def test_a_refused_request_is_rolled_back() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
-
-    def refused_halfway() -> None:
-        with cache.transaction():
-            series_id = cache.register(metric, "{}", {})
-            assert series_id is not None
-            cache.add_series_id(metric, b"{}", series_id)
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        refused_halfway()
+    with suppress(ZeroDivisionError), cache.transaction():
+        series_id = cache.register(metric, "{}", {})
+        assert series_id is not None
+        cache.add_series_id(metric, b"{}", series_id)
+        raise ZeroDivisionError
     assert len(cache) == 3  # what was there before
     assert metric.series_ids == {}
     _, new = register(cache, metric, "{}")
@@ -76,16 +73,11 @@ def test_a_refused_request_restores_descriptions() -> None:
     cache = SeriesCache()
     metric, better = metric_in(cache), metric_in(cache, key=KEY._replace(description="better"))
     register(cache, metric, "{}")
-
-    def refused() -> None:
-        with cache.transaction():
-            cache.register(better, "{}", {})  # known before, now changed
-            new = cache.register(better, '{"a":1}', {})
-            assert cache.register(metric, '{"a":1}', {}) == new  # emitted twice
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        refused()
+    with suppress(ZeroDivisionError), cache.transaction():
+        cache.register(better, "{}", {})  # known before, now changed
+        new = cache.register(better, '{"a":1}', {})
+        assert cache.register(metric, '{"a":1}', {}) == new  # emitted twice
+        raise ZeroDivisionError
     assert register(cache, metric, "{}")[1] == []
     assert len(register(cache, metric, '{"a":1}')[1]) == 1
 
@@ -170,14 +162,9 @@ def test_a_roll_back_includes_the_entries_of_large_texts() -> None:
     cache = SeriesCache()
     metric = metric_in(cache)
     before = len(cache)
-
-    def refused_halfway() -> None:
-        with cache.transaction():
-            cache.add_series_id(metric, bytes(5_000), 1)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        refused_halfway()
+    with suppress(ZeroDivisionError), cache.transaction():
+        cache.add_series_id(metric, bytes(5_000), 1)
+        raise ZeroDivisionError
     assert len(cache) == before
     assert metric.scope.resource.extra_entries == 0
 

@@ -24,13 +24,7 @@ from kit.spool.samples import (
     spool_at,
 )
 
-from exporter.spool import (
-    Spool,
-    SpoolFullError,
-    SpoolUnavailableError,
-    compress,
-    decompress,
-)
+from exporter.spool import Spool, SpoolFullError, SpoolUnavailableError, compress, decompress
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
 LONG_AFTER = START_UNIX_NANO + 100 * RETRY_WINDOW_NANO

@@ -6,14 +6,7 @@ from tempfile import TemporaryDirectory
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from kit.spool.samples import (
-    START_UNIX_NANO,
-    entry,
-    group,
-    is_known,
-    read_sequences,
-    spool_at,
-)
+from kit.spool.samples import START_UNIX_NANO, entry, group, is_known, read_sequences, spool_at
 
 from exporter.spool import Spool
 from exporter.time_units import NANOSECONDS_PER_SECOND

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from kit.backends.samples import cost
 from kit.batch_builder import BatchBuilder
 
 import exporter
-from exporter.backends import open_backend
 from exporter.backends.base import Backend
 from exporter.column_files import ColumnFileError
-from exporter.model import Batch, CostEntry
+from exporter.model import Batch
 from exporter.query import Reader
 
 pyarrow = pytest.importorskip("pyarrow")
 
 TIME = pyarrow.timestamp("us", tz="UTC")
-
-
-@pytest.fixture
-def backend() -> Iterator[Backend]:
-    store = open_backend("memory", None, max_memory_entries=1_000)
-    store.start()
-    yield store
-    store.close()
 
 
 def test_points_of_every_type_fit_into_one_table(backend: Backend) -> None:
@@ -54,20 +45,9 @@ def test_points_of_every_type_fit_into_one_table(backend: Backend) -> None:
 
 
 def test_amounts_stay_exact_and_tags_that_were_grouped_by_are_columns(backend: Backend) -> None:
-    amounts = ("0.1", "0.2")
-    entries = [
-        CostEntry(
-            entry_id=amount,
-            time_unix_nano=1_000_000_000,
-            resource_id="vm",
-            category="compute",
-            amount=Decimal(amount),
-            currency="USD",
-            tags='{"count":"many","last_timestamp":"never","team":"search"}',
-        )
-        for amount in amounts
-    ]
-    backend.write(Batch(costs=tuple(entries)))
+    tags = '{"count":"many","last_timestamp":"never","team":"search"}'
+    entries = tuple(cost(amount, amount, tags=tags) for amount in ("0.1", "0.2"))
+    backend.write(Batch(costs=entries))
     reader = Reader(backend)
     totals = exporter.to_arrow(
         reader.cost_totals(group_by=["team", "region", "count", "last_timestamp"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 
 from exporter.model import (
     Batch,
+    CostEntry,
     Exemplar,
     ExponentialBuckets,
     HistogramPoint,
@@ -82,6 +84,18 @@ def batch_of(*rows: tuple[int, int, int, float, bool], **parts: Any) -> Batch:
     return Batch(points=points(rows), **parts)
 
 
+def batch_of_every_kind(time: int, **parts: Any) -> Batch:
+    """A point, histogram, summary and exemplar of one time, the definition, and further parts."""
+    return batch_of(
+        point(1, time),
+        new_series=(series(1),),
+        histograms=(histogram(1, time),),
+        summaries=(summary(1, time),),
+        exemplars=(exemplar(1, time),),
+        **parts,
+    )
+
+
 def histogram(series_id: int, time: int = NOW, **different: Any) -> HistogramPoint:
     values: dict[str, Any] = {
         "series_id": series_id,
@@ -127,6 +141,18 @@ def summary(series_id: int, time: int = NOW, **different: Any) -> SummaryPoint:
         "values": (5.0, 9.9),
     }
     return SummaryPoint(**values | different)
+
+
+def cost(entry_id: str = "e-1", amount: str = "1.25", **different: Any) -> CostEntry:
+    values: dict[str, Any] = {
+        "entry_id": entry_id,
+        "time_unix_nano": NOW,
+        "resource_id": "vm-1",
+        "category": "compute",
+        "amount": Decimal(amount),
+        "currency": "USD",
+    }
+    return CostEntry(**values | different)
 
 
 def exemplar(series_id: int, time: int = NOW, **different: Any) -> Exemplar:

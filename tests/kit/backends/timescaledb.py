@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
-from decimal import Decimal
 from typing import Final
 
 import pytest
@@ -15,9 +14,9 @@ from exporter.backends.postgresql import PostgreSQLBackend
 from exporter.backends.timescaledb import HypertableOptions, timescaledb_backend
 from exporter.backends.timescaledb.extension import Capabilities, read_capabilities
 from exporter.errors import BackendRefusedError
-from exporter.model import Batch, CostEntry, TableSize
+from exporter.model import Batch, TableSize
 from kit.backends.postgresql import autocommitting
-from kit.backends.samples import batch_of, exemplar, histogram, point, series, summary
+from kit.backends.samples import batch_of_every_kind, cost
 from kit.backends.stored_rows import FACT_TABLES
 
 COMPRESSING: Final = HypertableOptions(enable_compression=True, retention_days=30, rollups=False)
@@ -43,16 +42,9 @@ def started_timescaledb(
         yield backend
 
 
-def batch_of_every_kind(time: int) -> Batch:
+def row_of_every_table(time: int) -> Batch:
     """One row for each fact table."""
-    return batch_of(
-        point(1, time),
-        new_series=(series(1),),
-        histograms=(histogram(1, time),),
-        summaries=(summary(1, time),),
-        exemplars=(exemplar(1, time),),
-        costs=(CostEntry(f"e-{time}", time, "vm-1", "compute", Decimal(1), "USD"),),
-    )
+    return batch_of_every_kind(time, costs=(cost(f"e-{time}", "1", time_unix_nano=time),))
 
 
 def fact_sizes(backend: PostgreSQLBackend) -> tuple[TableSize, ...]:
