@@ -38,6 +38,8 @@ def test_a_backend_that_is_not_open_raises(unopened: Unopened, *, closed: bool) 
         lambda: backend.write(batch_of(point(1))),
         lambda: backend.fetch("SELECT 1"),
         lambda: backend.delete_before(1),
+        backend.sizes,
+        lambda: backend.count_before(NOW),
     ]
     for call in calls:
         with pytest.raises(BackendRefusedError, match="not open; call start"):

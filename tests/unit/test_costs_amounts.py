@@ -194,34 +194,30 @@ def test_a_corrected_value_changes_two_entries() -> None:
     assert store.amounts() == [10, 15, 5, 10]
 
 
-def test_a_total_of_unknown_start_is_counted_from_its_first_point() -> None:
-    for start in (None, 10):
-        store = CostStore()
-        store.write([sample(10, 500, start=start, of=basis())])
-        store.write([sample(20, 503, start=start, of=basis())])
-        assert store.amounts() == [0, 3]
+RATE = basis("hourly_rate", staleness_seconds=600)
 
 
-def test_a_total_that_restarts_at_the_previous_point_counts_as_a_whole() -> None:
+@pytest.mark.parametrize(
+    ("of", "points", "amounts"),
+    [
+        pytest.param(basis(), [(10, 500, None), (20, 503, None)], [0, 3], id="unknown start"),
+        pytest.param(basis(), [(10, 500, 10), (20, 503, 10)], [0, 3], id="start at first point"),
+        pytest.param(basis(), [(10, 4, 0), (20, 7, 10)], [4, 7], id="restart at previous point"),
+        pytest.param(
+            basis(is_monotonic=False), [(1, 5, 0), (2, 3, 0), (3, 4, 0)], [5, -2, 1], id="credit"
+        ),
+        pytest.param(
+            RATE, [(0, 6, None), (300, 6, None), (90_000, 6, None)], [0, 0.5, 1], id="staleness"
+        ),
+    ],
+)
+def test_amounts_calculated_by_hand(
+    of: CostBasis, points: list[tuple[float, float, float | None]], amounts: list[float]
+) -> None:
     store = CostStore()
-    store.write([sample(10, 4, start=0, of=basis()), sample(20, 7, start=10, of=basis())])
-    assert store.amounts() == [4, 7]
-
-
-def test_a_decrease_of_a_total_that_may_fall_is_a_credit() -> None:
-    store = CostStore()
-    shared_basis = basis(is_monotonic=False)
-    store.write(
-        [sample(at, value, start=0, of=shared_basis) for at, value in ((1, 5), (2, 3), (3, 4))]
-    )
-    assert store.amounts() == [5, -2, 1]
-
-
-def test_an_hourly_rate_pays_at_most_for_the_staleness() -> None:
-    store = CostStore()
-    shared_basis = basis("hourly_rate", staleness_seconds=600)
-    store.write([sample(at, 6, of=shared_basis) for at in (0, 300, 90_000)])
-    assert store.amounts() == [0, Decimal("0.5"), 1]
+    for at, value, start in points:
+        store.write([sample(at, value, start=start, of=of)])
+    assert store.amounts() == amounts
 
 
 def test_a_series_continues_after_its_entries_are_deleted() -> None:

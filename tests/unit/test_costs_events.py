@@ -44,25 +44,26 @@ def only(decoded: Decoded) -> CostEntry:
     return entry
 
 
+def entry_of(attributes: Mapping[str, Any], **options: Any) -> CostEntry:
+    """The entry of a request with one record."""
+    return only(decode_cost_events(request(attributes, **options)))
+
+
 def test_the_fields_of_an_entry() -> None:
-    entry = only(
-        decode_cost_events(
-            request(
-                {
-                    **GOOD,
-                    "entry_id": "invoice-1",
-                    "category": "compute",
-                    "resource_id": "vm-1",
-                    "region": "eu-1",
-                    "description": "a machine",
-                    "billing_period": "2023-10",
-                    "cluster_id": "c1",
-                    "team": "blue",
-                    "tags": {"env": "prod", "spot": True},
-                },
-                resource={"service.name": "billing", "host.name": "n1", "cloud.region": "us-1"},
-            )
-        )
+    entry = entry_of(
+        {
+            **GOOD,
+            "entry_id": "invoice-1",
+            "category": "compute",
+            "resource_id": "vm-1",
+            "region": "eu-1",
+            "description": "a machine",
+            "billing_period": "2023-10",
+            "cluster_id": "c1",
+            "team": "blue",
+            "tags": {"env": "prod", "spot": True},
+        },
+        resource={"service.name": "billing", "host.name": "n1", "cloud.region": "us-1"},
     )
     assert entry == CostEntry(
         entry_id="invoice-1",
@@ -84,9 +85,9 @@ def test_the_fields_of_an_entry() -> None:
 
 def test_missing_fields_come_from_the_resource_or_have_defaults() -> None:
     resource = {"cloud.resource_id": "arn:1", "cloud.region": "us-1", "k8s.cluster.name": "prod"}
-    entry = only(decode_cost_events(request(GOOD, resource=resource)))
+    entry = entry_of(GOOD, resource=resource)
     assert (entry.resource_id, entry.region, entry.cluster_id) == ("arn:1", "us-1", "prod")
-    bare = only(decode_cost_events(request(GOOD)))
+    bare = entry_of(GOOD)
     assert (bare.resource_id, bare.category, bare.region) == ("default", "other", None)
     assert (bare.service_name, bare.tags, bare.billing_period) == (None, "{}", "2023-11")
 
@@ -114,7 +115,7 @@ def test_cluster_and_node_come_from_the_given_attributes() -> None:
     ],
 )
 def test_amounts_keep_their_digits(written: Any, amount: str) -> None:
-    entry = only(decode_cost_events(request({**GOOD, "amount": written})))
+    entry = entry_of({**GOOD, "amount": written})
     assert entry.amount == Decimal(amount)
 
 
@@ -129,19 +130,13 @@ def test_event_name_can_be_an_attribute_and_time_the_observed_time() -> None:
 
 
 def test_the_default_id_is_a_hash_of_the_content() -> None:
-    one = only(decode_cost_events(request({"amount": "1", "currency": "USD", "a": "x"})))
-    again = only(decode_cost_events(request({"a": "x", "currency": "USD", "amount": "1"})))
+    one = entry_of({"amount": "1", "currency": "USD", "a": "x"})
+    again = entry_of({"a": "x", "currency": "USD", "amount": "1"})
     others = [
-        only(decode_cost_events(request({**GOOD, "amount": "2"}))),
-        only(decode_cost_events(request({"amount": "1", "currency": "USD", "a": "y"}))),
-        only(
-            decode_cost_events(request({"amount": "1", "currency": "USD", "a": "x"}, time=TIME + 1))
-        ),
-        only(
-            decode_cost_events(
-                request({"amount": "1", "currency": "USD", "a": "x"}, resource={"host.name": "n"})
-            )
-        ),
+        entry_of({**GOOD, "amount": "2"}),
+        entry_of({"amount": "1", "currency": "USD", "a": "y"}),
+        entry_of({"amount": "1", "currency": "USD", "a": "x"}, time=TIME + 1),
+        entry_of({"amount": "1", "currency": "USD", "a": "x"}, resource={"host.name": "n"}),
     ]
     assert one.entry_id == again.entry_id
     assert len({one.entry_id, *(other.entry_id for other in others)}) == 5

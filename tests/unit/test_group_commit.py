@@ -55,6 +55,21 @@ def fast_disk() -> Disk:
     return disk
 
 
+def groups_of_waiters(members: list[Member], waited_for: list[Member]) -> list[list[int]]:
+    """The groups when the members join during the first commit; a thread waits for each given."""
+    disk = Disk()
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(disk.submit, 0)
+        assert disk.is_committing.wait(TIMEOUT_SECONDS)
+        for member in members:
+            disk.join(member)
+        others = [pool.submit(disk.group_commit.wait, member) for member in waited_for]
+        disk.may_finish.set()
+        for future in (first, *others):
+            future.result(TIMEOUT_SECONDS)
+    return disk.groups
+
+
 def test_a_single_thread_commits_for_itself() -> None:
     disk = fast_disk()
     assert disk.submit(1).is_done
@@ -63,18 +78,8 @@ def test_a_single_thread_commits_for_itself() -> None:
 
 
 def test_all_that_join_during_a_commit_share_the_next() -> None:
-    disk = Disk()
-    with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(disk.submit, 0)
-        assert disk.is_committing.wait(TIMEOUT_SECONDS)
-        members = [Member(number) for number in range(1, 8)]
-        for member in members:
-            disk.join(member)
-        others = [pool.submit(disk.group_commit.wait, member) for member in members]
-        disk.may_finish.set()
-        for future in (first, *others):
-            future.result(TIMEOUT_SECONDS)
-    assert disk.groups == [[0], [1, 2, 3, 4, 5, 6, 7]]
+    members = [Member(number) for number in range(1, 8)]
+    assert groups_of_waiters(members, members) == [[0], [1, 2, 3, 4, 5, 6, 7]]
 
 
 def test_a_thread_that_is_joining_is_waited_for_only_briefly() -> None:
@@ -84,17 +89,8 @@ def test_a_thread_that_is_joining_is_waited_for_only_briefly() -> None:
 
 
 def test_two_threads_may_wait_for_one_member() -> None:
-    disk = Disk()
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(disk.submit, 0)
-        assert disk.is_committing.wait(TIMEOUT_SECONDS)
-        member = Member(1)
-        disk.join(member)
-        both = [pool.submit(disk.group_commit.wait, member) for _ in range(2)]
-        disk.may_finish.set()
-        for future in (first, *both):
-            future.result(TIMEOUT_SECONDS)
-    assert disk.groups == [[0], [1]]
+    member = Member(1)
+    assert groups_of_waiters([member], [member, member]) == [[0], [1]]
 
 
 def test_flush_commits_all_that_have_joined() -> None:

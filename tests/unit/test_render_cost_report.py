@@ -7,7 +7,7 @@ from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from exporter.render import (
     CostReport,
@@ -61,12 +61,14 @@ def report(**different: Decimal) -> CostReport:
     return CostReport(START, START + 4 * DAY, DAY, [usd])
 
 
+def printed(*parts: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=120, color_system=None).print(*parts, sep="\n")
+    return stream.getvalue()
+
+
 def text_of(report: CostReport) -> str:
-    console = Console(file=io.StringIO(), width=120, color_system=None)
-    with console.capture() as captured:
-        for part in render_report(report):
-            console.print(part)
-    return captured.get()
+    return printed(*render_report(report))
 
 
 def test_a_report_in_a_terminal() -> None:
@@ -141,8 +143,6 @@ def test_exact_amounts_in_json_csv_and_tables() -> None:
     assert (
         "".join(render_csv([row])) == "category,amount,entries\r\ncompute,1234.500000001,1000\r\n"
     )
-    console = Console(file=io.StringIO(), width=80)
-    with console.capture() as captured:
-        console.print(render_table([row], columns=list(row)))
-    assert "1,234.50" in captured.get()
-    assert "1,000" in captured.get()
+    shown = printed(render_table([row], columns=list(row)))
+    assert "1,234.50" in shown
+    assert "1,000" in shown

@@ -2,11 +2,9 @@
 
 import logging
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from kit.spool.samples import (
     START_UNIX_NANO,
     compressed,
     entry,
+    execute,
     group,
     is_known,
     open_spool,
@@ -34,11 +33,6 @@ LONG_AFTER = START_UNIX_NANO + 100 * RETRY_WINDOW_NANO
 def spool(path: Path) -> Iterator[Spool]:
     with open_spool(path) as opened:
         yield opened
-
-
-def query(path: Path, statement: str) -> list[tuple[int, ...]]:
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        return connection.execute(statement).fetchall()
 
 
 def test_a_new_spool_is_empty(spool: Spool) -> None:
@@ -106,17 +100,17 @@ def test_release_counts_at_once_and_deletes_rows_with_the_next_append(
     assert spool.state.pending_entries == sum(entry(sequence).entries for sequence in (8, 9, 10))
     assert spool.state.oldest_received_unix_nano == entry(8).received_unix_nano
     assert read_sequences(spool) == [8, 9, 10]
-    assert query(path, "SELECT count(*) FROM requests") == [(10,)]
+    assert execute(path, "SELECT count(*) FROM requests") == [(10,)]
     spool.append(group([11]))
-    assert query(path, "SELECT count(*), min(sequence) FROM requests") == [(4, 8)]
-    assert query(path, "SELECT count(*), max(sequence) FROM digests") == [(7, 7)]
+    assert execute(path, "SELECT count(*), min(sequence) FROM requests") == [(4, 8)]
+    assert execute(path, "SELECT count(*), max(sequence) FROM digests") == [(7, 7)]
 
 
 def test_compact_deletes_released_rows(spool: Spool, path: Path) -> None:
     spool.append(group(range(1, 2_501), size_bytes=1))
     spool.release(2_500)
     spool.compact(START_UNIX_NANO)
-    assert query(path, "SELECT count(*) FROM requests") == [(0,)]
+    assert execute(path, "SELECT count(*) FROM requests") == [(0,)]
     assert spool.state.pending_bytes == 0
 
 
@@ -180,7 +174,7 @@ def test_the_last_sequence_is_kept_without_rows_and_digests(spool: Spool, path: 
     spool.append(group([1, 2, 3]))
     spool.release(3)
     spool.compact(LONG_AFTER)
-    assert query(path, "SELECT count(*) FROM digests") == [(0,)]
+    assert execute(path, "SELECT count(*) FROM digests") == [(0,)]
     spool.close()
     with open_spool(path) as again:
         assert again.state.last_sequence == 3
@@ -231,7 +225,7 @@ def test_digests_are_bounded_in_number_on_disk_too(path: Path) -> None:
         assert is_known(spool, 5, 6, 10) == [False, True, True]
         spool.release(10)
         spool.compact(START_UNIX_NANO)
-        assert query(path, "SELECT min(sequence), count(*) FROM digests") == [(6, 5)]
+        assert execute(path, "SELECT min(sequence), count(*) FROM digests") == [(6, 5)]
         assert read_sequences(spool) == []
 
 

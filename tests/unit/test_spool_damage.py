@@ -3,9 +3,7 @@
 import logging
 import re
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 from kit.spool.samples import (
     START_UNIX_NANO,
     entry,
+    execute,
     group,
     is_known,
     open_spool,
@@ -46,12 +45,6 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(data)
-
-
-def execute(path: Path, statement: str, *parameters: object) -> list[tuple[int, ...]]:
-    """Change or read the file as another program would."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return connection.execute(statement, parameters).fetchall()
 
 
 def damage_data(path: Path, sequence: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit.spool.samples import entry, group, is_known, open_spool, read_sequences
+from kit.spool.samples import entry, execute, group, is_known, open_spool, read_sequences
 
 from exporter.spool import Spool
 
@@ -25,13 +23,8 @@ def spool(path: Path) -> Iterator[Spool]:
         yield opened
 
 
-def query(path: Path, statement: str) -> list[tuple[int, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(statement).fetchall()
-
-
 def watermarks_in(path: Path) -> list[tuple[int, ...]]:
-    return query(path, "SELECT unasked_after, released_sequence FROM spool")
+    return execute(path, "SELECT unasked_after, released_sequence FROM spool")
 
 
 @pytest.mark.parametrize("watermark", [0, 1, 3])
@@ -97,7 +90,7 @@ def test_a_file_that_replaces_a_damaged_one_keeps_the_note(spool: Spool, path: P
 def test_a_file_that_is_found_damaged_at_start_keeps_the_note(spool: Spool, path: Path) -> None:
     receiver_id = spool.state.receiver_id
     spool.close()
-    rootpage = query(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'digests'")[0][0]
+    rootpage = execute(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'digests'")[0][0]
     with path.open("r+b") as file:
         file.seek((rootpage - 1) * PAGE_BYTES)
         file.write(bytes(PAGE_BYTES))

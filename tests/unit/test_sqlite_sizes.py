@@ -12,7 +12,6 @@ from kit.backends.samples import NOW, flood, point, points
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.sizes import file_bytes, has_dbstat, read_sizes
-from exporter.errors import BackendRefusedError
 from exporter.model import Batch
 
 
@@ -63,14 +62,6 @@ def test_has_dbstat_is_right_for_this_build(backend: SQLiteBackend, path: Path) 
                 read_sizes(connection, dbstat=True)
             assert not connection.in_transaction
     assert backend.sizes().series == 0
-
-
-def test_a_closed_backend_raises(path: Path) -> None:
-    backend = SQLiteBackend(path)
-    with pytest.raises(BackendRefusedError, match="not open"):
-        backend.sizes()
-    with pytest.raises(BackendRefusedError, match="not open"):
-        backend.count_before(NOW)
 
 
 def test_memory_reports_the_bytes_of_its_pages() -> None:

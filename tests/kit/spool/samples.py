@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -87,6 +88,12 @@ def read_all(spool: Spool, after: int = 0) -> list[Entry]:
 def read_sequences(spool: Spool) -> list[int]:
     """The sequence of every pending entry."""
     return [one.sequence for one in read_all(spool)]
+
+
+def execute(path: Path, statement: str, *parameters: object) -> list[tuple[int, ...]]:
+    """Change or read the file as another program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement, parameters).fetchall()
 
 
 def is_known(spool: Spool, *sequences: int) -> list[bool]:
