@@ -74,8 +74,7 @@ class Watermarks(NamedTuple):
         receiver_id: the name in the database's ledger.
         released_sequence: everything up to it is stored by the backend.
         ledger_unreadable_after: requests after it were taken while the ledger could not be read;
-            None
-            when there are no such requests. The column is `unasked_after`.
+            None when there are no such requests. The column is `unasked_after`.
         last_sequence: the last acknowledged request; None when only the file is known. Later rows
             in the file belong to a group whose sync failed; its senders were told to send again.
     """

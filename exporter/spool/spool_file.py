@@ -104,10 +104,13 @@ class SpoolFile:
             step: takes the database.
 
         Raises:
-            SpoolUnavailableError: the disk failed, or the spool is not open. If the damaged file
-                cannot be replaced, nothing is open until the next `open`.
+            SpoolUnavailableError: the disk failed, the new file is damaged as well, or the spool is
+                not open. If the damaged file cannot be replaced, nothing is open until the next
+                `open`.
         """
-        while True:
+        # Not without limit: each damaged file is kept as a copy, and a disk that damages every new
+        # file would fill up. The callers wait before they try again.
+        for _ in range(2):
             with lock:
                 database = self.database
                 try:
@@ -117,6 +120,7 @@ class SpoolFile:
             with self.writing, self.reading:
                 if self._database is database:  # else another thread has replaced or closed it
                     self._replace(database, damage)
+        raise SpoolUnavailableError(f"{damage}, and the file that replaced it is damaged as well")
 
     def _open(self) -> None:
         renamed = rename_invalid_wal(self.path)

@@ -24,6 +24,10 @@ from kit.spool.samples import (
 )
 
 from exporter.spool import Spool, SpoolRefusedError, SpoolUnavailableError
+from exporter.spool.database import SpoolDatabase
+from exporter.spool.errors import SpoolDamagedError
+from exporter.spool.spool_file import SpoolFile
+from exporter.spool.state import SpoolState
 
 PAGE_BYTES = 8192
 REQUESTS = 40
@@ -287,3 +291,20 @@ def test_a_file_that_cannot_be_opened_is_refused_and_not_renamed(path: Path) -> 
     with pytest.raises(SpoolRefusedError, match=r"file\.db-wal is not a file"):
         spool_at(path).start()
     assert damaged_files(path) == []
+
+
+def test_a_disk_that_damages_every_new_file_does_not_fill_up(path: Path) -> None:
+    fill(path)
+    file = SpoolFile(path, SpoolState(max_bytes=1 << 30, max_digests=1_000))
+    file.open()
+
+    def damaged(_: SpoolDatabase) -> None:
+        raise SpoolDamagedError("damaged")
+
+    with pytest.raises(SpoolUnavailableError, match="that replaced it is damaged as well"):
+        file.run(file.writing, damaged)
+    assert [name for name in damaged_files(path) if name[-1].isdigit()] == [
+        "file.db.corrupt-1",
+        "file.db.corrupt-2",
+    ]
+    file.close()
