@@ -1,9 +1,8 @@
 """What the spool and the backend `sqlite` share about SQLite files; holds no state of its own.
 
-Each of the two describes its file once as a `FileKind` and translates errors in one place with
-`what_to_do` and `is_retryable`. Opens a descriptor of an existing database only through SQLite:
-closing any other one drops the locks that this process holds on the file
-(sqlite.org/howtocorrupt.html, 2.2).
+Each of the two describes its file once as a `FileKind` and translates errors in one place. Opens a
+descriptor of an existing database only through SQLite: closing any other one drops the locks that
+this process holds on the file (sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations
@@ -133,7 +132,9 @@ class FileKind:
                 f"{this_user()} the right to write in {path.parent}, or correct {self.setting}"
             ) from error
         try:
-            os.fchmod(descriptor, 0o600)  # a umask can take away the owner's rights as well
+            # A umask can take away the owner's rights as well. Some file systems have no modes.
+            with suppress(PermissionError):
+                os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
 
