@@ -19,6 +19,7 @@ __all__ = [
     "SECONDS_PER_DAY",
     "from_micros",
     "from_nanos",
+    "nanos_to_micros",
     "seconds_to_micros",
     "to_micros",
     "to_nanos",
@@ -49,9 +50,14 @@ def to_micros(moment: datetime) -> int:
     return (moment - EPOCH) // _MICROSECOND
 
 
+def nanos_to_micros(unix_nano: int) -> int:
+    """Nanoseconds as whole microseconds, rounded down."""
+    return unix_nano // NANOSECONDS_PER_MICROSECOND
+
+
 def from_nanos(unix_nano: int) -> datetime:
     """The UTC datetime of nanoseconds since 1970, rounded down to a microsecond."""
-    return from_micros(unix_nano // NANOSECONDS_PER_MICROSECOND)
+    return from_micros(nanos_to_micros(unix_nano))
 
 
 def to_nanos(moment: datetime) -> int:

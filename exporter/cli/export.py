@@ -19,7 +19,7 @@ from exporter.cli.options import (
     ServiceOption,
     time_range_of,
 )
-from exporter.cli.store import open_store, store_settings
+from exporter.cli.store import open_existing
 from exporter.column_files import Column, FileFormat, Row, open_writer
 from exporter.focus import FocusVersion, Issuer, columns_of, entry_to_row
 from exporter.query.filters import SeriesFilters
@@ -98,7 +98,7 @@ def costs(
     """
     time_range, issuer = time_range_of(since, until), Issuer(provider, billing_account)
     file_format: FileFormat = "csv" if fmt == "focus-csv" else "parquet"
-    with open_store(store_settings(config, db=db)) as store:
+    with open_existing(config, db=db) as store:
         pages = (
             [entry_to_row(entry, issuer) for entry in page]
             for page in cost_pages(store, time_range)
@@ -134,7 +134,7 @@ def metrics(
     """
     filters = SeriesFilters(metric, cluster, node, service)
     time_range = time_range_of(since, until)
-    with open_store(store_settings(config, db=db)) as store:
+    with open_existing(config, db=db) as store:
         pages = (
             [export_row(point) for point in page]
             for page in point_pages(store, filters, time_range)

@@ -24,7 +24,7 @@ from rich.text import Text
 from exporter.backends.base import Backend
 from exporter.cli import output
 from exporter.cli.options import time_range_of
-from exporter.cli.store import load_settings, open_store, store_settings
+from exporter.cli.store import load_settings, open_existing, open_store, store_settings
 from exporter.errors import BackendRefusedError
 from exporter.openfinops.v030_import import import_records, verify
 from exporter.openfinops.v030_store import V030Store, open_v030_store
@@ -96,7 +96,7 @@ def migrate(
                 _import_v030(v030_store, target_store, time_range)
             return
     with (
-        open_store(store_settings(None, db=source, backend=from_backend)) as source_store,
+        open_existing(None, db=source, backend=from_backend) as source_store,
         _open_target(target, to_backend) as target_store,
     ):
         if _is_same(source_store, target_store):

@@ -75,9 +75,15 @@ def open_store(
 
 
 @contextmanager
-def open_reader(path: Path | None, db: str | None) -> Iterator[Reader]:
-    """A reader of the existing store that `--config` and `--db` select."""
-    settings = load_settings(path, db=db).exporter
+def open_existing(
+    path: Path | None, *, db: str | None, backend: str | None = None
+) -> Iterator[Backend]:
+    """The existing store that the options select, opened for reading; it is closed at the end.
+
+    Raises:
+        ExporterError: the configuration is invalid, or the store does not exist or cannot be read.
+    """
+    settings = load_settings(path, db=db, backend=backend).exporter
     store = start_read_only(
         settings.backend,
         settings.connection_string,
@@ -85,6 +91,13 @@ def open_reader(path: Path | None, db: str | None) -> Iterator[Reader]:
         pool_max_connections=settings.pool_max_connections,
     )
     with closing(store):
+        yield store
+
+
+@contextmanager
+def open_reader(path: Path | None, db: str | None) -> Iterator[Reader]:
+    """A reader of the existing store that `--config` and `--db` select."""
+    with open_existing(path, db=db) as store:
         yield Reader(store)
 
 

@@ -230,8 +230,8 @@ class _ComponentSelection:
                 location = self._location((kind, name))
                 if kind == "extensions":
                     self._layer.warnings.append(
-                        f"{location}: no receiver names it in auth.authenticator, so every client "
-                        "may send"
+                        f"{location}: the receiver that runs does not name it in "
+                        "auth.authenticator, so it refuses no client"
                     )
                 elif has_pipelines:
                     self._layer.warnings.append(f"{location}: is in no pipeline and has no effect")

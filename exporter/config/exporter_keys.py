@@ -24,7 +24,8 @@ from exporter.config.fields import (
     Switch,
     key,
 )
-from exporter.costs.rules import FieldSource
+from exporter.costs.rules import DEFAULT_STALENESS_SECONDS, FieldSource
+from exporter.series_cache import CLUSTER_ID_ATTRIBUTES, NODE_ID_ATTRIBUTES
 from exporter.time_units import SECONDS_PER_DAY
 
 _YEAR_DAYS: Final = 365
@@ -84,7 +85,7 @@ class Rule(Section):
         allowed="a mapping of names to attribute:NAME or constants",
     )
     staleness: Seconds = key(
-        600.0,
+        DEFAULT_STALENESS_SECONDS,
         "The longest time that one point of an hourly_rate is charged for.",
         gt=0,
         le=SECONDS_PER_DAY,
@@ -305,12 +306,12 @@ class Openfinops(Section):
         le=3600,
     )
     cluster_id_attributes: Names = key(
-        ("cluster_id", "k8s.cluster.name", "k8s.cluster.uid", "deployment.environment.name"),
+        CLUSTER_ID_ATTRIBUTES,
         "Where cluster_id comes from. The first name is looked up in the attributes of the "
         "data point, then all names in the resource; the first match is used.",
     )
     node_id_attributes: Names = key(
-        ("node_id", "k8s.node.name", "host.name", "host.id", "service.instance.id"),
+        NODE_ID_ATTRIBUTES,
         "Where node_id comes from, in the same way.",
     )
     cost_rules: Annotated[tuple[Rule, ...], BeforeValidator(parsers.parse_list)] = key(

@@ -1,7 +1,7 @@
 """Reads all sources of settings and merges them.
 
-Precedence, highest first: flags, OPENFINOPS_* variables, the file, defaults. `load` is pure;
-only `process_environment` looks at the environment of this process.
+Precedence, highest first: flags, OPENFINOPS_* variables, the file, defaults. `load` reads
+nothing but the file; only `process_environment` looks at the environment of this process.
 """
 
 from __future__ import annotations

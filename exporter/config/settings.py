@@ -49,12 +49,8 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class TokenSettings:
-    """Bearer tokens; exactly one of `token`, which is a secret, and `path` is set.
+    """Bearer tokens; exactly one of `token`, which is a secret, and `path` is set."""
 
-    `name` is the name of the extension in the file.
-    """
-
-    name: str
     token: str | None = field(repr=False)
     path: Path | None
     scheme: str
@@ -91,8 +87,7 @@ class ExporterSettings:
 
     The keys are declared in `exporter_keys.Openfinops`, with their defaults and meanings.
     `max_past_days` is None for any age, `spool_path` for the default place, `connection_string` for
-    the backend memory. The connection string may hold a password, so the repr omits it; show
-    `redacted_connection_string` to people.
+    the backend memory. The connection string may hold a password, so the repr omits it.
     """
 
     backend: str
@@ -124,11 +119,6 @@ class ExporterSettings:
     cost_rules: tuple[CostRule, ...]
     default_cost_rules: bool
     llm_prices: tuple[TokenPrice, ...]
-
-    @property
-    def redacted_connection_string(self) -> str | None:
-        """The connection string with `***` for every possible secret."""
-        return None if self.connection_string is None else redacted(self.connection_string)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +220,7 @@ def _tokens(name: str | None, keys: BearerTokenAuth) -> TokenSettings | None:
     if name is None:
         return None
     token = keys.token if keys.filename is None else None
-    return TokenSettings(name, token, keys.filename, keys.scheme)
+    return TokenSettings(token, keys.filename, keys.scheme)
 
 
 def _table(

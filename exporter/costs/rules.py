@@ -25,7 +25,7 @@ from exporter.costs.entry_fields import (
 from exporter.json_text import canonical_json
 from exporter.model import CostBasis, CostKind, CostSource, Series
 
-_DEFAULT_STALENESS_SECONDS: Final = 600.0
+DEFAULT_STALENESS_SECONDS: Final = 600.0
 _ATTRIBUTE_PREFIX: Final = "attribute:"
 _NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -86,7 +86,7 @@ class CostRule:
     currency: tuple[FieldSource, ...] = ()
     region: tuple[FieldSource, ...] = ()
     tags: Mapping[str, FieldSource] | None = None
-    staleness_seconds: float = _DEFAULT_STALENESS_SECONDS
+    staleness_seconds: float = DEFAULT_STALENESS_SECONDS
     quantity: QuantityMetric | None = None
 
     def matches(self, series: Series) -> bool:

@@ -51,7 +51,6 @@ def test_backend_and_connection_string_must_agree(
 def test_the_backend_memory_has_no_connection_string() -> None:
     settings = load(None, {"OPENFINOPS_DB_URL": "sqlite:///a.db"}, overrides={"backend": "memory"})
     assert settings.exporter.connection_string is None
-    assert settings.exporter.redacted_connection_string is None
     (warning,) = settings.warnings
     assert warning == (
         "OPENFINOPS_DB_URL: connection_string has no effect, because the backend is memory "

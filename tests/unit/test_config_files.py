@@ -116,7 +116,6 @@ GOOD: dict[str, tuple[dict[str, object], int]] = {
                 reload_interval_seconds=10.0,
             ),
             "tokens": TokenSettings(
-                name="bearertokenauth/agents",
                 token=None,
                 path=Path("/run/secrets/tokens"),
                 scheme="Token",

@@ -148,5 +148,7 @@ def test_the_connection_string_itself_is_complete() -> None:
     connection_string = filled(URL, "secret")
     settings = load(None, {"OPENFINOPS_DB_URL": connection_string})
     assert settings.exporter.connection_string == connection_string
-    assert settings.exporter.redacted_connection_string == "postgresql://finops:***@db:5432/cost"
+    shown = {key: value for key, value, _ in settings.table}
+    key = "exporters.openfinops.connection_string"
+    assert shown[key] == "postgresql://finops:***@db:5432/cost"
     assert "secret" not in repr(settings)

@@ -8,6 +8,7 @@ from typing import Final
 from psycopg2.extras import execute_values
 
 from exporter.backends.costs import CostEncoder
+from exporter.backends.dialect import POSTGRESQL
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.sql_fragments import column_list, typed_row
 from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_text
@@ -25,9 +26,9 @@ _UPDATES: Final = [
 _REPLACE: Final = f"{_INSERT} DO UPDATE SET {', '.join(_UPDATES)}"
 _ENTRY_ROW: Final = typed_row(COST_ENTRIES)
 
-_MICROS: Final = "CAST(extract(epoch FROM {}) * 1000000 AS BIGINT)"
 _CURSOR: Final = ", ".join(
-    _MICROS.format(name) for name in ("first_timestamp", "last_timestamp", "last_start_timestamp")
+    POSTGRESQL.micros.format(time=name)
+    for name in ("first_timestamp", "last_timestamp", "last_start_timestamp")
 )
 # The UPDATE changes nothing: it locks the row, and waits for a receiver that is inserting it.
 _LOCK: Final = f"""
@@ -44,7 +45,8 @@ _UPDATE_CURSORS: Final = f"""
 _CURSOR_ROW: Final = typed_row(COST_CURSORS)
 # From the last entry before the first time to the first entry after the last time.
 _BETWEEN: Final = f"""
-    SELECT {_MICROS.format('"timestamp"')}, {_MICROS.format("start_timestamp")}, value
+    SELECT {POSTGRESQL.micros.format(time='"timestamp"')},
+        {POSTGRESQL.micros.format(time="start_timestamp")}, value
     FROM cost_entries
     WHERE series_id = %(series_id)s
     AND "timestamp" >= coalesce(

@@ -14,7 +14,7 @@ from exporter.backends.sqlite.rows import Rows, flattened, insert_rows
 from exporter.backends.statements import load_statements
 from exporter.model import CostCursor, CostEntry, CostPoint
 from exporter.tables import COST_CURSORS, COST_ENTRIES
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import nanos_to_micros
 
 _FILE: Final = "sqlite/costs.sql"
 # Entries that were derived from points replace what was derived before.
@@ -65,14 +65,13 @@ class SQLiteCostTables:
         self, series_id: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[CostPoint]:
         """See `CostTables.points_between`."""
-        bounds = {"first": _micros(first_unix_nano), "last": _micros(last_unix_nano)}
+        bounds = {
+            "first": nanos_to_micros(first_unix_nano),
+            "last": nanos_to_micros(last_unix_nano),
+        }
         sql = load_statements(_FILE)["points_between"]
         found = self._connection.execute(sql, {"series_id": series_id, **bounds})
         return [CostPoint.from_micros(*row) for row in found.fetchall()]
-
-
-def _micros(unix_nano: int) -> int:
-    return unix_nano // NANOSECONDS_PER_MICROSECOND
 
 
 def _units_and_nanos(amount: Decimal) -> tuple[int, int]:
@@ -80,4 +79,4 @@ def _units_and_nanos(amount: Decimal) -> tuple[int, int]:
     return units, int((amount - units).scaleb(9))
 
 
-_ENCODER: Final = CostEncoder(time=_micros, amount=_units_and_nanos, text=str, json=str)
+_ENCODER: Final = CostEncoder(time=nanos_to_micros, amount=_units_and_nanos, text=str, json=str)

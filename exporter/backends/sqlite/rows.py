@@ -1,8 +1,7 @@
 """The values of a batch as rows of the SQLite schema, and inserting many rows with few statements.
 
 The rows of a table are kept as one flat list of values, because one statement inserts many rows and
-binds one list. The first two columns are the time in microseconds and the id that distinguishes
-rows with one time.
+binds one list.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Final, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from exporter.json_text import non_finite_name
+from exporter.json_text import json_ready
 from exporter.model import (
     Batch,
     Exemplar,
@@ -58,7 +57,7 @@ class Rows:
         return len(self.values) // len(stored_columns(self.table))
 
     def row_keys(self) -> Iterator[tuple[int, int | str]]:
-        """Time in microseconds and id of each row."""
+        """Time in microseconds and id of each row of a table of points, exemplars or costs."""
         width = len(stored_columns(self.table))
         columns = (self.values[0::width], self.values[1::width])
         return zip(*cast("tuple[list[int], list[int | str]]", columns), strict=True)
@@ -250,9 +249,7 @@ def _array(values: Sequence[float]) -> str:
     try:
         return _encode_finite(values)
     except ValueError:
-        return _encode_finite(
-            [value if math.isfinite(value) else non_finite_name(value) for value in values]
-        )
+        return _encode_finite(json_ready(values))
 
 
 def _last_of_each(rows: Iterable[tuple[object, ...]]) -> Iterable[tuple[object, ...]]:

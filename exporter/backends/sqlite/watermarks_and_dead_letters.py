@@ -10,7 +10,7 @@ from exporter.backends.base import WATERMARK_RETENTION_NANOSECONDS
 from exporter.backends.dead_letters import encode_dead_letter
 from exporter.backends.statements import load_statements
 from exporter.model import DeadLetter, Watermark
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import nanos_to_micros
 
 _LEDGER: Final = "sqlite/ledger.sql"
 _DEAD_LETTERS: Final = "sqlite/dead_letters.sql"
@@ -40,7 +40,9 @@ def insert_dead_letters(connection: sqlite3.Connection, dead: Sequence[DeadLette
         return
     sql = load_statements(_DEAD_LETTERS)
     (written_at,) = connection.execute(sql["now"]).fetchone()
-    rows = (encode_dead_letter(one, _micros, str) | {"written_at": written_at} for one in dead)
+    rows = (
+        encode_dead_letter(one, nanos_to_micros, str) | {"written_at": written_at} for one in dead
+    )
     connection.executemany(sql["insert"], rows)
 
 
@@ -59,10 +61,6 @@ def prune_bookkeeping(connection: sqlite3.Connection, timestamp: int) -> int:
     Returns:
         How many dead letters were deleted; watermarks are not counted.
     """
-    oldest_watermark = timestamp - _micros(WATERMARK_RETENTION_NANOSECONDS)
+    oldest_watermark = timestamp - nanos_to_micros(WATERMARK_RETENTION_NANOSECONDS)
     connection.execute(load_statements(_LEDGER)["prune"], (oldest_watermark,))
     return connection.execute(load_statements(_DEAD_LETTERS)["prune"], (timestamp,)).rowcount
-
-
-def _micros(unix_nano: int) -> int:
-    return unix_nano // NANOSECONDS_PER_MICROSECOND

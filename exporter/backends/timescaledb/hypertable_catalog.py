@@ -8,11 +8,12 @@ from typing import Final
 
 from exporter.backends.dialect import POSTGRESQL
 from exporter.backends.hypertable_catalog import Fetch, NewestChunk, RollupInfo, RollupState
+from exporter.time_units import NANOSECONDS_PER_HOUR, nanos_to_micros
 
 # Begin and end in microseconds, and whether it is a columnstore.
 _Chunk = tuple[int, int, bool]
 
-_HOUR_MICROS: Final = 3_600_000_000
+_HOUR_MICROS: Final = nanos_to_micros(NANOSECONDS_PER_HOUR)
 _ROLLUPS: Final = {
     table: (
         RollupInfo(f"{subject}_rollups_daily", 24 * _HOUR_MICROS, column),
