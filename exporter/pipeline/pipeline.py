@@ -87,10 +87,9 @@ class Pipeline:
     def admit(self) -> AbstractContextManager[None]:
         """Reserve memory for one message.
 
-        Returns a context manager; use it around receiving and submitting the message.
-
         Returns:
-            Counts the memory of the message while it is entered.
+            Counts the memory of the message while it is entered; enter it around receiving and
+            submitting the message.
 
         Raises:
             QueueFullError: there is no room for one; let it be sent again later.

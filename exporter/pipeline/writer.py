@@ -98,8 +98,7 @@ class Writer:
 
         Args:
             open_backend: opens the backend. It failed in `Startup.open` and is retried without
-                limit before the first write. Retried
-                without limit, while all that is accepted is kept in the spool.
+                limit before the first write; meanwhile the spool keeps all that is accepted.
         """
         run = partial(copy_context().run, self._run, open_backend)
         self._thread = threading.Thread(target=run, name="exporter-writer", daemon=True)

@@ -48,8 +48,7 @@ def start_read_only(
     """The started backend of an existing store; nothing can be changed through it.
 
     For `postgresql`, returns the backend `timescaledb` if TimescaleDB created the tables. The
-    connection string does not show which backend was used. string does not tell which of them it
-    was.
+    connection string does not show which backend was used.
 
     Args:
         backend: "sqlite", "postgresql" or "timescaledb".

@@ -1,9 +1,9 @@
 """The fast decoder: tries four tiers, each for what the one before could not read.
 
 1. Templates read whole ResourceMetrics messages of steady senders (`exporter.wire.template_cache`).
-2. Layouts read number points with fixed-width fields at known offsets (`number_points`).
-3. The columnar decoder reads histograms and number points with exemplars (`columnar`).
-4. The official messages read everything else, one point at a time (`data_points`).
+2. Layouts read number points with fixed-width fields at known offsets (`point_layouts`).
+3. The columnar decoder reads histograms and number points with exemplars (`columnar_decoder`).
+4. The official messages read everything else, one point at a time (`batch_builder`).
 
 It gives the same result as `decode_reference`: bytes are reused without parsing only if the same
 bytes were parsed before, and the official parser must accept every request that contains something
