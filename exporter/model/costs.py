@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple, Self
 
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
-CostKind = Literal["amount", "cumulative", "hourly_rate"]
+CostKind = Literal["amount", "cumulative", "hourly_rate", "quantity"]
+CostFalls = Literal["auto", "restart", "correct"]
 CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
 
 
@@ -46,6 +47,7 @@ class CostEntry:
         description: "" for no description.
         billing_period: month such as "2026-11"; "" for the month of the time, in UTC.
         source: where the entry came from.
+        source_name: name of the metric or log event that it came from, "" if there is none.
         derived_from: the point of a series that the amount was computed from. The entry replaces
             a stored one with its id and time. None for entries that were sent complete.
     """
@@ -64,6 +66,7 @@ class CostEntry:
     description: str = ""
     billing_period: str = ""
     source: CostSource = "api"
+    source_name: str = ""
     derived_from: SeriesPoint | None = None
 
 
@@ -123,10 +126,16 @@ class CostBasis:
     """How the points of a series become cost entries; one object for all samples of a series.
 
     Attributes:
-        kind: what a value is: an amount, a growing total, or an amount an hour.
+        kind: what a value is: an amount, a growing total, an amount an hour, or a quantity that a
+            rate of another series is multiplied by and that costs nothing itself.
         factor: what each value is multiplied by.
         staleness_seconds: the longest time that one point of an hourly rate pays for.
         is_monotonic: whether a total that falls has restarted; otherwise its fall is a credit.
+        has_known_starts: whether the start times of the points separate the totals of several
+            processes; False for gauges.
+        falls: what a fall of a total is: a restart, a correction, or, for "auto", what
+            `exporter.costs.entry_calculation` takes it for.
+        quantity_id: the series id of the quantity that an hourly rate is multiplied by; None for 1.
 
     The other attributes are those of the entries, see `CostEntry`.
     """
@@ -144,14 +153,20 @@ class CostBasis:
     tags: str = "{}"
     description: str = ""
     source: CostSource = "metric"
+    source_name: str = ""
     is_monotonic: bool = True
+    has_known_starts: bool = True
+    falls: CostFalls = "auto"
+    quantity_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CostSample:
     """One point of a series with costs; `exporter.costs.entry_calculation` computes its amount.
 
-    `value` is finite; for a histogram or summary it is the sum. A start time of 0 is unknown.
+    `value` is finite; for a histogram or summary it is the sum, and `count` its count. A start time
+    of 0 is unknown. `series_id` is that of the series, or of the identity that several series
+    share.
     """
 
     series_id: int
@@ -159,3 +174,4 @@ class CostSample:
     start_time_unix_nano: int
     value: float
     basis: CostBasis
+    count: int | None = None
