@@ -90,6 +90,15 @@ class Rule(Section):
         gt=0,
         le=SECONDS_PER_DAY,
     )
+    identity: Names = key(
+        (),
+        "The attributes of point or resource that identify what is paid for. Series that are equal "
+        "in them, in metric and in cluster_id cost once. Without it, each series costs by itself.",
+    )
+    falls: Literal["auto", "restart", "correct"] = key(
+        "auto",
+        "What a fall of a running total is: the total has begun again, or it is corrected.",
+    )
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

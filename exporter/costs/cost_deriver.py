@@ -2,18 +2,17 @@
 
 A series is matched against the rules once, when its definition comes. After that its points are
 found by series id, all points of a batch in one step. The definitions alone decide the result, so
-a request that is read again from the spool gives the same costs. The one exception is the size of
-a volume: the latest value of `pod_pvc_allocation`, which OpenCost sends in the same request.
+a request that is read again from the spool gives the same costs.
 
 Not thread-safe: it is called under the lock of the series cache.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from exporter.costs.default_rules import OPENCOST_RULES, unit_currency, unit_rule
 from exporter.costs.entry_fields import CostRefusedError, check_amount
 from exporter.costs.gen_ai import TOKEN_USAGE_METRIC, TokenPrices
-from exporter.costs.rules import CostRule, QuantityMetric, cost_basis, point_attribute
+from exporter.costs.rules import CostChain, CostRule, cost_chain, quantity_chain
 from exporter.model import (
     Batch,
     CostBasis,
@@ -37,31 +36,24 @@ _REFUSAL_PREFIX: Final = "its cost cannot be counted, although the point itself 
 _MIN_PRUNE_SIZE: Final = 10_000
 _NUMBER_TYPES: Final = frozenset({"gauge", "sum"})
 
-# Series id, time, start time, and the value: None for a histogram or summary without a sum.
-_Point = tuple[int, int, int, float | None]
-# Name of the quantity metric, cluster id, and the attribute value that both series have.
-_QuantityKey = tuple[str, str, str]
+# Series id, time, start time, the value, and the count of a histogram or summary. The value is None
+# for a histogram or summary without a sum.
+_Point = tuple[int, int, int, float | None, int | None]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _CostSeries:
-    """A series that carries cost: the basis of its entries, or why it is refused.
+    """A series that carries cost: the chain of its points, or why it is refused.
 
     Attributes:
         metric_name: for the reasons of refusals.
-        basis: None if the series is refused.
-        refusal: the reason, "" if there is a basis.
-        quantity: what each value is multiplied by, None for 1.
-        quantity_key: where the latest value of the quantity is found.
-        scaled_basis: the quantity used last, and the basis multiplied by it.
+        chain: None if the series is refused.
+        refusal: the reason, "" if there is a chain.
     """
 
     metric_name: str
-    basis: CostBasis | None = None
+    chain: CostChain | None = None
     refusal: str = ""
-    quantity: QuantityMetric | None = None
-    quantity_key: _QuantityKey | None = None
-    scaled_basis: tuple[float, CostBasis] | None = None
 
 
 class CostDeriver:
@@ -91,19 +83,14 @@ class CostDeriver:
         # The histograms and summaries among them. While there are none, `batch.histograms` is not
         # touched: it builds its rows when they are first read.
         self._distribution_ids: set[int] = set()
-        self._quantity_metrics = {
-            rule.quantity.metric: rule.quantity for rule in self._rules if rule.quantity
-        }
-        self._quantity_series: dict[int, _QuantityKey] = {}
-        # Time in nanoseconds and value.
-        self._latest_quantities: dict[_QuantityKey, tuple[int, float]] = {}
+        self._quantity_rules = {rule.quantity.metric: rule for rule in self._rules if rule.quantity}
         self._sorted_ids: Int64Array = np.empty(0, np.int64)
         self._prune_above = _MIN_PRUNE_SIZE
 
     @property
     def series_count(self) -> int:
         """The number of series that carry cost or a quantity."""
-        return len(self._cost_series) + len(self._quantity_series)
+        return len(self._cost_series)
 
     def derive(self, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
         """Find what a decoded request costs.
@@ -117,10 +104,7 @@ class CostDeriver:
         refused: Counter[tuple[str, str]] = Counter()
         if not len(self._sorted_ids):
             return batch, refused
-        points = list(self._relevant_points(batch))
-        for series_id, time_unix_nano, _, value in points:
-            self._update_quantity(series_id, time_unix_nano, value)
-        samples = tuple(self._samples(points, refused))
+        samples = tuple(self._samples(batch, refused))
         # After the samples: the series cache may have evicted series of this very batch.
         if self.series_count > self._prune_above:
             self._prune()
@@ -128,9 +112,6 @@ class CostDeriver:
 
     def _match_new_series(self, batch: Batch) -> None:
         for series in batch.new_series:
-            quantity = self._quantity_metrics.get(series.metric_name)
-            if quantity is not None:
-                self._quantity_series[series.series_id] = _quantity_key(quantity, series)
             cost_series = self._match(series, batch)
             if cost_series is not None:
                 self._cost_series[series.series_id] = cost_series
@@ -140,8 +121,8 @@ class CostDeriver:
             self._sort_ids()
 
     def _sort_ids(self) -> None:
-        ids = [*self._cost_series, *self._quantity_series]
-        self._sorted_ids = np.sort(np.fromiter(ids, np.int64, len(ids)))
+        ids = np.fromiter(self._cost_series, np.int64, len(self._cost_series))
+        self._sorted_ids = np.sort(ids)
 
     def _match(self, series: Series, batch: Batch) -> _CostSeries | None:
         try:
@@ -149,14 +130,18 @@ class CostDeriver:
             if rule is None and self._use_defaults:
                 rule = unit_rule(series)
             if rule is None:
-                return self._match_tokens(series, batch)
+                return self._match_quantity(series) or self._match_tokens(series, batch)
             if rule.kind is None:
                 return None
-            basis = cost_basis(rule, series, unit_currency=unit_currency(series.unit))
+            chain = cost_chain(rule, series, unit_currency=unit_currency(series.unit))
         except CostRefusedError as error:
             return _CostSeries(series.metric_name, refusal=str(error))
-        key = rule.quantity and _quantity_key(rule.quantity, series)
-        return _CostSeries(series.metric_name, basis, quantity=rule.quantity, quantity_key=key)
+        return _CostSeries(series.metric_name, chain)
+
+    def _match_quantity(self, series: Series) -> _CostSeries | None:
+        rule = self._quantity_rules.get(series.metric_name)
+        chain = rule and quantity_chain(rule, series)
+        return chain and _CostSeries(series.metric_name, chain)
 
     def _match_tokens(self, series: Series, batch: Batch) -> _CostSeries | None:
         if self._prices is None or series.metric_name != TOKEN_USAGE_METRIC:
@@ -168,19 +153,14 @@ class CostDeriver:
             for point in batch.histograms
             if point.series_id == series.series_id
         )
-        basis = self._prices.basis(series, next(times, 0))
-        return None if basis is None else _CostSeries(series.metric_name, basis)
+        chain = self._prices.chain(series, next(times, 0))
+        return None if chain is None else _CostSeries(series.metric_name, chain)
 
     def _prune(self) -> None:
         """Drop the series that the series cache has evicted."""
-        for series in (self._cost_series, self._quantity_series):
-            for series_id in [one for one in series if not self._is_cached(one)]:
-                del series[series_id]
+        for series_id in [one for one in self._cost_series if not self._is_cached(one)]:
+            del self._cost_series[series_id]
         self._distribution_ids &= self._cost_series.keys()
-        used_keys = set(self._quantity_series.values())
-        self._latest_quantities = {
-            key: latest for key, latest in self._latest_quantities.items() if key in used_keys
-        }
         self._sort_ids()
         self._prune_above = max(_MIN_PRUNE_SIZE, 2 * self.series_count)
 
@@ -192,70 +172,41 @@ class CostDeriver:
             positions[positions == len(self._sorted_ids)] = 0
             is_relevant = (self._sorted_ids[positions] == points.series_id) & points.recorded
             relevant = points.take(np.flatnonzero(is_relevant))
-            yield from zip(
+            for point in zip(
                 relevant.series_id.tolist(),
                 relevant.time_unix_nano.tolist(),
                 relevant.start_time_unix_nano.tolist(),
                 relevant.value.tolist(),
                 strict=True,
-            )
+            ):
+                yield *point, None
         if not self._distribution_ids:
             return
         rows: Sequence[HistogramPoint | SummaryPoint] = (*batch.histograms, *batch.summaries)
         for row in rows:
             if row.series_id in self._distribution_ids and row.count is not None:
-                yield row.series_id, row.time_unix_nano, row.start_time_unix_nano, _sum(row)
+                yield (
+                    row.series_id,
+                    row.time_unix_nano,
+                    row.start_time_unix_nano,
+                    _sum(row),
+                    row.count,
+                )
 
-    def _update_quantity(self, series_id: int, time_unix_nano: int, value: float | None) -> None:
-        key = self._quantity_series.get(series_id)
-        if key is not None and value is not None and value >= 0:
-            # Pods that share a volume all report its size. Of values with one time the larger
-            # counts.
-            latest = self._latest_quantities.get(key, (0, 0.0))
-            self._latest_quantities[key] = max(latest, (time_unix_nano, value))
-
-    def _samples(
-        self, points: Sequence[_Point], refused: Counter[tuple[str, str]]
-    ) -> Iterator[CostSample]:
-        for series_id, time_unix_nano, start_time_unix_nano, value in points:
-            series = self._cost_series.get(series_id)
-            if series is None:
-                continue
+    def _samples(self, batch: Batch, refused: Counter[tuple[str, str]]) -> Iterator[CostSample]:
+        for series_id, time_unix_nano, start_time_unix_nano, value, count in self._relevant_points(
+            batch
+        ):
+            series = self._cost_series[series_id]
             try:
-                basis = self._basis(series)
-                if basis is not None:
-                    checked = _checked_value(value, basis)
-                    yield CostSample(
-                        series_id, time_unix_nano, start_time_unix_nano, checked, basis
-                    )
+                if series.chain is None:
+                    raise CostRefusedError(series.refusal)
+                chain_id, basis = series.chain
+                checked = _checked_value(value, basis)
             except CostRefusedError as error:
                 refused[series.metric_name, f"{_REFUSAL_PREFIX}{error}"] += 1
-
-    def _basis(self, series: _CostSeries) -> CostBasis | None:
-        """The basis of a series with its quantity.
-
-        Returns:
-            None if the quantity is unknown. That is no error: no pod claims the volume.
-
-        Raises:
-            CostRefusedError: the series is refused.
-        """
-        if series.basis is None:
-            raise CostRefusedError(series.refusal)
-        if series.quantity is None or series.quantity_key is None:
-            return series.basis
-        latest = self._latest_quantities.get(series.quantity_key)
-        if latest is None:
-            return None
-        _, quantity = latest
-        if series.scaled_basis is None or series.scaled_basis[0] != quantity:
-            factor = series.basis.factor * Decimal(repr(quantity)) * series.quantity.scale
-            series.scaled_basis = quantity, replace(series.basis, factor=factor)
-        return series.scaled_basis[1]
-
-
-def _quantity_key(quantity: QuantityMetric, series: Series) -> _QuantityKey:
-    return quantity.metric, series.cluster_id, point_attribute(series, quantity.attribute)
+                continue
+            yield CostSample(chain_id, time_unix_nano, start_time_unix_nano, checked, basis, count)
 
 
 def _sum(point: HistogramPoint | SummaryPoint) -> float | None:
@@ -266,8 +217,12 @@ def _sum(point: HistogramPoint | SummaryPoint) -> float | None:
 def _checked_value(value: float | None, basis: CostBasis) -> float:
     if value is None:
         raise CostRefusedError("it has no sum")
+    if basis.kind == "quantity":
+        if not 0 <= value < math.inf:
+            raise CostRefusedError("a size cannot be negative, infinite or not a number")
+        return value
     amount = value * float(basis.factor)
-    if basis.kind == "cumulative" and not basis.is_monotonic:
-        amount = abs(amount)  # A non-monotonic total may be negative, and a decrease is a credit.
+    if basis.kind != "hourly_rate" and not basis.is_monotonic:
+        amount = abs(amount)  # An UpDownCounter: what is taken back is a credit.
     check_amount(amount, basis.category)
     return value

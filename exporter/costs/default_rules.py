@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from exporter.costs.entry_fields import CURRENCIES, CostRefusedError
+from exporter.costs.identity import EVERY_ATTRIBUTE
 from exporter.costs.rules import CostRule, FieldSource, QuantityMetric
 from exporter.model import Series
 
@@ -33,6 +34,8 @@ def _opencost(
         resource_id=tuple(FieldSource(attribute=name) for name in resource_attributes),
         currency=_USD,
         quantity=quantity,
+        # Two replicas of OpenCost, or one that was replaced, report the same things.
+        identity=(EVERY_ATTRIBUTE,),
     )
 
 

@@ -154,6 +154,8 @@ def billing_period(time_unix_nano: int) -> str:
 
 
 def _amount(basis: CostBasis, previous: CostPoint | None, point: CostPoint) -> Decimal:
+    if basis.kind == "quantity":
+        return _ZERO
     if basis.kind == "amount":
         return _price(basis, point.value)
     if basis.kind == "hourly_rate":

@@ -110,6 +110,7 @@ def _entry(
         # Last: tags are what the fields above have not used.
         tags=_tags(reader),
         source="log",
+        source_name=event.name,
     )
 
 

@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any, Final
 
 from exporter.costs.entry_fields import Attributes, CostRefusedError, attribute_text, first_text
-from exporter.costs.rules import CostRule, FieldSource, cost_basis
-from exporter.model import CostBasis, Series
+from exporter.costs.rules import CostChain, CostRule, FieldSource, cost_chain
+from exporter.model import Series
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
 TOKEN_USAGE_METRIC: Final = "gen_ai.client.token.usage"  # noqa: S105 - the name of a metric
@@ -66,7 +66,7 @@ class TokenPrices:
         self._table = tuple(table)
         self._use_library = use_library
 
-    def basis(self, series: Series, time_unix_nano: int) -> CostBasis | None:
+    def chain(self, series: Series, time_unix_nano: int) -> CostChain | None:
         """How points of this series become cost entries; None if it counts no tokens.
 
         Args:
@@ -85,7 +85,7 @@ class TokenPrices:
             kind="amount" if series.temporality == "delta" else "cumulative",
             currency=(FieldSource(constant=currency),),
         )
-        return cost_basis(rule, series, factor=price / _TOKENS_PER_PRICE, source="gen_ai")
+        return cost_chain(rule, series, factor=price / _TOKENS_PER_PRICE, source="gen_ai")
 
     def _price(self, attributes: Attributes, time_unix_nano: int) -> tuple[Decimal, str]:
         """The price of a million tokens and its currency."""

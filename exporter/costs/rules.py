@@ -20,13 +20,17 @@ from exporter.costs.entry_fields import (
     Attributes,
     CostRefusedError,
     attribute_text,
+    first_text,
     parse_currency,
 )
+from exporter.costs.identity import EVERY_ATTRIBUTE, chain_id, identity_attributes
 from exporter.json_text import canonical_json
-from exporter.model import CostBasis, CostKind, CostSource, Series
+from exporter.model import CostBasis, CostFalls, CostKind, CostSource, Series
 
 DEFAULT_STALENESS_SECONDS: Final = 600.0
 _ATTRIBUTE_PREFIX: Final = "attribute:"
+_UNKNOWN_NODE: Final = "default"
+_NODE_ATTRIBUTES: Final = ("node_id", "k8s.node.name", "node")
 _NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -45,7 +49,7 @@ class FieldSource(NamedTuple):
 
 
 class QuantityMetric(NamedTuple):
-    """The metric whose latest value a price is multiplied by.
+    """The metric whose value, as of the time of a price, the price is multiplied by.
 
     Attributes:
         metric: its name.
@@ -76,6 +80,10 @@ class CostRule:
         tags: by name; None for every attribute of the point that no other field used.
         staleness_seconds: the longest time that one point of an hourly rate pays for.
         quantity: what the value is multiplied by, None for 1.
+        identity: the attributes of point or resource that identify what is paid for, see
+            `exporter.costs.identity`; series that are equal in them cost once. Empty if each series
+            is paid for.
+        falls: what a fall of a total is, see `CostBasis`.
     """
 
     metric: str
@@ -88,6 +96,8 @@ class CostRule:
     tags: Mapping[str, FieldSource] | None = None
     staleness_seconds: float = DEFAULT_STALENESS_SECONDS
     quantity: QuantityMetric | None = None
+    identity: tuple[str, ...] = ()
+    falls: CostFalls = "auto"
 
     def matches(self, series: Series) -> bool:
         """Whether the rule applies to this series."""
@@ -102,14 +112,26 @@ class CostRule:
         )
 
 
-def cost_basis(
+class CostChain(NamedTuple):
+    """The chain that the points of a series belong to, and how they become cost entries.
+
+    Attributes:
+        chain_id: the `series_id` of the samples.
+        basis: of the samples.
+    """
+
+    chain_id: int
+    basis: CostBasis
+
+
+def cost_chain(
     rule: CostRule,
     series: Series,
     *,
     unit_currency: str = "",
     factor: Decimal = Decimal(1),
     source: CostSource = "metric",
-) -> CostBasis:
+) -> CostChain:
     """How the points of a series that the rule matches become cost entries.
 
     Args:
@@ -125,29 +147,88 @@ def cost_basis(
     if rule.kind is None:
         raise AssertionError("a rule without a kind gives no basis")
     _check_kind(rule.kind, series)
+    point, resource = _attributes(series)
+    identity = identity_attributes(rule.identity, point, resource) if rule.identity else {}
+    # A list of attributes of which the series has none does not identify anything.
+    is_shared = bool(identity) or rule.identity == (EVERY_ATTRIBUTE,)
+    if is_shared:
+        point, resource = _shared_attributes(rule, identity, point, resource)
     # The columns cluster_id and node_id of a series are made from these attributes.
-    reader = AttributeReader(*_attributes(series), used={"cluster_id", "node_id"})
+    reader = AttributeReader(point, resource, used={"cluster_id", "node_id"})
+    node_id = series.node_id
+    if is_shared:
+        node_id = first_text(point, _NODE_ATTRIBUTES) or _UNKNOWN_NODE
     currency = _currency(_field(reader, "currency", rule.currency), unit_currency)
-    return CostBasis(
+    basis = CostBasis(
         kind=rule.kind,
-        factor=factor,
+        factor=factor * (rule.quantity.scale if rule.quantity else 1),
         staleness_seconds=rule.staleness_seconds,
         category=_field(reader, "category", rule.category) or DEFAULT_CATEGORY,
-        resource_id=_field(reader, "resource_id", rule.resource_id) or series.node_id,
+        resource_id=_field(reader, "resource_id", rule.resource_id) or node_id,
         currency=currency,
         region=_field(reader, "region", rule.region) or None,
         cluster_id=series.cluster_id,
-        node_id=series.node_id,
+        node_id=node_id,
         service_name=series.service_name,
         description=reader.field("description") or series.description,
         # Last: tags are what the fields above have not used.
         tags=canonical_json(_tags(reader, rule.tags)),
         source=source,
+        source_name=series.metric_name,
         is_monotonic=series.is_monotonic is not False,
+        has_known_starts=series.metric_type != "gauge",
+        falls=rule.falls,
+        quantity_id=quantity_chain_id(rule.quantity, series) if rule.quantity else None,
     )
+    if not is_shared:
+        return CostChain(series.series_id, basis)
+    return CostChain(chain_id(series.metric_name, series.cluster_id, identity), basis)
 
 
-def point_attribute(series: Series, name: str) -> str:
+def quantity_chain(rule: CostRule, series: Series) -> CostChain | None:
+    """The chain of a series of the quantity metric of a rule.
+
+    Returns:
+        None if its points do not say what they are the quantity of.
+    """
+    quantity = rule.quantity
+    if quantity is None or not _point_attribute(series, quantity.attribute):
+        return None
+    basis = CostBasis(
+        kind="quantity",
+        factor=Decimal(1),
+        staleness_seconds=rule.staleness_seconds,
+        category=next((one.constant for one in rule.category if one.constant), DEFAULT_CATEGORY),
+        resource_id=_point_attribute(series, quantity.attribute),
+        currency=next((one.constant for one in rule.currency if one.constant), ""),
+        cluster_id=series.cluster_id,
+        source_name=series.metric_name,
+        has_known_starts=False,
+    )
+    return CostChain(quantity_chain_id(quantity, series), basis)
+
+
+def quantity_chain_id(quantity: QuantityMetric, series: Series) -> int:
+    """The chain of a quantity, from a series of either metric."""
+    value = _point_attribute(series, quantity.attribute)
+    return chain_id(quantity.metric, series.cluster_id, {quantity.attribute: value})
+
+
+def _shared_attributes(
+    rule: CostRule, identity: Attributes, point: Attributes, resource: Attributes
+) -> tuple[Attributes, Attributes]:
+    """The attributes that fields of a shared chain may come from.
+
+    Of the resource only what the rule names: the rest describes the sender, and two senders of one
+    cost must give the same entry.
+    """
+    sources = (*rule.category, *rule.resource_id, *rule.currency, *rule.region)
+    named = {source.attribute for source in (*sources, *(rule.tags or {}).values())}
+    kept = {name: value for name, value in resource.items() if name in named or name in identity}
+    return (identity if rule.identity == (EVERY_ATTRIBUTE,) else point), kept
+
+
+def _point_attribute(series: Series, name: str) -> str:
     """The text of an attribute of the points of a series, "" if they do not have it."""
     return attribute_text(_attributes(series)[0].get(name))
 

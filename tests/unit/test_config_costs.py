@@ -24,6 +24,8 @@ exporters:
         region: attribute:zone
         tags: {team: attribute:team}
         staleness: 2m
+        identity: [vm, cloud.*]
+        falls: correct
       - {metric: budget, kind: none}
     llm_prices:
       - {model: house-*, provider: own, input: 0.10, output: 3, currency: eur}
@@ -45,6 +47,8 @@ def test_rules_and_prices_of_a_file(tmp_path: Path) -> None:
             region=(FieldSource(attribute="zone"),),
             tags={"team": FieldSource(attribute="team")},
             staleness_seconds=120.0,
+            identity=("vm", "cloud.*"),
+            falls="correct",
         ),
         CostRule(metric="budget", kind=None),
     )

@@ -400,22 +400,115 @@ def test_prices_of_node_parts_and_traffic_are_no_cost() -> None:
     assert sender.samples == []
 
 
-def test_a_volume_costs_its_price_times_its_latest_size() -> None:
+def test_a_price_of_a_volume_names_the_chain_of_its_sizes() -> None:
     sender = Sender(k8s__cluster__name="a")
     volume = {"persistentvolume": "pv-1"}
-    sender.send(gauge("pv_hourly_cost", 0.5, at=START, **volume))
-    assert sender.samples == []  # an unknown size is no error
+    sender.send(
+        gauge("pv_hourly_cost", 0.5, **volume),
+        gauge("pod_pvc_allocation", 2.0, pod="p", **volume),
+        gauge("pod_pvc_allocation", 2.0, pod="q", **volume),
+        gauge("pod_pvc_allocation", 9.0, pod="p", persistentvolume="pv-2"),
+        gauge("pod_pvc_allocation", 9.0, pod="p"),
+    )
+    price, *sizes = sender.samples
+    assert price.basis.quantity_id is not None
+    assert price.basis.factor == Decimal(1) / 2**30
+    assert (price.basis.resource_id, price.basis.source_name) == ("pv-1", "pv_hourly_cost")
+    assert [size.value for size in sizes if size.series_id == price.basis.quantity_id] == [2, 2]
+    assert len(sizes) == 3
+    assert {size.basis.kind for size in sizes} == {"quantity"}
     assert sender.refused == {}
-    gib = float(1 << 30)
-    for hour, size in ((1, 2 * gib), (2, 2 * gib), (3, 4 * gib)):
-        at = START + hour * MINUTE * 10
-        sender.send(
-            gauge("pv_hourly_cost", 0.5, at=at, **volume),
-            gauge("pod_pvc_allocation", size, at=at, pod="p", **volume),
-            gauge("pod_pvc_allocation", 9 * gib, at=at, pod="p", persistentvolume="pv-2"),
+    other_cluster = Sender(k8s__cluster__name="b")
+    (size,) = other_cluster.send(gauge("pod_pvc_allocation", 2.0, **volume))
+    assert size.series_id != price.basis.quantity_id
+
+
+def test_a_size_may_exceed_what_an_amount_may_and_is_not_negative() -> None:
+    sender = Sender()
+    sender.send(gauge("pod_pvc_allocation", 2.0**53, persistentvolume="pv-1"))
+    assert len(sender.samples) == 1
+    sender.send(gauge("pod_pvc_allocation", -1.0, persistentvolume="pv-1"))
+    assert "a size cannot be negative" in sender.reasons
+
+
+# What is paid for
+
+
+def test_replicas_of_opencost_have_one_chain_and_equal_entries() -> None:
+    chains = {}
+    for replica in ("10.0.0.1:9003", "10.0.0.2:9003"):
+        sender = Sender(
+            k8s__cluster__name="c",
+            k8s__node__name=f"node-of-{replica}",
+            service__name="opencost",
+            service__instance__id=replica,
         )
-    assert [sample.basis.factor for sample in sender.samples] == [2, 2, 4]
-    assert sender.entries()[0].resource_id == "pv-1"
+        (sample,) = sender.send(
+            gauge(
+                "node_total_hourly_cost",
+                0.12,
+                node="n1",
+                provider_id="gce://n1",
+                region="eu",
+                pod=f"opencost-{replica}",
+                instance=replica,
+                exported_instance="n1",
+            )
+        )
+        chains[sample.series_id] = sample.basis
+        assert (sample.basis.node_id, sample.basis.region) == ("n1", "eu")
+        assert sample.basis.tags == '{"exported_instance":"n1","node":"n1"}'
+    assert len(chains) == 1
+    other_node = Sender(k8s__cluster__name="c")
+    (sample,) = other_node.send(gauge("node_total_hourly_cost", 0.12, provider_id="gce://n2"))
+    assert sample.series_id not in chains
+
+
+def test_a_rule_says_which_attributes_identify_what_is_paid_for() -> None:
+    rule = CostRule("rent", "hourly_rate", identity=("flat", "cloud.*"), tags={})
+    one, other = (
+        Sender(rule, cloud__region="eu", host__name="a"),
+        Sender(rule, cloud__region="eu", host__name="b"),
+    )
+    (first,) = one.send(gauge("rent", 1.0, "EUR/h", flat="1", seen="x"))
+    (same,) = other.send(gauge("rent", 1.0, "EUR/h", flat="1", seen="y"))
+    (differs,) = other.send(gauge("rent", 1.0, "EUR/h", flat="2", seen="y"))
+    assert first == same
+    assert first.basis.region == "eu"
+    assert differs.series_id != first.series_id
+    # Without any of the attributes, each series is paid for by itself.
+    lonely = [Sender(rule, host__name=name).send(gauge("rent", 1.0, "EUR/h"))[0] for name in "ab"]
+    assert lonely[0].series_id != lonely[1].series_id
+
+
+def test_a_sample_says_its_source_its_starts_and_its_falls() -> None:
+    sender = Sender(
+        CostRule("month", "cumulative", currency=(FieldSource(constant="EUR"),), falls="correct"),
+        CostRule("job.cost", "amount", currency=(FieldSource(constant="USD"),)),
+    )
+    sender.send(gauge("month", 3.0), total("spend", 1.0, "USD"))
+    sender.send(histogram("job.cost", 2.0, count=7))
+    month, spend, job = sender.samples
+    assert (month.basis.source_name, month.basis.falls) == ("month", "correct")
+    assert (month.basis.has_known_starts, month.count) == (False, None)
+    assert (job.basis.source_name, job.count, job.basis.has_known_starts) == ("job.cost", 7, True)
+    assert (spend.basis.source_name, spend.count) == ("spend", None)
+    assert spend.basis.falls == "auto"
+
+
+@pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
+def test_a_sum_that_may_fall_costs_the_same_by_either_temporality(temporality: Any) -> None:
+    sender = Sender()
+    values = (5.0, 2.5, -6.5, -2.0)
+    running = 0.0
+    for minute, value in enumerate(values):
+        running += value
+        sent = running if temporality == CUMULATIVE else value
+        at = START + minute * MINUTE
+        metric = total("spend", sent, "EUR", at, temporality=temporality, monotonic=False)
+        sender.send(metric)
+    assert sender.total() == Decimal(-1)
+    assert not sender.refused
 
 
 def test_gpu_metrics_are_a_cost_only_with_a_rule(corpus: Path) -> None:

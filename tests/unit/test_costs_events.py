@@ -80,6 +80,7 @@ def test_the_fields_of_an_entry() -> None:
         description="a machine",
         billing_period="2023-10",
         source="log",
+        source_name="openfinops.cost",
     )
 
 
