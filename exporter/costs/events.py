@@ -6,7 +6,6 @@ is refused, because the exporter stores no logs.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -151,17 +150,17 @@ def _currency(text: str) -> str:
 
 
 def _entry_id(event: LogEvent, given: str) -> str:
-    """The id that the record gives, or a hash of the record.
+    """The id that the record gives, or a hash of the whole record.
 
-    The hash makes a repeated attempt to send the same record the same entry.
+    The hash makes a repeated attempt to send the same record the same entry, and keeps apart two
+    records of which only the body, the span or the scope differs.
     """
     if len(given) > _MAX_ENTRY_ID_CHARACTERS:
         raise CostRefusedError(f"its entry_id is longer than {_MAX_ENTRY_ID_CHARACTERS} characters")
     if given:
         return given
-    content = [event.time_unix_nano, event.resource, event.attributes]
-    # Not canonical_json: stored ids were made from this spelling.
-    return xxhash.xxh3_128_hexdigest(json.dumps(content, sort_keys=True).encode())
+    attributes = canonical_json([event.resource, event.attributes])
+    return xxhash.xxh3_128_hexdigest(attributes.encode() + event.content())
 
 
 def _tags(reader: AttributeReader) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from exporter.errors import DecodeError
@@ -28,6 +28,8 @@ class LogEvent:
             is set.
         attributes: as plain values.
         resource: the attributes of its resource, as plain values.
+        record: as it was sent.
+        scope: as it was sent.
         rejection_reason: why its attributes or its time cannot be stored, "" if they can.
     """
 
@@ -35,7 +37,26 @@ class LogEvent:
     time_unix_nano: int
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
+    record: LogRecord = field(repr=False)
+    scope: InstrumentationScope = field(repr=False)
     rejection_reason: str = ""
+
+    @property
+    def body_text(self) -> str:
+        """The body, "" if it is not a text."""
+        return self.record.body.string_value
+
+    def content(self) -> bytes:
+        """Record and scope without the record's attributes and observed time.
+
+        The same bytes for the same content. A sender may observe a record that it repeats anew.
+        """
+        content = LogRecord()
+        content.CopyFrom(self.record)
+        content.ClearField("observed_time_unix_nano")
+        content.ClearField("attributes")
+        scope = self.scope.SerializeToString(deterministic=True)
+        return scope + content.SerializeToString(deterministic=True)
 
 
 def decode_logs(data: bytes) -> Iterator[LogEvent]:
@@ -55,10 +76,15 @@ def decode_logs(data: bytes) -> Iterator[LogEvent]:
         resource, reason = _read_attributes(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
             for record in scope_logs.log_records:
-                yield _event(record, resource, reason)
+                yield _event(record, scope_logs.scope, resource, reason)
 
 
-def _event(record: LogRecord, resource: Mapping[str, Any], resource_reason: str) -> LogEvent:
+def _event(
+    record: LogRecord,
+    scope: InstrumentationScope,
+    resource: Mapping[str, Any],
+    resource_reason: str,
+) -> LogEvent:
     attributes, reason = _read_attributes(record.attributes)
     time_unix_nano = record.time_unix_nano or record.observed_time_unix_nano
     if time_unix_nano > INT64_MAX:
@@ -66,7 +92,9 @@ def _event(record: LogRecord, resource: Mapping[str, Any], resource_reason: str)
     # Before the field event_name existed, senders put the name into an attribute.
     attribute_name = attributes.get(_EVENT_NAME)
     name = record.event_name or (attribute_name if isinstance(attribute_name, str) else "")
-    return LogEvent(name, time_unix_nano, attributes, resource, reason or resource_reason)
+    return LogEvent(
+        name, time_unix_nano, attributes, resource, record, scope, reason or resource_reason
+    )
 
 
 def _read_attributes(attributes: Iterable[KeyValue]) -> tuple[Mapping[str, Any], str]:

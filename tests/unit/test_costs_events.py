@@ -143,6 +143,29 @@ def test_the_default_id_is_a_hash_of_the_content() -> None:
     assert len({one.entry_id, *(other.entry_id for other in others)}) == 5
 
 
+def test_the_hash_is_of_the_whole_record_without_its_observed_time() -> None:
+    def record_id(scope: str = "billing", **fields: Any) -> str:
+        message = ExportLogsServiceRequest.FromString(request({"amount": "1", "currency": "USD"}))
+        (group,) = message.resource_logs[0].scope_logs
+        group.scope.name = scope
+        record = group.log_records[0]
+        record.observed_time_unix_nano = fields.pop("observed", TIME)
+        record.body.string_value = fields.pop("body", "call")
+        for name, value in fields.items():
+            setattr(record, name, value)
+        return only(decode_cost_events(message.SerializeToString())).entry_id
+
+    assert record_id() == record_id(observed=TIME + 5)
+    others = [
+        record_id(body="another call"),
+        record_id(trace_id=b"1" * 16),
+        record_id(span_id=b"1" * 8),
+        record_id(scope="other"),
+        record_id(severity_text="WARN"),
+    ]
+    assert len({record_id(), *others}) == 6
+
+
 def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
     decoded = decode_cost_events(
         request({**GOOD, "entry_id": "a"}, {**GOOD, "entry_id": "a", "amount": "9"})
