@@ -47,6 +47,14 @@ _Price = Annotated[
 ]
 
 
+_Factor = Annotated[
+    Decimal,
+    BeforeValidator(parsers.parse_price),
+    Field(gt=0, le=1_000_000),
+    Allowed("a number", ", such as 0.01"),
+]
+
+
 def _frozen_sources(texts: dict[str, str] | None) -> Mapping[str, FieldSource] | None:
     if texts is None:
         return None
@@ -70,11 +78,12 @@ class Rule(Section):
         allowed="a mapping of names to values; * stands for any characters, ? for one",
         validate_default=True,
     )
-    kind: Literal["amount", "cumulative", "hourly_rate", "none"] = key(
+    kind: Literal["amount", "cumulative", "hourly_rate", "tokens", "none"] = key(
         "none",
-        "What a value is: an amount, a running total, or an amount per hour. With none the series "
-        "is never a cost.",
+        "What a value is: an amount, a running total, an amount per hour, or a number of tokens. "
+        "With none the series is never a cost.",
     )
+    factor: _Factor = key(Decimal(1), "What each value is multiplied by.")
     category: _Sources = key((), "Category of the entries.")
     resource_id: _Sources = key((), "The resource that caused the cost.")
     currency: _Sources = key((), "ISO 4217 code.")
@@ -114,6 +123,12 @@ class LlmPrice(Section):
     provider: _Pattern = key("*", "As in gen_ai.provider.name or gen_ai.system.")
     input: _Price = key(Decimal(0), "Price of a million input tokens.")
     output: _Price = key(Decimal(0), "Price of a million output tokens.")
+    cached_input: Annotated[_Price | None, NotNull] = key(
+        None, "Price of a million tokens that are read from a cache. Default: that of input."
+    )
+    cache_write: Annotated[_Price | None, NotNull] = key(
+        None, "Price of a million tokens that are written to a cache. Default: that of input."
+    )
     currency: Annotated[str, BeforeValidator(parsers.parse_currency)] = key(
         "USD", "Currency of both prices.", allowed="an ISO 4217 code such as USD"
     )

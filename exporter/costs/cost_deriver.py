@@ -17,10 +17,12 @@ from typing import Final
 
 import numpy as np
 
-from exporter.costs.default_rules import OPENCOST_RULES, unit_currency, unit_rule
+from exporter.costs.chains import CostChain, KindRefusedError, cost_chain, quantity_chain
+from exporter.costs.default_rules import OPENCOST_RULES, default_rule, unit_currency
+from exporter.costs.double_counting import NODE_METRIC, NodeTwins, Spend, StatedCosts
 from exporter.costs.entry_fields import CostRefusedError, check_amount
-from exporter.costs.gen_ai import TOKEN_USAGE_METRIC, TokenPrices
-from exporter.costs.rules import CostChain, CostRule, cost_chain, quantity_chain
+from exporter.costs.gen_ai import TOKEN_RULE, TokenPrices, states_its_cost
+from exporter.costs.rules import CostRule
 from exporter.model import (
     Batch,
     CostBasis,
@@ -49,18 +51,21 @@ class _CostSeries:
         metric_name: for the reasons of refusals.
         chain: None if the series is refused.
         refusal: the reason, "" if there is a chain.
+        spend: what it says about the use of language models; None if nothing.
     """
 
     metric_name: str
     chain: CostChain | None = None
     refusal: str = ""
+    spend: Spend | None = None
 
 
 class CostDeriver:
     """Turns points into cost samples.
 
     Args:
-        rules: of the configuration; the first that matches a series counts.
+        rules: of the configuration; the first that matches a series and can apply to its type
+            counts.
         use_defaults: whether the shipped rules come after them.
         prices: of tokens; None to leave tokens without a price.
         is_cached: whether the series cache still has a series. A series that it evicted comes with
@@ -75,7 +80,7 @@ class CostDeriver:
         prices: TokenPrices | None = None,
         is_cached: Callable[[int], bool],
     ) -> None:
-        self._rules = (*rules, *(OPENCOST_RULES if use_defaults else ()))
+        self._rules = tuple(rules)
         self._use_defaults = use_defaults
         self._prices = prices
         self._is_cached = is_cached
@@ -83,7 +88,10 @@ class CostDeriver:
         # The histograms and summaries among them. While there are none, `batch.histograms` is not
         # touched: it builds its rows when they are first read.
         self._distribution_ids: set[int] = set()
-        self._quantity_rules = {rule.quantity.metric: rule for rule in self._rules if rule.quantity}
+        all_rules = (*rules, *(OPENCOST_RULES.values() if use_defaults else ()))
+        self._quantity_rules = {rule.quantity.metric: rule for rule in all_rules if rule.quantity}
+        self._stated_costs = StatedCosts()
+        self._node_twins = NodeTwins()
         self._sorted_ids: Int64Array = np.empty(0, np.int64)
         self._prune_above = _MIN_PRUNE_SIZE
 
@@ -105,6 +113,7 @@ class CostDeriver:
         if not len(self._sorted_ids):
             return batch, refused
         samples = tuple(self._samples(batch, refused))
+        self._node_twins.warn(samples)
         # After the samples: the series cache may have evicted series of this very batch.
         if self.series_count > self._prune_above:
             self._prune()
@@ -112,11 +121,17 @@ class CostDeriver:
 
     def _match_new_series(self, batch: Batch) -> None:
         for series in batch.new_series:
-            cost_series = self._match(series, batch)
-            if cost_series is not None:
-                self._cost_series[series.series_id] = cost_series
-                if series.metric_type not in _NUMBER_TYPES:
-                    self._distribution_ids.add(series.series_id)
+            cost_series = self._match(series)
+            if cost_series is None:
+                continue
+            self._cost_series[series.series_id] = cost_series
+            if series.metric_type not in _NUMBER_TYPES:
+                self._distribution_ids.add(series.series_id)
+            if cost_series.spend is not None:
+                self._stated_costs.add(cost_series.spend)
+            if series.metric_name == NODE_METRIC and cost_series.chain is not None:
+                self._node_twins.add(series, cost_series.chain.chain_id)
+        self._stated_costs.warn()
         if self.series_count != len(self._sorted_ids):
             self._sort_ids()
 
@@ -124,43 +139,62 @@ class CostDeriver:
         ids = np.fromiter(self._cost_series, np.int64, len(self._cost_series))
         self._sorted_ids = np.sort(ids)
 
-    def _match(self, series: Series, batch: Batch) -> _CostSeries | None:
+    def _match(self, series: Series) -> _CostSeries | None:
+        refusal = ""
+        spend = None
         try:
-            rule = next((rule for rule in self._rules if rule.matches(series)), None)
-            if rule is None and self._use_defaults:
-                rule = unit_rule(series)
-            if rule is None:
-                return self._match_quantity(series) or self._match_tokens(series, batch)
-            if rule.kind is None:
-                return None
-            chain = cost_chain(rule, series, unit_currency=unit_currency(series.unit))
+            for rule in self._matching_rules(series):
+                # A rule of the user asks for a price, whatever else the service sends.
+                spend = Spend.of(series, is_tokens=True) if rule is TOKEN_RULE else None
+                try:
+                    return self._apply(rule, series, spend)
+                except KindRefusedError as error:
+                    # The next rule may be for this type. If none is, the first reason counts.
+                    refusal = refusal or str(error)
         except CostRefusedError as error:
-            return _CostSeries(series.metric_name, refusal=str(error))
-        return _CostSeries(series.metric_name, chain)
-
-    def _match_quantity(self, series: Series) -> _CostSeries | None:
-        rule = self._quantity_rules.get(series.metric_name)
-        chain = rule and quantity_chain(rule, series)
+            refusal = refusal or str(error)
+        if refusal:
+            return _CostSeries(series.metric_name, refusal=refusal, spend=spend)
+        quantity_rule = self._quantity_rules.get(series.metric_name)
+        chain = quantity_rule and quantity_chain(quantity_rule, series)
         return chain and _CostSeries(series.metric_name, chain)
 
-    def _match_tokens(self, series: Series, batch: Batch) -> _CostSeries | None:
-        if self._prices is None or series.metric_name != TOKEN_USAGE_METRIC:
+    def _matching_rules(self, series: Series) -> Iterator[CostRule]:
+        """The rules for a series, in the order in which they are asked."""
+        for rule in self._rules:
+            if rule.matches(series):
+                yield rule
+        shipped = default_rule(series) if self._use_defaults else None
+        if shipped is not None:
+            yield shipped
+        if series.metric_name == TOKEN_RULE.metric and not states_its_cost(series):
+            yield TOKEN_RULE
+
+    def _apply(self, rule: CostRule, series: Series, spend: Spend | None) -> _CostSeries | None:
+        """The costs of a series under a rule; None if it has none.
+
+        Raises:
+            KindRefusedError: the rule makes no sense for the type of the series.
+            CostRefusedError: the series cannot be the cost that the rule says.
+        """
+        if rule.kind is None:
             return None
-        # The time of the point and not the clock: a request that is read again from the spool must
-        # have the same price.
-        times = (
-            point.time_unix_nano
-            for point in batch.histograms
-            if point.series_id == series.series_id
-        )
-        chain = self._prices.chain(series, next(times, 0))
-        return None if chain is None else _CostSeries(series.metric_name, chain)
+        if rule.kind == "tokens":
+            chain = self._prices.chain(rule, series) if self._prices else None
+            return chain and _CostSeries(series.metric_name, chain, spend=spend)
+        chain = cost_chain(rule, series, unit_currency=unit_currency(series.unit))
+        if chain.basis.kind in {"amount", "cumulative"}:
+            spend = Spend.of(series, is_tokens=False)
+        return _CostSeries(series.metric_name, chain, spend=spend)
 
     def _prune(self) -> None:
         """Drop the series that the series cache has evicted."""
         for series_id in [one for one in self._cost_series if not self._is_cached(one)]:
             del self._cost_series[series_id]
         self._distribution_ids &= self._cost_series.keys()
+        kept = self._cost_series.values()
+        self._stated_costs.replace(series.spend for series in kept if series.spend)
+        self._node_twins.retain(series.chain.chain_id for series in kept if series.chain)
         self._sort_ids()
         self._prune_above = max(_MIN_PRUNE_SIZE, 2 * self.series_count)
 
@@ -194,14 +228,18 @@ class CostDeriver:
                 )
 
     def _samples(self, batch: Batch, refused: Counter[tuple[str, str]]) -> Iterator[CostSample]:
-        for series_id, time_unix_nano, start_time_unix_nano, value, count in self._relevant_points(
-            batch
-        ):
+        for point in self._relevant_points(batch):
+            series_id, time_unix_nano, start_time_unix_nano, value, count = point
             series = self._cost_series[series_id]
             try:
+                spend = series.spend
+                if spend is not None and spend.is_tokens and self._stated_costs.is_stated(spend):
+                    continue
                 if series.chain is None:
                     raise CostRefusedError(series.refusal)
-                chain_id, basis = series.chain
+                chain_id, basis, basis_at = series.chain
+                if basis_at is not None:
+                    basis = basis_at(time_unix_nano)
                 checked = _checked_value(value, basis)
             except CostRefusedError as error:
                 refused[series.metric_name, f"{_REFUSAL_PREFIX}{error}"] += 1
@@ -222,7 +260,8 @@ def _checked_value(value: float | None, basis: CostBasis) -> float:
             raise CostRefusedError("a size cannot be negative, infinite or not a number")
         return value
     amount = value * float(basis.factor)
-    if basis.kind != "hourly_rate" and not basis.is_monotonic:
-        amount = abs(amount)  # An UpDownCounter: what is taken back is a credit.
+    if basis.factor < 0 or (basis.kind != "hourly_rate" and not basis.is_monotonic):
+        # A part that is cheaper than the whole, or an UpDownCounter, which may take back.
+        amount = abs(amount)
     check_amount(amount, basis.category)
     return value

@@ -1,24 +1,81 @@
-"""The rules that the exporter ships: cost by name or unit, and the cost metrics of OpenCost."""
+"""The rules that the exporter ships: costs by name or unit, of OpenCost, and of AI senders."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
-from exporter.costs.entry_fields import CURRENCIES, CostRefusedError
+from exporter.costs.entry_fields import (
+    CURRENCIES,
+    FIELD_ATTRIBUTES,
+    CostRefusedError,
+    first_text,
+)
 from exporter.costs.identity import EVERY_ATTRIBUTE
-from exporter.costs.rules import CostRule, FieldSource, QuantityMetric
+from exporter.costs.rules import CostRule, FieldSource, QuantityMetric, series_attributes
 from exporter.model import Series
 
 _COST_METRIC: Final = "openfinops.cost"
-_CURRENCY_UNIT: Final = re.compile(r"(?:([A-Z]{3})|\{([A-Z]{3})\})(?P<per_hour>/(?:h|hr|hour))?")
+_CURRENCY_UNIT: Final = re.compile(
+    r"(?P<open>\{)?(?P<code>[A-Z]{3}|\$)(?(open)\})(?P<per_hour>/(?:h|hr|hour))?", re.IGNORECASE
+)
+# In lower case these are words, and a unit such as {try} counts attempts.
+_WORDS: Final = frozenset({"ALL", "BOB", "CUP", "GEL", "MAD", "MOP", "PEN", "SOS", "TOP", "TRY"})
 _NO_UNIT: Final = frozenset({"", "1"})
 _USD: Final = (FieldSource(constant="USD"),)
+_CURRENCY_OR_USD: Final = (
+    *(FieldSource(attribute=name) for name in FIELD_ATTRIBUTES["currency"]),
+    *_USD,
+)
 _NODE: Final = ("provider_id", "node", "instance")
 # OpenCost's "GB" is 2^30 bytes.
 _GIB_PER_BYTE: Final = Decimal(1) / (1 << 30)
+
+MODEL_ATTRIBUTES: Final = ("gen_ai.response.model", "gen_ai.request.model")
+_MODEL_SOURCES: Final = (*MODEL_ATTRIBUTES, "model")
+# Names with every "." written as "_", without "_total" and without "_usd" at the end.
+_AI_COST_METRICS: Final = frozenset(
+    {
+        "gen_ai_usage_cost",  # LiteLLM, OpenLIT
+        "gen_ai_client_token_cost",  # LiteLLM before
+        "claude_code_cost_usage",
+    }
+)
+_MICRO_USD: Final = Decimal("1e-6")
+_AMOUNT_TYPES: Final = frozenset({"sum", "histogram", "exponential_histogram", "summary"})
+_PERSON_TAGS: Final = MappingProxyType(
+    {
+        "user": (
+            "user",
+            "user.email",
+            "user.id",
+            "enduser.id",
+            "metadata.user_api_key_user_email",
+            "metadata.user_api_key_user_id",
+        ),
+        "team": ("team", "metadata.user_api_key_team_alias", "metadata.user_api_key_team_id"),
+        "session": ("session", "session.id", "gen_ai.conversation.id"),
+    }
+)
+
+
+def ai_rule(rule: CostRule) -> CostRule:
+    """The rule, with the fields of an entry for the use of a language model."""
+    category = (*_attributes(*FIELD_ATTRIBUTES["category"]), FieldSource(constant="ai"))
+    resource_id = _attributes(*FIELD_ATTRIBUTES["resource_id"][:2], *_MODEL_SOURCES)
+    return replace(
+        rule,
+        category=rule.category or category,
+        resource_id=rule.resource_id or resource_id,
+        more_tags=_PERSON_TAGS,
+    )
+
+
+def _attributes(*names: str) -> tuple[FieldSource, ...]:
+    return tuple(FieldSource(attribute=name) for name in names)
 
 
 def _opencost(
@@ -31,7 +88,7 @@ def _opencost(
         metric=metric,
         kind="hourly_rate",
         category=(FieldSource(constant=category),),
-        resource_id=tuple(FieldSource(attribute=name) for name in resource_attributes),
+        resource_id=_attributes(*resource_attributes),
         currency=_USD,
         quantity=quantity,
         # Two replicas of OpenCost, or one that was replaced, report the same things.
@@ -39,7 +96,7 @@ def _opencost(
     )
 
 
-OPENCOST_RULES: Final = (
+_OPENCOST_RULES: Final = (
     _opencost("node_total_hourly_cost", "compute", _NODE),
     _opencost(
         "pv_hourly_cost",
@@ -56,22 +113,54 @@ OPENCOST_RULES: Final = (
     CostRule(metric="node_gpu_hourly_cost", kind=None),
     # Prices of traffic (kubecost_network_*) have no rule: without the traffic they are no cost.
 )
-"""In USD an hour, because OpenCost's metrics name no currency."""
+OPENCOST_RULES: Final = MappingProxyType({rule.metric: rule for rule in _OPENCOST_RULES})
+"""By metric. In USD an hour, because OpenCost's metrics name no currency."""
 
 
 def unit_currency(unit: str) -> str:
-    """The currency that a unit such as `USD`, `{USD}` or `USD/h` names, "" if it names none."""
+    """The currency that a unit such as `USD`, `{usd}`, `$` or `USD/h` names, "" if none."""
     match = _CURRENCY_UNIT.fullmatch(unit)
-    code = "" if match is None else match[1] or match[2]
+    if match is None:
+        return ""
+    code = "USD" if match["code"] == "$" else match["code"].upper()
+    if code in _WORDS and match["code"] != code:
+        return ""
     return code if code in CURRENCIES else ""
 
 
-def unit_rule(series: Series) -> CostRule | None:
-    """The rule for a series whose own name or unit says that it is a cost, else None.
+def default_rule(series: Series) -> CostRule | None:
+    """The shipped rule for a series, else None.
 
     Raises:
         CostRefusedError: the name says that it is a cost, and its type or unit contradicts.
     """
+    opencost = OPENCOST_RULES.get(series.metric_name)
+    if opencost is not None:
+        return opencost
+    if series.metric_type in _AMOUNT_TYPES:
+        rule = _name_rule(series)
+        if rule is not None:
+            return rule
+    return _unit_rule(series)
+
+
+def _name_rule(series: Series) -> CostRule | None:
+    """The rule for a metric whose name is known to be a cost, or ends in its currency."""
+    name = series.metric_name.lower().replace(".", "_").removesuffix("_total")
+    rule = CostRule(metric=series.metric_name, kind="cumulative")
+    if name.removesuffix("_usd") in _AI_COST_METRICS:
+        has_currency = bool(unit_currency(series.unit))
+        return ai_rule(rule if has_currency else replace(rule, currency=_CURRENCY_OR_USD))
+    if name.endswith("_cost_usd") or name == "cost_usd":
+        return _with_model(replace(rule, currency=_USD), series, _MODEL_SOURCES)
+    if name.endswith(("_microusd", "_micro_usd")):
+        rule = replace(rule, currency=_USD, factor=_MICRO_USD)
+        return _with_model(rule, series, _MODEL_SOURCES)
+    return None
+
+
+def _unit_rule(series: Series) -> CostRule | None:
+    """The rule for a series whose unit says that it is a cost."""
     is_named_cost = series.metric_name == _COST_METRIC
     has_currency = bool(unit_currency(series.unit))
     if not is_named_cost and not has_currency:
@@ -83,8 +172,8 @@ def unit_rule(series: Series) -> CostRule | None:
     rule = CostRule(metric=series.metric_name, kind=None)
     if series.metric_type == "gauge" and per_hour:
         return replace(rule, kind="hourly_rate")
-    if series.metric_type == "sum" and not per_hour:
-        return replace(rule, kind="amount" if series.temporality == "delta" else "cumulative")
+    if series.metric_type in _AMOUNT_TYPES and not per_hour:
+        return _with_model(replace(rule, kind="cumulative"), series, MODEL_ATTRIBUTES)
     if is_named_cost:
         raise CostRefusedError(
             f"a {series.metric_type} in {series.unit or 'no unit'!r} is neither an amount nor a "
@@ -92,3 +181,9 @@ def unit_rule(series: Series) -> CostRule | None:
         )
     # For example a gauge in USD: a balance or a budget.
     return None
+
+
+def _with_model(rule: CostRule, series: Series, model_attributes: tuple[str, ...]) -> CostRule:
+    """The rule, for the use of a language model if the points of the series name one."""
+    point, _ = series_attributes(series)
+    return ai_rule(rule) if first_text(point, model_attributes) else rule

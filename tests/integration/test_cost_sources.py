@@ -442,6 +442,7 @@ def test_a_bad_cost_is_named_in_the_reply_and_its_point_is_stored(store: Store) 
         message.resource_metrics.add().scope_metrics.add().metrics.add(name="spend", unit="USD")
     )
     metric.sum.aggregation_temporality = Wire.AGGREGATION_TEMPORALITY_DELTA
+    metric.sum.is_monotonic = True
     for at, value in enumerate((1.0, -2.0, float("nan"))):
         metric.sum.data_points.add(time_unix_nano=NOW + at * SECOND, as_double=value)
     rejections = store.pipeline.submit(message.SerializeToString())

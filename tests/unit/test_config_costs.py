@@ -27,9 +27,11 @@ exporters:
         identity: [vm, cloud.*]
         falls: correct
       - {metric: budget, kind: none}
+      - {metric: codex.turn.token_usage, kind: tokens}
+      - {metric: cents, kind: amount, factor: 0.01}
     llm_prices:
       - {model: house-*, provider: own, input: 0.10, output: 3, currency: eur}
-      - {model: other, input: 0, output: 1_000}
+      - {model: other, input: 0, output: 1_000, cached_input: 0.01, cache_write: 1.25}
 """
 
 
@@ -51,16 +53,26 @@ def test_rules_and_prices_of_a_file(tmp_path: Path) -> None:
             falls="correct",
         ),
         CostRule(metric="budget", kind=None),
+        CostRule(metric="codex.turn.token_usage", kind="tokens"),
+        CostRule(metric="cents", kind="amount", factor=Decimal("0.01")),
     )
     assert found.llm_prices == (
         TokenPrice("house-*", Decimal("0.1"), Decimal(3), provider="own", currency="EUR"),
-        TokenPrice("other", Decimal(0), Decimal(1000)),
+        TokenPrice(
+            "other",
+            Decimal(0),
+            Decimal(1000),
+            cached_input=Decimal("0.01"),
+            cache_write=Decimal("1.25"),
+        ),
     )
 
 
 def test_the_table_shows_their_names(tmp_path: Path) -> None:
     rows = {key: value for key, value, _ in load_text(tmp_path, FILE).table}
-    assert rows["exporters.openfinops.cost_rules"] == "acme.* (hourly_rate), budget (never)"
+    assert rows["exporters.openfinops.cost_rules"] == (
+        "acme.* (hourly_rate), budget (never), codex.turn.token_usage (tokens), cents (amount)"
+    )
     assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
 
 

@@ -58,7 +58,7 @@ def summary(name: str, value: float, at: int = START) -> Metric:
     return metric
 
 
-@pytest.mark.parametrize("unit", ["USD", "{USD}"])
+@pytest.mark.parametrize("unit", ["USD", "{USD}", "usd", "{usd}", "$", "Usd"])
 def test_delta_sums_in_a_currency_are_amounts(unit: str) -> None:
     sender = Sender()
     for minute, value in enumerate((0.1, 0.2, 0.3)):
@@ -100,7 +100,7 @@ def test_other_units_and_gauges_of_money_are_no_cost() -> None:
         gauge("cpu", 1.0, "1"),
         total("requests", 4.0, "{request}"),
         total("bonds", 4.0, "XAU"),
-        total("lower", 4.0, "usd"),
+        total("retries", 4.0, "{try}"),
         total("rate", 4.0, "USD/h"),
     )
     assert sender.samples == []
@@ -210,16 +210,35 @@ def test_a_rule_matches_series_and_sets_fields() -> None:
     assert (misc.amount, misc.category) == (Decimal(8), "misc")
 
 
-def test_a_rule_that_contradicts_the_series_is_refused_with_its_name() -> None:
-    sender = Sender(
-        CostRule("a", "amount", currency=(FieldSource.parse("USD"),)),
-        CostRule("b", "cumulative", currency=(FieldSource.parse("USD"),)),
+@pytest.mark.parametrize("kind", ["amount", "cumulative"])
+@pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
+def test_one_rule_does_for_both_temporalities(kind: CostKind, temporality: Any) -> None:
+    sums, histograms = Sender(in_usd(kind)), Sender(in_usd(kind))
+    for minute, value in enumerate((0.5, 0.25, 2.0)):
+        sent = (0.5, 0.75, 2.75)[minute] if temporality == CUMULATIVE else value
+        at = START + minute * MINUTE
+        sums.send(total("job.cost", sent, at=at, temporality=temporality))
+        histograms.send(histogram("job.cost", sent, at, temporality=temporality))
+    assert sums.total() == histograms.total() == Decimal("2.75")
+
+
+def test_the_next_rule_is_asked_if_the_first_cannot_apply() -> None:
+    rate = CostRule("job.*", "hourly_rate", currency=(FieldSource(constant="USD"),))
+    sender = Sender(rate, in_usd("amount"))
+    sender.send(total("job.cost", 1.5))
+    assert (sender.total(), sender.refused) == (Decimal("1.5"), {})
+    never = Sender(rate, in_usd(None), in_usd("amount"))
+    never.send(total("job.cost", 1.5))
+    assert (never.samples, never.refused) == ([], {})
+
+
+def test_a_rule_multiplies_by_its_factor() -> None:
+    cents = CostRule(
+        "cents", "amount", currency=(FieldSource(constant="EUR"),), factor=Decimal("0.01")
     )
-    sender.send(total("a", 1.0, temporality=CUMULATIVE), total("b", 1.0, temporality=DELTA))
-    assert "a: its cost" in sender.reasons
-    assert "temporality cumulative" in sender.reasons
-    assert "temporality delta" in sender.reasons
-    assert sender.samples == []
+    sender = Sender(cents)
+    sender.send(total("cents", 250.0))
+    assert sender.total() == Decimal("2.5")
 
 
 def in_usd(kind: CostKind | None) -> CostRule:
@@ -250,8 +269,6 @@ def test_the_sum_of_a_cumulative_histogram_or_summary_counts_its_increase() -> N
 @pytest.mark.parametrize(
     ("kind", "metric", "reason"),
     [
-        ("amount", histogram("job.cost", 1.0, temporality=CUMULATIVE), "temporality cumulative"),
-        ("cumulative", histogram("job.cost", 1.0), "temporality delta"),
         ("hourly_rate", histogram("job.cost", 1.0), "sum of a histogram is not a rate"),
         ("hourly_rate", histogram("job.cost", 1.0, exponential=True), "sum of a histogram"),
         ("hourly_rate", summary("job.cost", 1.0), "sum of a summary is not a rate"),
@@ -295,12 +312,13 @@ def test_an_empty_histogram_costs_nothing_and_a_rule_can_exclude_a_histogram() -
     assert (never.samples, never.refused) == ([], {})
 
 
-def test_histograms_and_summaries_named_openfinops_cost_are_refused_without_a_rule() -> None:
+def test_histograms_and_summaries_named_openfinops_cost_need_a_currency() -> None:
     sender = Sender()
-    sender.send(histogram("openfinops.cost", 1.0))
+    sender.send(histogram("openfinops.cost", 1.0, currency="EUR"))
     sender.send(summary("openfinops.cost", 1.0))
-    assert "a histogram in 'no unit' is neither an amount nor a rate" in sender.reasons
-    assert "a summary in 'no unit'" in sender.reasons
+    assert sender.total() == 1
+    assert list(sender.refused.values()) == [1]
+    assert "no currency is given" in sender.reasons
 
 
 def test_a_rule_can_exclude_a_metric_and_the_defaults_can_be_off() -> None:
@@ -545,4 +563,9 @@ def test_currencies() -> None:
     assert parse_currency(" usd ") == "USD"
     assert parse_currency("dollars") is None
     assert unit_currency("{EUR}/h") == "EUR"
-    assert [unit_currency(unit) for unit in ("", "1", "{USD", "USD}", "USD/s", "usd")] == [""] * 6
+    assert [unit_currency(unit) for unit in ("usd", "{usd}", "$", "{$}", "$/h", "usd/h")] == (
+        ["USD"] * 6
+    )
+    others = ("", "1", "{USD", "USD}", "USD/s", "{try}", "all", "usdc")
+    assert [unit_currency(unit) for unit in others] == [""] * len(others)
+    assert unit_currency("TRY") == "TRY"

@@ -87,11 +87,11 @@ def test_the_former_attribute_of_the_provider_is_read() -> None:
 def test_an_unknown_model_is_refused_with_its_name() -> None:
     sender = TokenSender()
     sender.send_tokens(5, gen_ai__request__model="nobody-7", gen_ai__provider__name="acme")
-    sender.send_tokens(5, kind="reasoning")
+    sender.send_tokens(5, kind="audio")
     assert sender.samples == []
     reasons = " ".join(reason for _, reason in sender.refused)
     assert "no price is known of the model 'nobody-7' of 'acme'; add it to llm_prices" in reasons
-    assert "gen_ai.token.type is 'reasoning'" in reasons
+    assert "gen_ai.token.type is 'audio'" in reasons
 
 
 def test_a_point_without_a_sum_is_refused_and_other_histograms_cost_nothing() -> None:

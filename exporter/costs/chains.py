@@ -1,0 +1,228 @@
+"""How the points of a series become cost entries: their chain, and the basis of the entries.
+
+Pure: a rule and a series in, a chain out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from exporter.costs.entry_fields import (
+    DEFAULT_CATEGORY,
+    AttributeReader,
+    Attributes,
+    CostRefusedError,
+    attribute_text,
+    first_text,
+    parse_currency,
+)
+from exporter.costs.identity import EVERY_ATTRIBUTE, chain_id, identity_attributes
+from exporter.costs.rules import CostRule, FieldSource, QuantityMetric, RuleKind, series_attributes
+from exporter.json_text import canonical_json
+from exporter.model import CostBasis, CostKind, CostSource, Series
+
+_UNKNOWN_NODE: Final = "default"
+_NODE_ATTRIBUTES: Final = ("node_id", "k8s.node.name", "node")
+# The columns cluster_id and node_id of a series are made from the first two. LiteLLM puts the
+# parameters of a call into the third.
+_NEVER_TAGS: Final = frozenset({"cluster_id", "node_id", "hidden_params"})
+# Longer values are payloads, and nobody groups costs by them.
+_MAX_TAG_CHARACTERS: Final = 1_000
+
+
+class KindRefusedError(CostRefusedError):
+    """The kind of a rule makes no sense for the type of a series; another rule may apply."""
+
+
+class CostChain(NamedTuple):
+    """The chain that the points of a series belong to, and how they become cost entries.
+
+    Attributes:
+        chain_id: the `series_id` of the samples.
+        basis: of the samples.
+        basis_at: the basis of a sample at a time in nanoseconds, if prices change with time; it may
+            raise `CostRefusedError`. None if all samples have `basis`.
+    """
+
+    chain_id: int
+    basis: CostBasis
+    basis_at: Callable[[int], CostBasis] | None = None
+
+
+def cost_chain(
+    rule: CostRule,
+    series: Series,
+    *,
+    unit_currency: str = "",
+    factor: Decimal = Decimal(1),
+    source: CostSource = "metric",
+) -> CostChain:
+    """How the points of a series that the rule matches become cost entries.
+
+    Args:
+        rule: a rule that has a kind.
+        series: the series.
+        unit_currency: the currency code of its unit, "" if the unit names none.
+        factor: what each value is multiplied by.
+        source: the source of the entries.
+
+    Raises:
+        CostRefusedError: the series cannot be the cost that the rule says.
+    """
+    kind = _series_kind(rule.kind, series)
+    point, resource = series_attributes(series)
+    identity = identity_attributes(rule.identity, point, resource) if rule.identity else {}
+    # A list of attributes of which the series has none does not identify anything.
+    is_shared = bool(identity) or rule.identity == (EVERY_ATTRIBUTE,)
+    if is_shared:
+        point, resource = _shared_attributes(rule, identity, point, resource)
+    reader = AttributeReader(point, resource, used=_NEVER_TAGS)
+    node_id = series.node_id
+    if is_shared:
+        node_id = first_text(point, _NODE_ATTRIBUTES) or _UNKNOWN_NODE
+    currency = _currency(_field(reader, "currency", rule.currency), unit_currency)
+    basis = CostBasis(
+        kind=kind,
+        factor=factor * rule.factor * (rule.quantity.scale if rule.quantity else 1),
+        staleness_seconds=rule.staleness_seconds,
+        category=_field(reader, "category", rule.category) or DEFAULT_CATEGORY,
+        resource_id=_field(reader, "resource_id", rule.resource_id) or node_id,
+        currency=currency,
+        region=_field(reader, "region", rule.region) or None,
+        cluster_id=series.cluster_id,
+        node_id=node_id,
+        service_name=series.service_name,
+        description=reader.field("description") or series.description,
+        # Last: tags are what the fields above have not used.
+        tags=canonical_json(_tags(reader, rule)),
+        source=source,
+        source_name=series.metric_name,
+        is_monotonic=series.is_monotonic is not False,
+        has_known_starts=series.metric_type != "gauge",
+        falls=rule.falls,
+        quantity_id=quantity_chain_id(rule.quantity, series) if rule.quantity else None,
+    )
+    if not is_shared:
+        return CostChain(series.series_id, basis)
+    return CostChain(chain_id(series.metric_name, series.cluster_id, identity), basis)
+
+
+def quantity_chain(rule: CostRule, series: Series) -> CostChain | None:
+    """The chain of a series of the quantity metric of a rule.
+
+    Returns:
+        None if its points do not say what they are the quantity of.
+    """
+    quantity = rule.quantity
+    if quantity is None or not _point_attribute(series, quantity.attribute):
+        return None
+    basis = CostBasis(
+        kind="quantity",
+        factor=Decimal(1),
+        staleness_seconds=rule.staleness_seconds,
+        category=next((one.constant for one in rule.category if one.constant), DEFAULT_CATEGORY),
+        resource_id=_point_attribute(series, quantity.attribute),
+        currency=next((one.constant for one in rule.currency if one.constant), ""),
+        cluster_id=series.cluster_id,
+        source_name=series.metric_name,
+        has_known_starts=False,
+    )
+    return CostChain(quantity_chain_id(quantity, series), basis)
+
+
+def quantity_chain_id(quantity: QuantityMetric, series: Series) -> int:
+    """The chain of a quantity, from a series of either metric."""
+    value = _point_attribute(series, quantity.attribute)
+    return chain_id(quantity.metric, series.cluster_id, {quantity.attribute: value})
+
+
+def _shared_attributes(
+    rule: CostRule, identity: Attributes, point: Attributes, resource: Attributes
+) -> tuple[Attributes, Attributes]:
+    """The attributes that fields of a shared chain may come from.
+
+    Of the resource only what the rule names: the rest describes the sender, and two senders of one
+    cost must give the same entry.
+    """
+    sources = (*rule.category, *rule.resource_id, *rule.currency, *rule.region)
+    named = {source.attribute for source in (*sources, *(rule.tags or {}).values())}
+    kept = {name: value for name, value in resource.items() if name in named or name in identity}
+    return (identity if rule.identity == (EVERY_ATTRIBUTE,) else point), kept
+
+
+def _point_attribute(series: Series, name: str) -> str:
+    """The text of an attribute of the points of a series, "" if they do not have it."""
+    return attribute_text(series_attributes(series)[0].get(name))
+
+
+def _series_kind(kind: RuleKind | None, series: Series) -> CostKind:
+    """What a value of this series is under a rule of this kind.
+
+    Raises:
+        KindRefusedError: the kind makes no sense for the type of the series.
+    """
+    if kind == "hourly_rate":
+        _check_hourly_rate(series)
+        return kind
+    if kind == "amount" and series.metric_type == "summary":
+        raise KindRefusedError("the sum of a summary is a total; write kind: cumulative")
+    # Whoever writes the rule knows the metric, and often not how its sender aggregates it.
+    if series.temporality is not None:
+        return "amount" if series.temporality == "delta" else "cumulative"
+    return "amount" if kind == "amount" else "cumulative"
+
+
+def _check_hourly_rate(series: Series) -> None:
+    """Check that the series reports a current value: a gauge or a non-monotonic cumulative sum."""
+    if series.metric_type == "gauge":
+        return
+    if series.metric_type != "sum":
+        name = "a summary" if series.metric_type == "summary" else "a histogram"
+        raise KindRefusedError(f"the sum of {name} is not a rate; kind hourly_rate is for gauges")
+    if series.temporality == "delta" or series.is_monotonic:
+        raise KindRefusedError(
+            "a sum that only grows is not a rate; kind hourly_rate is for gauges"
+        )
+
+
+def _field(reader: AttributeReader, name: str, sources: Sequence[FieldSource]) -> str:
+    """The first source of the rule that is not empty, or the usual attributes of the field."""
+    texts = (_source_text(reader, source) for source in sources)
+    return next(filter(None, texts), "") or reader.field(name)
+
+
+def _source_text(reader: AttributeReader, source: FieldSource) -> str:
+    return source.constant or reader.text((source.attribute,))
+
+
+def _tags(reader: AttributeReader, rule: CostRule) -> dict[str, Any]:
+    more = {name: first_text(reader.own, names) for name, names in rule.more_tags.items()}
+    if rule.tags is None:
+        tags = {
+            name: value
+            for name, value in reader.unused().items()
+            if len(attribute_text(value)) <= _MAX_TAG_CHARACTERS
+        }
+    else:
+        tags = {name: _source_text(reader, source) for name, source in rule.tags.items()}
+        tags = {name: text for name, text in tags.items() if text}
+    return {name: text for name, text in more.items() if text} | tags
+
+
+def _currency(field_text: str, unit_currency: str) -> str:
+    """The currency that the field or the unit says.
+
+    Raises:
+        CostRefusedError: neither says one, or they say different ones.
+    """
+    text = field_text or unit_currency
+    if not text:
+        raise CostRefusedError("no currency is given, neither as unit nor as attribute currency")
+    currency = parse_currency(text)
+    if currency is None:
+        raise CostRefusedError(f"{text[:20]!r} is not an ISO 4217 currency")
+    if unit_currency and currency != unit_currency:
+        raise CostRefusedError(f"its unit is in {unit_currency} and its currency is {currency}")
+    return currency
