@@ -13,6 +13,7 @@ from typing import Final, Literal
 __all__ = [
     "COST_CURSORS",
     "COST_ENTRIES",
+    "COST_STREAMS",
     "EXEMPLARS",
     "FACT_TABLES",
     "HISTOGRAMS",
@@ -51,7 +52,7 @@ SQL_TYPES: Final[Mapping[str, Mapping[Kind, str]]] = {
         "json": "TEXT",
         "numbers": "TEXT",  # JSON arrays
         "counts": "TEXT",
-        # The columns <name>_units and <name>_nanos: sums of integers are exact.
+        # The columns <name>_units, <name>_nanos and <name>_attos: sums of integers are exact.
         "amount": "INTEGER",
     },
     "postgresql": {
@@ -208,11 +209,16 @@ COST_ENTRIES: Final = Table(
         *_columns("text", "cluster_id", "node_id"),
         Column("service_name", "text", nullable=True),
         Column("tags", "json"),
-        *_columns("text", "description", "billing_period", "source"),
-        # The point of a series that the entry was derived from.
+        *_columns("text", "description", "billing_period", "source", "source_name"),
+        Column("period_start", "time", nullable=True),
+        Column("period_end", "time"),
+        # The point of a series that the entry was derived from, and the basis of its price.
         Column("series_id", "id", nullable=True),
+        Column("stream_start", "time", nullable=True),
         _START_TIMESTAMP,
         Column("value", "number", nullable=True),
+        Column("point_count", "count", nullable=True),
+        Column("basis", "json", nullable=True),
     ),
     key=("timestamp", "entry_id"),
     replaces=False,
@@ -227,6 +233,25 @@ COST_CURSORS: Final = Table(
         Column("last_value", "number"),
     ),
     key=("series_id",),
+)
+
+COST_STREAMS: Final = Table(
+    "cost_streams",
+    (
+        _SERIES_ID,
+        Column("stream_start", "time"),
+        *_columns("time", "earliest_start", "latest_start", nullable=True),
+        *_columns("boolean", "has_fall", "is_split"),
+        *_columns("time", "last_timestamp", "last_start_timestamp", nullable=True),
+        Column("last_value", "number", nullable=True),
+        Column("last_count", "count", nullable=True),
+        *_columns("time", "closed_timestamp", "closed_start_timestamp", nullable=True),
+        Column("closed_value", "number", nullable=True),
+        Column("closed_count", "count", nullable=True),
+        Column("zero_length_points", "count"),
+        Column("lone_start", "time", nullable=True),
+    ),
+    key=("series_id", "stream_start"),
 )
 
 FACT_TABLES: Final = (POINTS, HISTOGRAMS, SUMMARIES, EXEMPLARS, COST_ENTRIES)

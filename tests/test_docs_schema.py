@@ -14,7 +14,7 @@ from kit.backends.samples import NOW
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.store_file import STORE_FILE
-from exporter.tables import COST_CURSORS, FACT_TABLES, SERIES, SQL_TYPES, Table
+from exporter.tables import COST_CURSORS, COST_STREAMS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
@@ -73,14 +73,16 @@ def test_documented_and_real_columns_are_equal(store: sqlite3.Connection) -> Non
     assert documented() == tables | view
 
 
-@pytest.mark.parametrize("table", [*FACT_TABLES, SERIES, COST_CURSORS], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "table", [*FACT_TABLES, SERIES, COST_CURSORS, COST_STREAMS], ids=lambda one: one.name
+)
 def test_the_tables_are_those_that_the_code_describes(
     store: sqlite3.Connection, table: Table
 ) -> None:
     columns = [
         (f"{column.name}{part}", SQL_TYPES["sqlite"][column.kind], column.nullable)
         for column in table.columns
-        for part in (("_units", "_nanos") if column.kind == "amount" else ("",))
+        for part in (("_units", "_nanos", "_attos") if column.kind == "amount" else ("",))
     ]
     filled_by_sqlite = {("metric_series", "first_seen"), ("cost_entries", "amount")}
     stored = [

@@ -29,7 +29,7 @@ class CostEncoder:
 
     Attributes:
         time: a stored time, from nanoseconds since 1970.
-        amount: the columns that hold an amount of nine decimal places.
+        amount: the columns that hold an amount of 18 decimal places.
         text: a text as the database can hold it.
         json: a JSON text as the database can hold it.
     """
@@ -85,9 +85,15 @@ class CostEncoder:
             self.text(cost.description),
             self.text(cost.billing_period) or billing_period(cost.time_unix_nano),
             cost.source,
+            self.text(cost.source_name),
+            None,
+            self.time(cost.time_unix_nano),
             None if point is None else point.series_id,
+            None,
             None if point is None else self._start(point.start_time_unix_nano),
             None if point is None else point.value,
+            None,
+            None,
         )
 
     def _start(self, start_unix_nano: int) -> object:

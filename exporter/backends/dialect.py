@@ -50,8 +50,9 @@ class Dialect:
         array_items: a row source for FROM with the 0-based `key` and the numeric `value` of each
             element of the JSON array `{array}`; NULL is an empty array.
         cost_amount: the exact amount of a cost entry `m`, as text that `exporter.query.costs`
-            parses: a decimal number, or two integers, units and nanos.
-        cost_total: the exact sum of the amounts of a group of entries, as the same text.
+            parses: a decimal number, or three integers: units, nanos (10^-9) and attos (10^-18).
+        cost_total: the exact sum of the amounts of a group of entries, as the same text; one more
+            integer may come first, whose unit is 2^32.
         json_member: the member `{key}` of the JSON object `{document}` as text, or NULL.
         ordered_join: a join with the points as the outer loop, which keeps their order by time.
     """
@@ -122,8 +123,11 @@ SQLITE = Dialect(
     series_id_in_list=None,
     array_items="json_each({array})",
     ordered_join="CROSS JOIN",
-    cost_amount="m.amount_units || ' ' || m.amount_nanos",
-    cost_total="sum(m.amount_units) || ' ' || sum(m.amount_nanos)",
+    cost_amount="m.amount_units || ' ' || m.amount_nanos || ' ' || m.amount_attos",
+    # In two parts of the units, because sum() fails if it exceeds 63 bits. Both are exact for
+    # negative units too: the shift rounds down, and the lower bits are never negative.
+    cost_total="""sum(m.amount_units >> 32) || ' ' || sum(m.amount_units & 4294967295) || ' '
+        || sum(m.amount_nanos) || ' ' || sum(m.amount_attos)""",
     json_member="""(
         SELECT CASE
             WHEN member.type IN ('true', 'false') THEN member.type

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cache
 from typing import Any, Final, cast
 
@@ -34,7 +34,10 @@ COST_GROUPS: Final = (
 )
 """The columns that entries can be filtered and grouped by; any other name is that of a tag."""
 _COLUMNS: Final = {name: sql(f"m.{name}") for name in COST_GROUPS}
-_NANOS_DIGITS: Final = 9
+# The units of the integers in an amount of SQLite, in attos, from the last to the first.
+_ATTOS: Final = (1, 10**9, 10**18, 2**32 * 10**18)
+# The sum of 2^63 amounts of 36 digits has 55.
+_EXACT: Final = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +151,14 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
 def parse_amount(text: str) -> Decimal:
     """The exact amount from what `Dialect.cost_amount` or `Dialect.cost_total` selects.
 
-    That is a decimal number, or units and nanos as two integers.
+    It has no trailing zeros after the decimal point, so that all databases give the same digits.
     """
-    units, _, nanos = str(text).partition(" ")
-    return Decimal(units) + (Decimal(nanos).scaleb(-_NANOS_DIGITS) if nanos else 0)
+    numbers = text.split()
+    if len(numbers) > 1:
+        parts = zip(reversed(numbers), _ATTOS, strict=False)
+        attos = sum(int(number) * unit for number, unit in parts)
+        text = format(Decimal(attos).scaleb(-18, _EXACT), "f")
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 @dataclass(frozen=True, slots=True)

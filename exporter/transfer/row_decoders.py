@@ -163,7 +163,7 @@ def _costs(rows: Sequence[Row]) -> Batch:
 
 
 def _cost(row: Row) -> CostEntry:
-    time, series_id, *fields, start, value = row
+    time, series_id, *fields, _, _, _, start, value, _, _ = row
     derived_from = None
     if series_id is not None:
         start_time_unix_nano = start * NANOSECONDS_PER_MICROSECOND
@@ -196,8 +196,8 @@ COPIED_TABLES: Final = (
 )
 """In the order in which they are copied."""
 
-# All columns between the series and the start time are fields of an entry with the same names.
-_COST_FIELDS: Final = tuple(column.name for column in COPIED_TABLES[-1].columns[2:-2])
+# All columns from the entry id to the name of the source are fields of an entry of the same name.
+_COST_FIELDS: Final = tuple(column.name for column in COPIED_TABLES[-1].columns[2:-7])
 
 
 def decode_series(row: Row) -> Series:

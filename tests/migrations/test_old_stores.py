@@ -31,8 +31,8 @@ def schema(path: Path) -> set[tuple[str, str, str]]:
         return {(kind, name, " ".join(sql.split())) for kind, name, sql in rows}
 
 
-def test_there_is_a_dump_of_every_version() -> None:
-    assert [dump.stem for dump in DUMPS] == [f"sqlite_{one.version:04}" for one in KNOWN]
+def test_there_is_a_dump_of_every_earlier_version() -> None:
+    assert [dump.stem for dump in DUMPS] == [f"sqlite_{one.version:04}" for one in KNOWN[:-1]]
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)

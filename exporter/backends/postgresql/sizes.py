@@ -12,7 +12,13 @@ from exporter.backends.postgresql.connection import Cursor
 from exporter.model import StoreSizes, TableSize
 from exporter.time_units import NANOSECONDS_PER_DAY
 
-_OTHER_TABLES: Final = ("metric_series", "cost_cursors", "ingest_ledger", "schema_migrations")
+_OTHER_TABLES: Final = (
+    "metric_series",
+    "cost_cursors",
+    "cost_streams",
+    "ingest_ledger",
+    "schema_migrations",
+)
 # Some ten thousand rows, counted in milliseconds. The estimate is useless for very small tables:
 # the planner assumes ten pages for a table with fewer.
 _COUNTED_BYTES: Final = 1 << 20

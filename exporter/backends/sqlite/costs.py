@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
 from exporter.backends.costs import CostEncoder
@@ -17,6 +17,8 @@ from exporter.tables import COST_CURSORS, COST_ENTRIES
 from exporter.time_units import nanos_to_micros
 
 _FILE: Final = "sqlite/costs.sql"
+# An amount has at most 18 digits before the decimal point and 18 after it.
+_EXACT: Final = Context(prec=40)
 # Entries that were derived from points replace what was derived before.
 _DERIVED_ENTRIES: Final = replace(COST_ENTRIES, replaces=True)
 
@@ -74,9 +76,13 @@ class SQLiteCostTables:
         return [CostPoint.from_micros(*row) for row in found.fetchall()]
 
 
-def _units_and_nanos(amount: Decimal) -> tuple[int, int]:
-    units = int(amount.to_integral_value(ROUND_FLOOR))
-    return units, int((amount - units).scaleb(9))
+def to_units_nanos_and_attos(amount: Decimal) -> tuple[int, int, int]:
+    """The three integers of an amount, see 0004_cost_streams.sql."""
+    attos = int(_EXACT.scaleb(amount, 18))
+    nanos = int(_EXACT.scaleb(amount, 9).to_integral_value(ROUND_HALF_EVEN))
+    return nanos // 10**9, nanos % 10**9, attos - nanos * 10**9
 
 
-_ENCODER: Final = CostEncoder(time=nanos_to_micros, amount=_units_and_nanos, text=str, json=str)
+_ENCODER: Final = CostEncoder(
+    time=nanos_to_micros, amount=to_units_nanos_and_attos, text=str, json=str
+)

@@ -39,8 +39,8 @@ _OnConflict = Literal["keep", "replace"]
 
 @cache
 def stored_columns(table: Table) -> tuple[str, ...]:
-    """The names of the columns in SQLite, where an amount is two integers, units and nanos."""
-    parts = {"amount": ("_units", "_nanos")}
+    """The names of the columns in SQLite, where an amount is three integers."""
+    parts = {"amount": ("_units", "_nanos", "_attos")}
     return tuple(
         f"{column.name}{part}" for column in table.columns for part in parts.get(column.kind, ("",))
     )
