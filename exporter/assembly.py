@@ -148,7 +148,7 @@ def pipeline_for(
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
     )
-    decoder = _request_decoder(settings, series)
+    decoder = _request_decoder(settings, series, counters)
     queue = _queue(settings, memory_limit_bytes, spooled=spool is not None)
     durability: Durability
     if spool is None:
@@ -194,16 +194,20 @@ def pipeline_for(
     )
 
 
-def _request_decoder(settings: ExporterSettings, series: SeriesCache) -> RequestDecoder:
+def _request_decoder(
+    settings: ExporterSettings, series: SeriesCache, counters: Counters
+) -> RequestDecoder:
     costs = CostDeriver(
         settings.cost_rules,
         use_defaults=settings.default_cost_rules,
         prices=TokenPrices(settings.llm_prices),
         is_cached=series.has_series,
+        counters=counters,
     )
     return RequestDecoder(
         series,
         costs,
+        cost_events=settings.cost_events,
         cluster_id_attributes=settings.cluster_id_attributes,
         node_id_attributes=settings.node_id_attributes,
     )

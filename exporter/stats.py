@@ -27,6 +27,8 @@ class Snapshot:
         points_replayed: of `points_accepted`, those that were pending in the spool at start.
         points_rejected: data points and log records that `partial_success` named; also points that
             were stored as such and rejected as a cost.
+        costs_counted_twice: services and OpenCost nodes whose spend is sent twice; the log names
+            each once.
         points_queued: accepted and in none of the final states below; in memory or in the spool.
         points_stored: in the backend.
         points_dead: refused by the backend for their content, and stored as dead letters.
@@ -57,6 +59,7 @@ class Snapshot:
     points_accepted: int = 0
     points_replayed: int = 0
     points_rejected: int = 0
+    costs_counted_twice: int = 0
     points_queued: int = 0
     points_stored: int = 0
     points_dead: int = 0

@@ -21,6 +21,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.store import open_existing
 from exporter.column_files import Column, FileFormat, Row, open_writer
+from exporter.costs.rules import is_notional
 from exporter.focus import FocusVersion, Issuer, columns_of, entry_to_row
 from exporter.query.filters import SeriesFilters
 from exporter.query.pages import cost_pages, point_pages
@@ -100,7 +101,7 @@ def costs(
     file_format: FileFormat = "csv" if fmt == "focus-csv" else "parquet"
     with open_existing(config, db=db) as store:
         pages = (
-            [entry_to_row(entry, issuer) for entry in page]
+            [entry_to_row(entry, issuer) for entry in page if not is_notional(entry.currency)]
             for page in cost_pages(store, time_range)
         )
         written = _write(to, file_format, columns_of(focus_version), pages)

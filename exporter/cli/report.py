@@ -155,7 +155,22 @@ def cost_report(
         )
         for currency, total in sorted(_by_currency(over_time).items())
     ]
-    return CostReport(start, end, bucket_seconds, currencies)
+    # Only priced tokens have this category, so most stores need no further query.
+    has_tokens = any(row.get("category") == "ai" for row in categories)
+    sources = totals(start, end, group_by=["service_name", "source"]) if has_tokens else []
+    return CostReport(start, end, bucket_seconds, currencies, _twice_services(sources))
+
+
+def _twice_services(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The services of which costs and priced tokens were counted.
+
+    Args:
+        rows: totals by service and source.
+    """
+    services: dict[str, set[str]] = {}
+    for row in rows:
+        services.setdefault(row["source"], set()).add(row["service_name"] or "")
+    return sorted(services.get("metric", set()) & services.get("gen_ai", set()))
 
 
 def _by_currency(rows: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:

@@ -66,6 +66,7 @@ _Sources = Annotated[
     PlainValidator(parsers.parse_sources),
     Allowed("attribute:NAME, or a constant; or a list of them, of which the first match is used"),
 ]
+_Tags = Annotated[dict[str, str] | None, AfterValidator(_frozen_sources), NotNull]
 
 
 class Rule(Section):
@@ -88,7 +89,7 @@ class Rule(Section):
     resource_id: _Sources = key((), "The resource that caused the cost.")
     currency: _Sources = key((), "ISO 4217 code.")
     region: _Sources = key((), "Region of the entries.")
-    tags: Annotated[dict[str, str] | None, AfterValidator(_frozen_sources), NotNull] = key(
+    tags: _Tags = key(
         None,
         "Tags of the entries. Without it, all attributes that no other field uses.",
         allowed="a mapping of names to attribute:NAME or constants",
@@ -109,10 +110,39 @@ class Rule(Section):
         "What a fall of a running total is: the total has begun again, or it is corrected.",
     )
 
+    notional: Flag = key(
+        False,
+        "Whether nobody is billed for it, as for calls that a subscription includes. Its entries "
+        "have a currency such as `USD notional`, so no sum adds them to what is billed.",
+    )
+
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if not self.metric or "kind" not in self.model_fields_set:
             raise ValueError("a rule needs metric and kind")
+        return self
+
+
+class CostEvent(Section):
+    """Which log records are a cost, and where the fields of their entries come from."""
+
+    event: _Pattern = key("", "The event name of the records that the rule is for.")
+    amount: Names = key((), "The attributes that may have the amount; the first match is used.")
+    currency: _Sources = key((), "ISO 4217 code.")
+    category: _Sources = key((), "Category of the entries.")
+    resource_id: _Sources = key((), "The resource that caused the cost.")
+    region: _Sources = key((), "Region of the entries.")
+    tags: _Tags = key(
+        None,
+        "Tags of the entries. Without it, all attributes that no other field uses.",
+        allowed="a mapping of names to attribute:NAME or constants",
+    )
+    notional: Flag = key(False, "Whether nobody is billed for it, as with `cost_rules`.")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if not self.event or not self.amount:
+            raise ValueError("a rule needs event and amount")
         return self
 
 
@@ -348,6 +378,12 @@ class Openfinops(Section):
         True,
         "Whether the built-in rules apply: to metrics that are named `openfinops.cost` or measured "
         "in a currency, and to those of OpenCost.",
+    )
+    cost_events: Annotated[tuple[CostEvent, ...], BeforeValidator(parsers.parse_list)] = key(
+        (),
+        "Which log records are costs besides those named `openfinops.cost`. The first rule that "
+        "matches a record applies.",
+        allowed="a list of rules, see docs/costs.md",
     )
     llm_prices: Annotated[tuple[LlmPrice, ...], BeforeValidator(parsers.parse_list)] = key(
         (),

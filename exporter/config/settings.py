@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from exporter.config.connection_string import HIDDEN, redacted
-from exporter.config.exporter_keys import LlmPrice, Openfinops, Rule
+from exporter.config.exporter_keys import CostEvent, LlmPrice, Openfinops, Rule
 from exporter.config.layers import Layer
 from exporter.config.receiver_keys import BearerTokenAuth, Grpc, Keepalive, Tls
 from exporter.config.schema import KEYS, Configuration
 from exporter.config.yaml_document import dotted
+from exporter.costs.events import CostEventRule
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule
 
@@ -118,6 +119,7 @@ class ExporterSettings:
     node_id_attributes: tuple[str, ...]
     cost_rules: tuple[CostRule, ...]
     default_cost_rules: bool
+    cost_events: tuple[CostEventRule, ...]
     llm_prices: tuple[TokenPrice, ...]
 
 
@@ -175,6 +177,7 @@ def _exporter(keys: Openfinops) -> ExporterSettings:
         # Drop the connection string: it is the default of sqlite or has no effect here.
         values["connection_string"] = None
     values["cost_rules"] = tuple(_cost_rule(rule) for rule in keys.cost_rules)
+    values["cost_events"] = tuple(CostEventRule(**dict(rule)) for rule in keys.cost_events)
     values["llm_prices"] = tuple(TokenPrice(**dict(price)) for price in keys.llm_prices)
     return ExporterSettings(**values)
 
@@ -265,4 +268,6 @@ def _is_irrelevant(key: tuple[str, ...], configuration: Configuration) -> bool:
 def _shown_element(element: object) -> str:
     if isinstance(element, Rule):
         return f"{element.metric} ({'never' if element.kind == 'none' else element.kind})"
+    if isinstance(element, CostEvent):
+        return element.event
     return element.model if isinstance(element, LlmPrice) else str(element)

@@ -5,7 +5,7 @@ Pure: a rule and a series in, a chain out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -16,20 +16,27 @@ from exporter.costs.entry_fields import (
     CostRefusedError,
     attribute_text,
     first_text,
+    first_texts,
     parse_currency,
 )
 from exporter.costs.identity import EVERY_ATTRIBUTE, chain_id, identity_attributes
-from exporter.costs.rules import CostRule, FieldSource, QuantityMetric, RuleKind, series_attributes
+from exporter.costs.rules import (
+    NOTIONAL_TAGS,
+    CostRule,
+    QuantityMetric,
+    RuleKind,
+    entry_tags,
+    field_text,
+    notional_currency,
+    series_attributes,
+)
 from exporter.json_text import canonical_json
 from exporter.model import CostBasis, CostKind, CostSource, Series
 
 _UNKNOWN_NODE: Final = "default"
 _NODE_ATTRIBUTES: Final = ("node_id", "k8s.node.name", "node")
-# The columns cluster_id and node_id of a series are made from the first two. LiteLLM puts the
-# parameters of a call into the third.
-_NEVER_TAGS: Final = frozenset({"cluster_id", "node_id", "hidden_params"})
-# Longer values are payloads, and nobody groups costs by them.
-_MAX_TAG_CHARACTERS: Final = 1_000
+# The columns cluster_id and node_id of a series are made from these.
+_NEVER_TAGS: Final = frozenset({"cluster_id", "node_id"})
 
 
 class KindRefusedError(CostRefusedError):
@@ -82,15 +89,15 @@ def cost_chain(
     node_id = series.node_id
     if is_shared:
         node_id = first_text(point, _NODE_ATTRIBUTES) or _UNKNOWN_NODE
-    currency = _currency(_field(reader, "currency", rule.currency), unit_currency)
+    currency = _currency(field_text(reader, "currency", rule.currency), unit_currency)
     basis = CostBasis(
         kind=kind,
         factor=factor * rule.factor * (rule.quantity.scale if rule.quantity else 1),
         staleness_seconds=rule.staleness_seconds,
-        category=_field(reader, "category", rule.category) or DEFAULT_CATEGORY,
-        resource_id=_field(reader, "resource_id", rule.resource_id) or node_id,
-        currency=currency,
-        region=_field(reader, "region", rule.region) or None,
+        category=field_text(reader, "category", rule.category) or DEFAULT_CATEGORY,
+        resource_id=field_text(reader, "resource_id", rule.resource_id) or node_id,
+        currency=notional_currency(currency) if rule.notional else currency,
+        region=field_text(reader, "region", rule.region) or None,
         cluster_id=series.cluster_id,
         node_id=node_id,
         service_name=series.service_name,
@@ -187,28 +194,13 @@ def _check_hourly_rate(series: Series) -> None:
         )
 
 
-def _field(reader: AttributeReader, name: str, sources: Sequence[FieldSource]) -> str:
-    """The first source of the rule that is not empty, or the usual attributes of the field."""
-    texts = (_source_text(reader, source) for source in sources)
-    return next(filter(None, texts), "") or reader.field(name)
-
-
-def _source_text(reader: AttributeReader, source: FieldSource) -> str:
-    return source.constant or reader.text((source.attribute,))
-
-
 def _tags(reader: AttributeReader, rule: CostRule) -> dict[str, Any]:
-    more = {name: first_text(reader.own, names) for name, names in rule.more_tags.items()}
-    if rule.tags is None:
-        tags = {
-            name: value
-            for name, value in reader.unused().items()
-            if len(attribute_text(value)) <= _MAX_TAG_CHARACTERS
-        }
-    else:
-        tags = {name: _source_text(reader, source) for name, source in rule.tags.items()}
-        tags = {name: text for name, text in tags.items() if text}
-    return {name: text for name, text in more.items() if text} | tags
+    marks = NOTIONAL_TAGS if rule.notional else {}
+    return {
+        **first_texts(reader.own, rule.more_tags),
+        **entry_tags(reader, rule.tags),
+        **marks,
+    }
 
 
 def _currency(field_text: str, unit_currency: str) -> str:

@@ -32,6 +32,7 @@ from exporter.model import (
     Series,
     SummaryPoint,
 )
+from exporter.stats import Counters
 
 _REFUSAL_PREFIX: Final = "its cost cannot be counted, although the point itself is stored: "
 # Evicted series are pruned only above this number, because each search costs time.
@@ -70,6 +71,7 @@ class CostDeriver:
         prices: of tokens; None to leave tokens without a price.
         is_cached: whether the series cache still has a series. A series that it evicted comes with
             its definition again, and is matched again then, so it can be dropped here.
+        counters: to count what is sent twice.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class CostDeriver:
         use_defaults: bool = True,
         prices: TokenPrices | None = None,
         is_cached: Callable[[int], bool],
+        counters: Counters | None = None,
     ) -> None:
         self._rules = tuple(rules)
         self._use_defaults = use_defaults
         self._prices = prices
         self._is_cached = is_cached
+        self._counters = counters
         self._cost_series: dict[int, _CostSeries] = {}
         # The histograms and summaries among them. While there are none, `batch.histograms` is not
         # touched: it builds its rows when they are first read.
@@ -113,7 +117,7 @@ class CostDeriver:
         if not len(self._sorted_ids):
             return batch, refused
         samples = tuple(self._samples(batch, refused))
-        self._node_twins.warn(samples)
+        self._count_twice(self._node_twins.warn(samples))
         # After the samples: the series cache may have evicted series of this very batch.
         if self.series_count > self._prune_above:
             self._prune()
@@ -131,9 +135,13 @@ class CostDeriver:
                 self._stated_costs.add(cost_series.spend)
             if series.metric_name == NODE_METRIC and cost_series.chain is not None:
                 self._node_twins.add(series, cost_series.chain.chain_id)
-        self._stated_costs.warn()
+        self._count_twice(self._stated_costs.warn())
         if self.series_count != len(self._sorted_ids):
             self._sort_ids()
+
+    def _count_twice(self, found: int) -> None:
+        if found and self._counters is not None:
+            self._counters.add(costs_counted_twice=found)
 
     def _sort_ids(self) -> None:
         ids = np.fromiter(self._cost_series, np.int64, len(self._cost_series))

@@ -35,7 +35,7 @@ _NODE: Final = ("provider_id", "node", "instance")
 _GIB_PER_BYTE: Final = Decimal(1) / (1 << 30)
 
 MODEL_ATTRIBUTES: Final = ("gen_ai.response.model", "gen_ai.request.model")
-_MODEL_SOURCES: Final = (*MODEL_ATTRIBUTES, "model")
+MODEL_SOURCES: Final = (*MODEL_ATTRIBUTES, "model")
 # Names with every "." written as "_", without "_total" and without "_usd" at the end.
 _AI_COST_METRICS: Final = frozenset(
     {
@@ -46,7 +46,7 @@ _AI_COST_METRICS: Final = frozenset(
 )
 _MICRO_USD: Final = Decimal("1e-6")
 _AMOUNT_TYPES: Final = frozenset({"sum", "histogram", "exponential_histogram", "summary"})
-_PERSON_TAGS: Final = MappingProxyType(
+PERSON_TAGS: Final = MappingProxyType(
     {
         "user": (
             "user",
@@ -65,12 +65,12 @@ _PERSON_TAGS: Final = MappingProxyType(
 def ai_rule(rule: CostRule) -> CostRule:
     """The rule, with the fields of an entry for the use of a language model."""
     category = (*_attributes(*FIELD_ATTRIBUTES["category"]), FieldSource(constant="ai"))
-    resource_id = _attributes(*FIELD_ATTRIBUTES["resource_id"][:2], *_MODEL_SOURCES)
+    resource_id = _attributes(*FIELD_ATTRIBUTES["resource_id"][:2], *MODEL_SOURCES)
     return replace(
         rule,
         category=rule.category or category,
         resource_id=rule.resource_id or resource_id,
-        more_tags=_PERSON_TAGS,
+        more_tags=PERSON_TAGS,
     )
 
 
@@ -152,10 +152,10 @@ def _name_rule(series: Series) -> CostRule | None:
         has_currency = bool(unit_currency(series.unit))
         return ai_rule(rule if has_currency else replace(rule, currency=_CURRENCY_OR_USD))
     if name.endswith("_cost_usd") or name == "cost_usd":
-        return _with_model(replace(rule, currency=_USD), series, _MODEL_SOURCES)
+        return _with_model(replace(rule, currency=_USD), series, MODEL_SOURCES)
     if name.endswith(("_microusd", "_micro_usd")):
         rule = replace(rule, currency=_USD, factor=_MICRO_USD)
-        return _with_model(rule, series, _MODEL_SOURCES)
+        return _with_model(rule, series, MODEL_SOURCES)
     return None
 
 

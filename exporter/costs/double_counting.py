@@ -70,7 +70,7 @@ class StatedCosts:
         self._tokens.clear()
         for spend in spends:
             self.add(spend)
-        self._warned &= self._unnamed.keys() | self._models.keys()
+        self._warned &= self._unnamed.keys()
 
     def add(self, spend: Spend) -> None:
         """Take note of a series."""
@@ -85,10 +85,15 @@ class StatedCosts:
         """Whether the service sends the cost of these tokens."""
         return not tokens.models.isdisjoint(self._models.get(tokens.service, ()))
 
-    def warn(self) -> None:
-        """Log each service that is known to send both, once."""
-        for service in self._tokens.keys() & self._unnamed.keys() - self._warned:
-            self._warned.add(service)
+    def warn(self) -> int:
+        """Log each service that is known to send both, once.
+
+        Returns:
+            How many services were found whose spend may be counted twice.
+        """
+        twice = self._tokens.keys() & self._unnamed.keys() - self._warned
+        self._warned |= twice
+        for service in twice:
             cost = self._unnamed[service]
             _log.warning(
                 "service %r sends costs (%s) that name no model, and tokens (%s), which are "
@@ -100,13 +105,7 @@ class StatedCosts:
                 TOKEN_USAGE_METRIC,
                 cost.service_name or "...",
             )
-        for service in self._tokens.keys() & self._models.keys() - self._warned:
-            self._warned.add(service)
-            tokens = self._tokens[service]
-            _log.info(
-                "service %r sends the cost of its models; their tokens are stored and not priced",
-                tokens.service_name or "",
-            )
+        return len(twice)
 
 
 class NodeTwins:
@@ -133,10 +132,15 @@ class NodeTwins:
         }
         self._twins = {chain: node for chain, node in self._twins.items() if chain in kept}
 
-    def warn(self, samples: Sequence[CostSample]) -> None:
-        """Log each node of which two chains have a sample of one time, once."""
+    def warn(self, samples: Sequence[CostSample]) -> int:
+        """Log each node of which two chains have a sample of one time, once.
+
+        Returns:
+            How many nodes were found.
+        """
         if not self._twins:
-            return
+            return 0
+        found = 0
         seen: dict[tuple[tuple[str, str], int], int] = {}
         for sample in samples:
             node = self._twins.get(sample.series_id)
@@ -144,6 +148,7 @@ class NodeTwins:
                 continue
             other = seen.setdefault((node, sample.time_unix_nano), sample.series_id)
             if other != sample.series_id:
+                found += 1
                 for chain_id in self._chains[node]:
                     self._twins.pop(chain_id, None)
                 _log.warning(
@@ -154,3 +159,4 @@ class NodeTwins:
                     node[0],
                     NODE_METRIC,
                 )
+        return found

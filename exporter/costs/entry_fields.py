@@ -97,6 +97,14 @@ def first_text(attributes: Attributes, names: Sequence[str]) -> str:
     return next((text for name in names if (text := attribute_text(attributes.get(name)))), "")
 
 
+def first_texts(
+    attributes: Attributes, names_by_field: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """`first_text` of each field that has one."""
+    texts = {name: first_text(attributes, names) for name, names in names_by_field.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
 def attribute_text(value: Any) -> str:
     """The value of an attribute as text; "" for None, JSON for what is not a string."""
     if value is None:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
 
 from exporter.costs.chains import CostChain, cost_chain
-from exporter.costs.default_rules import MODEL_ATTRIBUTES, ai_rule
+from exporter.costs.default_rules import MODEL_SOURCES, ai_rule
 from exporter.costs.entry_fields import Attributes, CostRefusedError, attribute_text, first_text
 from exporter.costs.rules import CostRule, FieldSource, series_attributes
 from exporter.model import CostBasis, Series
@@ -30,7 +30,6 @@ TOKEN_RULE: Final = CostRule(metric=TOKEN_USAGE_METRIC, kind="tokens")
 
 _TOKEN_METRIC_TYPES: Final = frozenset({"histogram", "exponential_histogram", "sum"})
 _PROVIDER_ATTRIBUTES: Final = ("gen_ai.provider.name", "gen_ai.system", "provider")
-_MODEL_ATTRIBUTES: Final = (*MODEL_ATTRIBUTES, "model")
 _TYPE_ATTRIBUTES: Final = ("gen_ai.token.type", "token_type", "token.type", "type")
 _TOKENS_PER_PRICE: Final = 1_000_000
 # These send the cost of their calls besides the tokens.
@@ -152,13 +151,13 @@ class TokenPrices:
         provider = first_text(attributes, _PROVIDER_ATTRIBUTES)
         # The name in the response often has a date added. Without a price for it, the name in the
         # request decides.
-        for name in _MODEL_ATTRIBUTES:
+        for name in MODEL_SOURCES:
             model = attribute_text(attributes.get(name))
             if model:
                 found = self._table_quote(provider, model) or self._library_quote(provider, model)
                 if found is not None:
                     return found
-        model = first_text(attributes, _MODEL_ATTRIBUTES)
+        model = first_text(attributes, MODEL_SOURCES)
         raise CostRefusedError(
             f"no price is known of the model {model[:100]!r} of {provider[:50]!r}; "
             "add it to llm_prices"
@@ -202,7 +201,7 @@ def states_its_cost(series: Series) -> bool:
 def model_names(series: Series) -> frozenset[str]:
     """The names of the language model that the points of a series give, in small letters."""
     point, _ = series_attributes(series)
-    names = (attribute_text(point.get(name)).lower() for name in _MODEL_ATTRIBUTES)
+    names = (attribute_text(point.get(name)).lower() for name in MODEL_SOURCES)
     return frozenset(filter(None, names))
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from exporter.costs.entry_fields import Attributes, attribute_text
+from exporter.costs.entry_fields import AttributeReader, Attributes, attribute_text
 from exporter.model import CostFalls, CostKind, Series
 
 RuleKind = CostKind | Literal["tokens"]
 
 DEFAULT_STALENESS_SECONDS: Final = 600.0
+# Every sum of the exporter and every roll-up is grouped by currency, so none adds what nobody is
+# billed for to what is.
+_NOTIONAL_CURRENCY: Final = " notional"
+NOTIONAL_TAGS: Final[Mapping[str, Any]] = MappingProxyType({"notional": True})
+"""The tags of what nobody is billed for."""
+
+# LiteLLM puts the parameters of a call into this one.
+_NEVER_TAGS: Final = frozenset({"hidden_params"})
+# Longer values are payloads, and nobody groups costs by them.
+_MAX_TAG_CHARACTERS: Final = 1_000
 _ATTRIBUTE_PREFIX: Final = "attribute:"
 _NO_PATTERNS: Final[Mapping[str, str]] = MappingProxyType({})
 _NO_TAGS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
@@ -75,6 +85,7 @@ class CostRule:
             `exporter.costs.identity`; series that are equal in them cost once. Empty if each series
             is paid for.
         falls: what a fall of a total is, see `CostBasis`.
+        notional: whether nobody is billed for it, as for calls that a subscription includes.
     """
 
     metric: str
@@ -91,6 +102,7 @@ class CostRule:
     more_tags: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_TAGS)
     identity: tuple[str, ...] = ()
     falls: CostFalls = "auto"
+    notional: bool = False
 
     def matches(self, series: Series) -> bool:
         """Whether the rule applies to this series."""
@@ -110,3 +122,38 @@ def series_attributes(series: Series) -> tuple[Attributes, Attributes]:
     point: dict[str, Any] = json.loads(series.attributes)
     resource: dict[str, Any] = json.loads(series.resource)
     return point, resource
+
+
+def notional_currency(currency: str) -> str:
+    """The currency of what nobody is billed for, from the code of the currency."""
+    return f"{currency}{_NOTIONAL_CURRENCY}"
+
+
+def is_notional(currency: str) -> bool:
+    """Whether entries in this currency are what nobody is billed for."""
+    return currency.endswith(_NOTIONAL_CURRENCY)
+
+
+def field_text(reader: AttributeReader, name: str, sources: Sequence[FieldSource]) -> str:
+    """The first source of a rule that is not empty, or the usual attributes of the field."""
+    texts = (source_text(reader, source) for source in sources)
+    return next(filter(None, texts), "") or reader.field(name)
+
+
+def source_text(reader: AttributeReader, source: FieldSource) -> str:
+    """The text that a source gives, "" if it gives none."""
+    return source.constant or reader.text((source.attribute,))
+
+
+def entry_tags(
+    reader: AttributeReader, sources: Mapping[str, FieldSource] | None
+) -> dict[str, Any]:
+    """The tags of an entry: those that a rule names, or the attributes that no field has used."""
+    if sources is None:
+        return {
+            name: value
+            for name, value in reader.unused().items()
+            if name not in _NEVER_TAGS and len(attribute_text(value)) <= _MAX_TAG_CHARACTERS
+        }
+    texts = {name: source_text(reader, source) for name, source in sources.items()}
+    return {name: text for name, text in texts.items() if text}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from exporter.costs.cost_deriver import CostDeriver
-from exporter.costs.events import decode_cost_events
+from exporter.costs.events import CostEventRule, decode_cost_events
 from exporter.series_cache import SeriesCache
 from exporter.spool import Signal
 from exporter.wire import Decoded, Rejections, TimeWindow, decode
@@ -23,6 +23,7 @@ class RequestDecoder:
     Args:
         series: the cache of known series.
         costs: derives cost samples from points.
+        cost_events: which log records are costs besides `openfinops.cost`.
         cluster_id_attributes: see `SeriesCache`; for cost events.
         node_id_attributes: see `SeriesCache`; for cost events.
     """
@@ -32,11 +33,13 @@ class RequestDecoder:
         series: SeriesCache,
         costs: CostDeriver,
         *,
+        cost_events: Sequence[CostEventRule] = (),
         cluster_id_attributes: Sequence[str],
         node_id_attributes: Sequence[str],
     ) -> None:
         self._series = series
         self._costs = costs
+        self._cost_events = tuple(cost_events)
         self._cluster_id_attributes = tuple(cluster_id_attributes)
         self._node_id_attributes = tuple(node_id_attributes)
 
@@ -50,6 +53,7 @@ class RequestDecoder:
             return decode_cost_events(
                 data,
                 window,
+                rules=self._cost_events,
                 cluster_id_attributes=self._cluster_id_attributes,
                 node_id_attributes=self._node_id_attributes,
             )

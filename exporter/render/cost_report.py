@@ -74,12 +74,16 @@ class CurrencyReport:
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """What was spent from `start` to before `end` (epoch seconds), by currency."""
+    """What was spent from `start` to before `end` (epoch seconds), by currency.
+
+    `twice_services` are services of which both costs and priced tokens were counted.
+    """
 
     start: float
     end: float
     bucket_seconds: float
     currencies: Sequence[CurrencyReport]
+    twice_services: Sequence[str] = ()
 
 
 def render_report(report: CostReport) -> Iterator[RenderableType]:
@@ -99,6 +103,9 @@ def render_report(report: CostReport) -> Iterator[RenderableType]:
         yield from _chart("OVER TIME", over_time, currency, with_share=False)
         yield from _chart("CATEGORY", currency.categories, currency)
         yield from _chart("RESOURCE", currency.resources, currency)
+    for name in report.twice_services:
+        yield Text("")
+        yield Text(_twice_note(escape_controls(name)), style="bold yellow")
 
 
 def render_report_html(report: CostReport) -> Iterator[str]:
@@ -118,7 +125,17 @@ def render_report_html(report: CostReport) -> Iterator[str]:
         yield from _html_plot(report, currency)
         yield from _html_table("Category", currency.categories, currency)
         yield from _html_table("Resource", currency.resources, currency)
+    for name in report.twice_services:
+        yield f"<p>{escape(_twice_note(name))}</p>\n"
     yield "</body></html>\n"
+
+
+def _twice_note(service: str) -> str:
+    return (
+        f"Service {service or '-'} sends costs and also tokens, which are priced. If the costs are "
+        "those of the tokens, they are counted twice: add {metric: gen_ai.client.token.usage, "
+        f"attributes: {{service.name: {service or '...'}}}, kind: none}} to cost_rules."
+    )
 
 
 def _title(report: CostReport) -> str:

@@ -35,6 +35,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExp
 from opentelemetry.sdk.resources import Resource
 
 from exporter.assembly import backend_for, pipeline_for, spool_for
+from exporter.cli.report import cost_report
 from exporter.config import load
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
@@ -201,6 +202,36 @@ def test_sdk_token_usage_costs_tokens_times_price(
     provider.shutdown()
     assert store.totals() == {("ai", "USD"): Decimal("0.0135")}
     assert store.pipeline.stats().points_rejected >= 3  # the model without a price
+
+
+@pytest.mark.parametrize("names_model", [False, True])
+def test_a_service_that_sends_costs_and_tokens(
+    store: Store, address: str, caplog: pytest.LogCaptureFixture, *, names_model: bool
+) -> None:
+    provider = meters(address, DELTA)
+    meter = provider.get_meter("chat")
+    about = {"gen_ai.provider.name": "own", "gen_ai.request.model": "house-1"}
+    meter.create_histogram("gen_ai.client.token.usage", "{token}").record(
+        1_000, {**about, "gen_ai.token.type": "input"}
+    )
+    meter.create_counter("llm.cost", "USD").add(0.25, about if names_model else {})
+    assert provider.force_flush()
+    provider.shutdown()
+    report = cost_report(
+        store.reader,
+        NOW / SECOND - 3_600,
+        NOW / SECOND + 3_600,
+        None,
+        top=10,
+        filters={},
+    )
+    (usd,) = report.currencies
+    assert usd.total == Decimal("0.25" if names_model else "0.2525")
+    named = [] if names_model else ["shop"]
+    assert report.twice_services == named
+    assert store.pipeline.stats().costs_counted_twice == len(named)
+    said = [text for text in caplog.messages if "service 'shop' sends costs (llm.cost)" in text]
+    assert len(said) == len(named)
 
 
 def test_sdk_cost_events_are_stored_once_for_each_id(store: Store, address: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kit.configuration import load_text
 
+from exporter.costs.events import CostEventRule
 from exporter.costs.gen_ai import TokenPrice
 from exporter.costs.rules import CostRule, FieldSource
 
@@ -26,9 +27,17 @@ exporters:
         staleness: 2m
         identity: [vm, cloud.*]
         falls: correct
+        notional: true
       - {metric: budget, kind: none}
       - {metric: codex.turn.token_usage, kind: tokens}
       - {metric: cents, kind: amount, factor: 0.01}
+    cost_events:
+      - event: claude_code.api_request
+        amount: [cost_usd, cost]
+        currency: USD
+        category: [attribute:sku, ai]
+        tags: {user: attribute:user.id}
+        notional: true
     llm_prices:
       - {model: house-*, provider: own, input: 0.10, output: 3, currency: eur}
       - {model: other, input: 0, output: 1_000, cached_input: 0.01, cache_write: 1.25}
@@ -51,10 +60,21 @@ def test_rules_and_prices_of_a_file(tmp_path: Path) -> None:
             staleness_seconds=120.0,
             identity=("vm", "cloud.*"),
             falls="correct",
+            notional=True,
         ),
         CostRule(metric="budget", kind=None),
         CostRule(metric="codex.turn.token_usage", kind="tokens"),
         CostRule(metric="cents", kind="amount", factor=Decimal("0.01")),
+    )
+    assert found.cost_events == (
+        CostEventRule(
+            "claude_code.api_request",
+            ("cost_usd", "cost"),
+            currency=(FieldSource(constant="USD"),),
+            category=(FieldSource(attribute="sku"), FieldSource(constant="ai")),
+            tags={"user": FieldSource(attribute="user.id")},
+            notional=True,
+        ),
     )
     assert found.llm_prices == (
         TokenPrice("house-*", Decimal("0.1"), Decimal(3), provider="own", currency="EUR"),
@@ -73,6 +93,7 @@ def test_the_table_shows_their_names(tmp_path: Path) -> None:
     assert rows["exporters.openfinops.cost_rules"] == (
         "acme.* (hourly_rate), budget (never), codex.turn.token_usage (tokens), cents (amount)"
     )
+    assert rows["exporters.openfinops.cost_events"] == "claude_code.api_request"
     assert rows["exporters.openfinops.llm_prices"] == "house-*, other"
 
 

@@ -13,7 +13,7 @@ from exporter.config.exporter_keys import Openfinops
 from exporter.config.schema import KEYS
 
 # Keys whose setting has another type than the key.
-CONVERTED = {"backend", "connection_string", "cost_rules", "llm_prices"}
+CONVERTED = {"backend", "connection_string", "cost_rules", "cost_events", "llm_prices"}
 
 
 def test_defaults_that_the_shipped_file_does_not_name() -> None:

@@ -193,6 +193,20 @@ def test_a_name_with_a_currency_is_no_ai_cost_without_a_model_and_no_cost_as_a_g
     assert len(sender.samples) == 1
 
 
+def test_what_a_subscription_includes_is_not_added_to_what_is_billed() -> None:
+    sender = Sender(
+        CostRule("claude_code.cost.usage", "amount", notional=True), service__name="claude-code"
+    )
+    sender.send(
+        counter("claude_code.cost.usage", 0.42, "USD", model="m-1"),
+        counter("spend", 1.0, "USD"),
+    )
+    amounts = {entry.currency: entry.amount for entry in sender.entries()}
+    assert amounts == {"USD": Decimal(1), "USD notional": Decimal("0.42")}
+    (notional,) = (entry for entry in sender.entries() if entry.currency != "USD")
+    assert json.loads(notional.tags)["notional"] is True
+
+
 # Tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from kit.otlp.attributes import key_values
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from exporter.costs.events import decode_cost_events
+from exporter.costs.events import CostEventRule, decode_cost_events
+from exporter.costs.rules import FieldSource
 from exporter.errors import DecodeError
 from exporter.model import CostEntry
 from exporter.wire import AgeLimits, Decoded
@@ -171,6 +173,79 @@ def test_the_same_id_twice_in_one_request_is_one_entry() -> None:
         request({**GOOD, "entry_id": "a"}, {**GOOD, "entry_id": "a", "amount": "9"})
     )
     assert only(decoded).amount == Decimal("12.34")
+
+
+CLAUDE = CostEventRule(
+    "claude_code.api_request", ("cost_usd",), currency=(FieldSource(constant="USD"),)
+)
+
+
+def claude_request(**record: Any) -> bytes:
+    """As Claude Code sends it: the whole name is the body, and the attribute has a short one."""
+    attributes = {
+        "event.name": "api_request",
+        "model": "claude-sonnet-4-5",
+        "cost_usd": 0.0421,
+        "input_tokens": 12,
+        "session.id": "s-1",
+        "user.email": "a@b.example",
+        "prompt": "x" * 1_001,
+        **record,
+    }
+    message = ExportLogsServiceRequest.FromString(request(attributes, event_name=""))
+    message.resource_logs[0].scope_logs[0].log_records[
+        0
+    ].body.string_value = "claude_code.api_request"
+    return message.SerializeToString()
+
+
+def test_a_rule_makes_a_cost_of_another_event() -> None:
+    entry = only(decode_cost_events(claude_request(), rules=[CLAUDE]))
+    assert (entry.amount, entry.currency) == (Decimal("0.0421"), "USD")
+    assert (entry.category, entry.resource_id) == ("ai", "claude-sonnet-4-5")
+    assert (entry.source, entry.source_name) == ("log", "claude_code.api_request")
+    assert json.loads(entry.tags) == {
+        "input_tokens": 12,
+        "model": "claude-sonnet-4-5",
+        "session.id": "s-1",
+        "user.email": "a@b.example",
+        "session": "s-1",
+        "user": "a@b.example",
+    }
+
+
+def test_other_events_are_no_cost_without_a_rule() -> None:
+    assert decode_cost_events(claude_request()).batch.costs == ()
+    decoded = decode_cost_events(claude_request(cost_usd=""), rules=[CLAUDE])
+    assert decoded.rejections.counts == {("api_request", "it has no amount"): 1}
+    (key,) = decode_cost_events(request(GOOD, event_name="login"), rules=[CLAUDE]).rejections.counts
+    assert "only events named openfinops.cost, claude_code.api_request are stored" in key[1]
+    assert entry_of(GOOD).source_name == "openfinops.cost"
+
+
+def test_the_fields_of_another_event_come_from_its_rule() -> None:
+    rule = CostEventRule(
+        "invoice.*",
+        ("total", "net"),
+        category=(FieldSource(attribute="kind"), FieldSource(constant="support")),
+        resource_id=(FieldSource(attribute="contract"),),
+        region=(FieldSource(constant="eu"),),
+        tags={"team": FieldSource(attribute="team")},
+    )
+    data = request(
+        {"net": "9.50", "currency": "eur", "contract": "c-7", "team": "blue", "x": 1},
+        event_name="invoice.paid",
+    )
+    entry = only(decode_cost_events(data, rules=[rule]))
+    assert (entry.amount, entry.currency, entry.category) == (Decimal("9.50"), "EUR", "support")
+    assert (entry.resource_id, entry.region, entry.tags) == ("c-7", "eu", '{"team":"blue"}')
+
+
+def test_a_notional_cost_has_a_currency_of_its_own() -> None:
+    rule = replace(CLAUDE, notional=True)
+    entry = only(decode_cost_events(claude_request(), rules=[rule]))
+    assert (entry.amount, entry.currency) == (Decimal("0.0421"), "USD notional")
+    assert json.loads(entry.tags)["notional"] is True
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def report(**different: Decimal) -> CostReport:
     usd = CurrencyReport(
         currency="USD", buckets=buckets, categories=shares, resources=shares, **values
     )
-    return CostReport(START, START + 4 * DAY, DAY, [usd])
+    return CostReport(START, START + 4 * DAY, DAY, [usd], [HOSTILE, "chat"])
 
 
 def printed(*parts: RenderableType) -> str:
@@ -80,6 +80,7 @@ def test_a_report_in_a_terminal() -> None:
     [compute, _] = [line.split() for line in lines if line.startswith("compute")]
     assert compute[1:3] == ["20.00", "66.7%"]
     assert "\x1b" not in "".join(lines)
+    assert "Service chat sends costs and also tokens, which are priced." in " ".join(lines)
 
 
 def test_a_report_without_costs() -> None:
