@@ -1,1 +1,1 @@
-"""From points and log records to cost entries. Pure: no clock, no store, no log."""
+"""From points and log records to cost entries: no clock and no store."""

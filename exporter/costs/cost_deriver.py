@@ -268,8 +268,10 @@ def _checked_value(value: float | None, basis: CostBasis) -> float:
             raise CostRefusedError("a size cannot be negative, infinite or not a number")
         return value
     amount = value * float(basis.factor)
-    if basis.factor < 0 or (basis.kind != "hourly_rate" and not basis.is_monotonic):
-        # A part that is cheaper than the whole, or an UpDownCounter, which may take back.
+    # An UpDownCounter may take back, and a gauge of a total may be corrected below 0. A part of the
+    # input that is cheaper than the whole has a negative price.
+    may_fall = not basis.is_monotonic or (basis.kind == "cumulative" and not basis.has_known_starts)
+    if basis.factor < 0 or (basis.kind != "hourly_rate" and may_fall):
         amount = abs(amount)
     check_amount(amount, basis.category)
     return value

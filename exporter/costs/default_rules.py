@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -134,56 +135,63 @@ def default_rule(series: Series) -> CostRule | None:
     Raises:
         CostRefusedError: the name says that it is a cost, and its type or unit contradicts.
     """
-    opencost = OPENCOST_RULES.get(series.metric_name)
+    found = _rule_of_metric(series.metric_name, series.metric_type, series.unit)
+    if found is None:
+        return None
+    rule, model_attributes = found
+    if model_attributes and first_text(series_attributes(series)[0], model_attributes):
+        return ai_rule(rule)
+    return rule
+
+
+# A rule, and the attributes of which one makes the cost that of a language model.
+_Found = tuple[CostRule, tuple[str, ...]]
+
+
+# Series are many more than metrics.
+@lru_cache(maxsize=4_096)
+def _rule_of_metric(name: str, metric_type: str, unit: str) -> _Found | None:
+    opencost = OPENCOST_RULES.get(name)
     if opencost is not None:
-        return opencost
-    if series.metric_type in _AMOUNT_TYPES:
-        rule = _name_rule(series)
-        if rule is not None:
-            return rule
-    return _unit_rule(series)
+        return opencost, ()
+    is_amount = metric_type in _AMOUNT_TYPES
+    return (_name_rule(name, unit) if is_amount else None) or _unit_rule(name, metric_type, unit)
 
 
-def _name_rule(series: Series) -> CostRule | None:
+def _name_rule(name: str, unit: str) -> _Found | None:
     """The rule for a metric whose name is known to be a cost, or ends in its currency."""
-    name = series.metric_name.lower().replace(".", "_").removesuffix("_total")
-    rule = CostRule(metric=series.metric_name, kind="cumulative")
+    rule = CostRule(metric=name, kind="cumulative")
+    name = name.lower().replace(".", "_").removesuffix("_total")
     if name.removesuffix("_usd") in _AI_COST_METRICS:
-        has_currency = bool(unit_currency(series.unit))
-        return ai_rule(rule if has_currency else replace(rule, currency=_CURRENCY_OR_USD))
+        return ai_rule(
+            rule if unit_currency(unit) else replace(rule, currency=_CURRENCY_OR_USD)
+        ), ()
     if name.endswith("_cost_usd") or name == "cost_usd":
-        return _with_model(replace(rule, currency=_USD), series, MODEL_SOURCES)
+        return replace(rule, currency=_USD), MODEL_SOURCES
     if name.endswith(("_microusd", "_micro_usd")):
-        rule = replace(rule, currency=_USD, factor=_MICRO_USD)
-        return _with_model(rule, series, MODEL_SOURCES)
+        return replace(rule, currency=_USD, factor=_MICRO_USD), MODEL_SOURCES
     return None
 
 
-def _unit_rule(series: Series) -> CostRule | None:
-    """The rule for a series whose unit says that it is a cost."""
-    is_named_cost = series.metric_name == _COST_METRIC
-    has_currency = bool(unit_currency(series.unit))
+def _unit_rule(name: str, metric_type: str, unit: str) -> _Found | None:
+    """The rule for a metric whose unit says that it is a cost."""
+    is_named_cost = name == _COST_METRIC
+    has_currency = bool(unit_currency(unit))
     if not is_named_cost and not has_currency:
         return None
-    if series.unit not in _NO_UNIT and not has_currency:
-        raise CostRefusedError(f"its unit {series.unit[:20]!r} names no ISO 4217 currency")
-    match = _CURRENCY_UNIT.fullmatch(series.unit)
+    if unit not in _NO_UNIT and not has_currency:
+        raise CostRefusedError(f"its unit {unit[:20]!r} names no ISO 4217 currency")
+    match = _CURRENCY_UNIT.fullmatch(unit)
     per_hour = match is not None and match["per_hour"] is not None
-    rule = CostRule(metric=series.metric_name, kind=None)
-    if series.metric_type == "gauge" and per_hour:
-        return replace(rule, kind="hourly_rate")
-    if series.metric_type in _AMOUNT_TYPES and not per_hour:
-        return _with_model(replace(rule, kind="cumulative"), series, MODEL_ATTRIBUTES)
+    rule = CostRule(metric=name, kind="cumulative")
+    if metric_type == "gauge" and per_hour:
+        return replace(rule, kind="hourly_rate"), ()
+    if metric_type in _AMOUNT_TYPES and not per_hour:
+        return rule, MODEL_ATTRIBUTES
     if is_named_cost:
         raise CostRefusedError(
-            f"a {series.metric_type} in {series.unit or 'no unit'!r} is neither an amount nor a "
-            "rate; use a sum, a gauge with a unit such as USD/h, or a rule in cost_rules"
+            f"a {metric_type} in {unit or 'no unit'!r} is neither an amount nor a rate; use a sum, "
+            "a histogram, a gauge with a unit such as USD/h, or a rule in cost_rules"
         )
     # For example a gauge in USD: a balance or a budget.
     return None
-
-
-def _with_model(rule: CostRule, series: Series, model_attributes: tuple[str, ...]) -> CostRule:
-    """The rule, for the use of a language model if the points of the series name one."""
-    point, _ = series_attributes(series)
-    return ai_rule(rule) if first_text(point, model_attributes) else rule

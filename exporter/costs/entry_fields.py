@@ -94,7 +94,11 @@ class AttributeReader:
 
 def first_text(attributes: Attributes, names: Sequence[str]) -> str:
     """The text of the first of these attributes that is not empty, else ""."""
-    return next((text for name in names if (text := attribute_text(attributes.get(name)))), "")
+    for name in names:
+        text = attribute_text(attributes.get(name))
+        if text:
+            return text
+    return ""
 
 
 def first_texts(

@@ -199,10 +199,13 @@ def states_its_cost(series: Series) -> bool:
 
 
 def model_names(series: Series) -> frozenset[str]:
-    """The names of the language model that the points of a series give, in small letters."""
+    """The names of the language model that the points of a series give, in small letters.
+
+    A name such as `openai/gpt-4o` is also given without its provider.
+    """
     point, _ = series_attributes(series)
-    names = (attribute_text(point.get(name)).lower() for name in MODEL_SOURCES)
-    return frozenset(filter(None, names))
+    given = [attribute_text(point.get(name)).lower() for name in MODEL_SOURCES]
+    return frozenset(filter(None, (*given, *(name.rpartition("/")[2] for name in given))))
 
 
 def _token_part(attributes: Attributes) -> _TokenPart:

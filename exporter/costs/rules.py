@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
@@ -118,10 +119,15 @@ class CostRule:
 
 
 def series_attributes(series: Series) -> tuple[Attributes, Attributes]:
-    """The attributes of the points of a series, and those of its resource."""
-    point: dict[str, Any] = json.loads(series.attributes)
-    resource: dict[str, Any] = json.loads(series.resource)
-    return point, resource
+    """The attributes of the points of a series, and those of its resource; not to be changed."""
+    return _parsed(series.attributes), _parsed(series.resource)
+
+
+# Several steps read the attributes of one series, and many series have one resource.
+@lru_cache(maxsize=64)
+def _parsed(attributes: str) -> Attributes:
+    parsed: dict[str, Any] = json.loads(attributes)
+    return MappingProxyType(parsed)
 
 
 def notional_currency(currency: str) -> str:

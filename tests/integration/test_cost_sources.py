@@ -404,6 +404,25 @@ def test_requests_that_are_only_in_the_spool_cost_the_same(
     assert is_close(store.totals(), expected)
 
 
+@pytest.mark.parametrize("replicas", [(0, 1), (0,)], ids=["two replicas", "a replaced pod"])
+def test_a_node_costs_once_whoever_reports_it(store: Store, replicas: tuple[int, ...]) -> None:
+    for minute in range(61):
+        for replica in replicas if len(replicas) > 1 else (minute // 31,):
+            message = ExportMetricsServiceRequest()
+            group = message.resource_metrics.add()
+            group.resource.attributes.extend(
+                key_values({"service.name": "opencost", "service.instance.id": f"10.0.0.{replica}"})
+            )
+            metric = group.scope_metrics.add().metrics.add(name="node_total_hourly_cost")
+            point = metric.gauge.data_points.add(
+                time_unix_nano=NOW - (60 - minute) * 60 * SECOND, as_double=0.12
+            )
+            point.attributes.extend(key_values({"node": "n1", "provider_id": "gce://n1"}))
+            assert store.pipeline.submit(message.SerializeToString()) == Rejections()
+    assert store.totals() == {("compute", "USD"): Decimal("0.12")}
+    assert store.entries("resource_id", "node_id")[0] == ("gce://n1", "n1")
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["in order", "late"])
 def test_gpu_scrapes_cost_by_configured_rules(
     new_store: StoreFactory, corpus: Path, order: tuple[int, ...]

@@ -336,6 +336,12 @@ def test_tokens_of_a_service_that_states_its_cost_are_not_priced() -> None:
     assert other.total() == Decimal("0.01")
 
 
+def test_a_model_is_known_with_and_without_its_provider() -> None:
+    sender = Sender(service__name="chat", prices=PRICES)
+    sender.send(tokens("input", 1_000), counter("llm.cost", 0.5, "USD", model="own/model-1"))
+    assert sender.total() == Decimal("0.5")
+
+
 def test_a_rule_prices_the_tokens_of_a_sender_that_states_its_cost() -> None:
     sender = Sender(CostRule("gen_ai.client.token.usage", "tokens"), prices=PRICES)
     take(sender, "litellm", tokens("input", 1_000))

@@ -232,6 +232,12 @@ def test_the_next_rule_is_asked_if_the_first_cannot_apply() -> None:
     assert (never.samples, never.refused) == ([], {})
 
 
+def test_a_gauge_of_a_total_may_be_below_zero() -> None:
+    sender = Sender(in_usd("cumulative"))
+    sender.send(gauge("job.cost", -2.0))
+    assert (len(sender.samples), sender.refused) == (1, {})
+
+
 def test_a_rule_multiplies_by_its_factor() -> None:
     cents = CostRule(
         "cents", "amount", currency=(FieldSource(constant="EUR"),), factor=Decimal("0.01")
