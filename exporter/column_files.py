@@ -267,7 +267,7 @@ def _arrow_kind(name: str, cells: Sequence[Any]) -> Kind | None:
     """
     if any(isinstance(cell, str | dict) for cell in cells):
         return "text"
-    if name.endswith("timestamp"):
+    if name.endswith("timestamp") or _STORED_KINDS.get(name) == "time":
         return "time"
     if any(isinstance(cell, Decimal) for cell in cells):
         return "decimal"

@@ -39,19 +39,17 @@ def read_float(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def json_ready(value: Any, *, decimal_type: type[float | str] = str) -> Any:
-    """The value with NaN and infinities by name, at any depth.
+def json_ready(value: Any) -> Any:
+    """A value of mappings, lists, tuples and scalars with NaN and infinities by name, at any depth.
 
-    Args:
-        value: made of mappings, lists, tuples and scalars.
-        decimal_type: what a Decimal becomes: a str keeps every digit, a float is a JSON number.
+    A Decimal becomes a text with all of its digits and no exponent.
     """
     if isinstance(value, Decimal):
-        return decimal_type(value)
+        return f"{value:f}"
     if isinstance(value, float) and not math.isfinite(value):
         return non_finite_name(value)
     if isinstance(value, Mapping):
-        return {key: json_ready(item, decimal_type=decimal_type) for key, item in value.items()}
+        return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_ready(item, decimal_type=decimal_type) for item in value]
+        return [json_ready(item) for item in value]
     return value

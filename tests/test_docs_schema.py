@@ -131,7 +131,8 @@ def answer(store: sqlite3.Connection, question: str) -> list[tuple[object, ...]]
 def test_statements_return_the_stored_values(store: sqlite3.Connection) -> None:
     assert answer(store, "The stored metrics")[0][2:] == ("1", 602, 2)
     assert [row[2:] for row in answer(store, "Averages of five")][-1] == (0.5, 0.5, 100)
-    assert answer(store, "The exact costs") == [("2023-11", "compute", "USD", "0.75", 2)]
+    exact = ("2023-11", "compute", "USD", 0, 750_000_000, 0, "0.75", 2)
+    assert answer(store, "The exact costs") == [exact]
     assert answer(store, "Points with one value") == [("user", 0.5)]
     assert answer(store, "Series by a resource") == [("host-1", 4)]
     assert {row[3] for row in answer(store, "The growth")} == {1.0}

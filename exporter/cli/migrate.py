@@ -207,8 +207,8 @@ def _report_differences(found: list[Difference]) -> None:
             f"{from_micros(difference.day_micros):%Y-%m-%d}",
             format_number(difference.source_rows),
             format_number(difference.target_rows),
-            format_number(difference.source_sum),
-            format_number(difference.target_sum),
+            format_number(float(difference.source_sum)),
+            format_number(float(difference.target_sum)),
         )
     output.print_rich(table)
     raise BackendRefusedError(

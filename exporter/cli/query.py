@@ -62,6 +62,7 @@ _COST_COLUMNS: Final = (
     "currency",
     "region",
     "service_name",
+    "source_name",
     "tags",
     "description",
 )
@@ -246,7 +247,7 @@ def costs(
             "-g",
             metavar="NAME",
             help="Add up by category, resource_id, region, cluster_id, node_id, service_name, "
-            "billing_period, source, or a tag; may be repeated.",
+            "billing_period, source, source_name (the metric or event), or a tag; may be repeated.",
         ),
     ] = None,
     bucket: Annotated[
@@ -292,9 +293,17 @@ def costs(
             )
             columns = list(rows[0]) if rows else None
         else:
-            rows = reader.query_historical_costs(**filters)
+            entries = reader.query_historical_costs(**filters)
+            rows = [_with_exact_amount(entry) for entry in entries]
             columns = [name for name in _COST_COLUMNS if any(row[name] for row in rows)]
     _show(rows, limit, fmt, columns=columns, nothing="No cost entry matches.")
+
+
+def _with_exact_amount(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its exact amount as the only one."""
+    exact = {**row, "amount": row["amount_exact"]}
+    del exact["amount_exact"]
+    return exact
 
 
 def _show(

@@ -22,8 +22,11 @@ from exporter.time_units import (
     from_nanos,
 )
 
-AMOUNT_QUANTUM: Final = Decimal("1e-9")
+AMOUNT_QUANTUM: Final = Decimal("1e-18")
 """Every amount is rounded once to a multiple of this."""
+
+RATE_QUANTUM: Final = Decimal("1e-9")
+"""The amounts of hourly rates are rounded to a multiple of this."""
 
 # The whole units of an amount fit into a signed 64-bit integer.
 _AMOUNT_LIMIT: Final = Decimal(10**18)
@@ -135,17 +138,17 @@ def merge_cursors(
     return [merged[series_id] for series_id in sorted(merged)]
 
 
-def quantize_amount(amount: Decimal) -> Decimal:
-    """An amount rounded to what a store keeps: nine decimal places.
+def quantize_amount(amount: Decimal, quantum: Decimal = AMOUNT_QUANTUM) -> Decimal:
+    """An amount rounded to what a store keeps.
 
     Raises:
         RowRefusedError: it is not finite, or its absolute value is 10^18 or more.
     """
-    if not amount.is_finite() or abs(amount) >= _AMOUNT_LIMIT:
+    if not amount.is_finite() or amount.copy_abs() >= _AMOUNT_LIMIT:
         raise RowRefusedError(
             f"the amount of a cost is {amount}; it must be a number between -10^18 and 10^18"
         )
-    return amount.quantize(AMOUNT_QUANTUM, context=_EXACT)
+    return amount.quantize(quantum, context=_EXACT)
 
 
 def billing_period(time_unix_nano: int) -> str:
@@ -191,7 +194,7 @@ def _hourly_charge(basis: CostBasis, previous: CostPoint, point: CostPoint) -> D
     nanoseconds = min(point.time_unix_nano - previous.time_unix_nano, max_nanoseconds)
     rate = _EXACT.multiply(_decimal(point.value), basis.factor)
     charge = _EXACT.multiply(rate, Decimal(nanoseconds))
-    return quantize_amount(_EXACT.divide(charge, Decimal(NANOSECONDS_PER_HOUR)))
+    return quantize_amount(_EXACT.divide(charge, Decimal(NANOSECONDS_PER_HOUR)), RATE_QUANTUM)
 
 
 def _price(basis: CostBasis, value: float) -> Decimal:

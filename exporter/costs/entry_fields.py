@@ -40,6 +40,15 @@ _CURRENCY_CODES: Final = """
 """
 CURRENCIES: Final = frozenset(_CURRENCY_CODES.split())
 """The accepted codes. Retired codes are refused: a price in one would be an error today."""
+# ISO 4217, "minor unit". All other currencies have two decimal places.
+_CURRENCY_CODES_BY_PLACES: Final = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+}
+_PLACES: Final = {
+    code: places for places, codes in _CURRENCY_CODES_BY_PLACES.items() for code in codes.split()
+}
+_DEFAULT_PLACES: Final = 2
 
 
 class CostRefusedError(Exception):
@@ -120,6 +129,11 @@ def parse_currency(text: str) -> str | None:
     """The upper-case ISO 4217 code of a text in any case; None if there is no such currency."""
     code = text.strip().upper()
     return code if code in CURRENCIES else None
+
+
+def decimal_places(currency: str) -> int:
+    """How many decimal places people write in a currency, by its ISO 4217 code."""
+    return _PLACES.get(currency, _DEFAULT_PLACES)
 
 
 def check_amount(amount: float, category: str) -> None:

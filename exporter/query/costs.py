@@ -31,9 +31,12 @@ COST_GROUPS: Final = (
     "service_name",
     "billing_period",
     "source",
+    "source_name",
 )
 """The columns that entries can be filtered and grouped by; any other name is that of a tag."""
 _COLUMNS: Final = {name: sql(f"m.{name}") for name in COST_GROUPS}
+# A roll-up has these. Names of metrics would be a second copy of what category and source say.
+_ROLLUP_COLUMNS: Final = frozenset(COST_GROUPS) - {"source_name"}
 # The units of the integers in an amount of SQLite, in attos, from the last to the first.
 _ATTOS: Final = (1, 10**9, 10**18, 2**32 * 10**18)
 # The sum of 2^63 amounts of 36 digits has 55.
@@ -81,13 +84,18 @@ class CostFilters:
 
 
 def cost_columns(dialect: Dialect) -> Sql:
-    """All columns of an entry `m`, in the order of `CostEntry`; `parse_amount` reads the amount."""
+    """Columns of an entry `m`, in the order of `CostEntry`; `parse_amount` reads the amount.
+
+    Times are microseconds since 1970; an unknown start of the period is NULL.
+    """
     return sql(
         """
         m.entry_id, {micros}, m.resource_id, m.category, {amount}, m.currency, m.region,
         m.cluster_id, m.node_id, m.service_name, m.tags, m.description, m.billing_period,
-        m.source""",
+        m.source, m.source_name, {period_start}, {period_end}""",
         micros=sql(dialect.micros, time=sql("m.timestamp")),
+        period_start=sql(dialect.micros, time=sql("m.period_start")),
+        period_end=sql(dialect.micros, time=sql("m.period_end")),
         amount=sql(dialect.cost_amount),
     )
 
@@ -110,7 +118,7 @@ def costs_statement(
 
 
 def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
-    """The answer to `costs_statement` as dicts; amounts are the nearest doubles."""
+    """The answer to `costs_statement` as dicts."""
     parse: Callable[[str], dict[str, Any]] = cache(json.loads)  # many entries share a few texts
     return [
         {
@@ -118,7 +126,8 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
             "timestamp": micros / MICROSECONDS_PER_SECOND,
             "resource_id": resource_id,
             "category": category,
-            "amount": float(parse_amount(amount)),
+            "amount": float(exact := parse_amount(amount)),
+            "amount_exact": exact,
             "currency": currency,
             "region": region,
             "cluster_id": cluster_id,
@@ -128,6 +137,9 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
             "description": description,
             "billing_period": billing_period,
             "source": source,
+            "source_name": source_name,
+            "period_start": None if start is None else start / MICROSECONDS_PER_SECOND,
+            "period_end": end / MICROSECONDS_PER_SECOND,
         }
         for (
             entry_id,
@@ -144,6 +156,9 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
             description,
             billing_period,
             source,
+            source_name,
+            start,
+            end,
         ) in answer
     ]
 
@@ -195,8 +210,9 @@ def cost_group_names(names: Sequence[str]) -> tuple[str, ...]:
 def plan_cost_rollup(
     query: CostTotalsQuery, catalog: HypertableCatalog | None
 ) -> RollupPlan | None:
-    """The roll-up to read; None if the entries have to be read. Roll-ups have no tags."""
-    if query.filters.tags or not set(query.groups) <= set(COST_GROUPS):
+    """The roll-up to read; None if the entries have to be read, as for tags."""
+    filtered = {name for name, value in query.filters.columns.items() if value is not None}
+    if query.filters.tags or not filtered.union(query.groups) <= _ROLLUP_COLUMNS:
         return None
     return plan_rollup(catalog, "cost_entries", query.time_range, query.bucket_micros)
 

@@ -118,6 +118,6 @@ def _table_pages(
 
 
 def _entry(row: _Row) -> CostEntry:
-    entry_id, micros, resource_id, category, amount, *others = row
+    entry_id, micros, resource_id, category, amount, *others, _, _ = row
     time_unix_nano = micros * NANOSECONDS_PER_MICROSECOND
     return CostEntry(entry_id, time_unix_nano, resource_id, category, parse_amount(amount), *others)

@@ -77,13 +77,18 @@ class AggregateRow(TypedDict):
 
 
 class CostRow(TypedDict):
-    """One cost entry; `amount` is the nearest double."""
+    """One cost entry; `amount` is the double that is nearest to `amount_exact`.
+
+    The cost arose after `period_start`, None if that is unknown, up to `period_end`. `source_name`
+    is the metric or log event that the entry came from, "" if there is none.
+    """
 
     entry_id: str
     timestamp: float
     resource_id: str
     category: str
     amount: float
+    amount_exact: Decimal
     currency: str
     region: str | None
     cluster_id: str
@@ -93,6 +98,9 @@ class CostRow(TypedDict):
     description: str
     billing_period: str
     source: CostSource
+    source_name: str
+    period_start: float | None
+    period_end: float
 
 
 class CostTotalRow(TypedDict):
@@ -111,6 +119,7 @@ class CostTotalRow(TypedDict):
     service_name: NotRequired[str | None]
     billing_period: NotRequired[str]
     source: NotRequired[CostSource]
+    source_name: NotRequired[str]
     currency: str
     amount: Decimal
     entries: int

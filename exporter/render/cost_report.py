@@ -71,6 +71,10 @@ class CurrencyReport:
     categories: Sequence[Share]
     resources: Sequence[Share]
 
+    def text(self, amount: Decimal) -> str:
+        """An amount of this currency."""
+        return format_amount(amount, self.currency)
+
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
@@ -94,7 +98,10 @@ def render_report(report: CostReport) -> Iterator[RenderableType]:
     for currency in report.currencies:
         yield Text("")
         yield Text.assemble(
-            (f"{currency.currency} {format_amount(currency.total)}", "bold green"),
+            (
+                f"{currency.currency} {currency.text(currency.total)}",
+                "bold green",
+            ),
             f"  ({_comparison(currency)})",
         )
         over_time = [
@@ -120,7 +127,7 @@ def render_report_html(report: CostReport) -> Iterator[str]:
         yield f"<p>{_NO_COSTS}</p>\n"
     for currency in report.currencies:
         code = escape(currency.currency)
-        yield f'<h2>{code}</h2>\n<div class="total">{format_amount(currency.total)} {code}</div>\n'
+        yield f'<h2>{code}</h2>\n<div class="total">{currency.text(currency.total)} {code}</div>\n'
         yield f'<div class="muted">{_comparison(currency)}</div>\n<h3>Over time</h3>\n'
         yield from _html_plot(report, currency)
         yield from _html_table("Category", currency.categories, currency)
@@ -155,7 +162,7 @@ def _moment(epoch_seconds: float) -> datetime:
 
 def _comparison(currency: CurrencyReport) -> str:
     change = format_change(currency.total, currency.previous_total)
-    previous = f"the same time before: {format_amount(currency.previous_total)}"
+    previous = f"the same time before: {currency.text(currency.previous_total)}"
     return previous if change is None else f"{previous}, {change}"
 
 
@@ -180,7 +187,7 @@ def _chart(
         percentage = _percentage(share, currency) if with_share else ""
         name = Text(escape_controls(share.name) or "-")
         bar = _bar(share.amount, max_amount)
-        table.add_row(name, format_amount(share.amount), percentage, bar)
+        table.add_row(name, currency.text(share.amount), percentage, bar)
     yield Text("")
     yield table
 
@@ -208,7 +215,7 @@ def _html_plot(report: CostReport, currency: CurrencyReport) -> Iterator[str]:
         yield (
             f'<rect{css_class} x="{index * step + step * 0.1:.2f}" y="{top:.2f}" '
             f'width="{step * 0.8:.2f}" height="{bar_height:.2f}">'
-            f"<title>{_bucket_name(report, start)}: {format_amount(amount)}</title></rect>\n"
+            f"<title>{_bucket_name(report, start)}: {currency.text(amount)}</title></rect>\n"
         )
     yield f'<line x1="0" y1="{zero_y:.2f}" x2="{_PLOT_WIDTH}" y2="{zero_y:.2f}"/>\n'
     if currency.buckets:
@@ -229,7 +236,7 @@ def _html_table(header: str, shares: Sequence[Share], currency: CurrencyReport) 
         bar_width = 100 * share.amount / max_amount if share.amount > 0 else Decimal(0)
         yield (
             f"<tr><td>{escape(share.name) or '-'}</td>"
-            f'<td class="number">{format_amount(share.amount)}</td>'
+            f'<td class="number">{currency.text(share.amount)}</td>'
             f'<td class="number">{percentage}</td>'
             '<td class="bar"><svg viewBox="0 0 100 6" preserveAspectRatio="none" height="12">'
             f'<rect width="{bar_width:.2f}" height="6"/></svg></td></tr>\n'

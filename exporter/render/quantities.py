@@ -6,6 +6,8 @@ import math
 from decimal import Decimal
 from typing import Final
 
+from exporter.costs.entry_fields import decimal_places
+
 _SIGNIFICANT_DIGITS: Final = 4
 _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SI_PREFIXES: Final = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
@@ -45,21 +47,21 @@ _TIME_UNITS: Final = (
 )
 
 _AMOUNT_SIGNIFICANT_DIGITS: Final = 3
-_MIN_AMOUNT_PLACES: Final = 2
-_MAX_AMOUNT_PLACES: Final = 9
+_MAX_AMOUNT_PLACES: Final = 18
 
 
-def format_amount(amount: Decimal | float) -> str:
-    """An amount of money with two decimal places, or more if those would show only zeros.
+def format_amount(amount: Decimal, currency: str) -> str:
+    """An amount with the decimal places of its currency, or more if those would show only zeros.
 
-    >>> [format_amount(amount) for amount in (Decimal("1234.5"), 0.000123456, -0.5, 0)]
+    >>> [format_amount(Decimal(amount), "USD") for amount in ("1234.5", "0.000123456", "-0.5", "0")]
     ['1,234.50', '0.000123', '-0.50', '0.00']
+    >>> format_amount(Decimal("1234.5"), "JPY"), format_amount(Decimal("1234.5"), "KWD")
+    ('1,234', '1,234.500')
     """
-    exact = amount if isinstance(amount, Decimal) else Decimal(repr(float(amount)))
-    places = _MIN_AMOUNT_PLACES
-    if exact and exact.adjusted() < -_MIN_AMOUNT_PLACES:
-        places = min(_MAX_AMOUNT_PLACES, _AMOUNT_SIGNIFICANT_DIGITS - 1 - exact.adjusted())
-    return f"{exact:,.{places}f}"
+    places = decimal_places(currency)
+    if amount and amount.adjusted() < -places:
+        places = min(_MAX_AMOUNT_PLACES, _AMOUNT_SIGNIFICANT_DIGITS - 1 - amount.adjusted())
+    return f"{amount:,.{places}f}"
 
 
 def format_change(amount: Decimal, previous: Decimal) -> str | None:

@@ -1,7 +1,7 @@
 """Rows of the query module as JSON, as CSV, and as rows of an export file with fixed columns.
 
-Nothing is shortened or rounded, with one exception: JSON has an exact amount as the nearest double,
-because its readers take numbers for doubles.
+Nothing is shortened or rounded. An exact amount has all of its digits and no exponent, also in
+JSON, where readers that take numbers for doubles get the nearest one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ _FILE_KINDS: Final[Mapping[tables.Kind, Kind]] = {
     "integer": "integer",
     "boolean": "boolean",
 }
+
+
+_PERIOD_KEYS: Final = frozenset({"period_start", "period_end"})
 
 
 def _file_column(name: str) -> Column:
@@ -75,13 +78,16 @@ def iso_time(epoch_seconds: float) -> str:
 def with_iso_times(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with an ISO 8601 text beside each time in epoch seconds.
 
-    `time` comes after `timestamp`, `last_time` after `last_timestamp`.
+    `time` comes after `timestamp`, `last_time` after `last_timestamp`, and `period_end_time` after
+    `period_end`.
     """
     result: dict[str, Any] = {}
     for key, value in row.items():
         result[key] = value
         if key == "timestamp" or key.endswith("_timestamp"):
             result[key.removesuffix("stamp")] = None if value is None else iso_time(value)
+        elif key in _PERIOD_KEYS:
+            result[f"{key}_time"] = None if value is None else iso_time(value)
     return result
 
 
@@ -100,8 +106,8 @@ def render_json(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     line = None
     for row in rows:
         yield "[\n" if line is None else f"{line},\n"
-        ready = json_ready(with_iso_times(row), decimal_type=float)
-        line = json.dumps(ready, ensure_ascii=False, allow_nan=False)
+        members = (f"{_json(key)}: {_json(value)}" for key, value in with_iso_times(row).items())
+        line = f"{{{', '.join(members)}}}"
     yield "[]\n" if line is None else f"{line}\n]\n"
 
 
@@ -127,12 +133,14 @@ def render_csv(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _csv_value(value: Any) -> Any:
+    value = json_ready(value) if isinstance(value, float) else value
+    return value if value is None or isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:f}"
-    value = json_ready(value, decimal_type=float)
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(json_ready(value), ensure_ascii=False, allow_nan=False)
 
 
 def _csv_line(values: Iterable[Any]) -> str:

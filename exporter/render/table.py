@@ -150,7 +150,7 @@ def _column(key: str) -> _Column:
     if key == "value":
         return _Column("VALUE", _value, justify="right", no_wrap=False)
     if key == "amount":
-        return _Column("AMOUNT", lambda row: format_amount(row["amount"]), justify="right")
+        return _Column("AMOUNT", _amount, justify="right")
     if key == "timestamp" or key.endswith("_timestamp"):
         header = key.removesuffix("timestamp").removesuffix("_") or "time"
         # A list of metrics has two times. Wrapped, they leave room for the name.
@@ -166,6 +166,10 @@ def _column(key: str) -> _Column:
         style="cyan" if key == "metric_name" else "dim" if key in _DIM_KEYS else "",
         no_wrap=key in _NO_WRAP_KEYS,
     )
+
+
+def _amount(row: _Row) -> str:
+    return format_amount(row["amount"], row["currency"])
 
 
 def _value(row: _Row) -> str:

@@ -11,10 +11,12 @@ import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from exporter import tables
 from exporter.backends.base import Backend
+from exporter.query.costs import parse_amount
 from exporter.query.filters import time_condition
 from exporter.query.sql_builder import Sql, fetch_all, sql
 from exporter.query.times import TimeRange
@@ -26,8 +28,11 @@ from exporter.time_units import (
 from exporter.transfer.pages import cursor_pages, read_cursors
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable
 
-DailySums = Mapping[int, tuple[int, float]]
-"""Number of rows and the sum of their values, by the start of a day in microseconds since 1970."""
+DailySums = Mapping[int, tuple[int, float | Decimal]]
+"""Number of rows and the sum of their values, by the start of a day in microseconds since 1970.
+
+A sum of amounts is exact if it is a Decimal.
+"""
 
 _ALL_ROWS: Final = sql("TRUE")
 _CURSORS_PER_PAGE: Final = 50_000
@@ -50,6 +55,11 @@ _DAILY_TOTALS: Final = """
         WHERE {condition}
         GROUP BY {within_day}
     ) AS d
+    GROUP BY 1"""
+_EXACT_SUMS: Final = """
+    SELECT {micros} / {day} AS day, COUNT(*), {total}
+    FROM {table} AS m
+    WHERE {time_condition} AND {condition}
     GROUP BY 1"""
 _DISTINCT_SUMS: Final = """
     SELECT d.day, COUNT(*), SUM(d.number)
@@ -79,8 +89,8 @@ class Difference:
     day_micros: int
     source_rows: int
     target_rows: int
-    source_sum: float
-    target_sum: float
+    source_sum: float | Decimal
+    target_sum: float | Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,7 @@ def compare_days(table: str, source: DailySums, target: DailySums) -> Iterator[D
     for day in sorted(source.keys() | target.keys()):
         source_rows, source_sum = source.get(day, (0, 0.0))
         target_rows, target_sum = target.get(day, (0, 0.0))
-        if source_rows != target_rows or not _is_close(source_sum, target_sum):
+        if source_rows != target_rows or not _are_equal(source_sum, target_sum):
             yield Difference(table, day, source_rows, target_rows, source_sum, target_sum)
 
 
@@ -144,18 +154,20 @@ def daily_sums(
         condition: a further condition on the rows `m`.
     """
     dialect = backend.dialect
+    is_exact = table.table.column(table.sum_column).kind == "amount"
     statement = sql(
-        _DISTINCT_SUMS,
+        _EXACT_SUMS if is_exact else _DISTINCT_SUMS,
         micros=sql(dialect.micros, time=sql("m.timestamp")),
         day=sql(str(_DAY_MICROS)),
         number=sql(dialect.number, value=Sql((f"m.{table.sum_column}",))),
+        total=sql(dialect.cost_total),
         table=Sql((table.name,)),
         time_condition=time_condition(time_range, dialect),
         condition=condition,
         extra_key=Sql(("".join(f", m.{name}" for name in table.extra_key),)),
     )
     return {
-        int(day) * _DAY_MICROS: (int(rows), _number(total))
+        int(day) * _DAY_MICROS: (int(rows), parse_amount(total) if is_exact else _number(total))
         for day, rows, total in fetch_all(backend, statement)
     }
 
@@ -254,6 +266,12 @@ def _number(total: float | None) -> float:
     as NULL.
     """
     return 0.0 if total is None or math.isnan(total) else float(total)
+
+
+def _are_equal(one: float | Decimal, other: float | Decimal) -> bool:
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return one == other
+    return _is_close(float(one), float(other))
 
 
 def _is_close(one: float, other: float) -> bool:

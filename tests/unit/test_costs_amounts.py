@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.costs.entry_calculation import (
-    AMOUNT_QUANTUM,
+    RATE_QUANTUM,
     billing_period,
     compute_entries,
     compute_series_entries,
@@ -175,7 +175,7 @@ def test_an_hourly_rate_over_a_day_is_24_times_the_rate() -> None:
     store = CostStore()
     for minute in range(24 * 60 + 1):
         store.write([sample(minute * 60, 0.1, of=basis("hourly_rate"))])
-    assert abs(sum(store.amounts()) - Decimal("2.4")) <= 24 * 60 * AMOUNT_QUANTUM / 2
+    assert abs(sum(store.amounts()) - Decimal("2.4")) <= 24 * 60 * RATE_QUANTUM / 2
     assert store.fetches == 0
 
 
@@ -286,11 +286,10 @@ def test_a_value_that_cannot_be_a_cost_is_refused(value: float) -> None:
         compute_series_entries([sample(1, value, of=basis("amount"))], None, ())
 
 
-def test_amounts_are_rounded_to_nine_places() -> None:
-    assert quantize_amount(Decimal("0.0000000015")) == Decimal("0.000000002")
-    assert quantize_amount(Decimal("-999999999999999999.999999999")) == Decimal(
-        "-999999999999999999.999999999"
-    )
+def test_amounts_are_rounded_to_18_places() -> None:
+    assert quantize_amount(Decimal("15E-19")) == Decimal("2E-18")
+    largest = Decimal("-999999999999999999.999999999999999999")
+    assert quantize_amount(largest) == largest
 
 
 def test_a_billing_period_is_a_month_in_utc() -> None:

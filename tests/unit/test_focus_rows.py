@@ -44,7 +44,7 @@ ENTRY = CostEntry(
     source="metric",
 )
 BILL: dict[str, Any] = {
-    "BilledCost": "0.00000012011",
+    "BilledCost": "0.0000001201123456789",
     "BillingAccountId": "1234",
     "BillingCurrency": "USD",
     "BillingPeriodEnd": "2026-11-01T00:00:00Z",
@@ -54,7 +54,7 @@ BILL: dict[str, Any] = {
     "ChargePeriodEnd": "2026-10-02T00:00:00Z",
     "ChargePeriodStart": "2026-10-01T00:00:00Z",
     "EffectiveCost": "0.5",
-    "ListCost": "0.00000012",
+    "ListCost": "0.000000120112345679",
     "ProviderName": "AWS",
     "RegionId": "",
     "ResourceId": "arn:x",
@@ -248,11 +248,11 @@ def test_columns_without_a_field_become_tags() -> None:
         time_unix_nano=1_790_812_800_000_000_000,
         resource_id="arn:x",
         category="ai",
-        amount=Decimal("0.000000120"),
+        amount=Decimal("0.000000120112345679"),
         currency="USD",
         service_name="Inference",
         tags=(
-            '{"env":"dev","focus.BilledCost":"0.00000012011","focus.BillingAccountId":"1234",'
+            '{"env":"dev","focus.BilledCost":"0.0000001201123456789","focus.BillingAccountId":"1234",'
             '"focus.ChargeCategory":"Usage","focus.ChargePeriodEnd":"2026-10-02T00:00:00+00:00",'
             '"focus.EffectiveCost":"0.5","focus.ProviderName":"AWS","team":"a"}'
         ),
@@ -272,13 +272,13 @@ def test_an_export_repeats_the_columns_of_the_bill() -> None:
 def test_the_amount_can_be_the_effective_cost() -> None:
     entry = row_to_entry(BILL, lambda: "id", "EffectiveCost")
     assert entry.amount == Decimal("0.5")
-    assert entry_to_row(entry, Issuer())["BilledCost"] == Decimal("0.00000012011")
+    assert entry_to_row(entry, Issuer())["BilledCost"] == Decimal("0.0000001201123456789")
 
 
 def test_typed_cells_of_parquet_give_the_same_entry() -> None:
     typed = {
         "Tags": [("env", "dev"), ("team", "a")],
-        "BilledCost": Decimal("0.00000012011"),
+        "BilledCost": Decimal("0.0000001201123456789"),
         "ChargePeriodStart": datetime(2026, 10, 1, tzinfo=UTC),
         "BillingPeriodStart": datetime(2026, 10, 1),  # noqa: DTZ001 - some writers leave out the zone
     }

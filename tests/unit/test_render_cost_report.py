@@ -28,20 +28,30 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m"
 
 
 @pytest.mark.parametrize(
-    ("amount", "expected"),
+    ("amount", "currency", "expected"),
     [
-        ("0", "0.00"),
-        ("1", "1.00"),
-        ("1234567.891", "1,234,567.89"),
-        ("-0.5", "-0.50"),
-        ("0.01", "0.01"),
-        ("0.00123456", "0.00123"),
-        ("0.000000001", "0.000000001"),
-        ("-0.000000015", "-0.000000015"),
+        ("0", "USD", "0.00"),
+        ("1", "USD", "1.00"),
+        ("1234567.891", "USD", "1,234,567.89"),
+        ("-0.5", "USD", "-0.50"),
+        ("0.01", "USD", "0.01"),
+        ("0.00123456", "USD", "0.00123"),
+        ("0.000000001", "USD", "0.00000000100"),
+        ("-0.0000000154", "USD", "-0.0000000154"),
+        ("0.000000000000000001", "USD", "0.000000000000000001"),
+        ("0", "JPY", "0"),
+        ("1234.6", "JPY", "1,235"),
+        ("0.25", "JPY", "0.250"),
+        ("12", "KWD", "12.000"),
+        ("1234.5678", "BHD", "1,234.568"),
+        ("0.001", "KWD", "0.001"),
+        ("0.0009", "KWD", "0.000900"),
     ],
 )
-def test_amounts_have_two_places_or_more_for_small_ones(amount: str, expected: str) -> None:
-    assert format_amount(Decimal(amount)) == expected
+def test_amounts_have_the_places_of_the_currency_or_more_for_small_ones(
+    amount: str, currency: str, expected: str
+) -> None:
+    assert format_amount(Decimal(amount), currency) == expected
 
 
 def test_a_change_needs_a_positive_previous_amount() -> None:
@@ -139,11 +149,21 @@ def test_a_period_with_only_credits() -> None:
 
 
 def test_exact_amounts_in_json_csv_and_tables() -> None:
-    row = {"category": "compute", "amount": Decimal("1234.500000001"), "entries": 1_000}
-    assert '"amount": 1234.500000001' in "".join(render_json([row]))
-    assert (
-        "".join(render_csv([row])) == "category,amount,entries\r\ncompute,1234.500000001,1000\r\n"
+    amount = Decimal("1234.000000000000000001")
+    row = {"category": "compute", "currency": "USD", "amount": amount, "entries": 1_000}
+    assert '"amount": 1234.000000000000000001,' in "".join(render_json([row]))
+    assert "".join(render_csv([row])) == (
+        "category,currency,amount,entries\r\ncompute,USD,1234.000000000000000001,1000\r\n"
     )
-    shown = printed(render_table([row], columns=list(row)))
-    assert "1,234.50" in shown
+    shown = printed(render_table([row, row | {"currency": "KWD"}], columns=list(row)))
+    assert "1,234.00 " in shown
+    assert "1,234.000" in shown
     assert "1,000" in shown
+
+
+@pytest.mark.parametrize("amount", ["1E-9", "1E-18", "-1E-10", "1E+3", "0E-18"])
+def test_exact_amounts_have_no_exponent(amount: str) -> None:
+    row = {"amount": Decimal(amount)}
+    plain = format(Decimal(amount), "f")
+    assert "".join(render_json([row])) == f'[\n{{"amount": {plain}}}\n]\n'
+    assert "".join(render_csv([row])) == f"amount\r\n{plain}\r\n"
