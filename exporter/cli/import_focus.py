@@ -21,8 +21,9 @@ from exporter.cli.store import open_store, store_settings
 from exporter.column_files import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
-from exporter.focus import CostColumn, FocusRowError, row_ids, row_to_entry
+from exporter.focus import CostColumn, FocusRowError, plain_decimal, row_ids, row_to_entry
 from exporter.model import Batch, CostEntry
+from exporter.query.costs import exact_sum
 from exporter.render import format_number
 from exporter.time_units import NANOSECONDS_PER_DAY
 
@@ -60,7 +61,7 @@ class _Summary:
     def add(self, entries: Sequence[CostEntry]) -> None:
         self.stored += len(entries)
         for entry in entries:
-            self.totals[entry.currency] += entry.amount
+            self.totals[entry.currency] = exact_sum([self.totals[entry.currency], entry.amount])
         times = [entry.time_unix_nano for entry in entries]
         if self.oldest_unix_nano is not None:
             times.append(self.oldest_unix_nano)
@@ -170,7 +171,7 @@ def _print_summary(summary: _Summary, settings: ExporterSettings) -> None:
         f"{format_number(summary.refused)} were refused"
     )
     for currency, total in sorted(summary.totals.items()):
-        output.print_note(f"{currency} {total:f}")
+        output.print_note(f"{currency} {plain_decimal(total)}")
     kept_from = time.time_ns() - settings.retention_days * NANOSECONDS_PER_DAY
     if summary.oldest_unix_nano is not None and summary.oldest_unix_nano < kept_from:
         output.print_warning(

@@ -24,6 +24,7 @@ from exporter.cli.options import (
 from exporter.cli.store import open_reader
 from exporter.errors import QueryError
 from exporter.query import Reader, parse_duration, parse_time
+from exporter.query.costs import exact_sum
 from exporter.query.rows import CostTotalRow
 from exporter.render import (
     CostReport,
@@ -36,6 +37,7 @@ from exporter.time_units import SECONDS_PER_DAY, seconds_to_micros
 
 _SECONDS_PER_HOUR: Final = 3_600.0
 _MAX_BUCKETS: Final = 400
+_ZERO: Final = Decimal(0)
 
 
 def report(
@@ -148,7 +150,7 @@ def cost_report(
         CurrencyReport(
             currency=currency,
             total=total,
-            previous_total=previous.get(currency, Decimal(0)),
+            previous_total=previous.get(currency, _ZERO),
             buckets=_all_buckets(bucket_starts, over_time, currency),
             categories=_shares(categories, "category", currency, top),
             resources=_shares(resources, "resource_id", currency, top),
@@ -177,7 +179,7 @@ def _by_currency(rows: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
     """The sum of the amounts, added here because another query would read all entries again."""
     sums: dict[str, Decimal] = {}
     for row in rows:
-        sums[row["currency"]] = sums.get(row["currency"], Decimal(0)) + row["amount"]
+        sums[row["currency"]] = exact_sum([sums.get(row["currency"], _ZERO), row["amount"]])
     return sums
 
 
@@ -198,7 +200,7 @@ def _all_buckets(
         for row in rows
         if row["currency"] == currency
     }
-    return [(start, amounts.get(seconds_to_micros(start), Decimal(0))) for start in starts]
+    return [(start, amounts.get(seconds_to_micros(start), _ZERO)) for start in starts]
 
 
 def _shares(rows: Iterable[Mapping[str, Any]], name: str, currency: str, top: int) -> list[Share]:
@@ -210,5 +212,5 @@ def _shares(rows: Iterable[Mapping[str, Any]], name: str, currency: str, top: in
     others = shares[top:]
     if not others:
         return shares
-    rest = sum((share.amount for share in others), Decimal(0))
+    rest = exact_sum(share.amount for share in others)
     return [*shares[:top], Share(f"{len(others)} others", rest)]

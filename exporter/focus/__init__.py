@@ -1,5 +1,6 @@
 """FOCUS, the FinOps Open Cost and Usage Specification: cost entries to its rows and back; pure."""
 
+from exporter.focus.cells import plain_decimal
 from exporter.focus.export_rows import Issuer, entry_to_row
 from exporter.focus.import_rows import CostColumn, FocusRowError, row_ids, row_to_entry
 from exporter.focus.specification import FocusVersion, columns_of
@@ -11,6 +12,7 @@ __all__ = [
     "Issuer",
     "columns_of",
     "entry_to_row",
+    "plain_decimal",
     "row_ids",
     "row_to_entry",
 ]

@@ -176,6 +176,14 @@ def parse_amount(text: str) -> Decimal:
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """The sum with all of its digits; `sum` would round it to 28."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class CostTotalsQuery:
     """Which entries are added up, and how they are grouped.

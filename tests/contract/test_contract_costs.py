@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -60,6 +60,7 @@ def test_an_entry_reads_back_unchanged(backend: Backend) -> None:
         description="two words",
         billing_period="2023-10",
         source="log",
+        source_name="acme.bill",
     )
     assert backend.write(Batch(costs=(full,))) == WriteResult(stored=1)
     [row] = Reader(backend).query_historical_costs()
@@ -69,6 +70,7 @@ def test_an_entry_reads_back_unchanged(backend: Backend) -> None:
         "resource_id": "vm-1",
         "category": "compute",
         "amount": 1.25,
+        "amount_exact": Decimal("1.25"),
         "currency": "USD",
         "region": "eu-1",
         "cluster_id": "c",
@@ -78,6 +80,9 @@ def test_an_entry_reads_back_unchanged(backend: Backend) -> None:
         "description": "two words",
         "billing_period": "2023-10",
         "source": "log",
+        "source_name": "acme.bill",
+        "period_start": None,
+        "period_end": NOW / SECOND,
     }
 
 
@@ -98,11 +103,51 @@ def test_the_billing_period_defaults_to_the_month_of_the_time(backend: Backend) 
 
 @pytest.mark.parametrize(
     "amount",
-    ["0.000000001", "-0.000000001", "-1.25", "999999999999999999.999999999", "0.1"],
+    [
+        "0.000000000000000001",
+        "-0.0000000001",
+        "-1.25",
+        "999999999999999999.999999999999999999",
+        "-999999999999999999.999999999999999999",
+        "0.1",
+    ],
 )
 def test_amounts_are_exact(backend: Backend, amount: str) -> None:
     backend.write(Batch(costs=(cost(amount=amount), cost("e-2", amount))))
-    assert total(backend) == 2 * Decimal(amount)
+    for row in Reader(backend).query_historical_costs():
+        assert format(row["amount_exact"], "f") == amount
+        assert row["amount"] == float(amount)
+    with localcontext(prec=60):
+        assert total(backend) == 2 * Decimal(amount)
+
+
+def test_sums_of_the_largest_amounts(backend: Backend) -> None:
+    largest = Decimal("999999999999999999.999999999999999999")
+    backend.write(Batch(costs=tuple(cost(f"e-{place}", str(largest)) for place in range(1_000))))
+    with localcontext(prec=60):
+        assert total(backend) == 1_000 * largest
+
+
+def test_the_smallest_amount_is_not_hidden(backend: Backend) -> None:
+    tiny = replace(BASIS, kind="amount", factor=Decimal("1e-18"))
+    backend.write(batch([sample(0, 1, of=tiny), sample(1, 0, of=tiny)]))
+    [row] = Reader(backend).query_historical_costs()
+    assert row["amount_exact"] == Decimal("1e-18")
+    assert total(backend) == Decimal("1e-18")
+
+
+def test_sums_by_the_name_of_the_source(backend: Backend) -> None:
+    names = ("metric.a", "metric.b", "metric.a", "")
+    entries = (
+        replace(cost(f"e-{place}", str(place)), source_name=name)
+        for place, name in enumerate(names, 1)
+    )
+    backend.write(Batch(costs=tuple(entries)))
+    rows = Reader(backend).cost_totals(group_by=["source_name"])
+    found = {row["source_name"]: row["amount"] for row in rows}
+    assert found == {"metric.a": 4, "metric.b": 2, "": 4}
+    [row] = Reader(backend).cost_totals(source_name="metric.b")
+    assert row["amount"] == 2
 
 
 def test_the_sum_of_many_amounts_is_exact(backend: Backend) -> None:

@@ -143,8 +143,8 @@ def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: 
         f"warning: {bill}:6: Tags 'not json' is not a JSON object",
         f"warning: {bill}:8: ChargePeriodStart is missing",
         "6 rows read: 2 are stored, 4 were refused",
-        "EUR -0.500000000",
-        "USD 1.500000000",
+        "EUR -0.5",
+        "USD 1.5",
     ]
     assert len(db.entries()) == 2
 
