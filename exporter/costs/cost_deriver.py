@@ -18,7 +18,12 @@ from typing import Final
 import numpy as np
 
 from exporter.costs.chains import CostChain, KindRefusedError, cost_chain, quantity_chain
-from exporter.costs.default_rules import OPENCOST_RULES, default_rule, unit_currency
+from exporter.costs.default_rules import (
+    OPENCOST_RULES,
+    default_rule,
+    unit_currency,
+    with_known_fields,
+)
 from exporter.costs.double_counting import NODE_METRIC, NodeTwins, Spend, StatedCosts
 from exporter.costs.entry_fields import CostRefusedError, check_amount
 from exporter.costs.gen_ai import TOKEN_RULE, TokenPrices, states_its_cost
@@ -171,7 +176,7 @@ class CostDeriver:
         """The rules for a series, in the order in which they are asked."""
         for rule in self._rules:
             if rule.matches(series):
-                yield rule
+                yield with_known_fields(rule, series)
         shipped = default_rule(series) if self._use_defaults else None
         if shipped is not None:
             yield shipped

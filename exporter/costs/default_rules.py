@@ -71,7 +71,7 @@ def ai_rule(rule: CostRule) -> CostRule:
         rule,
         category=rule.category or category,
         resource_id=rule.resource_id or resource_id,
-        more_tags=PERSON_TAGS,
+        more_tags=PERSON_TAGS if rule.tags is None else {},
     )
 
 
@@ -135,45 +135,50 @@ def default_rule(series: Series) -> CostRule | None:
     Raises:
         CostRefusedError: the name says that it is a cost, and its type or unit contradicts.
     """
-    found = _rule_of_metric(series.metric_name, series.metric_type, series.unit)
-    if found is None:
-        return None
-    rule, model_attributes = found
-    if model_attributes and first_text(series_attributes(series)[0], model_attributes):
-        return ai_rule(rule)
-    return rule
+    rule = _rule_of_metric(series.metric_name, series.metric_type, series.unit)
+    return rule and with_known_fields(rule, series)
 
 
-# A rule, and the attributes of which one makes the cost that of a language model.
-_Found = tuple[CostRule, tuple[str, ...]]
+def with_known_fields(rule: CostRule, series: Series) -> CostRule:
+    """The rule with the fields that it does not set, as far as the series says what they are.
+
+    The name of the metric may say currency and factor. If the points name a language model, the
+    other fields are those of `ai_rule`.
+    """
+    known = _name_rule(series.metric_name, series.unit)
+    if known is not None:
+        factor = known.factor if rule.factor == 1 else rule.factor
+        rule = replace(rule, currency=rule.currency or known.currency, factor=factor)
+    names = MODEL_ATTRIBUTES if known is None else MODEL_SOURCES
+    return ai_rule(rule) if first_text(series_attributes(series)[0], names) else rule
 
 
 # Series are many more than metrics.
 @lru_cache(maxsize=4_096)
-def _rule_of_metric(name: str, metric_type: str, unit: str) -> _Found | None:
+def _rule_of_metric(name: str, metric_type: str, unit: str) -> CostRule | None:
     opencost = OPENCOST_RULES.get(name)
     if opencost is not None:
-        return opencost, ()
-    is_amount = metric_type in _AMOUNT_TYPES
-    return (_name_rule(name, unit) if is_amount else None) or _unit_rule(name, metric_type, unit)
+        return opencost
+    rule = _name_rule(name, unit) if metric_type in _AMOUNT_TYPES else None
+    return rule or _unit_rule(name, metric_type, unit)
 
 
-def _name_rule(name: str, unit: str) -> _Found | None:
+@lru_cache(maxsize=4_096)
+def _name_rule(name: str, unit: str) -> CostRule | None:
     """The rule for a metric whose name is known to be a cost, or ends in its currency."""
     rule = CostRule(metric=name, kind="cumulative")
     name = name.lower().replace(".", "_").removesuffix("_total")
     if name.removesuffix("_usd") in _AI_COST_METRICS:
-        return ai_rule(
-            rule if unit_currency(unit) else replace(rule, currency=_CURRENCY_OR_USD)
-        ), ()
+        currency = () if unit_currency(unit) else _CURRENCY_OR_USD
+        return ai_rule(replace(rule, currency=currency))
     if name.endswith("_cost_usd") or name == "cost_usd":
-        return replace(rule, currency=_USD), MODEL_SOURCES
+        return replace(rule, currency=_USD)
     if name.endswith(("_microusd", "_micro_usd")):
-        return replace(rule, currency=_USD, factor=_MICRO_USD), MODEL_SOURCES
+        return replace(rule, currency=_USD, factor=_MICRO_USD)
     return None
 
 
-def _unit_rule(name: str, metric_type: str, unit: str) -> _Found | None:
+def _unit_rule(name: str, metric_type: str, unit: str) -> CostRule | None:
     """The rule for a metric whose unit says that it is a cost."""
     is_named_cost = name == _COST_METRIC
     has_currency = bool(unit_currency(unit))
@@ -185,9 +190,9 @@ def _unit_rule(name: str, metric_type: str, unit: str) -> _Found | None:
     per_hour = match is not None and match["per_hour"] is not None
     rule = CostRule(metric=name, kind="cumulative")
     if metric_type == "gauge" and per_hour:
-        return replace(rule, kind="hourly_rate"), ()
+        return replace(rule, kind="hourly_rate")
     if metric_type in _AMOUNT_TYPES and not per_hour:
-        return rule, MODEL_ATTRIBUTES
+        return rule
     if is_named_cost:
         raise CostRefusedError(
             f"a {metric_type} in {unit or 'no unit'!r} is neither an amount nor a rate; use a sum, "

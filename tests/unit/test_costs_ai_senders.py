@@ -193,6 +193,16 @@ def test_a_name_with_a_currency_is_no_ai_cost_without_a_model_and_no_cost_as_a_g
     assert len(sender.samples) == 1
 
 
+def test_a_rule_takes_currency_and_factor_from_a_known_name() -> None:
+    sender = Sender(CostRule("*", "amount"))
+    sender.send(
+        counter("claude_code.cost.usage", 0.5),
+        counter("a.cost.usd", 0.25),
+        counter("b.cost_microusd", 250_000),
+    )
+    assert sender.total() == Decimal(1)
+
+
 def test_what_a_subscription_includes_is_not_added_to_what_is_billed() -> None:
     sender = Sender(
         CostRule("claude_code.cost.usage", "amount", notional=True), service__name="claude-code"
@@ -205,6 +215,8 @@ def test_what_a_subscription_includes_is_not_added_to_what_is_billed() -> None:
     assert amounts == {"USD": Decimal(1), "USD notional": Decimal("0.42")}
     (notional,) = (entry for entry in sender.entries() if entry.currency != "USD")
     assert json.loads(notional.tags)["notional"] is True
+    # A rule finds the fields that it does not set as the shipped rules do.
+    assert (notional.category, notional.resource_id) == ("ai", "m-1")
 
 
 # Tokens
