@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
-    "COST_CURSORS",
     "COST_ENTRIES",
     "COST_STREAMS",
     "EXEMPLARS",
@@ -224,15 +223,24 @@ COST_ENTRIES: Final = Table(
     replaces=False,
 )
 
-COST_CURSORS: Final = Table(
-    "cost_cursors",
+COST_STREAMS: Final = Table(
+    "cost_streams",
     (
         _SERIES_ID,
-        *_columns("time", "first_timestamp", "last_timestamp"),
-        Column("last_start_timestamp", "time", nullable=True),
-        Column("last_value", "number"),
+        Column("stream_start", "time"),
+        *_columns("time", "earliest_start", "latest_start", nullable=True),
+        *_columns("boolean", "has_fall", "is_split"),
+        *_columns("time", "last_timestamp", "last_start_timestamp", nullable=True),
+        Column("last_value", "number", nullable=True),
+        Column("last_count", "count", nullable=True),
+        *_columns("time", "closed_timestamp", "closed_start_timestamp", nullable=True),
+        Column("closed_value", "number", nullable=True),
+        Column("closed_count", "count", nullable=True),
+        Column("zero_length_points", "count"),
+        Column("lone_start", "time", nullable=True),
+        Column("quantity_id", "id", nullable=True),
     ),
-    key=("series_id",),
+    key=("series_id", "stream_start"),
 )
 
 COST_STREAMS: Final = Table(

@@ -14,7 +14,7 @@ from kit.backends.samples import NOW
 
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.backends.sqlite.store_file import STORE_FILE
-from exporter.tables import COST_CURSORS, COST_STREAMS, FACT_TABLES, SERIES, SQL_TYPES, Table
+from exporter.tables import COST_STREAMS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8")
 STATEMENTS = re.findall(r"^(\S[^\n]*):\n\n```sql\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
@@ -73,9 +73,7 @@ def test_documented_and_real_columns_are_equal(store: sqlite3.Connection) -> Non
     assert documented() == tables | view
 
 
-@pytest.mark.parametrize(
-    "table", [*FACT_TABLES, SERIES, COST_CURSORS, COST_STREAMS], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("table", [*FACT_TABLES, SERIES, COST_STREAMS], ids=lambda one: one.name)
 def test_the_tables_are_those_that_the_code_describes(
     store: sqlite3.Connection, table: Table
 ) -> None:

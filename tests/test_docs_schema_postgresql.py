@@ -17,7 +17,7 @@ from kit.backends.documented_rows import documented_rows
 from kit.backends.samples import SECOND
 
 from exporter.backends.postgresql import PostgreSQLBackend
-from exporter.tables import COST_CURSORS, COST_STREAMS, FACT_TABLES, SERIES, SQL_TYPES, Table
+from exporter.tables import COST_STREAMS, FACT_TABLES, SERIES, SQL_TYPES, Table
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "schema-postgresql.md").read_text(encoding="utf-8")
@@ -79,21 +79,13 @@ def test_the_documented_columns_are_those_of_the_database(store: Connection, tab
     assert sorted(documented(table)) == sorted(columns)
 
 
-@pytest.mark.parametrize(
-    "table", [*FACT_TABLES, SERIES, COST_CURSORS, COST_STREAMS], ids=lambda one: one.name
-)
+@pytest.mark.parametrize("table", [*FACT_TABLES, SERIES, COST_STREAMS], ids=lambda one: one.name)
 def test_the_tables_are_those_that_the_code_describes(store: Connection, table: Table) -> None:
     columns = [
         (column.name, SQL_TYPES["postgresql"][column.kind], column.nullable)
         for column in table.columns
     ]
     stored = [column for column in columns_of(store, table.name) if column[0] != "first_seen"]
-    if table is COST_CURSORS:
-        # The row of a new cursor is inserted to lock it before its values are known.
-        stored = [
-            (name, kind, nullable and name.startswith("last_start"))
-            for name, kind, nullable in stored
-        ]
     assert sorted(columns) == sorted(stored)
 
 

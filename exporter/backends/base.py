@@ -61,7 +61,7 @@ class Backend(Protocol):
         docs/schema-postgresql.md lists which queries of `exporter.query` count it once.
 
         Costs: of entries with one id and time the first stays, except that an entry derived from a
-        point of a series replaces it. Cost cursors are merged with the stored ones. Cost samples
+        point of a series replaces it. Cost streams are merged with the stored ones. Cost samples
         become entries that depend on all points of their series, and not on the order of arrival,
         also if several writers store points of one series (`exporter.costs.entry_calculation`).
 

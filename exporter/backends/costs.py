@@ -6,19 +6,29 @@ tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from exporter.costs.entry_calculation import (
-    billing_period,
-    compute_entries,
-    merge_cursors,
-    quantize_amount,
+from exporter.costs.entry_calculation import billing_period, quantize_amount, sample_point
+from exporter.costs.stored_basis import basis_text, parse_basis
+from exporter.costs.stored_streams import add_samples
+from exporter.costs.streams import UNKNOWN_START, is_near, merge_streams
+from exporter.model import (
+    CostEntry,
+    CostPoint,
+    CostSample,
+    CostStream,
+    CostUpdate,
+    SeriesPoint,
+    StoredCost,
 )
-from exporter.model import CostCursor, CostEntry, CostPoint, CostSample
+from exporter.tables import COST_STREAMS
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+
+# Later than any time that fits 64 bits with sign.
+_END_OF_TIME: Final = 2**63 - 1
 
 _Row = tuple[object, ...]
 
@@ -61,15 +71,34 @@ class CostEncoder:
             row for _, row in sorted(derived.items())
         ]
 
-    def cursor(self, cursor: CostCursor) -> _Row:
-        """The row of cost_cursors."""
-        first = self.time(cursor.first_time_unix_nano)
-        last = cursor.last
-        start = self._start(last.start_time_unix_nano)
-        return (cursor.series_id, first, self.time(last.time_unix_nano), start, last.value)
+    def update(self, update: CostUpdate) -> _Row:
+        """The amount, period start and stream of an entry, and then its key."""
+        stored = update.stored
+        return (
+            *self.amount(quantize_amount(update.amount)),
+            self._known(update.period_start_unix_nano),
+            self.time(update.stream_start),
+            self.time(stored.timestamp_unix_nano),
+            stored.entry_id,
+        )
+
+    def stream(self, stream: CostStream) -> _Row:
+        """The row of cost_streams."""
+        return (
+            stream.series_id,
+            self.time(stream.stream_start),
+            self._known(stream.earliest_start),
+            self._known(stream.latest_start),
+            stream.has_fall,
+            stream.is_split,
+            *self._point(stream.last),
+            *self._point(stream.closed),
+            stream.zero_length_points,
+            self._known(stream.lone_start),
+            stream.quantity_id,
+        )
 
     def _entry(self, cost: CostEntry) -> _Row:
-        point = cost.derived_from
         return (
             self.time(cost.time_unix_nano),
             self.text(cost.entry_id),
@@ -86,58 +115,272 @@ class CostEncoder:
             self.text(cost.billing_period) or billing_period(cost.time_unix_nano),
             cost.source,
             self.text(cost.source_name),
-            None,
-            self.time(cost.time_unix_nano),
-            None if point is None else point.series_id,
-            None,
-            None if point is None else self._start(point.start_time_unix_nano),
-            None if point is None else point.value,
-            None,
-            None,
+            self._known(cost.period_start_unix_nano),
+            self.time(cost.period_end_unix_nano or cost.time_unix_nano),
+            *self._source(cost.derived_from),
         )
 
-    def _start(self, start_unix_nano: int) -> object:
-        return self.time(start_unix_nano) if start_unix_nano else None
+    def _source(self, source: SeriesPoint | None) -> _Row:
+        if source is None:
+            return (None,) * 6
+        point, basis = source.point, source.basis
+        return (
+            source.series_id,
+            self.time(source.stream_start),
+            self._known(point.start_time_unix_nano),
+            point.value,
+            point.point_count,
+            None if basis is None else basis_text(basis),
+        )
+
+    def _point(self, point: CostPoint | None) -> _Row:
+        if point is None:
+            return (None,) * 4
+        time, start, value, count = point
+        return (self.time(time), self._known(start), value, count)
+
+    def _known(self, unix_nano: int) -> object:
+        """A stored time, NULL for an unknown one."""
+        return self.time(unix_nano) if unix_nano else None
+
+
+STREAM_COLUMNS: Final = COST_STREAMS.names
+"""The columns of `stream_of_row`."""
+
+ENTRY_COLUMNS: Final = (
+    "timestamp",
+    "entry_id",
+    "series_id",
+    "stream_start",
+    "period_end",
+    "start_timestamp",
+    "value",
+    "point_count",
+    "basis",
+)
+"""The columns of `stored_cost_of_row`."""
+
+
+def stream_of_row(row: Sequence[Any]) -> CostStream:
+    """A row of cost_streams, with times in microseconds."""
+    (series_id, stream_start, earliest_start, latest_start, has_fall, is_split, *points) = row
+    last, closed, (zero_length_points, lone_start, quantity_id) = (
+        points[:4],
+        points[4:8],
+        points[8:],
+    )
+    return CostStream(
+        series_id=series_id,
+        stream_start=_nanos(stream_start),
+        earliest_start=_nanos(earliest_start),
+        latest_start=_nanos(latest_start),
+        has_fall=bool(has_fall),
+        is_split=bool(is_split),
+        last=cost_point_of(*last) if last[0] else None,
+        closed=cost_point_of(*closed) if closed[0] else None,
+        zero_length_points=zero_length_points,
+        lone_start=_nanos(lone_start),
+        quantity_id=quantity_id,
+    )
+
+
+def stored_cost_of_row(row: Sequence[Any]) -> StoredCost:
+    """The columns `ENTRY_COLUMNS` of a row of cost_entries, with times in microseconds."""
+    timestamp, entry_id, series_id, stream_start, *point, basis = row
+    return StoredCost(
+        _nanos(timestamp),
+        entry_id,
+        SeriesPoint(
+            series_id,
+            _nanos(stream_start),
+            cost_point_of(*point),
+            None if basis is None else parse_basis(basis),
+        ),
+    )
+
+
+def cost_point_of(
+    timestamp: int, start_timestamp: int | None, value: float, count: int | None
+) -> CostPoint:
+    """A point from its columns, with times in microseconds."""
+    return CostPoint(_nanos(timestamp), _nanos(start_timestamp), value, count)
+
+
+def _nanos(micros: int | None) -> int:
+    """Nanoseconds of a stored time; NULL is an unknown time, 0."""
+    return (micros or 0) * NANOSECONDS_PER_MICROSECOND
 
 
 class CostTables(Protocol):
-    """cost_entries and cost_cursors of one backend, inside one open transaction."""
+    """cost_entries and cost_streams of one backend, inside one open transaction."""
 
     def insert_entries(self, costs: Iterable[CostEntry]) -> None:
-        """Store entries.
+        """Store entries; those that were derived from points replace stored ones.
 
         Raises:
             RowRefusedError: an amount cannot be kept.
         """
 
-    def lock_cursors(self, series_ids: Iterable[int]) -> Mapping[int, CostCursor]:
-        """The stored cursors of these series; nobody else changes them in this transaction."""
+    def update_entries(self, updates: Sequence[CostUpdate]) -> None:
+        """Store the new amounts of entries.
 
-    def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
-        """Store cursors. `lock_cursors` must have locked them before."""
-
-    def points_between(
-        self, series_id: int, first_unix_nano: int, last_unix_nano: int
-    ) -> list[CostPoint]:
-        """Stored points of a series in order of time.
-
-        From the last point before the first time to the first point after the last time.
+        Raises:
+            RowRefusedError: an amount cannot be kept.
         """
+
+    def lock_heads(self, series_ids: Collection[int]) -> Iterable[CostStream]:
+        """The streams without a start of these series, made if they are missing.
+
+        Nobody else changes a stream of these series until the transaction ends.
+        """
+
+    def streams_near(self, starts: Collection[tuple[int, int]]) -> Iterable[CostStream]:
+        """The streams whose name is at most `MAX_STREAM_WIDTH_NANOSECONDS` from one of these.
+
+        Args:
+            starts: series ids and start times in nanoseconds.
+        """
+
+    def rates_of_quantities(self, quantity_ids: Collection[int]) -> Collection[int]:
+        """The series whose hourly rate is multiplied by one of these quantities."""
+
+    def store_streams(self, streams: Sequence[CostStream]) -> None:
+        """Store streams. `lock_heads` must have locked their series before."""
+
+    def delete_streams(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Delete streams by series id and stream start in nanoseconds."""
+
+    def entries_between(
+        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
+    ) -> Sequence[StoredCost]:
+        """See `StoredCosts.entries_between`."""
+
+    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> Sequence[StoredCost]:
+        """See `StoredCosts.entries_of`."""
+
+    def quantities(
+        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
+    ) -> Sequence[CostPoint]:
+        """See `StoredCosts.quantities`."""
+
+
+class _PrefetchedStreams:
+    """`StoredCosts` that reads the streams of a whole batch with one statement."""
+
+    def __init__(self, tables: CostTables, samples: Iterable[CostSample]) -> None:
+        self.entries_between = tables.entries_between
+        self.entries_of = tables.entries_of
+        self.quantities = tables.quantities
+        self._tables = tables
+        self._streams: dict[int, dict[int, CostStream]] = {}
+        starts = {
+            (sample.series_id, sample_point(sample).start_time_unix_nano)
+            for sample in samples
+            if sample.basis.kind == "cumulative" and sample.basis.has_known_starts
+        }
+        self._fetched: set[tuple[int, int]] = set()
+        self._fetch({pair for pair in starts if pair[1] != UNKNOWN_START})
+
+    def streams_near(self, series_id: int, start_unix_nano: int) -> list[CostStream]:
+        """See `StoredCosts.streams_near`."""
+        if (series_id, start_unix_nano) not in self._fetched:
+            self._fetch({(series_id, start_unix_nano)})
+        streams = self._streams.get(series_id, {})
+        return [stream for stream in streams.values() if is_near(stream, start_unix_nano)]
+
+    def _fetch(self, starts: set[tuple[int, int]]) -> None:
+        self._fetched |= starts
+        if starts:
+            for stream in self._tables.streams_near(starts):
+                self._streams.setdefault(stream.series_id, {})[stream.stream_start] = stream
 
 
 def write_derived_costs(
-    tables: CostTables, cursors: Sequence[CostCursor], samples: Sequence[CostSample]
-) -> None:
-    """Merge cursors of another store into the stored ones, then store the entries of samples.
+    tables: CostTables, streams: Sequence[CostStream], samples: Sequence[CostSample]
+) -> int:
+    """Merge streams of another store into the stored ones, then store the entries of samples.
+
+    Returns:
+        How many points came with another value than a point with their series, start and time.
 
     Raises:
         RowRefusedError: an amount cannot be kept.
     """
-    if cursors:
-        stored = tables.lock_cursors({one.series_id for one in cursors})
-        tables.store_cursors(merge_cursors(cursors, stored))
-    if samples:
-        stored = tables.lock_cursors({sample.series_id for sample in samples})
-        entries, changed = compute_entries(samples, stored, tables.points_between)
-        tables.insert_entries(entries)
-        tables.store_cursors(changed)
+    if streams:
+        _merge_streams(tables, streams)
+    quantities = [sample for sample in samples if sample.basis.kind == "quantity"]
+    costs = [sample for sample in samples if sample.basis.kind != "quantity"]
+    conflicts = 0
+    touched: dict[int, tuple[int, int]] = {}
+    # Quantities first, in every transaction, so that two receivers lock in one order.
+    quantity_ids = {sample.series_id for sample in quantities}
+    quantity_ids |= {one.basis.quantity_id for one in costs if one.basis.quantity_id is not None}
+    heads = {one.series_id: one for one in tables.lock_heads(quantity_ids)} if quantity_ids else {}
+    if quantities:
+        conflicts += _store(tables, quantities, heads, {})
+        touched = _rates_of_changed_quantities(tables, quantities, heads)
+    if costs or touched:
+        series_ids = {sample.series_id for sample in costs} | touched.keys()
+        heads = {one.series_id: one for one in tables.lock_heads(series_ids)}
+        conflicts += _store(tables, costs, heads, touched)
+    return conflicts
+
+
+def _store(
+    tables: CostTables,
+    samples: Sequence[CostSample],
+    heads: Mapping[int, CostStream],
+    touched: Mapping[int, tuple[int, int]],
+) -> int:
+    changes = add_samples(samples, heads, _PrefetchedStreams(tables, samples), touched)
+    tables.insert_entries(changes.entries)
+    tables.update_entries(changes.updates)
+    tables.delete_streams(changes.removed_streams)
+    tables.store_streams(changes.streams)
+    return changes.conflicts
+
+
+def _rates_of_changed_quantities(
+    tables: CostTables, samples: Sequence[CostSample], heads: Mapping[int, CostStream]
+) -> dict[int, tuple[int, int]]:
+    """The hourly rates to compute again: by series id the first and the last time.
+
+    Args:
+        tables: where the samples are stored.
+        samples: of quantities.
+        heads: the streams of the quantities before the samples.
+    """
+    times: dict[int, list[int]] = {}
+    for sample in samples:
+        times.setdefault(sample.series_id, []).append(sample.time_unix_nano)
+    touched: dict[int, tuple[int, int]] = {}
+    for quantity_id, quantity_times in times.items():
+        rates = tables.rates_of_quantities([quantity_id])
+        if not rates:
+            continue
+        begin, end = min(quantity_times), max(quantity_times)
+        newest = heads[quantity_id].last if quantity_id in heads else None
+        if newest is None or newest.time_unix_nano <= end:
+            end = _END_OF_TIME
+        else:
+            # A point governs the time up to the next one, and decides how long the next one holds.
+            for _ in range(2):
+                following = tables.entries_between(quantity_id, UNKNOWN_START, end, end)
+                end = following[-1].source.point.time_unix_nano
+        for series_id in rates:
+            first, last = touched.get(series_id, (begin, end))
+            touched[series_id] = (min(first, begin), max(last, end))
+    return touched
+
+
+def _merge_streams(tables: CostTables, streams: Sequence[CostStream]) -> None:
+    heads = tables.lock_heads({one.series_id for one in streams})
+    stored = {(one.series_id, one.stream_start): one for one in heads}
+    others = [(one.series_id, one.stream_start) for one in streams if one.stream_start]
+    if others:
+        near = tables.streams_near(others)
+        stored |= {(one.series_id, one.stream_start): one for one in near}
+    for stream in streams:
+        key = (stream.series_id, stream.stream_start)
+        stored[key] = merge_streams(stored[key], stream) if key in stored else stream
+    tables.store_streams([stored[one.series_id, one.stream_start] for one in streams])

@@ -1,20 +1,22 @@
-"""The amount of each cost entry, computed from the points of its series. Pure and exact.
+"""The amount of each cost entry. Pure and exact: no clock, no memory of earlier calls.
 
-The amount of a point depends on the point before it in time. What is stored in the end must depend
-on the points alone, not on the order in which they arrived or on the batches they came in. So a
-backend calls this inside the transaction that stores the samples, with the stored points of the
-same series, and a point that arrives late also changes the entry after it.
+An amount is a function of its own point, the basis stored with it, and the point before it in its
+stream (`exporter.costs.streams`). A backend calls this in the transaction that stores the samples.
+A point that arrives late also changes the entry after it, so the stored entries never depend on
+the order in which points arrived (docs/decisions/0009-cost-streams.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
 from typing import Final
 
+from exporter.costs.streams import UNKNOWN_START, has_restarted
 from exporter.errors import RowRefusedError
-from exporter.model import CostBasis, CostCursor, CostEntry, CostPoint, CostSample, SeriesPoint
+from exporter.model import CostBasis, CostEntry, CostPoint, CostSample, SeriesPoint
 from exporter.time_units import (
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MICROSECOND,
@@ -33,109 +35,70 @@ _AMOUNT_LIMIT: Final = Decimal(10**18)
 # The product of a double (17 digits, below 1e18) and a price has fewer digits: it is not rounded.
 _EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 _ZERO: Final = Decimal(0)
+_ONE: Final = Decimal(1)
+_NANOSECONDS_PER_HOUR: Final = Decimal(NANOSECONDS_PER_HOUR)
 _UINT64_MASK: Final = 2**64 - 1
 
-# Called with a series id and two times in nanoseconds. Returns the stored points of the series in
-# order of time, from the last one before the first time to the first one after the second.
-FetchStoredPoints = Callable[[int, int, int], Sequence[CostPoint]]
+# The points of a quantity, sorted by time, from the second one before the first of two times in
+# nanoseconds up to the last. Called with the id of the quantity.
+FetchQuantities = Callable[[int, int, int], Sequence[CostPoint]]
 
 
-def compute_entries(
-    samples: Iterable[CostSample],
-    cursors: Mapping[int, CostCursor],
-    fetch_stored_points: FetchStoredPoints,
-) -> tuple[list[CostEntry], list[CostCursor]]:
-    """The entries that samples of any series create or change, and the cursors after that.
+def cost_of(
+    basis: CostBasis,
+    stream_start: int,
+    previous: CostPoint | None,
+    point: CostPoint,
+    quantities: Sequence[CostPoint] = (),
+) -> tuple[Decimal, int]:
+    """What a point costs, and from when.
 
     Args:
-        samples: in any order; of several with one series and microsecond the last counts.
-        cursors: by series id, of the series that have one.
-        fetch_stored_points: called for a series only if a sample is not newer than its cursor.
+        basis: stored with the point.
+        stream_start: names its stream.
+        previous: the point before it in the stream.
+        point: the point.
+        quantities: of `basis.quantity_id`, sorted by time, from the second one before the point.
 
     Returns:
-        Entries by time and id, each once; they replace stored ones with the same id and time. Then
-        the cursors that changed, by series id.
+        The amount, and the start of the period in nanoseconds, 0 if unknown.
 
     Raises:
-        RowRefusedError: a value is not finite, or an amount is too large to store.
+        RowRefusedError: a value is not finite, or the amount is too large to store.
     """
-    samples_by_series: dict[int, list[CostSample]] = {}
-    for sample in samples:
-        samples_by_series.setdefault(sample.series_id, []).append(sample)
-    entries: list[CostEntry] = []
-    changed_cursors: list[CostCursor] = []
-    for series_id in sorted(samples_by_series):
-        series_samples = samples_by_series[series_id]
-        cursor = cursors.get(series_id)
-        times = [_whole_micros(sample.time_unix_nano) for sample in series_samples]
-        stored_points: Sequence[CostPoint] = ()
-        # Points newer than the cursor need no look-up, which is the usual case.
-        if cursor is not None and min(times) <= cursor.last.time_unix_nano:
-            stored_points = fetch_stored_points(series_id, min(times), max(times))
-        series_entries, cursor_after = compute_series_entries(series_samples, cursor, stored_points)
-        entries += series_entries
-        if cursor_after != cursor:
-            changed_cursors.append(cursor_after)
-    entries.sort(key=lambda entry: (entry.time_unix_nano, entry.entry_id))
-    return entries, changed_cursors
+    if basis.kind == "cumulative":
+        return _increase(basis, stream_start, previous, point)
+    if basis.kind == "amount":
+        return _price(basis, point.value), _start_before(point)
+    if basis.kind == "quantity" or previous is None:
+        return _ZERO, 0
+    return _hourly_charge(basis, previous, point, quantities)
 
 
-def compute_series_entries(
-    samples: Sequence[CostSample], cursor: CostCursor | None, stored_points: Sequence[CostPoint]
-) -> tuple[list[CostEntry], CostCursor]:
-    """The entries that samples of one series create or change, and its cursor after that.
+def quantity_at(quantities: Sequence[CostPoint], time_unix_nano: int) -> float | None:
+    """The quantity at a time: that of the newest point up to it, until the next one is overdue.
 
-    A sample replaces a stored point with its time. If both are equal, nothing changes.
+    A sender repeats a quantity at an interval while it is in use. Once the interval between the
+    last two points has passed without another point, the quantity is no longer in use. A single
+    point has no interval, and holds until there is a second one.
 
     Args:
-        samples: at least one, all of one series.
-        cursor: of the series, None if it has none.
-        stored_points: from the last one before the samples to the first one after them.
+        quantities: sorted by time, from the second one before the time at the latest.
+        time_unix_nano: the time.
+
+    Returns:
+        None if nothing is in use.
     """
-    series_id = samples[0].series_id
-    known_points = {point.time_unix_nano: point for point in stored_points}
-    if cursor is not None:
-        known_points.setdefault(cursor.last.time_unix_nano, cursor.last)
-    new_points = {point.time_unix_nano: point for point in map(_point, samples)}
-    bases = {_whole_micros(sample.time_unix_nano): sample.basis for sample in samples}
-    changed_times = {time for time, point in new_points.items() if known_points.get(time) != point}
-    # Skip the point that is known only from the cursor: retention has deleted its entry.
-    writable_times = new_points.keys() | {point.time_unix_nano for point in stored_points}
-    timeline = sorted((known_points | new_points).values())
-    oldest_time = timeline[0].time_unix_nano
-    starts_series = cursor is None or oldest_time <= cursor.first_time_unix_nano
-    entries: list[CostEntry] = []
-    previous: CostPoint | None = None
-    for point in timeline:
-        time = point.time_unix_nano
-        follows_change = previous is not None and previous.time_unix_nano in changed_times
-        if time in changed_times or (follows_change and time in writable_times):
-            basis = bases.get(time, samples[-1].basis)
-            # If retention deleted the previous point, the increase is unknown and is taken as 0.
-            # Using the whole total would count earlier costs twice.
-            is_known = previous is not None or starts_series or basis.kind == "amount"
-            amount = _amount(basis, previous, point) if is_known else _ZERO
-            entries.append(_entry(series_id, basis, point, amount))
-        previous = point
-    if cursor is not None:
-        oldest_time = min(oldest_time, cursor.first_time_unix_nano)
-    return entries, CostCursor(series_id, oldest_time, timeline[-1])
-
-
-def merge_cursors(
-    cursors: Iterable[CostCursor], stored_cursors: Mapping[int, CostCursor]
-) -> list[CostCursor]:
-    """The cursors of this store and of another one, merged, by series id.
-
-    Args:
-        cursors: from the other store.
-        stored_cursors: the cursors of this store for the same series, by series id.
-    """
-    merged = dict(stored_cursors)
-    for cursor in cursors:
-        stored = merged.get(cursor.series_id)
-        merged[cursor.series_id] = cursor if stored is None else stored.merge(cursor)
-    return [merged[series_id] for series_id in sorted(merged)]
+    following = bisect_right(quantities, time_unix_nano, key=lambda point: point.time_unix_nano)
+    if following == 0:
+        return None
+    current = quantities[following - 1]
+    age = time_unix_nano - current.time_unix_nano
+    if following > 1 and age > 0:
+        interval = current.time_unix_nano - quantities[following - 2].time_unix_nano
+        if age >= interval:
+            return None
+    return current.value
 
 
 def quantize_amount(amount: Decimal, quantum: Decimal = AMOUNT_QUANTUM) -> Decimal:
@@ -156,76 +119,45 @@ def billing_period(time_unix_nano: int) -> str:
     return f"{from_nanos(time_unix_nano):%Y-%m}"
 
 
-def _amount(basis: CostBasis, previous: CostPoint | None, point: CostPoint) -> Decimal:
-    if basis.kind == "quantity":
-        return _ZERO
-    if basis.kind == "amount":
-        return _price(basis, point.value)
-    if basis.kind == "hourly_rate":
-        return _ZERO if previous is None else _hourly_charge(basis, previous, point)
-    return _increase(basis, previous, point)
-
-
-def _increase(basis: CostBasis, previous: CostPoint | None, point: CostPoint) -> Decimal:
-    """The increase of a total since the point before it.
-
-    A total is 0 at its start time (OpenTelemetry data model, "Resets and gaps"). A start time of 0,
-    and one equal to the time of the point, say that the start is unknown.
-    """
-    # Rounded before the difference is taken, so that increases add up to the rounded total.
-    total = _price(basis, point.value)
-    start = point.start_time_unix_nano
-    if previous is None:
-        return total if 0 < start < point.time_unix_nano else _ZERO
-    if basis.is_monotonic and point.value < previous.value:
-        return total
-    if start > previous.time_unix_nano:
-        return total if start < point.time_unix_nano else _ZERO
-    # The total restarted in the microsecond of the previous point. If the previous point has this
-    # start time too, it is the first point of the same total, whose increase is counted from it.
-    if start == previous.time_unix_nano and 0 < previous.start_time_unix_nano < start:
-        return total
-    return total - _price(basis, previous.value)
-
-
-def _hourly_charge(basis: CostBasis, previous: CostPoint, point: CostPoint) -> Decimal:
-    """The charge of an hourly rate for the time since the point before, up to the staleness."""
-    max_nanoseconds = round(basis.staleness_seconds * NANOSECONDS_PER_SECOND)
-    nanoseconds = min(point.time_unix_nano - previous.time_unix_nano, max_nanoseconds)
-    rate = _EXACT.multiply(_decimal(point.value), basis.factor)
-    charge = _EXACT.multiply(rate, Decimal(nanoseconds))
-    return quantize_amount(_EXACT.divide(charge, Decimal(NANOSECONDS_PER_HOUR)), RATE_QUANTUM)
-
-
-def _price(basis: CostBasis, value: float) -> Decimal:
-    return quantize_amount(_EXACT.multiply(_decimal(value), basis.factor))
-
-
-def _decimal(value: float) -> Decimal:
-    """The shortest decimal that reads back as this double."""
-    if not math.isfinite(value):
-        raise RowRefusedError(f"a cost has the value {value}; it must be a finite number")
-    return Decimal(repr(float(value)))
-
-
-def _point(sample: CostSample) -> CostPoint:
+def sample_point(sample: CostSample) -> CostPoint:
+    """The point of a sample as it is stored: whole microseconds, and a start only if it counts."""
+    time = sample.time_unix_nano - sample.time_unix_nano % NANOSECONDS_PER_MICROSECOND
+    start = sample.start_time_unix_nano - sample.start_time_unix_nano % NANOSECONDS_PER_MICROSECOND
+    counts = sample.basis.has_known_starts and sample.basis.kind in {"amount", "cumulative"}
+    if not counts or start > time:
+        start = UNKNOWN_START
     return CostPoint(
-        _whole_micros(sample.time_unix_nano),
-        _whole_micros(sample.start_time_unix_nano),
+        time,
+        start,
         float(sample.value),
+        sample.count,
     )
 
 
-def _whole_micros(unix_nano: int) -> int:
-    """A time rounded down to a microsecond, as stores keep it, so that stored times are equal."""
-    return unix_nano - unix_nano % NANOSECONDS_PER_MICROSECOND
+def derived_entry(
+    series_id: int,
+    stream_start: int,
+    point: CostPoint,
+    basis: CostBasis,
+    cost: tuple[Decimal, int],
+) -> CostEntry:
+    """The entry of a point.
 
-
-def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) -> CostEntry:
-    micros = point.time_unix_nano // NANOSECONDS_PER_MICROSECOND
+    Its timestamp is in the hour, day and month that it pays for: a period that ends with an hour is
+    over (from, to], so its timestamp is the last microsecond of that hour.
+    """
+    amount, period_start_unix_nano = cost
+    time = point.time_unix_nano
+    start = point.start_time_unix_nano
+    has_period = basis.kind != "amount" or basis.has_known_starts
+    timestamp = time
+    if has_period and time % NANOSECONDS_PER_HOUR == 0:
+        timestamp -= NANOSECONDS_PER_MICROSECOND
+    name = f"series-{series_id & _UINT64_MASK:016x}-{time // NANOSECONDS_PER_MICROSECOND}"
     return CostEntry(
-        entry_id=f"series-{series_id & _UINT64_MASK:016x}-{micros}",
-        time_unix_nano=point.time_unix_nano,
+        # Points of several processes can have one time; their starts tell them apart.
+        entry_id=f"{name}-{start // NANOSECONDS_PER_MICROSECOND}" if start else name,
+        time_unix_nano=timestamp,
         resource_id=basis.resource_id,
         category=basis.category,
         amount=amount,
@@ -236,7 +168,92 @@ def _entry(series_id: int, basis: CostBasis, point: CostPoint, amount: Decimal) 
         service_name=basis.service_name,
         tags=basis.tags,
         description=basis.description,
-        billing_period=billing_period(point.time_unix_nano),
+        billing_period=billing_period(timestamp),
         source=basis.source,
-        derived_from=SeriesPoint(series_id, point.start_time_unix_nano, point.value),
+        source_name=basis.source_name,
+        period_start_unix_nano=period_start_unix_nano,
+        period_end_unix_nano=time,
+        derived_from=SeriesPoint(series_id, stream_start, point, basis),
     )
+
+
+def distinct_points(samples: Iterable[CostSample]) -> tuple[dict[CostPoint, CostBasis], int]:
+    """The points of samples of one series, with their bases.
+
+    Of several with one time and start the one with the larger value counts, so that the result does
+    not depend on their order.
+
+    Returns:
+        The points, and how many others had another value.
+    """
+    points: dict[tuple[int, int], tuple[CostPoint, CostBasis]] = {}
+    conflicts = 0
+    for sample in samples:
+        point = sample_point(sample)
+        known = points.get(point[:2])
+        if known is not None:
+            conflicts += known[0].value != point.value
+            if known[0].value >= point.value:
+                continue
+        points[point[:2]] = (point, sample.basis)
+    return dict(points.values()), conflicts
+
+
+def _increase(
+    basis: CostBasis, stream_start: int, previous: CostPoint | None, point: CostPoint
+) -> tuple[Decimal, int]:
+    """The increase of a total since the point before it in its stream."""
+    # Rounded before the difference is taken, so that increases add up to the rounded total.
+    total = _price(basis, point.value)
+    if previous is None:
+        # A total with a known start is 0 there (OpenTelemetry data model, "Resets and gaps").
+        if stream_start == UNKNOWN_START:
+            return _ZERO, 0
+        return total, _start_before(point)
+    if has_restarted(basis, stream_start, previous, point):
+        return total, previous.time_unix_nano
+    return total - _price(basis, previous.value), previous.time_unix_nano
+
+
+def _hourly_charge(
+    basis: CostBasis, previous: CostPoint, point: CostPoint, quantities: Sequence[CostPoint]
+) -> tuple[Decimal, int]:
+    """The charge of an hourly rate for the time since the point before, up to the staleness.
+
+    It is the difference of two rounded charges since 1970, so that the charges of a constant rate
+    add up to the rounded charge of the whole time.
+    """
+    max_nanoseconds = round(basis.staleness_seconds * NANOSECONDS_PER_SECOND)
+    end = point.time_unix_nano
+    start = max(previous.time_unix_nano, end - max_nanoseconds)
+    rate = _EXACT.multiply(_decimal(point.value), basis.factor)
+    if basis.quantity_id is not None:
+        quantity = quantity_at(quantities, end)
+        rate = _ZERO if quantity is None else _EXACT.multiply(rate, _decimal(quantity))
+    if not rate:
+        return _ZERO, start
+    return _charge_since_1970(rate, end) - _charge_since_1970(rate, start), start
+
+
+def _charge_since_1970(rate: Decimal, time_unix_nano: int) -> Decimal:
+    charge = _EXACT.multiply(rate, Decimal(time_unix_nano))
+    return quantize_amount(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR), RATE_QUANTUM)
+
+
+def _start_before(point: CostPoint) -> int:
+    start = point.start_time_unix_nano
+    return start if start < point.time_unix_nano else 0
+
+
+def _price(basis: CostBasis, value: float) -> Decimal:
+    amount = _decimal(value)
+    if basis.factor != _ONE:
+        amount = _EXACT.multiply(amount, basis.factor)
+    return quantize_amount(amount)
+
+
+def _decimal(value: float) -> Decimal:
+    """The shortest decimal that reads back as this double."""
+    if not math.isfinite(value):
+        raise RowRefusedError(f"a cost has the value {value}; it must be a finite number")
+    return Decimal(repr(float(value)))

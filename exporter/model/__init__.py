@@ -8,14 +8,16 @@ to its own resolution. A start time of 0 is unknown.
 from exporter.model.batch import Batch, DeadLetter, DeadLetterKind, Watermark
 from exporter.model.costs import (
     CostBasis,
-    CostCursor,
     CostEntry,
     CostFalls,
     CostKind,
     CostPoint,
     CostSample,
     CostSource,
+    CostStream,
+    CostUpdate,
     SeriesPoint,
+    StoredCost,
 )
 from exporter.model.histograms import Exemplar, ExponentialBuckets, HistogramPoint, SummaryPoint
 from exporter.model.points import NO_POINTS, Int64Array, Points
@@ -26,13 +28,14 @@ __all__ = [
     "NO_POINTS",
     "Batch",
     "CostBasis",
-    "CostCursor",
     "CostEntry",
     "CostFalls",
     "CostKind",
     "CostPoint",
     "CostSample",
     "CostSource",
+    "CostStream",
+    "CostUpdate",
     "DeadLetter",
     "DeadLetterKind",
     "Exemplar",
@@ -44,6 +47,7 @@ __all__ = [
     "Series",
     "SeriesPoint",
     "StoreSizes",
+    "StoredCost",
     "SummaryPoint",
     "TableSize",
     "Temporality",

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporter.model.costs import CostCursor, CostEntry, CostSample
+from exporter.model.costs import CostEntry, CostSample, CostStream
 from exporter.model.histograms import Exemplar, HistogramPoint, SummaryPoint
 from exporter.model.lazy_sequence import concatenate
 from exporter.model.points import NO_POINTS, Points
@@ -71,7 +71,7 @@ class Batch:
         dead_letters: rows that the backend refused; they are stored in a table of their own.
         costs: complete cost entries.
         cost_samples: points from which the backend computes cost entries.
-        cost_cursors: no rows: the first and last points of series in a store that was copied.
+        cost_streams: no rows: the streams of a store that was copied.
     """
 
     new_series: tuple[Series, ...] = ()
@@ -83,7 +83,7 @@ class Batch:
     dead_letters: tuple[DeadLetter, ...] = ()
     costs: tuple[CostEntry, ...] = ()
     cost_samples: tuple[CostSample, ...] = ()
-    cost_cursors: tuple[CostCursor, ...] = ()
+    cost_streams: tuple[CostStream, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -150,7 +150,7 @@ class Batch:
             dead_letters=all_of("dead_letters"),
             costs=all_of("costs"),
             cost_samples=all_of("cost_samples"),
-            cost_cursors=all_of("cost_cursors"),
+            cost_streams=all_of("cost_streams"),
         )
 
 

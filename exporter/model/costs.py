@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple, Self
-
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from typing import Literal, NamedTuple
 
 CostKind = Literal["amount", "cumulative", "hourly_rate", "quantity"]
 CostFalls = Literal["auto", "restart", "correct"]
 CostSource = Literal["metric", "log", "gen_ai", "api", "focus"]
 
 
+class CostPoint(NamedTuple):
+    """The stored part of a point; times are whole microseconds, a start time of 0 is unknown.
+
+    `point_count` is the count of a histogram or summary, whose sum is the value.
+    """
+
+    time_unix_nano: int
+    start_time_unix_nano: int
+    value: float
+    point_count: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesPoint:
-    """The point of a series that a cost entry was derived from; its time is the entry's.
+    """The point of a series that a cost entry was derived from, and how.
 
     Attributes:
-        series_id: of the series.
-        start_time_unix_nano: of the point, 0 if unknown.
-        value: of the point.
+        series_id: of the series, or of the identity that several series share.
+        stream_start: names the stream of the point, see `CostStream`.
+        point: the point; its time is the end of the period of the entry.
+        basis: how the amount was computed; None for entries of a store of version 0.1.0.
     """
 
     series_id: int
-    start_time_unix_nano: int
-    value: float
+    stream_start: int
+    point: CostPoint
+    basis: CostBasis | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,8 @@ class CostEntry:
         billing_period: month such as "2026-11"; "" for the month of the time, in UTC.
         source: where the entry came from.
         source_name: name of the metric or log event that it came from, "" if there is none.
+        period_start_unix_nano: the cost arose after this time; 0 if unknown.
+        period_end_unix_nano: the cost arose up to this time; 0 for `time_unix_nano`.
         derived_from: the point of a series that the amount was computed from. The entry replaces
             a stored one with its id and time. None for entries that were sent complete.
     """
@@ -67,58 +81,75 @@ class CostEntry:
     billing_period: str = ""
     source: CostSource = "api"
     source_name: str = ""
+    period_start_unix_nano: int = 0
+    period_end_unix_nano: int = 0
     derived_from: SeriesPoint | None = None
 
 
-class CostPoint(NamedTuple):
-    """The stored part of a point; times are whole microseconds, a start time of 0 is unknown."""
-
-    time_unix_nano: int
-    start_time_unix_nano: int
-    value: float
-
-    @classmethod
-    def from_micros(cls, timestamp: int, start_timestamp: int | None, value: float) -> Self:
-        """From a stored row: times in microseconds, None for an unknown start."""
-        start_time_unix_nano = (start_timestamp or 0) * NANOSECONDS_PER_MICROSECOND
-        return cls(timestamp * NANOSECONDS_PER_MICROSECOND, start_time_unix_nano, value)
-
-
 @dataclass(frozen=True, slots=True)
-class CostCursor:
-    """The first and last point of a series, kept after retention has deleted its entries.
+class CostStream:
+    """What is known of one stream of a series, also after its entries were deleted.
+
+    A stream is one running total. `exporter.costs.streams` says which points form one. Every series
+    with costs has the stream 0, which also holds what is known of the series.
 
     Attributes:
-        series_id: of the series.
-        first_time_unix_nano: time of the oldest point that was ever stored.
-        last: the newest point that was ever stored.
+        series_id: of the series, or of the identity that several series share.
+        stream_start: the start time that names the stream; 0 for points without a known start.
+        earliest_start: of its points; 0 for the stream 0.
+        latest_start: of its points; 0 for the stream 0.
+        has_fall: whether its total ever fell by more than rounding.
+        is_split: whether near starts are streams of their own, because their totals fall when they
+            are read together.
+        last: its newest point, None if it has none yet.
+        closed: its newest point whose entry was deleted. Points up to its time cost 0.
+        zero_length_points: of the stream 0 alone: how many points of the series have their own time
+            as start, and no later point has this start.
+        lone_start: of the stream 0 alone: the start of the only such point, 0 unless there is one.
+        quantity_id: of the stream 0 alone: the quantity that its hourly rate is multiplied by.
     """
 
     series_id: int
-    first_time_unix_nano: int
-    last: CostPoint
+    stream_start: int
+    earliest_start: int = 0
+    latest_start: int = 0
+    has_fall: bool = False
+    is_split: bool = False
+    last: CostPoint | None = None
+    closed: CostPoint | None = None
+    zero_length_points: int = 0
+    lone_start: int = 0
+    quantity_id: int | None = None
 
-    @classmethod
-    def from_micros(
-        cls,
-        series_id: int,
-        first_timestamp: int,
-        last_timestamp: int,
-        last_start_timestamp: int | None,
-        last_value: float,
-    ) -> Self:
-        """From a stored row: times in microseconds, None for an unknown start."""
-        last = CostPoint.from_micros(last_timestamp, last_start_timestamp, last_value)
-        return cls(series_id, first_timestamp * NANOSECONDS_PER_MICROSECOND, last)
 
-    def merge(self, other: CostCursor) -> CostCursor:
-        """Merges two cursors.
+class StoredCost(NamedTuple):
+    """A stored entry that was derived from a point.
 
-        If both last points have the same time, the point of this cursor is kept.
-        """
-        first = min(self.first_time_unix_nano, other.first_time_unix_nano)
-        last = max(self.last, other.last, key=lambda point: point.time_unix_nano)
-        return CostCursor(self.series_id, first, last)
+    Attributes:
+        timestamp_unix_nano: of the entry; with `entry_id` its key.
+        entry_id: of the entry.
+        source: the point, its stream and its basis.
+    """
+
+    timestamp_unix_nano: int
+    entry_id: str
+    source: SeriesPoint
+
+
+class CostUpdate(NamedTuple):
+    """The new amount of a stored entry, whose neighbour or stream has changed.
+
+    Attributes:
+        stored: the entry.
+        stream_start: of its stream now.
+        amount: in its currency.
+        period_start_unix_nano: of the period that it pays for; 0 if unknown.
+    """
+
+    stored: StoredCost
+    stream_start: int
+    amount: Decimal
+    period_start_unix_nano: int
 
 
 @dataclass(frozen=True, slots=True)

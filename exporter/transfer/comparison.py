@@ -16,6 +16,7 @@ from typing import Final
 
 from exporter import tables
 from exporter.backends.base import Backend
+from exporter.costs.streams import merge_streams
 from exporter.query.costs import parse_amount
 from exporter.query.filters import time_condition
 from exporter.query.sql_builder import Sql, fetch_all, sql
@@ -25,7 +26,7 @@ from exporter.time_units import (
     NANOSECONDS_PER_MICROSECOND,
     SECONDS_PER_DAY,
 )
-from exporter.transfer.pages import cursor_pages, read_cursors
+from exporter.transfer.pages import read_streams, stream_pages
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable
 
 DailySums = Mapping[int, tuple[int, float | Decimal]]
@@ -35,7 +36,7 @@ A sum of amounts is exact if it is a Decimal.
 """
 
 _ALL_ROWS: Final = sql("TRUE")
-_CURSORS_PER_PAGE: Final = 50_000
+_STREAMS_PER_PAGE: Final = 50_000
 _DAY_MICROS: Final = SECONDS_PER_DAY * MICROSECONDS_PER_SECOND
 # Databases add doubles in different orders.
 _TOLERANCE: Final = 1e-9
@@ -129,7 +130,7 @@ def differences(source: Backend, target: Backend, time_range: TimeRange) -> Iter
             daily_sums(target, table, part),
         )
     yield from compare_days(
-        tables.COST_CURSORS.name, *_cursor_daily_sums(source, target, time_range)
+        tables.COST_STREAMS.name, *_stream_daily_sums(source, target, time_range)
     )
 
 
@@ -180,24 +181,30 @@ def add_to_day(sums: dict[int, tuple[int, float]], time_unix_nano: int, value: f
     sums[day] = (rows + 1, total + value)
 
 
-def _cursor_daily_sums(
+def _stream_daily_sums(
     source: Backend, target: Backend, time_range: TimeRange
 ) -> tuple[DailySums, DailySums]:
-    """The cursors of the source and their last values by day, and those that the target has.
+    """The streams of the source and their last values by day, and those that the target has.
 
-    The target has a cursor if merging the source's into it changes nothing. It can have a newer
+    The target has a stream if merging the source's into it changes nothing. It can have a newer
     one, if a receiver writes to it already.
     """
     source_sums: dict[int, tuple[int, float]] = {}
     target_sums: dict[int, tuple[int, float]] = {}
-    for page in cursor_pages(source, time_range, rows=_CURSORS_PER_PAGE):
-        series_ids = [cursor.series_id for cursor in page]
-        stored = {cursor.series_id: cursor for cursor in read_cursors(target, series_ids)}
-        for cursor in page:
-            add_to_day(source_sums, cursor.last.time_unix_nano, cursor.last.value)
-            here = stored.get(cursor.series_id)
-            if here is not None and here.merge(cursor) == here:
-                add_to_day(target_sums, cursor.last.time_unix_nano, cursor.last.value)
+    for page in stream_pages(source, time_range, rows=_STREAMS_PER_PAGE):
+        series_ids = sorted({stream.series_id for stream in page})
+        stored = {
+            (stream.series_id, stream.stream_start): stream
+            for stream in read_streams(target, series_ids)
+        }
+        for stream in page:
+            if stream.last is None:
+                continue
+            point = stream.last
+            add_to_day(source_sums, point.time_unix_nano, point.value)
+            here = stored.get((stream.series_id, stream.stream_start))
+            if here is not None and merge_streams(here, stream) == here:
+                add_to_day(target_sums, point.time_unix_nano, point.value)
     return source_sums, target_sums
 
 

@@ -20,7 +20,7 @@ from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
 from exporter.model import Batch, Series, Watermark
 from exporter.query.times import TimeRange
-from exporter.transfer.pages import Page, cursor_pages, read_series, table_pages
+from exporter.transfer.pages import Page, read_series, stream_pages, table_pages
 from exporter.transfer.row_decoders import COPIED_TABLES, CopiedTable, Row
 
 Item = TypeVar("Item")
@@ -63,7 +63,7 @@ def copy(
     """Copy every table; yields the result of each.
 
     A receiver that then writes to the target computes the costs that it would have computed at the
-    source, because the cost cursors are copied too.
+    source, because the cost streams are copied too.
 
     Args:
         source: open, for reading at least.
@@ -77,7 +77,7 @@ def copy(
     sent: set[int] = set()
     for table in COPIED_TABLES:
         yield _copy_table(source, target, table, time_range, sent=sent, report=report)
-    yield _copy_cursors(source, target, time_range, report=report)
+    yield _copy_streams(source, target, time_range, report=report)
 
 
 def _copy_table(
@@ -121,18 +121,18 @@ def _definitions(source: Backend, page: Page[Row], sent: set[int]) -> tuple[Seri
     return definitions
 
 
-def _copy_cursors(
+def _copy_streams(
     source: Backend,
     target: Backend,
     time_range: TimeRange,
     *,
     report: Callable[[Progress], None],
 ) -> Progress:
-    # After all entries, so that no entry is newer than its cursor. Merging a cursor twice changes
-    # nothing, so cursors need no watermark.
-    progress = Progress(tables.COST_CURSORS.name, 0, 0, 0)
-    for page in cursor_pages(source, time_range, rows=PAGE_ROWS):
-        target.write(Batch(cost_cursors=page))
+    # After all entries, so that no entry is newer than the last point of its stream. Merging a
+    # stream twice changes nothing, so streams need no watermark.
+    progress = Progress(tables.COST_STREAMS.name, 0, 0, 0)
+    for page in stream_pages(source, time_range, rows=PAGE_ROWS):
+        target.write(Batch(cost_streams=page))
         progress = replace(progress, rows=progress.rows + len(page))
         report(progress)
     return progress

@@ -1,43 +1,43 @@
 """The tables of a backend read in pages, in bounded memory.
 
 A page of a fact table ends between two times, so that the time of its last row is enough to
-continue after it. Cost cursors are read in pages by series id.
+continue after it. Cost streams are read in pages by series id.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from exporter import tables
 from exporter.backends.base import Backend
+from exporter.backends.costs import cost_point_of, stream_of_row
 from exporter.backends.dialect import Dialect
-from exporter.model import CostCursor, Series
+from exporter.model import CostPoint, CostStream, Series
 from exporter.query.filters import time_condition
 from exporter.query.sql_builder import Sql, fetch_all, joined, sql
 from exporter.query.times import TimeRange
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND, nanos_to_micros
 from exporter.transfer.row_decoders import CopiedTable, Row, decode_series
 
 Item = TypeVar("Item")
 
 _IDS_PER_STATEMENT: Final = 500
 _MIN_SERIES_ID: Final = -(2**63)
-_MAX_SERIES_ID: Final = 2**63 - 1
 
-_CURSORS: Final = """
-    SELECT {columns} FROM cost_cursors AS m
-    WHERE m.series_id >= {from_id} AND m.first_timestamp IS NOT NULL"""
-# Cursors of series that have points after the end of the period, as they were at the end: the last
-# entry before it has the last point.
-_CURSORS_AT_END: Final = """
-    SELECT c.series_id, {first}, {time}, {start}, m.value
-    FROM cost_cursors AS c JOIN cost_entries AS m ON m.series_id = c.series_id
-    AND m.timestamp = (
+_STREAMS: Final = """
+    SELECT {columns} FROM cost_streams AS m
+    WHERE (m.series_id, m.stream_start) > ({series_id}, {stream_start})"""
+# The newest point that a stream had at a time, of those that have later points.
+_LAST_BEFORE: Final = """
+    SELECT m.series_id, {stream_start}, {time}, {start}, m.value, m.point_count
+    FROM cost_entries AS m
+    WHERE m.series_id IN ({id_list}) AND m.timestamp = (
         SELECT max(e.timestamp) FROM cost_entries AS e
-        WHERE e.series_id = c.series_id AND e.timestamp < {end})
-    WHERE c.series_id >= {from_id} AND c.last_timestamp >= {end}"""
+        WHERE e.series_id = m.series_id AND e.stream_start = m.stream_start
+            AND e.timestamp < {end})"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,63 +152,85 @@ def _id_lists(series_ids: Sequence[int]) -> Iterator[Sql]:
         yield joined(", ", (sql("{series_id}", series_id=series_id) for series_id in part))
 
 
-def cursor_pages(
+def stream_pages(
     backend: Backend, time_range: TimeRange, *, rows: int
-) -> Iterator[tuple[CostCursor, ...]]:
-    """All cost cursors, as they were at the end of a period, by series id.
+) -> Iterator[tuple[CostStream, ...]]:
+    """All cost streams, with their newest points at the end of a period, by series id.
 
     Args:
         backend: open, for reading at least.
         time_range: the period. Its start is ignored: later points are counted from earlier ones.
-        rows: cursors of a page.
+        rows: streams of a page.
     """
-    from_id = _MIN_SERIES_ID
+    after = (_MIN_SERIES_ID, 0)
     while True:
-        statement = _cursors_statement(backend.dialect, time_range.end_micros, from_id, rows)
-        page = _fetch_cursors(backend, statement)
+        page = _fetch_streams(backend, _streams_after(backend.dialect, *after, rows))
         if page:
-            yield page
-        if len(page) < rows or page[-1].series_id == _MAX_SERIES_ID:
+            yield _at_end(backend, page, time_range.end_micros)
+        if len(page) < rows:
             return
-        from_id = page[-1].series_id + 1
+        after = (page[-1].series_id, page[-1].stream_start)
 
 
-def read_cursors(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostCursor]:
-    """The cost cursors of these series, of those that have one, in any order."""
-    cursors = _all_cursors(backend.dialect, _MIN_SERIES_ID)
+def read_streams(backend: Backend, series_ids: Sequence[int]) -> Iterator[CostStream]:
+    """The cost streams of these series, in any order."""
     for id_list in _id_lists(series_ids):
         statement = sql(
-            "{cursors} AND m.series_id IN ({id_list})", cursors=cursors, id_list=id_list
+            "SELECT {columns} FROM cost_streams AS m WHERE m.series_id IN ({id_list})",
+            columns=_select_list(backend.dialect, tables.COST_STREAMS.columns),
+            id_list=id_list,
         )
-        yield from _fetch_cursors(backend, statement)
+        yield from _fetch_streams(backend, statement)
 
 
-def _fetch_cursors(backend: Backend, statement: Sql) -> tuple[CostCursor, ...]:
-    return tuple(CostCursor.from_micros(*row) for row in fetch_all(backend, statement))
+def _fetch_streams(backend: Backend, statement: Sql) -> tuple[CostStream, ...]:
+    return tuple(stream_of_row(row) for row in fetch_all(backend, statement))
 
 
-def _all_cursors(dialect: Dialect, from_id: int) -> Sql:
-    columns = _select_list(dialect, tables.COST_CURSORS.columns)
-    return sql(_CURSORS, columns=columns, from_id=from_id)
-
-
-def _cursors_statement(dialect: Dialect, end_micros: int | None, from_id: int, rows: int) -> Sql:
-    cursors = _all_cursors(dialect, from_id)
-    if end_micros is None:
-        return sql("{cursors} ORDER BY 1 LIMIT {rows}", cursors=cursors, rows=rows)
-    end = dialect.time_parameter(end_micros)
-    cursors_at_end = sql(
-        _CURSORS_AT_END,
-        first=sql(dialect.micros, time=sql("c.first_timestamp")),
-        time=sql(dialect.micros, time=sql("m.timestamp")),
-        start=sql(dialect.micros, time=sql("m.start_timestamp")),
-        from_id=from_id,
-        end=end,
-    )
+def _streams_after(dialect: Dialect, series_id: int, stream_start: int, rows: int) -> Sql:
     return sql(
-        "{cursors} AND m.last_timestamp < {end} UNION ALL {at_end} ORDER BY 1 LIMIT {rows}",
-        cursors=cursors,
-        at_end=cursors_at_end,
-        end=end,
+        "{streams} ORDER BY m.series_id, m.stream_start LIMIT {rows}",
+        streams=sql(
+            _STREAMS,
+            columns=_select_list(dialect, tables.COST_STREAMS.columns),
+            series_id=series_id,
+            stream_start=dialect.time_parameter(nanos_to_micros(stream_start)),
+        ),
         rows=rows,
+    )
+
+
+def _at_end(
+    backend: Backend, page: tuple[CostStream, ...], end_micros: int | None
+) -> tuple[CostStream, ...]:
+    """The streams with the newest points that they had at a time."""
+    later = [
+        stream
+        for stream in page
+        if end_micros is not None
+        and stream.last is not None
+        and nanos_to_micros(stream.last.time_unix_nano) >= end_micros
+    ]
+    if not later or end_micros is None:
+        return page
+    last: dict[tuple[int, int], CostPoint] = {}
+    dialect = backend.dialect
+    for id_list in _id_lists(sorted({stream.series_id for stream in later})):
+        statement = sql(
+            _LAST_BEFORE,
+            stream_start=sql(dialect.micros, time=sql("m.stream_start")),
+            time=sql(dialect.micros, time=sql("m.period_end")),
+            start=sql(dialect.micros, time=sql("m.start_timestamp")),
+            id_list=id_list,
+            end=dialect.time_parameter(end_micros),
+        )
+        for series_id, stream_start, *point in fetch_all(backend, statement):
+            key = (series_id, stream_start * NANOSECONDS_PER_MICROSECOND)
+            found = cost_point_of(*point)
+            last[key] = max(last.get(key, found), found)
+    return tuple(
+        replace(stream, last=last.get((stream.series_id, stream.stream_start)))
+        if stream in later
+        else stream
+        for stream in page
     )

@@ -14,6 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from exporter import tables
+from exporter.backends.costs import cost_point_of
+from exporter.costs.stored_basis import parse_basis
 from exporter.json_text import canonical_json, read_float
 from exporter.model import (
     Batch,
@@ -163,16 +165,26 @@ def _costs(rows: Sequence[Row]) -> Batch:
 
 
 def _cost(row: Row) -> CostEntry:
-    time, series_id, *fields, _, _, _, start, value, _, _ = row
+    time, series_id, *fields, period_start, period_end, stream_start, start, value, count, basis = (
+        row
+    )
     derived_from = None
     if series_id is not None:
-        start_time_unix_nano = start * NANOSECONDS_PER_MICROSECOND
-        derived_from = SeriesPoint(series_id, start_time_unix_nano, float(value))
+        derived_from = SeriesPoint(
+            series_id,
+            stream_start * NANOSECONDS_PER_MICROSECOND,
+            cost_point_of(period_end, start, float(value), count),
+            None if basis is None else parse_basis(basis),
+        )
     named = dict(zip(_COST_FIELDS, fields, strict=True))
     named["amount"] = parse_amount(named["amount"])
     named["tags"] = _canonical(named["tags"])
     return CostEntry(
-        time_unix_nano=time * NANOSECONDS_PER_MICROSECOND, derived_from=derived_from, **named
+        time_unix_nano=time * NANOSECONDS_PER_MICROSECOND,
+        period_start_unix_nano=period_start * NANOSECONDS_PER_MICROSECOND,
+        period_end_unix_nano=period_end * NANOSECONDS_PER_MICROSECOND,
+        derived_from=derived_from,
+        **named,
     )
 
 

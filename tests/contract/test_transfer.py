@@ -133,7 +133,7 @@ def test_every_row_is_copied_unchanged(backend: Backend, every_target: Backend) 
         "metric_summaries": 30,
         "metric_exemplars": 30,
         "cost_entries": 30,
-        "cost_cursors": 0,
+        "cost_streams": 0,
     }
     assert contents(target) == contents(backend)
     assert list(differences(backend, target, ALL_TIMES)) == []

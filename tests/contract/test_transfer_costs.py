@@ -83,7 +83,7 @@ def test_costs_before_and_after_a_copy_equal_those_of_one_store(
     with new_target() as target, new_store() as not_copied:
         store(not_copied, samples_between(0, 30))
         copied = {one.table: one.rows for one in copy(backend, target)}
-        assert (copied["cost_entries"], copied["cost_cursors"]) == (120, 4)
+        assert (copied["cost_entries"], copied["cost_streams"]) == (120, 4)
         assert entries(target) == entries(backend)
         for one in (not_copied, target):
             store(one, samples_between(30, 60))
@@ -123,7 +123,7 @@ def test_totals_are_counted_from_deleted_entries(
     store(backend, [sample(1, 0, 100.0, start=3_600)])
     backend.delete_before(NOW + 2 * 86_400 * SECOND)
     with new_target() as target:
-        assert {one.table: one.rows for one in copy(backend, target)}["cost_cursors"] == 1
+        assert {one.table: one.rows for one in copy(backend, target)}["cost_streams"] == 1
         store(target, [sample(1, 3 * 86_400, 101.0, start=3_600)])
         assert total(target) == Decimal("1.1")
 
@@ -147,14 +147,14 @@ def test_an_interrupted_copy_of_cursors_is_completed(
     store(backend, samples_between(0, 5))
 
     def interrupt(progress: object) -> None:
-        if getattr(progress, "table", "") == "cost_cursors":
+        if getattr(progress, "table", "") == "cost_streams":
             raise BackendUnavailableError("interrupted")
 
     with new_target() as target:
         with pytest.raises(BackendUnavailableError, match="interrupted"):
             list(copy(backend, target, report=interrupt))
         (found,) = differences(backend, target, ALL_TIMES)
-        assert (found.table, found.source_rows, found.target_rows) == ("cost_cursors", 4, 3)
+        assert (found.table, found.source_rows, found.target_rows) == ("cost_streams", 4, 3)
         list(copy(backend, target))
         assert list(differences(backend, target, ALL_TIMES)) == []
         for one in (backend, target):

@@ -58,6 +58,6 @@ def test_cursors_are_evicted_with_their_series(backend: MemoryBackend) -> None:
                 cost_samples=(sample(series_id, series_id, 2),),
             )
         )
-    kept = count(backend, "cost_cursors")
+    kept = count(backend, "cost_streams")
     assert kept == count(backend, "metric_series")
     assert kept <= 1_100

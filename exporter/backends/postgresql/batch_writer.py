@@ -65,7 +65,7 @@ def write_batch(
     _copy(cursor, kept, sanitizer, copy_mode)
     cost_tables = PostgreSQLCostTables(cursor, sanitizer)
     cost_tables.insert_entries(kept.costs)
-    write_derived_costs(cost_tables, kept.cost_cursors, kept.cost_samples)
+    write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
     insert_dead_letters(cursor, batch.dead_letters, sanitizer)
     return True
 

@@ -1,63 +1,119 @@
-"""Cost entries and cost cursors in PostgreSQL; implements `exporter.backends.costs.CostTables`."""
+"""Cost entries and their streams in PostgreSQL; implements `exporter.backends.costs.CostTables`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from psycopg2.extras import execute_values
 
-from exporter.backends.costs import CostEncoder
+from exporter.backends.costs import (
+    ENTRY_COLUMNS,
+    STREAM_COLUMNS,
+    CostEncoder,
+    stored_cost_of_row,
+    stream_of_row,
+)
 from exporter.backends.dialect import POSTGRESQL
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.sql_fragments import column_list, typed_row
 from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_text
-from exporter.model import CostCursor, CostEntry, CostPoint
-from exporter.tables import COST_CURSORS, COST_ENTRIES
+from exporter.costs.streams import MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
+from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
+from exporter.tables import COST_ENTRIES, COST_STREAMS, Table
+from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
 
 _PAGE_ROWS: Final = 1_000
 _INSERT: Final = f"""
     INSERT INTO cost_entries ({column_list(COST_ENTRIES)}) VALUES %s
     ON CONFLICT ("timestamp", entry_id)"""  # noqa: S608 - names of columns
 _KEEP: Final = f"{_INSERT} DO NOTHING"
-_UPDATES: Final = [
-    f"{name} = excluded.{name}" for name in COST_ENTRIES.names if name not in COST_ENTRIES.key
-]
-_REPLACE: Final = f"{_INSERT} DO UPDATE SET {', '.join(_UPDATES)}"
 _ENTRY_ROW: Final = typed_row(COST_ENTRIES)
 
-_CURSOR: Final = ", ".join(
-    POSTGRESQL.micros.format(time=name)
-    for name in ("first_timestamp", "last_timestamp", "last_start_timestamp")
+
+def _replaced(table: Table) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.key)
+
+
+_REPLACE: Final = f"{_INSERT} DO UPDATE SET {_replaced(COST_ENTRIES)}"
+_UPDATE: Final = """
+    UPDATE cost_entries AS e
+    SET amount = changed.amount, period_start = changed.period_start,
+        stream_start = changed.stream_start
+    FROM (VALUES %s) AS changed (amount, period_start, stream_start, "timestamp", entry_id)
+    WHERE e."timestamp" = changed."timestamp" AND e.entry_id = changed.entry_id"""
+_UPDATE_ROW: Final = (
+    "(CAST(%s AS numeric), CAST(%s AS timestamptz), CAST(%s AS timestamptz),"
+    " CAST(%s AS timestamptz), %s)"
 )
-# The UPDATE changes nothing: it locks the row, and waits for a receiver that is inserting it.
-_LOCK: Final = f"""
-    INSERT INTO cost_cursors (series_id)
-    SELECT series_id FROM unnest(%s::bigint[]) AS requested (series_id) ORDER BY series_id
-    ON CONFLICT (series_id) DO UPDATE SET series_id = excluded.series_id
-    RETURNING series_id, {_CURSOR}, last_value"""  # noqa: S608 - names of columns
-_UPDATE_CURSORS: Final = f"""
-    UPDATE cost_cursors
-    SET first_timestamp = changed.first_timestamp, last_timestamp = changed.last_timestamp,
-        last_start_timestamp = changed.last_start_timestamp, last_value = changed.last_value
-    FROM (VALUES %s) AS changed ({column_list(COST_CURSORS)})
-    WHERE cost_cursors.series_id = changed.series_id"""  # noqa: S608 - names of columns
-_CURSOR_ROW: Final = typed_row(COST_CURSORS)
-# From the last entry before the first time to the first entry after the last time.
+
+
+def _selected(table: Table, alias: str, names: Sequence[str]) -> str:
+    """Columns with times in microseconds."""
+    return ", ".join(
+        POSTGRESQL.micros.format(time=f'{alias}."{name}"')
+        if table.column(name).kind == "time"
+        else f"{alias}.{name}"
+        for name in names
+    )
+
+
+_STREAMS: Final = _selected(COST_STREAMS, "s", STREAM_COLUMNS)
+_ENTRIES: Final = _selected(COST_ENTRIES, "e", ENTRY_COLUMNS).replace("e.basis", "e.basis::text")
+_MAKE_HEADS: Final = """
+    INSERT INTO cost_streams (series_id, stream_start)
+    SELECT series_id, 'epoch' FROM unnest(%s::bigint[]) AS requested (series_id)
+    ORDER BY series_id
+    ON CONFLICT (series_id, stream_start) DO NOTHING"""
+_LOCK_HEADS: Final = f"""
+    SELECT {_STREAMS} FROM cost_streams AS s
+    WHERE s.series_id = ANY (%s) AND s.stream_start = 'epoch'
+    ORDER BY s.series_id FOR UPDATE"""  # noqa: S608 - names of columns
+_NEAR: Final = f"""
+    SELECT DISTINCT {_STREAMS}
+    FROM unnest(%s::bigint[], %s::timestamptz[]) AS wanted (series_id, start)
+    JOIN cost_streams AS s ON s.series_id = wanted.series_id
+        AND s.stream_start >= wanted.start - %s * interval '1 microsecond'
+        AND s.stream_start <= wanted.start + %s * interval '1 microsecond'
+    WHERE s.stream_start <> 'epoch'"""  # noqa: S608 - names of columns
+_RATES: Final = "SELECT series_id FROM cost_streams WHERE quantity_id = ANY (%s)"
+_STORE_STREAMS: Final = f"""
+    INSERT INTO cost_streams ({column_list(COST_STREAMS)}) VALUES %s
+    ON CONFLICT (series_id, stream_start) DO UPDATE
+    SET {_replaced(COST_STREAMS)}"""  # noqa: S608 - names of columns
+_STREAM_ROW: Final = typed_row(COST_STREAMS)
+_DELETE_STREAMS: Final = """
+    DELETE FROM cost_streams AS s USING (VALUES %s) AS gone (series_id, stream_start)
+    WHERE s.series_id = gone.series_id AND s.stream_start = gone.stream_start"""
+_STREAM: Final = """
+    cost_entries AS e
+    WHERE e.series_id = %(series_id)s AND e.stream_start = %(stream_start)s::timestamptz
+    AND e."timestamp" >= %(begin)s::timestamptz AND e."timestamp" <= %(end)s::timestamptz"""
+_ORDER: Final = " ORDER BY e.period_end, e.start_timestamp NULLS FIRST"
 _BETWEEN: Final = f"""
-    SELECT {POSTGRESQL.micros.format(time='"timestamp"')},
-        {POSTGRESQL.micros.format(time="start_timestamp")}, value
-    FROM cost_entries
-    WHERE series_id = %(series_id)s
-    AND "timestamp" >= coalesce(
-        (SELECT max("timestamp") FROM cost_entries
-            WHERE series_id = %(series_id)s AND "timestamp" < %(first)s::timestamptz),
+    SELECT {_ENTRIES} FROM {_STREAM}
+    AND e.period_end >= coalesce(
+        (SELECT max(e.period_end) FROM {_STREAM} AND e.period_end < %(first)s::timestamptz),
         %(first)s::timestamptz)
-    AND "timestamp" <= coalesce(
-        (SELECT min("timestamp") FROM cost_entries
-            WHERE series_id = %(series_id)s AND "timestamp" > %(last)s::timestamptz),
+    AND e.period_end <= coalesce(
+        (SELECT min(e.period_end) FROM {_STREAM} AND e.period_end > %(last)s::timestamptz),
         %(last)s::timestamptz)
-    ORDER BY 1"""  # noqa: S608 - names of columns
+    {_ORDER}"""  # noqa: S608 - names of columns
+_QUANTITIES: Final = f"""
+    SELECT {_ENTRIES} FROM {_STREAM}
+    AND e.period_end <= %(last)s::timestamptz
+    AND e.period_end >= coalesce(
+        (SELECT e.period_end FROM {_STREAM} AND e.period_end < %(first)s::timestamptz
+            ORDER BY e.period_end DESC LIMIT 1 OFFSET 1),
+        'epoch')
+    {_ORDER}"""  # noqa: S608 - names of columns
+_ALL_OF: Final = f"""
+    SELECT {_ENTRIES} FROM cost_entries AS e
+    WHERE e.series_id = %(series_id)s
+    AND e.stream_start = ANY (%(stream_starts)s::timestamptz[]) {_ORDER}"""  # noqa: S608
+# A neighbour is usually near. A condition on the partitioning column lets PostgreSQL leave out the
+# other partitions: three years have a thousand.
+_NEAR_DAYS: Final = 2
 
 
 class PostgreSQLCostTables:
@@ -75,31 +131,100 @@ class PostgreSQLCostTables:
     def insert_entries(self, costs: Iterable[CostEntry]) -> None:
         """See `CostTables.insert_entries`."""
         for statement, rows in zip((_KEEP, _REPLACE), self._encoder.entries(costs), strict=True):
-            if rows:
-                execute_values(self._cursor, statement, rows, _ENTRY_ROW, _PAGE_ROWS)
+            self._execute_values(statement, rows, _ENTRY_ROW)
 
-    def lock_cursors(self, series_ids: Iterable[int]) -> dict[int, CostCursor]:
-        """See `CostTables.lock_cursors`.
+    def update_entries(self, updates: Sequence[CostUpdate]) -> None:
+        """See `CostTables.update_entries`."""
+        self._execute_values(_UPDATE, list(map(self._encoder.update, updates)), _UPDATE_ROW)
 
-        Rows are locked in the order of the ids, so that two receivers cannot deadlock.
+    def lock_heads(self, series_ids: Collection[int]) -> list[CostStream]:
+        """See `CostTables.lock_heads`.
+
+        Rows are made and locked in the order of the ids, so that two receivers cannot deadlock.
         """
-        self._cursor.execute(_LOCK, (sorted(series_ids),))
-        return {
-            row[0]: CostCursor.from_micros(*row)
-            for row in self._cursor.fetchall()
-            if row[1] is not None  # else the row was inserted only to lock it
-        }
+        ids = sorted(series_ids)
+        self._cursor.execute(_LOCK_HEADS, (ids,))
+        heads = self._cursor.fetchall()
+        if len(heads) < len(ids):
+            self._cursor.execute(_MAKE_HEADS, (ids,))
+            self._cursor.execute(_LOCK_HEADS, (ids,))
+            heads = self._cursor.fetchall()
+        return list(map(stream_of_row, heads))
 
-    def store_cursors(self, cursors: Iterable[CostCursor]) -> None:
-        """See `CostTables.store_cursors`."""
-        rows = list(map(self._encoder.cursor, cursors))
-        if rows:
-            execute_values(self._cursor, _UPDATE_CURSORS, rows, _CURSOR_ROW, _PAGE_ROWS)
+    def streams_near(self, starts: Collection[tuple[int, int]]) -> list[CostStream]:
+        """See `CostTables.streams_near`."""
+        width = MAX_STREAM_WIDTH_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
+        ids = [series_id for series_id, _ in starts]
+        times = [timestamp_text(start) for _, start in starts]
+        self._cursor.execute(_NEAR, (ids, times, width, width))
+        return list(map(stream_of_row, self._cursor.fetchall()))
 
-    def points_between(
-        self, series_id: int, first_unix_nano: int, last_unix_nano: int
+    def rates_of_quantities(self, quantity_ids: Collection[int]) -> list[int]:
+        """See `CostTables.rates_of_quantities`."""
+        self._cursor.execute(_RATES, (sorted(quantity_ids),))
+        return [series_id for (series_id,) in self._cursor.fetchall()]
+
+    def store_streams(self, streams: Sequence[CostStream]) -> None:
+        """See `CostTables.store_streams`."""
+        self._execute_values(_STORE_STREAMS, list(map(self._encoder.stream, streams)), _STREAM_ROW)
+
+    def delete_streams(self, keys: Sequence[tuple[int, int]]) -> None:
+        """See `CostTables.delete_streams`."""
+        rows = [(series_id, timestamp_text(start)) for series_id, start in keys]
+        self._execute_values(_DELETE_STREAMS, rows, "(%s, CAST(%s AS timestamptz))")
+
+    def entries_between(
+        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
+    ) -> list[StoredCost]:
+        """See `StoredCosts.entries_between`."""
+        found = self._near(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
+        times = [one.source.point.time_unix_nano for one in found]
+        if min(times, default=first_unix_nano) >= first_unix_nano:
+            found = self._far(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
+        return found
+
+    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
+        """See `StoredCosts.entries_of`."""
+        starts = [timestamp_text(start) for start in stream_starts]
+        return self._fetch(_ALL_OF, {"series_id": series_id, "stream_starts": starts})
+
+    def quantities(
+        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[CostPoint]:
-        """See `CostTables.points_between`."""
-        bounds = {"first": timestamp_text(first_unix_nano), "last": timestamp_text(last_unix_nano)}
-        self._cursor.execute(_BETWEEN, {"series_id": series_id, **bounds})
-        return [CostPoint.from_micros(*row) for row in self._cursor.fetchall()]
+        """See `StoredCosts.quantities`."""
+        bounds = (quantity_id, UNKNOWN_START, first_unix_nano, last_unix_nano)
+        found = self._near(_QUANTITIES, *bounds)
+        times = [one.source.point.time_unix_nano for one in found]
+        if sum(time < first_unix_nano for time in times) < 2:
+            found = self._far(_QUANTITIES, *bounds)
+        return [one.source.point for one in found]
+
+    def _near(
+        self, statement: str, series_id: int, stream_start: int, first: int, last: int
+    ) -> list[StoredCost]:
+        near = _NEAR_DAYS * NANOSECONDS_PER_DAY
+        times = {"begin": timestamp_text(max(first - near, 0)), "end": timestamp_text(last + near)}
+        return self._fetch(statement, _bounds(series_id, stream_start, first, last) | times)
+
+    def _far(
+        self, statement: str, series_id: int, stream_start: int, first: int, last: int
+    ) -> list[StoredCost]:
+        times = {"begin": "epoch", "end": "infinity"}
+        return self._fetch(statement, _bounds(series_id, stream_start, first, last) | times)
+
+    def _fetch(self, statement: str, parameters: Mapping[str, object]) -> list[StoredCost]:
+        self._cursor.execute(statement, parameters)
+        return list(map(stored_cost_of_row, self._cursor.fetchall()))
+
+    def _execute_values(self, statement: str, rows: Sequence[tuple[object, ...]], row: str) -> None:
+        if rows:
+            execute_values(self._cursor, statement, rows, row, _PAGE_ROWS)
+
+
+def _bounds(series_id: int, stream_start: int, first: int, last: int) -> dict[str, object]:
+    return {
+        "series_id": series_id,
+        "stream_start": timestamp_text(stream_start),
+        "first": timestamp_text(first),
+        "last": timestamp_text(last),
+    }

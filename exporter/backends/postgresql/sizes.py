@@ -14,7 +14,6 @@ from exporter.time_units import NANOSECONDS_PER_DAY
 
 _OTHER_TABLES: Final = (
     "metric_series",
-    "cost_cursors",
     "cost_streams",
     "ingest_ledger",
     "schema_migrations",

@@ -81,7 +81,7 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
     if is_new:
         rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplar_rows(kept)))
         cost_tables = SQLiteCostTables(connection)
-        write_derived_costs(cost_tables, kept.cost_cursors, kept.cost_samples)
+        write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
         rows_added += cost_tables.rows_added
         insert_dead_letters(connection, batch.dead_letters)
     return WrittenBatch(

@@ -94,7 +94,7 @@ def delete_idle_series(connection: sqlite3.Connection, defined_again: Iterable[i
     sql = load_statements(_FILE)
     connection.executemany(sql["unmark"], ((series_id,) for series_id in defined_again))
     deleted = connection.execute(sql["delete_idle"]).rowcount
-    connection.execute(sql["delete_idle_cursors"])
+    connection.execute(sql["delete_idle_streams"])
     connection.execute(sql["clear_idle"])
     return deleted
 

@@ -18,6 +18,7 @@ CREATE TABLE cost_streams (
     closed_count           bigint,
     zero_length_points     bigint NOT NULL DEFAULT 0,
     lone_start             timestamptz,
+    quantity_id            bigint,
     PRIMARY KEY (series_id, stream_start)
 );
 
@@ -77,6 +78,9 @@ SELECT
 FROM closed_cursors
 WHERE has_start;
 
+DROP TABLE cost_cursors;
+CREATE INDEX cost_streams_quantity ON cost_streams (quantity_id) WHERE quantity_id IS NOT NULL;
+
 -- An entry covers the time after period_start, NULL if unknown, up to period_end. An entry that was
 -- derived from a point of a series has series_id, the stream, start, value and count of that point,
 -- and the basis of its price. The second table exists if a conversion to hypertables was interrupted.
@@ -127,3 +131,14 @@ BEGIN
     END LOOP;
 END $$;
 CREATE INDEX cost_entries_series ON cost_entries (series_id, stream_start, period_end);
+
+-- The other processes that sent totals of a series: each start is a stream with its newest point.
+INSERT INTO cost_streams (
+    series_id, stream_start, earliest_start, latest_start,
+    last_timestamp, last_start_timestamp, last_value
+)
+SELECT DISTINCT ON (series_id, stream_start)
+    series_id, stream_start, stream_start, stream_start, "timestamp", start_timestamp, value
+FROM cost_entries WHERE stream_start <> 'epoch'
+ORDER BY series_id, stream_start, "timestamp" DESC
+ON CONFLICT DO NOTHING;

@@ -18,6 +18,7 @@ CREATE TABLE cost_streams (
     closed_count           INTEGER,
     zero_length_points     INTEGER NOT NULL DEFAULT 0,
     lone_start             INTEGER,
+    quantity_id            INTEGER,
     PRIMARY KEY (series_id, stream_start)
 ) WITHOUT ROWID;
 
@@ -75,6 +76,9 @@ SELECT
     CASE WHEN closed_start_timestamp = last_start_timestamp THEN closed_value END
 FROM closed_cursors
 WHERE has_start;
+
+DROP TABLE cost_cursors;
+CREATE INDEX cost_streams_quantity ON cost_streams (quantity_id) WHERE quantity_id IS NOT NULL;
 
 -- An amount is amount_units + amount_nanos / 10^9 + amount_attos / 10^18. The units and nanos are the
 -- amount rounded to nine decimal places, with amount_nanos from 0 to 999999999 also for a negative
@@ -135,3 +139,13 @@ DROP TABLE cost_entries;
 ALTER TABLE cost_entries_new RENAME TO cost_entries;
 CREATE INDEX cost_entries_series ON cost_entries (series_id, stream_start, period_end)
     WHERE series_id IS NOT NULL;
+
+-- The other processes that sent totals of a series: each start is a stream with its newest point.
+INSERT INTO cost_streams (
+    series_id, stream_start, earliest_start, latest_start,
+    last_timestamp, last_start_timestamp, last_value
+)
+SELECT series_id, stream_start, stream_start, stream_start, max(timestamp), start_timestamp, value
+FROM cost_entries WHERE series_id IS NOT NULL AND stream_start <> 0
+GROUP BY series_id, stream_start
+ON CONFLICT DO NOTHING;

@@ -1,21 +1,54 @@
--- The stored points of series that carry cost.
+-- Cost entries that were derived from points, and their streams.
 
--- name: cursors
-SELECT series_id, first_timestamp, last_timestamp, last_start_timestamp, last_value
-FROM cost_cursors
-WHERE series_id IN (SELECT value FROM json_each(?));
+-- name: heads
+SELECT {streams} FROM cost_streams AS s
+WHERE s.stream_start = 0 AND s.series_id IN (SELECT value FROM json_each(:series_ids));
 
--- name: points_between
--- From the last point before the first time to the first point after the last time.
-SELECT timestamp, start_timestamp, value
-FROM cost_entries
-WHERE series_id = :series_id
-AND timestamp >= coalesce(
-    (SELECT max(timestamp) FROM cost_entries
-        WHERE series_id = :series_id AND timestamp < :first),
+-- name: streams_near
+SELECT DISTINCT {streams}
+FROM json_each(:pairs) AS pair CROSS JOIN cost_streams AS s
+WHERE s.series_id = json_extract(pair.value, '$[0]') AND s.stream_start <> 0
+AND s.stream_start BETWEEN json_extract(pair.value, '$[1]') - :width
+    AND json_extract(pair.value, '$[1]') + :width;
+
+-- name: rates_of_quantities
+SELECT series_id FROM cost_streams
+WHERE quantity_id IN (SELECT value FROM json_each(:quantity_ids));
+
+-- name: delete_stream
+DELETE FROM cost_streams WHERE series_id = ? AND stream_start = ?;
+
+-- name: update_entry
+UPDATE cost_entries
+SET amount_units = ?, amount_nanos = ?, amount_attos = ?, period_start = ?, stream_start = ?
+WHERE timestamp = ? AND entry_id = ?;
+
+-- name: entries_between
+-- From the last entry before the first time to the first entry after the last time.
+SELECT {entries} FROM cost_entries
+WHERE series_id = :series_id AND stream_start = :stream_start
+AND period_end >= coalesce(
+    (SELECT max(period_end) FROM cost_entries
+        WHERE series_id = :series_id AND stream_start = :stream_start AND period_end < :first),
     :first)
-AND timestamp <= coalesce(
-    (SELECT min(timestamp) FROM cost_entries
-        WHERE series_id = :series_id AND timestamp > :last),
+AND period_end <= coalesce(
+    (SELECT min(period_end) FROM cost_entries
+        WHERE series_id = :series_id AND stream_start = :stream_start AND period_end > :last),
     :last)
-ORDER BY timestamp;
+ORDER BY period_end, start_timestamp;
+
+-- name: entries_of
+SELECT {entries} FROM cost_entries
+WHERE series_id = :series_id AND stream_start IN (SELECT value FROM json_each(:stream_starts))
+ORDER BY period_end, start_timestamp;
+
+-- name: quantities
+-- From the second entry before the first time to the last time.
+SELECT {entries} FROM cost_entries
+WHERE series_id = :series_id AND stream_start = :stream_start AND period_end <= :last
+AND period_end >= coalesce(
+    (SELECT period_end FROM cost_entries
+        WHERE series_id = :series_id AND stream_start = :stream_start AND period_end < :first
+        ORDER BY period_end DESC LIMIT 1 OFFSET 1),
+    0)
+ORDER BY period_end;

@@ -40,9 +40,9 @@ AND series_id NOT IN (
     UNION SELECT series_id FROM metric_exemplars
     UNION SELECT series_id FROM cost_entries WHERE series_id IS NOT NULL);
 
--- name: delete_idle_cursors
+-- name: delete_idle_streams
 -- A deleted series that returns is new: its first total counts whole, because its entries are gone.
-DELETE FROM cost_cursors
+DELETE FROM cost_streams
 WHERE series_id IN (SELECT series_id FROM temp.idle_series)
 AND series_id NOT IN (SELECT series_id FROM metric_series);
 

@@ -1,0 +1,300 @@
+"""Totals of several processes, restarts, corrections and late points: every order gives one sum."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.costs.entry_calculation import cost_of, quantity_at, sample_point
+from exporter.costs.stored_streams import CostChanges, add_samples
+from exporter.costs.streams import UNKNOWN_START, assign_streams, by_stream, is_near
+from exporter.model import CostBasis, CostEntry, CostPoint, CostSample, CostStream, StoredCost
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+MILLISECOND = 1_000_000
+SERIES = 7
+T0 = 1_790_000_000 * SECOND
+
+TOTAL = CostBasis("cumulative", Decimal(1), 600.0, "r", "c", "USD")
+UP_DOWN = replace(TOTAL, is_monotonic=False)
+GAUGE = replace(TOTAL, has_known_starts=False)
+RATE = replace(TOTAL, kind="hourly_rate")
+DELTA = replace(TOTAL, kind="amount")
+
+
+class Store:
+    """Entries and streams as a backend keeps them, in dicts."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[int, str], CostEntry] = {}
+        self.streams: dict[tuple[int, int], CostStream] = {}
+        self.conflicts = 0
+
+    def write(self, samples: Iterable[CostSample]) -> CostChanges:
+        samples = list(samples)
+        heads = {one.series_id: one for one in self.streams.values() if not one.stream_start}
+        changes = add_samples(samples, heads, self, {})
+        for key in changes.removed_streams:
+            del self.streams[key]
+        self.streams |= {(one.series_id, one.stream_start): one for one in changes.streams}
+        for update in changes.updates:
+            key = (update.stored.timestamp_unix_nano, update.stored.entry_id)
+            entry = self.entries[key]
+            assert entry.derived_from is not None
+            self.entries[key] = replace(
+                entry,
+                amount=update.amount,
+                period_start_unix_nano=update.period_start_unix_nano,
+                derived_from=replace(entry.derived_from, stream_start=update.stream_start),
+            )
+        self.entries |= {(entry.time_unix_nano, entry.entry_id): entry for entry in changes.entries}
+        self.conflicts += changes.conflicts
+        return changes
+
+    def delete_before(self, time_unix_nano: int) -> None:
+        for key, entry in sorted(self.entries.items()):
+            source = entry.derived_from
+            if key[0] < time_unix_nano and source is not None:
+                stream = self.streams[source.series_id, source.stream_start]
+                closed = max(filter(None, (stream.closed, source.point)))
+                self.streams[source.series_id, source.stream_start] = replace(stream, closed=closed)
+                del self.entries[key]
+
+    @property
+    def total(self) -> Decimal:
+        return sum((entry.amount for entry in self.entries.values()), Decimal(0))
+
+    def streams_near(self, series_id: int, start_unix_nano: int) -> list[CostStream]:
+        return [
+            stream
+            for (owner, label), stream in self.streams.items()
+            if owner == series_id and label and is_near(stream, start_unix_nano)
+        ]
+
+    def entries_between(
+        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
+    ) -> list[StoredCost]:
+        ordered = self.entries_of(series_id, [stream_start])
+        times = [one.source.point.time_unix_nano for one in ordered]
+        first = max((time for time in times if time < first_unix_nano), default=first_unix_nano)
+        last = min((time for time in times if time > last_unix_nano), default=last_unix_nano)
+        return [one for one in ordered if first <= one.source.point.time_unix_nano <= last]
+
+    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
+        found = [
+            StoredCost(*key, entry.derived_from)
+            for key, entry in self.entries.items()
+            if entry.derived_from is not None
+            and entry.derived_from.series_id == series_id
+            and entry.derived_from.stream_start in stream_starts
+        ]
+        return sorted(found, key=lambda one: one.source.point[:2])
+
+    def quantities(
+        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
+    ) -> list[CostPoint]:
+        found = self.entries_of(quantity_id, [UNKNOWN_START])
+        points = [one.source.point for one in found]
+        before = [point for point in points if point.time_unix_nano < first_unix_nano]
+        begin = before[-2:][0].time_unix_nano if before else first_unix_nano
+        return [point for point in points if begin <= point.time_unix_nano <= last_unix_nano]
+
+
+def sample(
+    time: int, value: float, start: int = 0, basis: CostBasis = TOTAL, count: int | None = None
+) -> CostSample:
+    return CostSample(SERIES, time, start, value, basis, count)
+
+
+def expected(samples: Iterable[CostSample]) -> Decimal:
+    """The sum that the rules say, from all points at once."""
+    points: dict[tuple[int, int], tuple[CostPoint, CostBasis]] = {}
+    for one in samples:
+        point = sample_point(one)
+        known = points.get(point[:2])
+        if known is None or known[0].value < point.value:
+            points[point[:2]] = (point, one.basis)
+    bases = dict(points.values())
+    streams = assign_streams(
+        bases, is_monotonic=all(basis.is_monotonic for basis in bases.values())
+    )
+    total = Decimal(0)
+    for label, stream in by_stream(streams):
+        previous = None
+        for point in stream:
+            total += cost_of(bases[point], label, previous, point)[0]
+            previous = point
+    return total
+
+
+def check_every_order(samples: Sequence[CostSample], total: str) -> None:
+    """Thirty orders, cut into requests at random, give the sum."""
+    assert expected(samples) == Decimal(total)
+    for seed in range(30):
+        dice = random.Random(seed)
+        shuffled = dice.sample(samples, len(samples)) + dice.sample(samples, len(samples) // 2)
+        store = Store()
+        while shuffled:
+            size = dice.randint(1, 4)
+            store.write(shuffled[:size])
+            shuffled = shuffled[size:]
+        assert store.total == Decimal(total), seed
+
+
+def series(
+    *values: float, start: int = 0, begin: int = T0, basis: CostBasis = TOTAL
+) -> list[CostSample]:
+    return [
+        sample(begin + (number + 1) * MINUTE, value, start, basis)
+        for number, value in enumerate(values)
+    ]
+
+
+EXAMPLES = {
+    "two processes": (
+        [
+            sample(T0 + MINUTE, 5.0, T0),
+            sample(T0 + 2 * MINUTE, 1.2, T0 + 30 * SECOND),
+            sample(T0 + 3 * MINUTE, 5.1, T0),
+            sample(T0 + 4 * MINUTE, 1.3, T0 + 30 * SECOND),
+        ],
+        "6.4",
+    ),
+    "forked workers": (
+        [
+            sample(T0 + MINUTE, 5.0, T0),
+            sample(T0 + 2 * MINUTE, 1.2, T0 + 3 * MILLISECOND),
+            sample(T0 + 3 * MINUTE, 5.1, T0),
+            sample(T0 + 4 * MINUTE, 1.3, T0 + 3 * MILLISECOND),
+        ],
+        "6.4",
+    ),
+    "a start that jitters": (
+        [
+            sample(T0 + number * MINUTE, 10.0 * number, T0 - 5 * MINUTE + jitter * MILLISECOND)
+            for number, jitter in enumerate((0, 2, -1, 0, 2, 1), 1)
+        ],
+        "60",
+    ),
+    "one digit lower": (series(0.1 + 0.2 + 0.3, 0.6, start=T0), "0.6"),
+    "a correction": (series(10, 26, 25, 30, start=T0), "30"),
+    "a restart without a new start": (series(10, 30, 4, 9, start=T0), "39"),
+    "unknown start": (series(10, 30, 4, 9), "29"),
+    "unknown start, rounding": (series(10, 30, 30 - 3e-14, 31), "21"),
+    "start is the time": (
+        [sample(T0 + n * MINUTE, 10.0 * n, T0 + n * MINUTE) for n in (1, 2, 3)],
+        "20",
+    ),
+    "one point, start is the time": ([sample(T0, 5.25, T0)], "5.25"),
+    "first point at the start": (
+        [
+            sample(T0, 5.0, T0),
+            sample(T0 + MINUTE, 9.0, T0),
+            sample(T0 + 9 * MINUTE, 2.0, T0 + 9 * MINUTE),
+            sample(T0 + 10 * MINUTE, 4.0, T0 + 9 * MINUTE),
+        ],
+        "13",
+    ),
+    "month to date": (series(1000, 1010, 1007, 1012, basis=GAUGE), "12"),
+    "a new month": (series(990, 1000, 0.5, 3, basis=GAUGE), "13"),
+    "up and down": (series(5, 3, 4, start=T0, basis=UP_DOWN), "4"),
+    "the larger value": (
+        [sample(T0 + MINUTE, 5.0, T0), sample(T0 + MINUTE, 6.0, T0), sample(T0 + MINUTE, 4.0, T0)],
+        "6",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_sum_of_a_total(name: str) -> None:
+    check_every_order(*EXAMPLES[name])
+
+
+def test_histogram_restarts_when_its_count_falls() -> None:
+    samples = [
+        sample(T0 + MINUTE, 10.0, T0, count=5),
+        sample(T0 + 2 * MINUTE, 4.0, T0, count=6),
+        sample(T0 + 3 * MINUTE, 12.0, T0, count=2),
+    ]
+    check_every_order(samples, "16")
+
+
+def test_deltas_of_two_processes_at_one_time_are_two_amounts() -> None:
+    samples = [sample(T0 + MINUTE, 2.0, T0, DELTA), sample(T0 + MINUTE, 3.0, T0 + SECOND, DELTA)]
+    store = Store()
+    store.write(samples)
+    store.write(samples)
+    assert store.total == Decimal(5)
+
+
+def test_constant_rate_of_a_day_is_the_rate_times_the_day() -> None:
+    store = Store()
+    samples = [sample(T0 + 7 * SECOND * n, 0.1, 0, RATE) for n in range(86_400 // 7 + 1)]
+    last = sample(T0 + 86_400 * SECOND, 0.1, 0, RATE)
+    random.Random(1).shuffle(samples)
+    store.write([*samples, last])
+    assert store.total == Decimal("2.4")
+
+
+points_of_processes = st.lists(
+    st.tuples(
+        st.integers(1, 40),  # minutes
+        st.sampled_from(
+            [0, T0, T0 + 2 * SECOND, T0 + 2 * SECOND + MILLISECOND, T0 + 9 * MINUTE, -1]
+        ),
+        st.integers(0, 30),
+    ),
+    max_size=14,
+)
+
+
+@given(points_of_processes, st.randoms(use_true_random=False), st.sampled_from([TOTAL, UP_DOWN]))
+def test_every_order_and_cut_gives_the_sum_of_all_points(
+    drawn: list[tuple[int, int, int]], dice: random.Random, basis: CostBasis
+) -> None:
+    samples = [
+        sample(T0 + minutes * MINUTE, value, T0 + minutes * MINUTE if start < 0 else start, basis)
+        for minutes, start, value in drawn
+    ]
+    for _ in range(3):
+        shuffled = dice.sample(samples, len(samples)) + samples[:3]
+        store = Store()
+        while shuffled:
+            size = dice.randint(1, 4)
+            store.write(shuffled[:size])
+            shuffled = shuffled[size:]
+        assert store.total == expected(samples)
+
+
+def test_points_at_or_before_deleted_ones_cost_nothing() -> None:
+    store = Store()
+    points = [sample(T0 + day * 1440 * MINUTE, 100.0 * day, T0) for day in range(1, 11)]
+    store.write(points)
+    store.delete_before(T0 + 6 * 1440 * MINUTE)
+    assert store.total == 500
+    store.write([sample(T0 + 7 * 720 * MINUTE, 350.0, T0), sample(T0 + 720 * MINUTE, 50.0, T0)])
+    assert store.total == 500
+    store.write([sample(T0 + 1440 * MINUTE * 5 + 720 * MINUTE, 550.0, T0)])
+    assert store.total == 500
+    store.write([sample(T0 + 11 * 1440 * MINUTE, 1100.0, T0)])
+    assert store.total == 600
+
+
+def test_quantity_holds_until_the_next_is_overdue() -> None:
+    sizes = [CostPoint(T0, 0, 10.0), CostPoint(T0 + 6 * MINUTE, 0, 20.0)]
+    assert quantity_at(sizes[:1], T0 + 500 * MINUTE) == 10.0
+    assert quantity_at(sizes, T0 - 1) is None
+    assert quantity_at(sizes, T0 + 6 * MINUTE) == 20.0
+    assert quantity_at(sizes, T0 + 12 * MINUTE - 1) == 20.0
+    assert quantity_at(sizes, T0 + 12 * MINUTE) is None
+
+
+def test_unknown_start_is_no_start() -> None:
+    assert UNKNOWN_START == 0
