@@ -243,24 +243,5 @@ COST_STREAMS: Final = Table(
     key=("series_id", "stream_start"),
 )
 
-COST_STREAMS: Final = Table(
-    "cost_streams",
-    (
-        _SERIES_ID,
-        Column("stream_start", "time"),
-        *_columns("time", "earliest_start", "latest_start", nullable=True),
-        *_columns("boolean", "has_fall", "is_split"),
-        *_columns("time", "last_timestamp", "last_start_timestamp", nullable=True),
-        Column("last_value", "number", nullable=True),
-        Column("last_count", "count", nullable=True),
-        *_columns("time", "closed_timestamp", "closed_start_timestamp", nullable=True),
-        Column("closed_value", "number", nullable=True),
-        Column("closed_count", "count", nullable=True),
-        Column("zero_length_points", "count"),
-        Column("lone_start", "time", nullable=True),
-    ),
-    key=("series_id", "stream_start"),
-)
-
 FACT_TABLES: Final = (POINTS, HISTOGRAMS, SUMMARIES, EXEMPLARS, COST_ENTRIES)
 """The tables that grow with time, in the order of docs/schema.md."""

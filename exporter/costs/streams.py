@@ -74,7 +74,9 @@ def has_restarted(
     if not basis.is_monotonic or basis.falls == "correct":
         return False
     if point.point_count is not None and previous.point_count is not None:
-        return point.point_count < previous.point_count
+        # With an equal count nothing was measured in between, so the sum cannot fall.
+        is_equal = point.point_count == previous.point_count
+        return point.point_count < previous.point_count or (is_equal and is_fall(previous, point))
     if basis.falls == "restart" or (basis.has_known_starts and stream_start == UNKNOWN_START):
         return is_fall(previous, point)
     return point.value < previous.value * _RESTART_BELOW

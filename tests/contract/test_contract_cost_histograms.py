@@ -168,10 +168,11 @@ def request(history: History, points: list[Point], node: str) -> bytes:
             time_unix_nano=START + one.at * SECOND,
             start_time_unix_nano=0 if one.start is None else START + one.start * SECOND,
             sum=one.sum,
-            count=1,
+            # Grows and falls with the sum: a falling count says that the sender restarted.
+            count=one.sum + 1,
         )
         if history.exponential:
-            point.zero_count = 1
+            point.zero_count = one.sum + 1
         if one.kind:
             attributes = {"gen_ai.request.model": "house-1", "gen_ai.token.type": one.kind}
             point.attributes.extend(key_values(attributes))

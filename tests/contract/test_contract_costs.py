@@ -302,13 +302,15 @@ _POINTS = st.tuples(st.integers(1, 20), st.integers(0, 8), st.sampled_from([3, 7
 def test_batches_in_any_order_equal_one_batch(
     new_store: StoreFactory, batches: list[list[tuple[int, int, int]]]
 ) -> None:
-    last: dict[tuple[int, int], CostSample] = {}
+    largest: dict[tuple[int, int], CostSample] = {}
     with new_store() as backend, new_store() as at_once:
         for rows in batches:
             samples = [sample(at, value, series_id=series_id) for at, value, series_id in rows]
-            last |= {(one.series_id, one.time_unix_nano): one for one in samples}
+            for one in samples:
+                key = (one.series_id, one.time_unix_nano)
+                largest[key] = max(largest.get(key, one), one, key=lambda known: known.value)
             backend.write(Batch(cost_samples=tuple(samples)))
-        at_once.write(Batch(cost_samples=tuple(last[key] for key in sorted(last))))
+        at_once.write(Batch(cost_samples=tuple(largest[key] for key in sorted(largest))))
         of_series = "SELECT entry_id, value FROM cost_entries ORDER BY entry_id"
         assert backend.fetch(of_series) == at_once.fetch(of_series)
         assert total(backend) == total(at_once)

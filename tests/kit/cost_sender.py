@@ -10,12 +10,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 
 from exporter.costs.cost_deriver import CostDeriver
-from exporter.costs.entry_calculation import compute_entries
 from exporter.costs.gen_ai import TokenPrices
 from exporter.costs.rules import CostRule
 from exporter.model import CostEntry, CostSample
 from exporter.series_cache import SeriesCache
 from exporter.wire import decode
+from kit.cost_store import CostStore
 from kit.otlp.attributes import key_values
 
 DELTA: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -65,8 +65,9 @@ class Sender:
         return batch.cost_samples
 
     def entries(self) -> list[CostEntry]:
-        entries, _ = compute_entries(self.samples, {}, lambda *_: ())
-        return entries
+        store = CostStore()
+        store.write(self.samples)
+        return [store.entries[key] for key in sorted(store.entries)]
 
     def total(self) -> Decimal:
         return sum((entry.amount for entry in self.entries()), Decimal(0))

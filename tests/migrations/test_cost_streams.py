@@ -76,6 +76,7 @@ STREAMS: Final[dict[tuple[int, int], tuple[Row | None, Row | None, Row | None]]]
     (3, 0): (None, None, (T, START, 5.0)),
     (3, START): ((START, START), (T + SECOND, START, 6.0), (T, START, 5.0)),
     (4, 0): (None, None, (T, START, 7.0)),
+    (4, START): ((START, START), (T, START, 7.0), (T, START, 7.0)),
     (4, LATER_START): ((LATER_START, LATER_START), (T + SECOND, LATER_START, 1.0), None),
     (5, 0): (None, (T + SECOND, None, 0.25), (T, None, 0.5)),
     (6, 0): (None, (T, START, 8.0), None),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.cost_store import CostStore
 
 from exporter.costs.entry_calculation import cost_of, quantity_at, sample_point
-from exporter.costs.stored_streams import CostChanges, add_samples
-from exporter.costs.streams import UNKNOWN_START, assign_streams, by_stream, is_near
-from exporter.model import CostBasis, CostEntry, CostPoint, CostSample, CostStream, StoredCost
+from exporter.costs.streams import assign_streams, by_stream
+from exporter.model import CostBasis, CostPoint, CostSample
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -27,84 +27,6 @@ UP_DOWN = replace(TOTAL, is_monotonic=False)
 GAUGE = replace(TOTAL, has_known_starts=False)
 RATE = replace(TOTAL, kind="hourly_rate")
 DELTA = replace(TOTAL, kind="amount")
-
-
-class Store:
-    """Entries and streams as a backend keeps them, in dicts."""
-
-    def __init__(self) -> None:
-        self.entries: dict[tuple[int, str], CostEntry] = {}
-        self.streams: dict[tuple[int, int], CostStream] = {}
-        self.conflicts = 0
-
-    def write(self, samples: Iterable[CostSample]) -> CostChanges:
-        samples = list(samples)
-        heads = {one.series_id: one for one in self.streams.values() if not one.stream_start}
-        changes = add_samples(samples, heads, self, {})
-        for key in changes.removed_streams:
-            del self.streams[key]
-        self.streams |= {(one.series_id, one.stream_start): one for one in changes.streams}
-        for update in changes.updates:
-            key = (update.stored.timestamp_unix_nano, update.stored.entry_id)
-            entry = self.entries[key]
-            assert entry.derived_from is not None
-            self.entries[key] = replace(
-                entry,
-                amount=update.amount,
-                period_start_unix_nano=update.period_start_unix_nano,
-                derived_from=replace(entry.derived_from, stream_start=update.stream_start),
-            )
-        self.entries |= {(entry.time_unix_nano, entry.entry_id): entry for entry in changes.entries}
-        self.conflicts += changes.conflicts
-        return changes
-
-    def delete_before(self, time_unix_nano: int) -> None:
-        for key, entry in sorted(self.entries.items()):
-            source = entry.derived_from
-            if key[0] < time_unix_nano and source is not None:
-                stream = self.streams[source.series_id, source.stream_start]
-                closed = max(filter(None, (stream.closed, source.point)))
-                self.streams[source.series_id, source.stream_start] = replace(stream, closed=closed)
-                del self.entries[key]
-
-    @property
-    def total(self) -> Decimal:
-        return sum((entry.amount for entry in self.entries.values()), Decimal(0))
-
-    def streams_near(self, series_id: int, start_unix_nano: int) -> list[CostStream]:
-        return [
-            stream
-            for (owner, label), stream in self.streams.items()
-            if owner == series_id and label and is_near(stream, start_unix_nano)
-        ]
-
-    def entries_between(
-        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
-    ) -> list[StoredCost]:
-        ordered = self.entries_of(series_id, [stream_start])
-        times = [one.source.point.time_unix_nano for one in ordered]
-        first = max((time for time in times if time < first_unix_nano), default=first_unix_nano)
-        last = min((time for time in times if time > last_unix_nano), default=last_unix_nano)
-        return [one for one in ordered if first <= one.source.point.time_unix_nano <= last]
-
-    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
-        found = [
-            StoredCost(*key, entry.derived_from)
-            for key, entry in self.entries.items()
-            if entry.derived_from is not None
-            and entry.derived_from.series_id == series_id
-            and entry.derived_from.stream_start in stream_starts
-        ]
-        return sorted(found, key=lambda one: one.source.point[:2])
-
-    def quantities(
-        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
-    ) -> list[CostPoint]:
-        found = self.entries_of(quantity_id, [UNKNOWN_START])
-        points = [one.source.point for one in found]
-        before = [point for point in points if point.time_unix_nano < first_unix_nano]
-        begin = before[-2:][0].time_unix_nano if before else first_unix_nano
-        return [point for point in points if begin <= point.time_unix_nano <= last_unix_nano]
 
 
 def sample(
@@ -140,7 +62,7 @@ def check_every_order(samples: Sequence[CostSample], total: str) -> None:
     for seed in range(30):
         dice = random.Random(seed)
         shuffled = dice.sample(samples, len(samples)) + dice.sample(samples, len(samples) // 2)
-        store = Store()
+        store = CostStore()
         while shuffled:
             size = dice.randint(1, 4)
             store.write(shuffled[:size])
@@ -228,14 +150,14 @@ def test_histogram_restarts_when_its_count_falls() -> None:
 
 def test_deltas_of_two_processes_at_one_time_are_two_amounts() -> None:
     samples = [sample(T0 + MINUTE, 2.0, T0, DELTA), sample(T0 + MINUTE, 3.0, T0 + SECOND, DELTA)]
-    store = Store()
+    store = CostStore()
     store.write(samples)
     store.write(samples)
     assert store.total == Decimal(5)
 
 
 def test_constant_rate_of_a_day_is_the_rate_times_the_day() -> None:
-    store = Store()
+    store = CostStore()
     samples = [sample(T0 + 7 * SECOND * n, 0.1, 0, RATE) for n in range(86_400 // 7 + 1)]
     last = sample(T0 + 86_400 * SECOND, 0.1, 0, RATE)
     random.Random(1).shuffle(samples)
@@ -265,7 +187,7 @@ def test_every_order_and_cut_gives_the_sum_of_all_points(
     ]
     for _ in range(3):
         shuffled = dice.sample(samples, len(samples)) + samples[:3]
-        store = Store()
+        store = CostStore()
         while shuffled:
             size = dice.randint(1, 4)
             store.write(shuffled[:size])
@@ -274,7 +196,7 @@ def test_every_order_and_cut_gives_the_sum_of_all_points(
 
 
 def test_points_at_or_before_deleted_ones_cost_nothing() -> None:
-    store = Store()
+    store = CostStore()
     points = [sample(T0 + day * 1440 * MINUTE, 100.0 * day, T0) for day in range(1, 11)]
     store.write(points)
     store.delete_before(T0 + 6 * 1440 * MINUTE)
@@ -294,7 +216,3 @@ def test_quantity_holds_until_the_next_is_overdue() -> None:
     assert quantity_at(sizes, T0 + 6 * MINUTE) == 20.0
     assert quantity_at(sizes, T0 + 12 * MINUTE - 1) == 20.0
     assert quantity_at(sizes, T0 + 12 * MINUTE) is None
-
-
-def test_unknown_start_is_no_start() -> None:
-    assert UNKNOWN_START == 0

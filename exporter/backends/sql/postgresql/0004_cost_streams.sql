@@ -135,10 +135,16 @@ CREATE INDEX cost_entries_series ON cost_entries (series_id, stream_start, perio
 -- The other processes that sent totals of a series: each start is a stream with its newest point.
 INSERT INTO cost_streams (
     series_id, stream_start, earliest_start, latest_start,
-    last_timestamp, last_start_timestamp, last_value
+    last_timestamp, last_start_timestamp, last_value,
+    closed_timestamp, closed_start_timestamp, closed_value
 )
-SELECT DISTINCT ON (series_id, stream_start)
-    series_id, stream_start, stream_start, stream_start, "timestamp", start_timestamp, value
-FROM cost_entries WHERE stream_start <> 'epoch'
-ORDER BY series_id, stream_start, "timestamp" DESC
+SELECT DISTINCT ON (e.series_id, e.stream_start)
+    e.series_id, e.stream_start, e.stream_start, e.stream_start,
+    e."timestamp", e.start_timestamp, e.value,
+    head.closed_timestamp, head.closed_start_timestamp, head.closed_value
+FROM cost_entries AS e
+LEFT JOIN cost_streams AS head ON head.series_id = e.series_id AND head.stream_start = 'epoch'
+    AND head.closed_start_timestamp = e.stream_start
+WHERE e.stream_start <> 'epoch'
+ORDER BY e.series_id, e.stream_start, e."timestamp" DESC
 ON CONFLICT DO NOTHING;

@@ -143,9 +143,16 @@ CREATE INDEX cost_entries_series ON cost_entries (series_id, stream_start, perio
 -- The other processes that sent totals of a series: each start is a stream with its newest point.
 INSERT INTO cost_streams (
     series_id, stream_start, earliest_start, latest_start,
-    last_timestamp, last_start_timestamp, last_value
+    last_timestamp, last_start_timestamp, last_value,
+    closed_timestamp, closed_start_timestamp, closed_value
 )
-SELECT series_id, stream_start, stream_start, stream_start, max(timestamp), start_timestamp, value
-FROM cost_entries WHERE series_id IS NOT NULL AND stream_start <> 0
-GROUP BY series_id, stream_start
+SELECT
+    e.series_id, e.stream_start, e.stream_start, e.stream_start,
+    max(e.timestamp), e.start_timestamp, e.value,
+    head.closed_timestamp, head.closed_start_timestamp, head.closed_value
+FROM cost_entries AS e
+LEFT JOIN cost_streams AS head ON head.series_id = e.series_id AND head.stream_start = 0
+    AND head.closed_start_timestamp = e.stream_start
+WHERE e.series_id IS NOT NULL AND e.stream_start <> 0
+GROUP BY e.series_id, e.stream_start
 ON CONFLICT DO NOTHING;
