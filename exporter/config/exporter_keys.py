@@ -47,6 +47,12 @@ _Price = Annotated[
 ]
 
 
+_OptionalPrice = Annotated[
+    Decimal | None,
+    BeforeValidator(parsers.parse_price),
+    NotNull,
+    Allowed("a number", ", such as 1.25"),
+]
 _Factor = Annotated[
     Decimal,
     BeforeValidator(parsers.parse_price),
@@ -153,11 +159,17 @@ class LlmPrice(Section):
     provider: _Pattern = key("*", "As in gen_ai.provider.name or gen_ai.system.")
     input: _Price = key(Decimal(0), "Price of a million input tokens.")
     output: _Price = key(Decimal(0), "Price of a million output tokens.")
-    cached_input: Annotated[_Price | None, NotNull] = key(
-        None, "Price of a million tokens that are read from a cache. Default: that of input."
+    cached_input: _OptionalPrice = key(
+        None,
+        "Price of a million tokens that are read from a cache. Default: that of input.",
+        ge=0,
+        le=1_000_000,
     )
-    cache_write: Annotated[_Price | None, NotNull] = key(
-        None, "Price of a million tokens that are written to a cache. Default: that of input."
+    cache_write: _OptionalPrice = key(
+        None,
+        "Price of a million tokens that are written to a cache. Default: that of input.",
+        ge=0,
+        le=1_000_000,
     )
     currency: Annotated[str, BeforeValidator(parsers.parse_currency)] = key(
         "USD", "Currency of both prices.", allowed="an ISO 4217 code such as USD"

@@ -21,8 +21,9 @@ from exporter.model import Series
 
 _COST_METRIC: Final = "openfinops.cost"
 _CURRENCY_UNIT: Final = re.compile(
-    r"(?P<open>\{)?(?P<code>[A-Z]{3}|\$)(?(open)\})(?P<per_hour>/(?:h|hr|hour))?", re.IGNORECASE
+    r"(?P<open>\{)?(?P<code>[A-Z]{3}|[$€£])(?(open)\})(?P<per_hour>/(?:h|hr|hour))?", re.IGNORECASE
 )
+_SYMBOLS: Final = MappingProxyType({"$": "USD", "€": "EUR", "£": "GBP"})
 # In lower case these are words, and a unit such as {try} counts attempts.
 _WORDS: Final = frozenset({"ALL", "BOB", "CUP", "GEL", "MAD", "MOP", "PEN", "SOS", "TOP", "TRY"})
 _NO_UNIT: Final = frozenset({"", "1"})
@@ -123,10 +124,9 @@ def unit_currency(unit: str) -> str:
     match = _CURRENCY_UNIT.fullmatch(unit)
     if match is None:
         return ""
-    code = "USD" if match["code"] == "$" else match["code"].upper()
-    if code in _WORDS and match["code"] != code:
-        return ""
-    return code if code in CURRENCIES else ""
+    text = match["code"]
+    code = _SYMBOLS.get(text) or text.upper()
+    return code if code in CURRENCIES and (text == code or code not in _WORDS) else ""
 
 
 def default_rule(series: Series) -> CostRule | None:

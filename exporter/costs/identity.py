@@ -27,6 +27,7 @@ _TARGET_LABELS: Final = frozenset(
         "pod",
         "prometheus",
         "prometheus_replica",
+        "replica",
         "service",
         "service.instance.id",
     }

@@ -247,6 +247,27 @@ def test_a_rule_multiplies_by_its_factor() -> None:
     assert sender.total() == Decimal("2.5")
 
 
+@pytest.mark.parametrize("exponential", [False, True])
+@pytest.mark.parametrize("temporality", [DELTA, CUMULATIVE])
+def test_histograms_in_a_currency_are_costs(temporality: Any, *, exponential: bool) -> None:
+    sender = Sender()
+    for minute, value in enumerate((0.5, 0.25, 2.0)):
+        sent = (0.5, 0.75, 2.75)[minute] if temporality == CUMULATIVE else value
+        metric = histogram(
+            "price",
+            sent,
+            START + minute * MINUTE,
+            temporality=temporality,
+            exponential=exponential,
+        )
+        metric.unit = "eur"
+        sender.send(metric)
+    assert sender.total() == Decimal("2.75")
+    assert {sample.basis.kind for sample in sender.samples} == {
+        "cumulative" if temporality == CUMULATIVE else "amount"
+    }
+
+
 def in_usd(kind: CostKind | None) -> CostRule:
     return CostRule("job.cost", kind, currency=(FieldSource.parse("USD"),))
 
@@ -572,6 +593,7 @@ def test_currencies() -> None:
     assert [unit_currency(unit) for unit in ("usd", "{usd}", "$", "{$}", "$/h", "usd/h")] == (
         ["USD"] * 6
     )
+    assert [unit_currency(unit) for unit in ("€", "{£}", "Eur")] == ["EUR", "GBP", "EUR"]
     others = ("", "1", "{USD", "USD}", "USD/s", "{try}", "all", "usdc")
     assert [unit_currency(unit) for unit in others] == [""] * len(others)
     assert unit_currency("TRY") == "TRY"
