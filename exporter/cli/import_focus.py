@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +21,7 @@ from exporter.cli.store import open_store, store_settings
 from exporter.column_files import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
-from exporter.focus import CostColumn, FocusRowError, plain_decimal, row_ids, row_to_entry
+from exporter.focus import CostColumn, FocusRowError, OddCell, plain_decimal, row_ids, row_to_entry
 from exporter.model import Batch, CostEntry
 from exporter.query.costs import exact_sum
 from exporter.render import format_number
@@ -34,29 +34,30 @@ app: Final = typer.Typer(
 )
 
 _ROWS_PER_BATCH: Final = 5_000
-_REQUIRED_COLUMNS: Final = (
-    "BillingCurrency",
-    "BillingPeriodStart",
-    "ChargePeriodStart",
-    "ServiceCategory",
-)
+_REQUIRED_COLUMNS: Final = ("BillingCurrency", "ChargePeriodStart")
 # An entry, with its file and line.
 _LocatedEntry = tuple[str, CostEntry]
 
 
 @dataclass(slots=True)
 class _Summary:
-    """Counts of rows, and the sums of the stored ones by currency."""
+    """Counts of rows and odd cells, and the sums of the stored rows by currency."""
 
     read: int = 0
     stored: int = 0
     refused: int = 0
     oldest_unix_nano: int | None = None
     totals: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    odd_cells: Counter[OddCell] = field(default_factory=Counter)
+    first_locations: dict[OddCell, str] = field(default_factory=dict)
 
     def refuse(self, location: str, reason: str) -> None:
         self.refused += 1
         output.print_warning(f"{location}: {reason}")
+
+    def note_odd(self, location: str, cell: OddCell) -> None:
+        self.odd_cells[cell] += 1
+        self.first_locations.setdefault(cell, location)
 
     def add(self, entries: Sequence[CostEntry]) -> None:
         self.stored += len(entries)
@@ -134,7 +135,8 @@ def _entries(
             summary.read += 1
             location = f"{path}:{line}"
             try:
-                yield location, row_to_entry(row, partial(next_id, row), cost)
+                note_odd = partial(summary.note_odd, location)
+                yield location, row_to_entry(row, partial(next_id, row), cost, note_odd)
             except FocusRowError as error:
                 summary.refuse(location, str(error))
 
@@ -172,6 +174,13 @@ def _print_summary(summary: _Summary, settings: ExporterSettings) -> None:
     )
     for currency, total in sorted(summary.totals.items()):
         output.print_note(f"{currency} {plain_decimal(total)}")
+    if summary.odd_cells:
+        found = "; ".join(
+            f"{cell.column}: {format_number(count)}, stored as {cell.stored_as}, the first in "
+            f"{summary.first_locations[cell]}"
+            for cell, count in summary.odd_cells.most_common()
+        )
+        output.print_warning(f"some cells are empty or could not be read: {found}")
     kept_from = time.time_ns() - settings.retention_days * NANOSECONDS_PER_DAY
     if summary.oldest_unix_nano is not None and summary.oldest_unix_nano < kept_from:
         output.print_warning(

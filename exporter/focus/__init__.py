@@ -2,7 +2,7 @@
 
 from exporter.focus.cells import plain_decimal
 from exporter.focus.export_rows import Issuer, entry_to_row
-from exporter.focus.import_rows import CostColumn, FocusRowError, row_ids, row_to_entry
+from exporter.focus.import_rows import CostColumn, FocusRowError, OddCell, row_ids, row_to_entry
 from exporter.focus.specification import FocusVersion, columns_of
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "FocusRowError",
     "FocusVersion",
     "Issuer",
+    "OddCell",
     "columns_of",
     "entry_to_row",
     "plain_decimal",

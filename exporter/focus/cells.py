@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
+
+from exporter.json_text import json_ready
 
 # Clouds write these for a null.
 _NULL_TEXTS: Final = frozenset({"", "NULL", "null"})
@@ -17,7 +20,7 @@ _MAX_DECIMAL_PLACES: Final = 100
 _NO_ROUNDING: Final = Context(prec=1_000)
 
 # The spelling of exporter.json_text, and str() for the times and decimals of Parquet.
-to_json: Final = json.JSONEncoder(
+_encode: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), default=str
 ).encode
 
@@ -26,8 +29,31 @@ class CellError(Exception):
     """A cell does not hold what its column requires; the message says what it holds."""
 
 
+def to_json(value: Any) -> str:
+    """The canonical JSON text of a value of Parquet; NaN and infinities by name."""
+    try:
+        return _encode(value)
+    except ValueError:
+        return _encode(json_ready(value))
+
+
+def valid_unicode(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which no database takes."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def read_text(value: Any) -> str | None:
-    """The text of a cell, None if it is empty."""
+    """The text of a cell, None if it is empty. NaN is empty: pandas writes it for a null."""
+    return None if is_nan(value) else raw_text(value)
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a typed cell is NaN."""
+    return isinstance(value, float | Decimal) and math.isnan(value)
+
+
+def raw_text(value: Any) -> str | None:
+    """The text of a cell, None if it is empty; "nan" for NaN."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -100,7 +126,7 @@ def read_tags(value: Any) -> dict[str, Any]:
     """The tags in a cell: a JSON object, or a map as Parquet has them.
 
     Raises:
-        CellError: it is neither.
+        CellError: it is neither. The braces of the object may be missing, as in bills of Azure.
     """
     if isinstance(value, Mapping):
         return dict(value)
@@ -109,8 +135,9 @@ def read_tags(value: Any) -> dict[str, Any]:
     text = read_text(value)
     if text is None:
         return {}
+    braces = ("{", "}") if text.lstrip().startswith('"') else ("", "")
     try:
-        tags = json.loads(text, parse_constant=_refuse_constant)
+        tags = json.loads(text.join(braces), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         tags = None
     if not isinstance(tags, dict):

@@ -130,8 +130,8 @@ def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: 
         GOOD,
         f",1,USD,{TIMES},Compute,EC2,\n",
         f"1,1,XYZ,{TIMES},Compute,EC2,\n",
-        f'1,1,USD,{TIMES},Compute,"two\nlines",not json\n',
-        f"-0.5,1,EUR,{TIMES},Storage,S3,\n",
+        f'2,1,USD,{TIMES},,"two\nlines",not json\n',
+        f"-0.5,1,EUR,{TIMES},,S3,\n",
         "1,1\n",
     ]
     bill.write_text(HEADER + "".join(lines), encoding="utf-8")
@@ -140,13 +140,17 @@ def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: 
     assert said.splitlines() == [
         f"warning: {bill}:3: BilledCost is missing",
         f"warning: {bill}:4: BillingCurrency 'XYZ' is not an ISO 4217 currency",
-        f"warning: {bill}:6: Tags 'not json' is not a JSON object",
         f"warning: {bill}:8: ChargePeriodStart is missing",
-        "6 rows read: 2 are stored, 4 were refused",
+        "6 rows read: 3 are stored, 3 were refused",
         "EUR -0.5",
-        "USD 1.5",
+        "USD 3.5",
+        (
+            "warning: some cells are empty or could not be read: "
+            f"ServiceCategory: 2, stored as other, the first in {bill}:6; "
+            f"Tags: 1, stored as a tag with its text, the first in {bill}:6"
+        ),
     ]
-    assert len(db.entries()) == 2
+    assert len(db.entries()) == 3
 
 
 def test_equal_rows_are_separate_entries_and_a_repeated_import_adds_none(
