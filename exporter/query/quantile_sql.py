@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final
 
@@ -19,27 +20,38 @@ from exporter.query.sql_builder import Sql, sql
 _Rows = Iterable[tuple[Any, ...]]
 _Cells = Iterator[tuple[int, int, float]]  # bucket in microseconds, group, value
 
-# A delta is the buckets of its point less those of the previous point. If one delta follows another
-# in the same bucket of time, the point between them is added and subtracted, so its weight is 0.
-# Only the first and last points of each run are left, and only their arrays are unpacked. The
-# condition on the time is implied by the join, but lets a database skip partitions. DISTINCT
-# removes points that are stored twice.
+# A delta is the buckets of its point less those of the point before in its stream. If one delta
+# follows another in the same bucket of time, the point between them is added and subtracted, so its
+# weight is 0. Only the first and last points of each run are left, and only their arrays are
+# unpacked. The condition on the time is implied by the join, but lets a database skip partitions.
+# Of points with one series, start and time that with the largest count is taken, as in the deltas.
 _ENDS: Final = """
     {deltas},
     steps AS (
-        SELECT bucket, grp, series_id, time, 1 AS weight FROM deltas
+        SELECT bucket, grp, series_id, time, start, 1 AS weight FROM deltas
         UNION ALL
-        SELECT bucket, grp, series_id, previous_time, -1 FROM deltas WHERE is_reset = 0
+        SELECT bucket, grp, series_id, previous_time, previous_start, -1
+        FROM deltas WHERE is_reset = 0
     ),
     ends AS (
-        SELECT bucket, grp, series_id, time, SUM(weight) AS weight
-        FROM steps GROUP BY bucket, grp, series_id, time HAVING SUM(weight) <> 0
+        SELECT bucket, grp, series_id, time, start, SUM(weight) AS weight
+        FROM steps GROUP BY bucket, grp, series_id, time, start HAVING SUM(weight) <> 0
     ),
     points AS (
-        SELECT DISTINCT ends.bucket, ends.grp, ends.weight, m.*
-        FROM ends
-        {ordered_join} metric_histograms AS m
-            ON m.timestamp = {time} AND m.series_id = ends.series_id AND {condition}
+        SELECT *
+        FROM (
+            SELECT ends.bucket, ends.grp, ends.weight, m.*,
+                   ROW_NUMBER() OVER (
+                       PARTITION BY ends.bucket, ends.grp, m.series_id, m.timestamp,
+                                    m.start_timestamp
+                       ORDER BY m.count DESC, m.sum DESC
+                   ) AS place
+            FROM ends
+            {ordered_join} metric_histograms AS m
+                ON m.timestamp = {time} AND m.series_id = ends.series_id AND {condition}
+            WHERE COALESCE({start}, 0) = ends.start AND m.count IS NOT NULL
+        ) AS ranked
+        WHERE place = 1
     ),
     limits AS (
         SELECT bucket, grp,
@@ -55,9 +67,10 @@ _ENDS: Final = """
 def _ends(query: AggregateQuery) -> Sql:
     return sql(
         _ENDS,
-        deltas=counter_deltas(query, HISTOGRAM_COUNTS),
+        deltas=counter_deltas(query, replace(HISTOGRAM_COUNTS, total=None)),
         ordered_join=Sql((query.dialect.ordered_join,)),
         time=sql(query.dialect.time_from_micros, micros=sql("ends.time")),
+        start=query.micros(sql("m.start_timestamp")),
         condition=time_condition(query.look_back_range, query.dialect),
         low=query.number(sql("points.min")),
         high=query.number(sql("points.max")),

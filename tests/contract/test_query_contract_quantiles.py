@@ -194,7 +194,7 @@ class Merged:
 @st.composite
 def lives(draw: st.DrawFn) -> list[tuple[int, list[float], bool]]:
     """Each export of a process: time, new measurements, and whether the process restarted."""
-    times = sorted(draw(st.sets(st.integers(1, 300), min_size=1, max_size=8)))
+    times = sorted(draw(st.sets(st.integers(2, 300), min_size=1, max_size=8)))
     values = st.lists(st.sampled_from([0.5, 1.0, 1.7, 3.0, 5.0, 7.5]), max_size=6)
     return [(time, draw(values), draw(st.booleans())) for time in times]
 
