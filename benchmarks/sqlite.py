@@ -62,7 +62,11 @@ def _bare(path: Path, batches: Sequence[Batch]) -> float:
     began = time.perf_counter()
     for rows in groups:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT INTO system_metrics VALUES (?, ?, ?, ?)", rows)
+        connection.executemany(
+            "INSERT INTO system_metrics (timestamp, series_id, value, start_micros) "
+            "VALUES (?, ?, ?, ?)",
+            rows,
+        )
         connection.execute("COMMIT")
     seconds = time.perf_counter() - began
     connection.close()

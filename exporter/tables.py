@@ -127,6 +127,8 @@ def _columns(kind: Kind, *names: str, nullable: bool = False) -> tuple[Column, .
 _TIMESTAMP: Final = Column("timestamp", "time")
 _SERIES_ID: Final = Column("series_id", "id")
 _START_TIMESTAMP: Final = Column("start_timestamp", "time", nullable=True)
+# Points of one series and time that have other starts are of several processes.
+_POINT_KEY: Final = ("timestamp", "series_id", "start_timestamp")
 
 SERIES: Final = Table(
     "metric_series",
@@ -150,6 +152,7 @@ SERIES: Final = Table(
 POINTS: Final = Table(
     "system_metrics",
     (_TIMESTAMP, _SERIES_ID, Column("value", "number", nullable=True), _START_TIMESTAMP),
+    key=_POINT_KEY,
 )
 
 HISTOGRAMS: Final = Table(
@@ -171,6 +174,7 @@ HISTOGRAMS: Final = Table(
         Column("negative_offset", "integer", nullable=True),
         Column("negative_counts", "counts", nullable=True),
     ),
+    key=_POINT_KEY,
 )
 
 SUMMARIES: Final = Table(
@@ -183,6 +187,7 @@ SUMMARIES: Final = Table(
         Column("sum", "number", nullable=True),
         *_columns("numbers", "quantiles", "quantile_values"),
     ),
+    key=_POINT_KEY,
 )
 
 EXEMPLARS: Final = Table(

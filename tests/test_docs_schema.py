@@ -83,6 +83,11 @@ def test_the_tables_are_those_that_the_code_describes(
         for part in (("_units", "_nanos", "_attos") if column.kind == "amount" else ("",))
     ]
     filled_by_sqlite = {("metric_series", "first_seen"), ("cost_entries", "amount")}
+    # The start of a point is stored in start_micros, from which SQLite makes start_timestamp.
+    filled_by_sqlite |= {
+        (name, "start_micros")
+        for name in ("system_metrics", "metric_histograms", "metric_summaries")
+    }
     stored = [
         (name, declared, not (not_null or key))
         for _, name, declared, not_null, _, key, _ in store.execute(

@@ -55,8 +55,9 @@ class Backend(Protocol):
 
         Series: a stored definition stays; its description and schema URLs take the newer text.
 
-        Points: a point with the series and time (in the backend's resolution) of a stored point
-        replaces it in memory and SQLite. PostgreSQL and TimescaleDB store it as a second row: A
+        Points: a point with the series, time and start (in the backend's resolution) of a stored
+        point replaces it in memory and SQLite. Points of one series and time with other starts are
+        several points. PostgreSQL and TimescaleDB store it as a second row: A
         unique key would prevent the second row, but it would cost most of the write speed.
         docs/schema-postgresql.md lists which queries of `exporter.query` count it once.
 

@@ -87,8 +87,8 @@ class MemoryBackend(SQLiteBackendBase):
 
         Returns:
             `stored` counts points of the batch that are stored now: neither those that were
-            evicted at once, nor those that a later point of the same series and microsecond
-            replaced.
+            evicted at once, nor those that a later point of the same series,
+            microsecond and start replaced.
         """
         evicted_letters = 0
         with translate_errors(STORING, MEMORY), self._writing() as connection:

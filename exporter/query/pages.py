@@ -7,7 +7,6 @@ read a table once. Rows that arrive during the read may be included or not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -74,7 +73,8 @@ def point_pages(
 ) -> Iterator[list[PointRow]]:
     """Points as `Reader.query_historical_metrics` returns them, one table after another.
 
-    Within a table the newest come first. A point that is stored twice is returned once.
+    Within a table the newest come first. A point that is stored twice is returned once; points of
+    one series and time with other starts are several points.
 
     Args:
         backend: started.
@@ -98,14 +98,25 @@ def _table_pages(
 ) -> Iterator[list[_Row]]:
     dialect = backend.dialect
     conditions = [] if series is None else [series]
+    limit = page_rows
     while True:
         condition = joined(" AND ", conditions) if conditions else None
-        statement = points_statement([table], condition, time_range, page_rows, dialect)
+        statement = points_statement([table], condition, time_range, limit, dialect)
         points = fetch_all(backend, statement)
+        is_last_page = len(points) < limit
+        if not is_last_page:
+            # The last series and time can have points beyond the limit; the next page has them.
+            last_key = _TIME_AND_SERIES(points[-1])
+            while points and _TIME_AND_SERIES(points[-1]) == last_key:
+                points.pop()
+            if not points:
+                limit *= 2
+                continue
         if points:
-            yield [next(duplicates) for _, duplicates in groupby(points, key=_TIME_AND_SERIES)]
-        if len(points) < page_rows:
+            yield list({point[:3]: point for point in reversed(points)}.values())[::-1]
+        if is_last_page:
             return
+        limit = page_rows
         seconds, series_id = points[-1][:2]
         last_micros = seconds_to_micros(seconds)
         time_range = TimeRange(time_range.start_micros, last_micros + 1)

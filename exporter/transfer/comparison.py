@@ -80,7 +80,7 @@ class Difference:
     Attributes:
         table: its name.
         day_micros: start of the day, UTC, in microseconds since 1970.
-        source_rows: distinct rows in the source; repetitions of a series and time count once.
+        source_rows: distinct rows in the source; repetitions of a key count once.
         target_rows: distinct rows in the target.
         source_sum: sum of the values, or of the counts, in the source.
         target_sum: sum of the values, or of the counts, in the target.
@@ -117,9 +117,9 @@ class _DayTotal:
 def differences(source: Backend, target: Backend, time_range: TimeRange) -> Iterator[Difference]:
     """The days on which the two differ, table by table."""
     for table in COPIED_TABLES:
-        # The fingerprint has no extra key, so tables with one are counted without repetitions.
+        # The fingerprint is of series and time alone.
         part = time_range
-        if not table.extra_key:
+        if table.compares_totals:
             mismatched = _mismatched_range(source, target, table, time_range)
             if mismatched is None:
                 continue
@@ -146,7 +146,7 @@ def compare_days(table: str, source: DailySums, target: DailySums) -> Iterator[D
 def daily_sums(
     backend: Backend, table: CopiedTable, time_range: TimeRange, condition: Sql = _ALL_ROWS
 ) -> DailySums:
-    """Rows and sums by day. Repetitions of a series and time count once, with the largest value.
+    """Rows and sums by day. Repetitions of a key count once, with the largest value.
 
     Args:
         backend: open, for reading at least.
@@ -244,7 +244,7 @@ def _daily_totals(
 
     Args:
         backend: open, for reading at least.
-        table: a table without an extra key.
+        table: a table whose totals can be compared.
         time_range: which rows.
     """
     dialect = backend.dialect

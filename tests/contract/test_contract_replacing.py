@@ -90,7 +90,7 @@ def test_a_second_write_of_a_batch_changes_nothing(replacing: Backend) -> None:
 def test_a_point_of_the_same_series_and_microsecond_replaces(replacing: Backend) -> None:
     replacing.write(
         batch_of(
-            point(1, value=1.0, start=NOW - SECOND),
+            point(1, value=1.0),
             point(2, value=2.0),
             histograms=(histogram(3, sum=1.0),),
             summaries=(summary(4, sum=1.0),),
@@ -122,6 +122,19 @@ def test_the_last_equal_key_of_a_batch_is_stored_and_counts_once(replacing: Back
     assert stored_points(replacing) == {(MICROS, 1): (3.0, None), (MICROS, 2): (5.0, None)}
     assert [one["sum"] for one in stored_histograms(replacing).values()] == [2.0]
     assert [one["sum"] for one in stored_summaries(replacing).values()] == [2.0]
+
+
+def test_points_of_one_series_and_time_with_other_starts_are_several(backend: Backend) -> None:
+    starts = (0, NOW - 2 * SECOND, NOW - SECOND)
+    batch = batch_of(
+        *(point(1, value=float(number), start=start) for number, start in enumerate(starts)),
+        histograms=tuple(histogram(2, start_time_unix_nano=start) for start in starts),
+        summaries=tuple(summary(3, start_time_unix_nano=start) for start in starts),
+    )
+    assert backend.write(batch) == WriteResult(stored=9)
+    backend.write(batch_of(point(1, value=5.0, start=NOW - 3 * SECOND)))
+    assert {value for value, _ in stored_points(backend).values()} == {0.0, 1.0, 2.0, 5.0}
+    assert len(stored_histograms(backend)) == len(stored_summaries(backend)) == 3
 
 
 def test_half_of_a_large_batch_replaces_and_half_is_new(replacing: Backend) -> None:

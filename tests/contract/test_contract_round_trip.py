@@ -162,7 +162,7 @@ def test_times_are_rounded_down_to_microseconds(backend: Backend) -> None:
     rows = point(1, NOW + 1_999, start=NOW + 999), point(2, 1), point(3, INT64_MAX)
     backend.write(batch_of(*rows))
     assert stored_points(backend) == {
-        (MICROS + 1, 1): (1.0, MICROS),
+        (MICROS + 1, 1, MICROS): (1.0, MICROS),
         (0, 2): (1.0, None),
         (INT64_MAX // 1_000, 3): (1.0, None),
     }

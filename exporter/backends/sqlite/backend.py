@@ -103,8 +103,8 @@ class SQLiteBackend(SQLiteBackendBase):
         """Store the whole batch in one transaction, or nothing of it.
 
         Returns:
-            `stored` counts points of the batch that are in the file now. Points of one series
-            and microsecond are one row, the last point, and count once.
+            `stored` counts points of the batch that are in the file now. Points of one series,
+            microsecond and start are one row, the last point, and count once.
         """
         with (
             translate_errors(STORING, self.location),

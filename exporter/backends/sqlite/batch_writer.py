@@ -39,8 +39,8 @@ class WrittenBatch:
     """What `write_batch` did.
 
     Attributes:
-        data: rows of points, histograms and summaries, one for each series and microsecond, and
-            rows of complete cost entries, one for each id and microsecond.
+        data: rows of points, histograms and summaries, one for each series, microsecond and start,
+            and rows of complete cost entries, one for each id and microsecond.
         refused: how many data points were left out because their series id collides.
         rows_added: rows added to all fact tables, without replaced rows.
         series_added: by how many rows metric_series grew.

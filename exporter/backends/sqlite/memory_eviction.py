@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
-from exporter.backends.sqlite.rows import Rows
+from exporter.backends.sqlite.rows import Rows, stored_columns, stored_key
 from exporter.backends.statements import load_statements
 from exporter.tables import FACT_TABLES, Table
 
@@ -49,16 +49,17 @@ def delete_older(connection: sqlite3.Connection, timestamp: int) -> int:
 
 def count_remaining(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
     """How many of these rows are still stored after `evict_oldest` returned the cutoff."""
-    newer = sum(timestamp > cutoff for timestamp, _ in rows.row_keys())
-    at_cutoff = {row_id for timestamp, row_id in rows.row_keys() if timestamp == cutoff}
+    times = cast("list[int]", rows.values[0 :: len(stored_columns(rows.table))])
+    newer = sum(timestamp > cutoff for timestamp in times)
+    at_cutoff = {key for key in rows.row_keys() if key[0] == cutoff}
     if not at_cutoff:
         return newer
-    id_column = rows.table.columns[1].name
     found = connection.execute(
-        f"SELECT {id_column} FROM {rows.table.name} WHERE timestamp = ?",  # noqa: S608 - fixed
+        f"SELECT {', '.join(stored_key(rows.table))} "  # noqa: S608 - fixed names
+        f"FROM {rows.table.name} WHERE timestamp = ?",
         (cutoff,),
     )
-    return newer + sum(row_id in at_cutoff for (row_id,) in found)
+    return newer + sum(key in at_cutoff for key in found)
 
 
 def create_idle_series(connection: sqlite3.Connection) -> None:
@@ -100,7 +101,7 @@ def delete_idle_series(connection: sqlite3.Connection, defined_again: Iterable[i
 
 
 def _delete_some_at(table: Table) -> str:
-    key = ", ".join(table.key)
+    key = ", ".join(stored_key(table))
     return (
         f"DELETE FROM {table.name} WHERE timestamp = ? AND ({key}) IN "  # noqa: S608 - fixed names
         f"(SELECT {key} FROM {table.name} WHERE timestamp = ? ORDER BY {key} LIMIT ?)"

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from exporter.model import (
     Points,
     SummaryPoint,
 )
-from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
+from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Column, Table
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
 
 _NAN: Final = "NaN"  # SQLite stores a NaN as NULL, which means "no recorded value"
@@ -39,11 +39,25 @@ _OnConflict = Literal["keep", "replace"]
 
 @cache
 def stored_columns(table: Table) -> tuple[str, ...]:
-    """The names of the columns in SQLite, where an amount is three integers."""
-    parts = {"amount": ("_units", "_nanos", "_attos")}
-    return tuple(
-        f"{column.name}{part}" for column in table.columns for part in parts.get(column.kind, ("",))
-    )
+    """The names of the columns in SQLite, where an amount is three integers.
+
+    A column of the key cannot be NULL, so the start of a point is stored in start_micros, 0 if it
+    is unknown.
+    """
+    return tuple(name for column in table.columns for name in _stored_names(table, column))
+
+
+def stored_key(table: Table) -> tuple[str, ...]:
+    """The names of the columns of the key in SQLite."""
+    return tuple(name for key in table.key for name in _stored_names(table, table.column(key)))
+
+
+def _stored_names(table: Table, column: Column) -> tuple[str, ...]:
+    if column.kind == "amount":
+        return tuple(f"{column.name}_{part}" for part in ("units", "nanos", "attos"))
+    if column.name == "start_timestamp" and column.name in table.key:
+        return ("start_micros",)
+    return (column.name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +70,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values) // len(stored_columns(self.table))
 
-    def row_keys(self) -> Iterator[tuple[int, int | str]]:
-        """Time in microseconds and id of each row of a table of points, exemplars or costs."""
-        width = len(stored_columns(self.table))
-        columns = (self.values[0::width], self.values[1::width])
-        return zip(*cast("tuple[list[int], list[int | str]]", columns), strict=True)
+    def row_keys(self) -> Iterator[tuple[object, ...]]:
+        """The key of each row; in a fact table it begins with the time in microseconds."""
+        names = stored_columns(self.table)
+        columns = (self.values[names.index(name) :: len(names)] for name in stored_key(self.table))
+        return zip(*columns, strict=True)
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Rows) -> int:
@@ -121,7 +135,7 @@ def _insert_sql(table: Table, rows: int, on_conflict: _OnConflict) -> str:
 def point_rows(batch: Batch) -> list[Rows]:
     """Rows of points, histograms and summaries, each table in the order of its key.
 
-    Of points with one series and microsecond only the last has a row.
+    Of points with one series, microsecond and start only the last has a row.
     """
     return [
         Rows(POINTS, _point_values(batch.points)),
@@ -137,29 +151,38 @@ def exemplar_rows(batch: Batch) -> Rows:
 
 def _point_values(points: Points) -> list[object]:
     timestamp = points.time_unix_nano // NANOSECONDS_PER_MICROSECOND
-    order = _order_of_last(timestamp, points.series_id)
-    timestamp, series_id = timestamp[order], points.series_id[order]
-    start_unix_nano = points.start_time_unix_nano[order]
+    start = points.start_time_unix_nano // NANOSECONDS_PER_MICROSECOND
+    order = _order_of_last(timestamp, points.series_id, start)
     values: list[object] = [None] * (len(POINTS.columns) * len(order))
-    values[0::4] = timestamp.tolist()
-    values[1::4] = series_id.tolist()
+    values[0::4] = timestamp[order].tolist()
+    values[1::4] = points.series_id[order].tolist()
     values[2::4] = _value_column(points.value[order], points.recorded[order])
-    values[3::4] = _start_column(start_unix_nano)
+    values[3::4] = start[order].tolist()
     return values
 
 
-def _order_of_last(timestamp: Int64Array, series_id: Int64Array) -> npt.NDArray[np.intp]:
-    """Indices that sort by (timestamp, series id); of equal keys only the last.
+def _order_of_last(*key: Int64Array) -> npt.NDArray[np.intp]:
+    """Indices that sort by (timestamp, series id, start); of equal keys only the last.
 
-    Rows in the order of the key are appended at the end of the table, which is fast.
+    Rows in the order of the key are appended at the end of the table, which is fast. The start is
+    compared only if a series has several points of one time, which is rare.
     """
-    order = np.lexsort((series_id, timestamp))  # stable, so the last of equal keys stays last
-    if len(order) == 0:
+    order = np.lexsort(key[1::-1])
+    if not _equals_next(order, key[:2]).any():
         return order
-    timestamp, series_id = timestamp[order], series_id[order]
+    order = np.lexsort(key[::-1])  # stable, so the last of equal keys stays last
     last = np.ones(len(order), np.bool_)
-    last[:-1] = (timestamp[1:] != timestamp[:-1]) | (series_id[1:] != series_id[:-1])
+    last[:-1] = ~_equals_next(order, key)
     return order[last]
+
+
+def _equals_next(order: npt.NDArray[np.intp], key: Sequence[Int64Array]) -> npt.NDArray[np.bool_]:
+    """Whether each key but the last, in this order, is equal to the next one."""
+    equal = np.ones(max(len(order) - 1, 0), np.bool_)
+    for column in key:
+        ordered = column[order]
+        equal &= ordered[1:] == ordered[:-1]
+    return equal
 
 
 def _value_column(
@@ -171,21 +194,12 @@ def _value_column(
     return column
 
 
-def _start_column(start_unix_nano: Int64Array) -> Sequence[object]:
-    if not start_unix_nano.any():  # gauges, the common case
-        return [None] * len(start_unix_nano)
-    column: list[object] = (start_unix_nano // NANOSECONDS_PER_MICROSECOND).tolist()
-    for index in np.flatnonzero(start_unix_nano == 0).tolist():
-        column[index] = None
-    return column
-
-
 def _histogram_row(point: HistogramPoint) -> tuple[object, ...]:
     explicit = point.exponential is None
     return (
         point.time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.series_id,
-        _start(point.start_time_unix_nano),
+        point.start_time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.count,
         _number(point.sum),
         _number(point.min),
@@ -214,7 +228,7 @@ def _summary_row(point: SummaryPoint) -> tuple[object, ...]:
     return (
         point.time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.series_id,
-        _start(point.start_time_unix_nano),
+        point.start_time_unix_nano // NANOSECONDS_PER_MICROSECOND,
         point.count,
         _number(point.sum),
         _array(point.quantiles),
@@ -233,10 +247,6 @@ def _exemplar_row(exemplar: Exemplar) -> tuple[object, ...]:
     )
 
 
-def _start(start_unix_nano: int) -> int | None:
-    return start_unix_nano // NANOSECONDS_PER_MICROSECOND if start_unix_nano else None
-
-
 def _number(value: float | None) -> float | str | None:
     return _NAN if value is not None and math.isnan(value) else value
 
@@ -253,7 +263,7 @@ def _array(values: Sequence[float]) -> str:
 
 
 def _last_of_each(rows: Iterable[tuple[object, ...]]) -> Iterable[tuple[object, ...]]:
-    return {row[:2]: row for row in rows}.values()
+    return {row[:3]: row for row in rows}.values()  # time, series and start
 
 
 def flattened(rows: Iterable[tuple[object, ...]]) -> list[object]:

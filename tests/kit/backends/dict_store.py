@@ -16,12 +16,12 @@ import numpy as np
 
 from exporter.model import Batch, HistogramPoint, Series, SummaryPoint
 
-Key = tuple[int, int]
+Key = tuple[int, ...]
 
 
 @dataclass
 class DictStore:
-    """Rows by (microseconds, series id); exemplars are a set."""
+    """Rows by microseconds, series id, and start if it is known; exemplars are a set."""
 
     series: dict[int, dict[str, Any]] = field(default_factory=dict)
     points: dict[Key, tuple[Any, ...]] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def definition(series: Series) -> dict[str, Any]:
 
 
 def without_repeats(written: Iterable[Batch]) -> list[Batch]:
-    """The batches with only the first point of each series and microsecond, and exemplar."""
+    """The batches with only the first point of each series, microsecond and start, and exemplar."""
     seen: set[object] = set()
 
     def is_first(*key: object) -> bool:
@@ -114,18 +114,25 @@ def micros(unix_nano: int) -> int:
 
 
 def _start(unix_nano: int) -> int | None:
-    return micros(unix_nano) if unix_nano else None
+    return micros(unix_nano) or None
+
+
+def key_of(time: int, series_id: int, start: int | None) -> Key:
+    """The key of a row; two numbers if the start is unknown, as it is in most tests."""
+    return (time, series_id, start) if start else (time, series_id)
 
 
 def _key(item: HistogramPoint | SummaryPoint) -> Key:
-    return micros(item.time_unix_nano), item.series_id
+    start = _start(item.start_time_unix_nano)
+    return key_of(micros(item.time_unix_nano), item.series_id, start)
 
 
 def _point(batch: Batch, index: int) -> tuple[Key, tuple[Any, ...]]:
     rows = batch.points
-    key = micros(int(rows.time_unix_nano[index])), int(rows.series_id[index])
+    start = _start(int(rows.start_time_unix_nano[index]))
+    key = key_of(micros(int(rows.time_unix_nano[index])), int(rows.series_id[index]), start)
     value = float(rows.value[index]) if rows.recorded[index] else None
-    return key, (comparable(value), _start(int(rows.start_time_unix_nano[index])))
+    return key, (comparable(value), start)
 
 
 def _histogram(one: HistogramPoint) -> dict[str, Any]:

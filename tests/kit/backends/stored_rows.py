@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 from exporter.backends.base import Backend
-from kit.backends.dict_store import DictStore, Key, comparable
+from kit.backends.dict_store import DictStore, Key, comparable, key_of
 
 _T = TypeVar("_T")
 
@@ -86,13 +86,14 @@ def stored_series(backend: Backend) -> dict[int, dict[str, Any]]:
 
 
 def stored_points(backend: Backend) -> dict[Key, tuple[Any, ...]]:
-    """(value, start in microseconds) by (microseconds, series id)."""
+    """(value, start in microseconds) by `key_of`."""
     rows = backend.fetch(
         f"SELECT {_micros(backend, 'timestamp')}, series_id, value, "
         f"{_micros(backend, 'start_timestamp')} FROM system_metrics"
     )
     return _by_key(
-        ((time, series_id), (_number(value), start)) for time, series_id, value, start in rows
+        (key_of(time, series_id, start), (_number(value), start or None))
+        for time, series_id, value, start in rows
     )
 
 
@@ -132,8 +133,8 @@ def _stored(backend: Backend, table: str, columns: dict[str, bool]) -> dict[Key,
     )
     return _by_key(
         (
-            (time, series_id),
-            {"start_timestamp": start}
+            key_of(time, series_id, start),
+            {"start_timestamp": start or None}
             | {
                 name: _array(value) if is_array else _number(value)
                 for (name, is_array), value in zip(columns.items(), values, strict=True)
@@ -146,7 +147,7 @@ def _stored(backend: Backend, table: str, columns: dict[str, bool]) -> dict[Key,
 def _by_key(pairs: Iterable[tuple[Key, _T]]) -> dict[Key, _T]:
     pairs = list(pairs)
     found = dict(pairs)
-    assert len(found) == len(pairs), "two rows of one series and time: count them instead"
+    assert len(found) == len(pairs), "two rows of one key: count them instead"
     return found
 
 
