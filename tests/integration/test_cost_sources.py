@@ -449,10 +449,10 @@ def test_gpu_scrapes_cost_by_configured_rules(
     for number in order:
         request = (corpus / "gpu" / f"dcgm_t4_{number:03}.bin").read_bytes()
         assert store.pipeline.submit(request) == Rejections()
-    # The counter has a start time; the rate is paid for two intervals of 15 s.
+    # The counter has a start time; the rate is paid for 30 s.
     assert store.totals() == {
         ("energy", "USD"): Decimal("131575933.26"),
-        ("gpu", "EUR"): 2 * (Decimal("8.969") * 15 / 3600).quantize(Decimal("1e-9")),
+        ("gpu", "EUR"): (Decimal("8.969") * 30 / 3600).quantize(Decimal("1e-9")),
     }
     assert {resource for (resource,) in store.entries("resource_id")} == {
         "GPU-20c56d28-0da5-6d26-a36a-e7af1ce2586e"

@@ -431,7 +431,7 @@ def test_real_opencost_entries_have_resource_and_region(corpus: Path) -> None:
     assert ("compute", node, "us-central1") in found
     assert ("network", "35.202.61.109", None) in found
     assert ("storage", "pvc-ec6df12e-b0ec-4748-bbb4-fcea57c4f669", None) in found
-    assert len(found) == 2 + 1 + 5  # three volumes have no pod, so their size is unknown
+    assert len(found) == 2 + 1 + 8
 
 
 def test_prices_of_node_parts_and_traffic_are_no_cost() -> None:
