@@ -171,6 +171,8 @@ def _twice_services(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     services: dict[str, set[str]] = {}
     for row in rows:
+        if not row["amount"]:
+            continue  # tokens that are not priced, because their service sends the cost
         services.setdefault(row["source"], set()).add(row["service_name"] or "")
     return sorted(services.get("metric", set()) & services.get("gen_ai", set()))
 

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -58,12 +59,15 @@ class _CostSeries:
         chain: None if the series is refused.
         refusal: the reason, "" if there is a chain.
         spend: what it says about the use of language models; None if nothing.
+        unpriced_basis: of tokens whose service states their cost. Their entries of 0 keep the
+            stream of a total: if they are priced later, only what is used from then on counts.
     """
 
     metric_name: str
     chain: CostChain | None = None
     refusal: str = ""
     spend: Spend | None = None
+    unpriced_basis: CostBasis | None = None
 
 
 class CostDeriver:
@@ -194,7 +198,12 @@ class CostDeriver:
             return None
         if rule.kind == "tokens":
             chain = self._prices.chain(rule, series) if self._prices else None
-            return chain and _CostSeries(series.metric_name, chain, spend=spend)
+            if chain is None:
+                return None
+            unpriced_basis = replace(chain.basis, factor=Decimal(0))
+            return _CostSeries(
+                series.metric_name, chain, spend=spend, unpriced_basis=unpriced_basis
+            )
         chain = cost_chain(rule, series, unit_currency=unit_currency(series.unit))
         if chain.basis.kind in {"amount", "cumulative"}:
             spend = Spend.of(series, is_tokens=False)
@@ -245,19 +254,26 @@ class CostDeriver:
             series_id, time_unix_nano, start_time_unix_nano, value, count = point
             series = self._cost_series[series_id]
             try:
-                spend = series.spend
-                if spend is not None and spend.is_tokens and self._stated_costs.is_stated(spend):
-                    continue
+                is_stated = self._is_stated(series)
                 if series.chain is None:
+                    if is_stated:
+                        continue
                     raise CostRefusedError(series.refusal)
                 chain_id, basis, basis_at = series.chain
-                if basis_at is not None:
+                if is_stated and series.unpriced_basis is not None:
+                    basis = series.unpriced_basis
+                elif basis_at is not None:
                     basis = basis_at(time_unix_nano)
                 checked = _checked_value(value, basis)
             except CostRefusedError as error:
                 refused[series.metric_name, f"{_REFUSAL_PREFIX}{error}"] += 1
                 continue
             yield CostSample(chain_id, time_unix_nano, start_time_unix_nano, checked, basis, count)
+
+    def _is_stated(self, series: _CostSeries) -> bool:
+        """Whether these are tokens, and their service sends their cost itself."""
+        spend = series.spend
+        return spend is not None and spend.is_tokens and self._stated_costs.is_stated(spend)
 
 
 def _sum(point: HistogramPoint | SummaryPoint) -> float | None:

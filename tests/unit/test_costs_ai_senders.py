@@ -348,6 +348,22 @@ def test_tokens_of_a_service_that_states_its_cost_are_not_priced() -> None:
     assert other.total() == Decimal("0.01")
 
 
+def test_tokens_that_were_not_priced_do_not_count_later() -> None:
+    """After a restart the tokens may come before the cost; then only their increase counts."""
+
+    def input_tokens(number: float, at: int) -> Metric:
+        about = {"gen_ai__token__type": "input", "gen_ai__request__model": "model-1"}
+        name = "gen_ai.client.token.usage"
+        return histogram(name, number, at, temporality=CUMULATIVE, **about)
+
+    stating = Sender(service__name="chat", prices=PRICES)
+    stating.send(input_tokens(1_000_000, START), counter("llm.cost", 0.5, "USD", model="model-1"))
+    restarted = Sender(service__name="chat", prices=PRICES)
+    restarted.samples = stating.samples
+    restarted.send(input_tokens(1_000_100, START + MINUTE))
+    assert restarted.total() == Decimal("0.501")
+
+
 def test_a_model_is_known_with_and_without_its_provider() -> None:
     sender = Sender(service__name="chat", prices=PRICES)
     sender.send(tokens("input", 1_000), counter("llm.cost", 0.5, "USD", model="own/model-1"))
