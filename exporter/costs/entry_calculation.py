@@ -12,12 +12,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
+from functools import lru_cache
 from typing import Final
 
 from exporter.costs.streams import UNKNOWN_START, has_restarted
 from exporter.errors import RowRefusedError
 from exporter.model import CostBasis, CostEntry, CostPoint, CostSample, SeriesPoint
 from exporter.time_units import (
+    NANOSECONDS_PER_DAY,
     NANOSECONDS_PER_HOUR,
     NANOSECONDS_PER_MICROSECOND,
     NANOSECONDS_PER_SECOND,
@@ -116,7 +118,12 @@ def quantize_amount(amount: Decimal, quantum: Decimal = AMOUNT_QUANTUM) -> Decim
 
 def billing_period(time_unix_nano: int) -> str:
     """The month of a time in UTC, such as "2026-11"."""
-    return f"{from_nanos(time_unix_nano):%Y-%m}"
+    return _month_of_day(time_unix_nano // NANOSECONDS_PER_DAY)
+
+
+@lru_cache(maxsize=4_096)
+def _month_of_day(day: int) -> str:
+    return f"{from_nanos(day * NANOSECONDS_PER_DAY):%Y-%m}"
 
 
 def sample_point(sample: CostSample) -> CostPoint:

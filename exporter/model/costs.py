@@ -86,8 +86,7 @@ class CostEntry:
     derived_from: SeriesPoint | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CostStream:
+class CostStream(NamedTuple):
     """What is known of one stream of a series, also after its entries were deleted.
 
     A stream is one running total. `exporter.costs.streams` says which points form one. Every series

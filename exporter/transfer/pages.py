@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from exporter import tables
@@ -229,7 +229,7 @@ def _at_end(
             found = cost_point_of(*point)
             last[key] = max(last.get(key, found), found)
     return tuple(
-        replace(stream, last=last.get((stream.series_id, stream.stream_start)))
+        stream._replace(last=last.get((stream.series_id, stream.stream_start)))
         if stream in later
         else stream
         for stream in page

@@ -33,7 +33,7 @@ class CostStore:
             if key[0] < time_unix_nano and source is not None:
                 stream = self.streams[source.series_id, source.stream_start]
                 closed = max(filter(None, (stream.closed, source.point)))
-                self.store_streams([replace(stream, closed=closed)])
+                self.store_streams([stream._replace(closed=closed)])
                 del self.entries[key]
 
     @property
