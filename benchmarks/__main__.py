@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks import (
     batch,
     cardinality,
+    costs,
     decode,
     idle,
     intern,
@@ -39,6 +40,7 @@ STAGES: dict[str, Callable[[Options], list[Result]]] = {
     "postgresql": postgresql.run,
     "plain": plain_pipeline_comparison.run,
     "queries": queries.run,
+    "costs": costs.run,
     "reports": reports.run,
     "migration": migration.run,
     "senders": lambda _: senders.run(),

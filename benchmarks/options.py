@@ -15,7 +15,7 @@ class Options:
             because the engine of the tests runs in WebAssembly and says nothing about speed.
         rows: rows of the stages `queries` and `migration`.
         points: data points of the stage `memory`.
-        entries: cost entries of the stage `reports`.
+        entries: cost entries of the stages `costs` and `reports`.
     """
 
     pg_dsn: str | None = None

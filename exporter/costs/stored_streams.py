@@ -120,7 +120,7 @@ def add_samples(
     for series_id in sorted(by_series):
         head = heads.get(series_id) or CostStream(series_id, UNKNOWN_START)
         own = by_series[series_id]
-        if len(own) == 1 and series_id not in touched and _append(own[0], head, stored, changes):
+        if series_id not in touched and _append(own, head, stored, changes):
             continue
         series = _SeriesCosts(head, stored, changes)
         series.add(own, touched.get(series_id))
@@ -129,35 +129,53 @@ def add_samples(
 
 
 def _append(
-    sample: CostSample, head: CostStream, stored: StoredCosts, changes: CostChanges
+    samples: list[CostSample], head: CostStream, stored: StoredCosts, changes: CostChanges
 ) -> bool:
-    """Add a point that goes on at the end of a known stream, the usual case.
+    """Add points that go on at the end of a stream, or begin one: the usual case.
 
     It does what `_SeriesCosts` does, in a third of the time.
 
     Returns:
-        False if it is another case, which was left alone.
+        False if one of them is another case; then nothing was added.
     """
-    point, basis = sample_point(sample), sample.basis
-    stream = head
-    if basis.kind == "cumulative" and point[1]:
-        near = stored.streams_near(sample.series_id, point[1])
-        if len(near) != 1 or head.zero_length_points or is_zero_length(point):
+    streams: dict[int, CostStream] = {UNKNOWN_START: head}
+    entries: list[CostEntry] = []
+    if len(samples) > 1:
+        samples.sort(key=lambda sample: sample.time_unix_nano)
+    for sample in samples:
+        point, basis = sample_point(sample), sample.basis
+        start = point[1] if basis.kind == "cumulative" else UNKNOWN_START
+        if start not in streams and not _find_stream(point, head, stored, streams):
             return False
-        [stream] = near
-    previous = stream.last
-    if (
-        previous is None
-        or point[0] <= previous[0]
-        or basis.quantity_id is not None
-        or (stream.stream_start and (stream.stream_start != point[1] or is_fall(previous, point)))
-        or (stream.closed is not None and previous[0] < stream.closed[0])
-    ):
-        return False
-    cost = cost_of(basis, stream.stream_start, previous, point)
-    changes.entries.append(derived_entry(sample.series_id, stream.stream_start, point, basis, cost))
-    changes.streams.append(stream._replace(last=point))
+        stream = streams[start]
+        previous, closed = stream.last, stream.closed
+        is_late = previous is not None and point[0] <= previous[0]
+        if is_late or basis.quantity_id is not None:
+            return False
+        if start and previous is not None and is_fall(previous, point):
+            return False
+        if closed is not None and (previous is None or previous[0] < closed[0]):
+            return False
+        cost = cost_of(basis, start, previous, point)
+        entries.append(derived_entry(head.series_id, start, point, basis, cost))
+        streams[start] = stream._replace(last=point)
+    changes.entries += entries
+    changes.streams += [stream for stream in streams.values() if stream is not head]
     return True
+
+
+def _find_stream(
+    point: CostPoint, head: CostStream, stored: StoredCosts, streams: dict[int, CostStream]
+) -> bool:
+    """Add the stream of a known start to `streams`, if no other has a near start."""
+    start = point[1]
+    near = stored.streams_near(head.series_id, start)
+    is_alone = len(streams) == 1 and len(near) <= 1 and not head.zero_length_points
+    if not is_alone or is_zero_length(point):
+        return False
+    stream = near[0] if near else CostStream(head.series_id, start, start, start)
+    streams[start] = stream
+    return stream.stream_start == start
 
 
 class _SeriesCosts:

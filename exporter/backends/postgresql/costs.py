@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
+from psycopg2.errors import UniqueViolation
 from psycopg2.extras import execute_values
 
 from exporter.backends.costs import (
@@ -17,10 +19,15 @@ from exporter.backends.costs import (
 from exporter.backends.dialect import POSTGRESQL
 from exporter.backends.postgresql.connection import Cursor
 from exporter.backends.postgresql.sql_fragments import column_list, typed_row
-from exporter.backends.postgresql.text_format import TextSanitizer, timestamp_text
+from exporter.backends.postgresql.text_format import (
+    TextSanitizer,
+    array_text,
+    row_copy_stream,
+    timestamp_text,
+)
 from exporter.costs.streams import MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
-from exporter.tables import COST_ENTRIES, COST_STREAMS, Table
+from exporter.tables import COST_ENTRIES, COST_STREAMS, SQL_TYPES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
 
 _PAGE_ROWS: Final = 1_000
@@ -29,6 +36,8 @@ _INSERT: Final = f"""
     ON CONFLICT ("timestamp", entry_id)"""  # noqa: S608 - names of columns
 _KEEP: Final = f"{_INSERT} DO NOTHING"
 _ENTRY_ROW: Final = typed_row(COST_ENTRIES)
+_COPY: Final = f"COPY cost_entries ({column_list(COST_ENTRIES)}) FROM STDIN"
+_MIN_COPY_ROWS: Final = 20
 
 
 def _replaced(table: Table) -> str:
@@ -77,11 +86,14 @@ _NEAR: Final = f"""
         AND s.stream_start <= wanted.start + %s * interval '1 microsecond'
     WHERE s.stream_start <> 'epoch'"""  # noqa: S608 - names of columns
 _RATES: Final = "SELECT series_id FROM cost_streams WHERE quantity_id = ANY (%s)"
+_STREAM_ARRAYS: Final = ", ".join(
+    f"CAST(%s AS {SQL_TYPES['postgresql'][column.kind]}[])" for column in COST_STREAMS.columns
+)
 _STORE_STREAMS: Final = f"""
-    INSERT INTO cost_streams ({column_list(COST_STREAMS)}) VALUES %s
+    INSERT INTO cost_streams ({column_list(COST_STREAMS)})
+    SELECT * FROM unnest({_STREAM_ARRAYS})
     ON CONFLICT (series_id, stream_start) DO UPDATE
     SET {_replaced(COST_STREAMS)}"""  # noqa: S608 - names of columns
-_STREAM_ROW: Final = typed_row(COST_STREAMS)
 _DELETE_STREAMS: Final = """
     DELETE FROM cost_streams AS s USING (VALUES %s) AS gone (series_id, stream_start)
     WHERE s.series_id = gone.series_id AND s.stream_start = gone.stream_start"""
@@ -122,7 +134,8 @@ class PostgreSQLCostTables:
     def __init__(self, cursor: Cursor, sanitizer: TextSanitizer) -> None:
         self._cursor = cursor
         self._encoder = CostEncoder(
-            time=timestamp_text,
+            # A batch repeats a few times and starts; formatting one takes 1.5 us.
+            time=lru_cache(maxsize=65_536)(timestamp_text),
             amount=lambda amount: (amount,),
             text=sanitizer.text,
             json=sanitizer.json,
@@ -130,8 +143,20 @@ class PostgreSQLCostTables:
 
     def insert_entries(self, costs: Iterable[CostEntry]) -> None:
         """See `CostTables.insert_entries`."""
-        for statement, rows in zip((_KEEP, _REPLACE), self._encoder.entries(costs), strict=True):
-            self._execute_values(statement, rows, _ENTRY_ROW)
+        complete, derived = self._encoder.entries(costs)
+        self._execute_values(_KEEP, complete, _ENTRY_ROW)
+        if len(derived) < _MIN_COPY_ROWS or not self._copy(derived):
+            self._execute_values(_REPLACE, derived, _ENTRY_ROW)
+
+    def _copy(self, rows: Sequence[tuple[object, ...]]) -> bool:
+        """Copy rows, which takes a third of the time of INSERT; False if one was stored before."""
+        self._cursor.execute("SAVEPOINT cost_entries")
+        try:
+            self._cursor.copy_expert(_COPY, row_copy_stream(rows))
+        except UniqueViolation:
+            self._cursor.execute("ROLLBACK TO SAVEPOINT cost_entries")
+            return False
+        return True
 
     def update_entries(self, updates: Sequence[CostUpdate]) -> None:
         """See `CostTables.update_entries`."""
@@ -166,7 +191,9 @@ class PostgreSQLCostTables:
 
     def store_streams(self, streams: Sequence[CostStream]) -> None:
         """See `CostTables.store_streams`."""
-        self._execute_values(_STORE_STREAMS, list(map(self._encoder.stream, streams)), _STREAM_ROW)
+        if streams:
+            columns = zip(*map(self._encoder.stream, streams), strict=True)
+            self._cursor.execute(_STORE_STREAMS, list(map(array_text, columns)))
 
     def delete_streams(self, keys: Sequence[tuple[int, int]]) -> None:
         """See `CostTables.delete_streams`."""

@@ -7,7 +7,7 @@ points use the binary format: `exporter.backends.postgresql.binary_copy`.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,13 +31,14 @@ class TextSanitizer:
 
     def text(self, text: str) -> str:
         """The text with U+FFFD in place of each NUL."""
-        return self._counted(text, clean_text(text))
+        if "\0" not in text:
+            return text
+        self.altered += 1
+        return clean_text(text)
 
     def json(self, text: str) -> str:
         """The JSON text with U+FFFD in place of each escaped NUL."""
-        return self._counted(text, clean_json(text))
-
-    def _counted(self, text: str, cleaned: str) -> str:
+        cleaned = clean_json(text)
         # An unchanged text is nearly always the same object; that avoids comparing characters.
         if cleaned is not text and cleaned != text:
             self.altered += 1
@@ -60,6 +61,23 @@ def clean_json(text: str) -> str:
 def timestamp_text(unix_nano: int) -> str:
     """A time as timestamptz accepts it, rounded down to a microsecond."""
     return f"{np.datetime64(unix_nano // NANOSECONDS_PER_MICROSECOND, 'us')}Z"
+
+
+def row_copy_stream(rows: Sequence[Sequence[object]]) -> io.BytesIO:
+    """Rows of numbers and sanitized texts, all of one length, as a COPY stream."""
+    # No sanitized text has a NUL, so it can mark NULL until all fields are known to need no escape.
+    fields = [["\0" if value is None else str(value) for value in row] for row in rows]
+    text = "\n".join(["\t".join(row) for row in fields]) + "\n"
+    tabs = len(rows) * (len(rows[0]) - 1) if rows else 0
+    if text.count("\t") != tabs or text.count("\n") != len(rows) or "\\" in text or "\r" in text:
+        escaped = ("\t".join([field.translate(_ESCAPES) for field in row]) + "\n" for row in fields)
+        text = "".join(escaped)
+    return io.BytesIO(text.replace("\0", r"\N").encode())
+
+
+def array_text(values: Iterable[object]) -> str:
+    """Numbers, times and booleans as an array literal."""
+    return f"{{{','.join(['NULL' if value is None else str(value) for value in values])}}}"
 
 
 def text_copy_stream(
