@@ -133,6 +133,7 @@ class CostDeriver:
         return (replace(batch, cost_samples=samples) if samples else batch), refused
 
     def _match_new_series(self, batch: Batch) -> None:
+        spends: list[Spend] = []
         for series in batch.new_series:
             cost_series = self._match(series)
             if cost_series is None:
@@ -140,11 +141,13 @@ class CostDeriver:
             self._cost_series[series.series_id] = cost_series
             if series.metric_type not in _NUMBER_TYPES:
                 self._distribution_ids.add(series.series_id)
-            if cost_series.spend is not None:
-                self._stated_costs.add(cost_series.spend)
+            if cost_series.spend is not None and cost_series.chain is not None:
+                spends.append(cost_series.spend)
             if series.metric_name == NODE_METRIC and cost_series.chain is not None:
                 self._node_twins.add(series, cost_series.chain.chain_id)
-        self._count_twice(self._stated_costs.warn())
+        if spends:
+            self._stated_costs.add(spends)
+            self._count_twice(self._stated_costs.warn())
         if self.series_count != len(self._sorted_ids):
             self._sort_ids()
 
@@ -215,7 +218,7 @@ class CostDeriver:
             del self._cost_series[series_id]
         self._distribution_ids &= self._cost_series.keys()
         kept = self._cost_series.values()
-        self._stated_costs.replace(series.spend for series in kept if series.spend)
+        self._stated_costs.replace([one.spend for one in kept if one.spend and one.chain])
         self._node_twins.retain(series.chain.chain_id for series in kept if series.chain)
         self._sort_ids()
         self._prune_above = max(_MIN_PRUNE_SIZE, 2 * self.series_count)

@@ -17,6 +17,8 @@ from exporter.model import CostSample, Series
 _log = logging.getLogger(__name__)
 
 NODE_METRIC: Final = "node_total_hourly_cost"
+# The cluster and the name of a service, or its resource if it has no name.
+_Service = tuple[str, str]
 _NODE_NAMES: Final = ("exported_node", "node", "exported_instance", "instance")
 
 
@@ -24,14 +26,14 @@ class Spend(NamedTuple):
     """What one series says about the use of language models.
 
     Attributes:
-        service: name of the service, with the cluster it runs in.
+        service: the cluster and the name of the service, or its resource if it has no name.
         service_name: its name, None if it has none.
         metric_name: of the series.
         models: the names of the model, in small letters; empty if the series names none.
         is_tokens: whether the series counts tokens; otherwise it is a cost.
     """
 
-    service: tuple[str, str]
+    service: _Service
     service_name: str | None
     metric_name: str
     models: frozenset[str]
@@ -58,54 +60,79 @@ class StatedCosts:
     """
 
     def __init__(self) -> None:
-        self._models: dict[tuple[str, str], set[str]] = {}
-        self._unnamed: dict[tuple[str, str], Spend] = {}
-        self._tokens: dict[tuple[str, str], Spend] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._models: dict[_Service, set[str]] = {}
+        self._unnamed: dict[_Service, Spend] = {}
+        self._tokens: dict[_Service, set[Spend]] = {}
+        # Costs that came after tokens of their model were priced.
+        self._late: dict[_Service, Spend] = {}
+        self._warned: set[_Service] = set()
 
-    def replace(self, spends: Iterable[Spend]) -> None:
+    def replace(self, spends: Sequence[Spend]) -> None:
         """Keep these alone, after series were evicted."""
         self._models.clear()
         self._unnamed.clear()
         self._tokens.clear()
-        for spend in spends:
-            self.add(spend)
-        self._warned &= self._unnamed.keys()
+        self.add(spends)
+        self._warned &= self._unnamed.keys() | self._models.keys()
 
-    def add(self, spend: Spend) -> None:
-        """Take note of a series."""
-        if spend.is_tokens:
-            self._tokens[spend.service] = spend
-        elif spend.models:
+    def add(self, spends: Sequence[Spend]) -> None:
+        """Take note of the series of one request, whose order does not matter."""
+        for spend in spends:
+            if spend.is_tokens:
+                continue
+            if not spend.models:
+                self._unnamed[spend.service] = spend
+                continue
+            if any(spend.models & tokens.models for tokens in self._priced(spend.service)):
+                self._late[spend.service] = spend
             self._models.setdefault(spend.service, set()).update(spend.models)
-        else:
-            self._unnamed[spend.service] = spend
+        for spend in spends:
+            if spend.is_tokens:
+                self._tokens.setdefault(spend.service, set()).add(spend)
 
     def is_stated(self, tokens: Spend) -> bool:
         """Whether the service sends the cost of these tokens."""
         return not tokens.models.isdisjoint(self._models.get(tokens.service, ()))
 
     def warn(self) -> int:
-        """Log each service that is known to send both, once.
+        """Log each service of which a spend may be counted twice, once.
 
         Returns:
-            How many services were found whose spend may be counted twice.
+            How many there are.
         """
-        twice = self._tokens.keys() & self._unnamed.keys() - self._warned
-        self._warned |= twice
-        for service in twice:
-            cost = self._unnamed[service]
-            _log.warning(
-                "service %r sends costs (%s) that name no model, and tokens (%s), which are "
-                "priced; if the costs are those of the tokens, they are counted twice: add "
-                "{metric: %s, attributes: {service.name: %s}, kind: none} to cost_rules",
-                cost.service_name or "",
-                cost.metric_name,
-                self._tokens[service].metric_name,
-                TOKEN_USAGE_METRIC,
-                cost.service_name or "...",
+        found = 0
+        for service in self._late.keys() - self._warned:
+            found += self._warn(
+                self._late[service],
+                "sends the cost of a model (%s) whose tokens (%s) were priced before; they are "
+                "counted twice, and further tokens are not priced; to prevent it,",
             )
-        return len(twice)
+        self._late.clear()
+        for service in self._tokens.keys() & self._unnamed.keys() - self._warned:
+            if self._priced(service):
+                found += self._warn(
+                    self._unnamed[service],
+                    "sends costs (%s) that name no model, and tokens (%s), which are priced; if "
+                    "the costs are those of the tokens, they are counted twice:",
+                )
+        return found
+
+    def _priced(self, service: _Service) -> list[Spend]:
+        return [one for one in self._tokens.get(service, ()) if not self.is_stated(one)]
+
+    def _warn(self, cost: Spend, what: str) -> int:
+        self._warned.add(cost.service)
+        name = cost.service_name
+        _log.warning(
+            f"service %r {what} add {{metric: %s, attributes: {{service.name: %s}}, kind: none}} "
+            "to cost_rules",
+            name or "",
+            cost.metric_name,
+            TOKEN_USAGE_METRIC,
+            TOKEN_USAGE_METRIC,
+            name or "...",
+        )
+        return 1
 
 
 class NodeTwins:

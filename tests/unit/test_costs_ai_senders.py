@@ -391,6 +391,35 @@ def test_a_service_whose_cost_names_no_model_is_named_once(
     )
 
 
+def test_a_cost_that_comes_after_its_tokens_is_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender = Sender(service__name="chat", prices=PRICES)
+    cost = counter("llm.cost", 0.5, "USD", model="model-1")
+    with caplog.at_level(logging.WARNING):
+        sender.send(tokens("input", 1_000))
+        sender.send(cost)
+        sender.send(cost, counter("spend", 1.0, "USD"), tokens("output", 1_000))
+    (message,) = caplog.messages
+    assert "service 'chat' sends the cost of a model (llm.cost) whose tokens" in message
+    # The cost has one time and counts once; of the tokens, those before it are priced.
+    assert sender.total() == Decimal("0.5") + Decimal(1) + Decimal("0.01")
+
+
+def test_a_service_whose_tokens_are_not_priced_is_not_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sender = Sender(service__name="chat", prices=PRICES)
+    with caplog.at_level(logging.WARNING):
+        sender.send(
+            tokens("input", 1_000),
+            tokens("input", 1_000, model="nobody"),
+            counter("llm.cost", 0.5, "USD", model="model-1"),
+            counter("spend", 1.0, "USD"),
+        )
+    assert caplog.messages == []
+
+
 def test_a_node_that_opencost_sends_twice_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     sender = Sender(k8s__cluster__name="c")
 
