@@ -29,6 +29,10 @@ class Snapshot:
             were stored as such and rejected as a cost.
         costs_counted_twice: services and OpenCost nodes whose spend is sent twice; the log names
             each once.
+        costs_conflicting: points of costs that came with another value than a point with their
+            series, start and time; the larger value counts.
+        costs_at_start: points of totals of costs whose start is their own time: the sender's first
+            point, or a sender that does not know its start.
         points_queued: accepted and in none of the final states below; in memory or in the spool.
         points_stored: in the backend.
         points_dead: refused by the backend for their content, and stored as dead letters.
@@ -60,6 +64,8 @@ class Snapshot:
     points_replayed: int = 0
     points_rejected: int = 0
     costs_counted_twice: int = 0
+    costs_conflicting: int = 0
+    costs_at_start: int = 0
     points_queued: int = 0
     points_stored: int = 0
     points_dead: int = 0

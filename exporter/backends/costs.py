@@ -16,6 +16,7 @@ from exporter.costs.stored_basis import basis_text, parse_basis
 from exporter.costs.stored_streams import add_samples
 from exporter.costs.streams import UNKNOWN_START, is_near, merge_streams
 from exporter.model import (
+    CostCounts,
     CostEntry,
     CostPoint,
     CostSample,
@@ -298,11 +299,8 @@ class _PrefetchedStreams:
 
 def write_derived_costs(
     tables: CostTables, streams: Sequence[CostStream], samples: Sequence[CostSample]
-) -> int:
+) -> CostCounts:
     """Merge streams of another store into the stored ones, then store the entries of samples.
-
-    Returns:
-        How many points came with another value than a point with their series, start and time.
 
     Raises:
         RowRefusedError: an amount cannot be kept.
@@ -311,20 +309,20 @@ def write_derived_costs(
         _merge_streams(tables, streams)
     quantities = [sample for sample in samples if sample.basis.kind == "quantity"]
     costs = [sample for sample in samples if sample.basis.kind != "quantity"]
-    conflicts = 0
+    counts: list[CostCounts] = []
     touched: dict[int, tuple[int, int]] = {}
     # Quantities first, in every transaction, so that two receivers lock in one order.
     quantity_ids = {sample.series_id for sample in quantities}
     quantity_ids |= {one.basis.quantity_id for one in costs if one.basis.quantity_id is not None}
     heads = {one.series_id: one for one in tables.lock_heads(quantity_ids)} if quantity_ids else {}
     if quantities:
-        conflicts += _store(tables, quantities, heads, {})
+        counts.append(_store(tables, quantities, heads, {}))
         touched = _rates_of_changed_quantities(tables, quantities, heads)
     if costs or touched:
         series_ids = {sample.series_id for sample in costs} | touched.keys()
         heads = {one.series_id: one for one in tables.lock_heads(series_ids)}
-        conflicts += _store(tables, costs, heads, touched)
-    return conflicts
+        counts.append(_store(tables, costs, heads, touched))
+    return CostCounts(*map(sum, zip(*counts, strict=True)))
 
 
 def _store(
@@ -332,13 +330,13 @@ def _store(
     samples: Sequence[CostSample],
     heads: Mapping[int, CostStream],
     touched: Mapping[int, tuple[int, int]],
-) -> int:
+) -> CostCounts:
     changes = add_samples(samples, heads, _PrefetchedStreams(tables, samples), touched)
     tables.insert_entries(changes.entries)
     tables.update_entries(changes.updates)
     tables.delete_streams(changes.removed_streams)
     tables.store_streams(changes.streams)
-    return changes.conflicts
+    return CostCounts(changes.conflicting, changes.at_start)
 
 
 def _rates_of_changed_quantities(

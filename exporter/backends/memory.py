@@ -107,6 +107,7 @@ class MemoryBackend(SQLiteBackendBase):
             evicted=evicted + evicted_letters,
             forgotten_series=forgotten,
             already_stored=written.already_stored,
+            cost_counts=written.cost_counts,
         )
 
     def delete_before(self, time_unix_nano: int) -> int:

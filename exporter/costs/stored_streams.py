@@ -77,15 +77,16 @@ class CostChanges:
         updates: of stored entries.
         streams: new and changed ones.
         removed_streams: series id and stream start of streams whose points joined another one.
-        conflicts: how many points came with another value than a point with their series, start and
-            time. The larger value counts.
+        conflicting: see `CostCounts`.
+        at_start: see `CostCounts`.
     """
 
     entries: list[CostEntry] = field(default_factory=list)
     updates: list[CostUpdate] = field(default_factory=list)
     streams: list[CostStream] = field(default_factory=list)
     removed_streams: list[tuple[int, int]] = field(default_factory=list)
-    conflicts: int = 0
+    conflicting: int = 0
+    at_start: int = 0
 
 
 class _Item(NamedTuple):
@@ -194,7 +195,7 @@ class _SeriesCosts:
     def add(self, samples: Sequence[CostSample], touched: tuple[int, int] | None) -> None:
         """Add samples, and compute the entries between two times again."""
         points, conflicts = distinct_points(samples)
-        self._changes.conflicts += conflicts
+        self._changes.conflicting += conflicts
         for point in sorted(points):
             basis = points[point]
             stream_start = self._place(point, basis)
@@ -348,7 +349,7 @@ class _SeriesCosts:
             if one is None:
                 items.append(_Item(point, basis, None, is_changed=True))
                 continue
-            self._changes.conflicts += one.source.point.value != point.value
+            self._changes.conflicting += one.source.point.value != point.value
             if one.source.point.value < point.value:
                 items.append(_Item(point, basis, one, is_changed=True))
             else:
@@ -408,6 +409,8 @@ class _SeriesCosts:
             self._changes.updates.append(CostUpdate(stored, stream_start, *cost))
             return
         entry = derived_entry(self._series_id, stream_start, item.point, item.basis, cost)
+        if item.basis.kind == "cumulative" and is_zero_length(item.point):
+            self._changes.at_start += 1
         if stored is not None:
             # Entries of a store of version 0.1.0 have another key for the same point.
             entry = replace(

@@ -7,7 +7,9 @@ to its own resolution. A start time of 0 is unknown.
 
 from exporter.model.batch import Batch, DeadLetter, DeadLetterKind, Watermark
 from exporter.model.costs import (
+    NO_COST_COUNTS,
     CostBasis,
+    CostCounts,
     CostEntry,
     CostFalls,
     CostKind,
@@ -25,9 +27,11 @@ from exporter.model.results import StoreSizes, TableSize, WriteResult
 from exporter.model.series import MetricType, Series, Temporality
 
 __all__ = [
+    "NO_COST_COUNTS",
     "NO_POINTS",
     "Batch",
     "CostBasis",
+    "CostCounts",
     "CostEntry",
     "CostFalls",
     "CostKind",

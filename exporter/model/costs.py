@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 CostKind = Literal["amount", "cumulative", "hourly_rate", "quantity"]
 CostFalls = Literal["auto", "restart", "correct"]
@@ -119,6 +119,22 @@ class CostStream(NamedTuple):
     zero_length_points: int = 0
     lone_start: int = 0
     quantity_id: int | None = None
+
+
+class CostCounts(NamedTuple):
+    """What was remarkable in the cost samples of a transaction.
+
+    Attributes:
+        conflicting: points that came with another value than a point with their series, start and
+            time. The larger value counts.
+        at_start: new points of totals whose start is their own time.
+    """
+
+    conflicting: int = 0
+    at_start: int = 0
+
+
+NO_COST_COUNTS: Final = CostCounts()
 
 
 class StoredCost(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exporter.model.costs import NO_COST_COUNTS, CostCounts
+
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
@@ -21,6 +23,7 @@ class WriteResult:
         already_stored: whether an earlier attempt at this batch, or a later batch of its writer,
             had been stored, so that nothing was written. `stored` counts as if it had been
             written now, and so does `altered_texts` if this backend object made that attempt.
+        cost_counts: of the cost samples; zero if the batch was stored by an earlier attempt.
     """
 
     stored: int
@@ -29,6 +32,7 @@ class WriteResult:
     altered_texts: int = 0
     forgotten_series: frozenset[int] = frozenset()
     already_stored: bool = False
+    cost_counts: CostCounts = NO_COST_COUNTS
 
 
 @dataclass(frozen=True, slots=True)

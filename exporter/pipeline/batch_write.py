@@ -91,6 +91,8 @@ class BatchWrite:
             points_queued=-self._entries,
             rows_evicted=result.evicted,
             texts_altered=result.altered_texts,
+            costs_conflicting=result.cost_counts.conflicting,
+            costs_at_start=result.cost_counts.at_start,
         )
         self._counters.set_max("batch_points_largest", entries)
         if result.forgotten_series:

@@ -19,7 +19,7 @@ from kit.backends.stored_rows import count
 from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, CostBasis, CostSample, Watermark, WriteResult
+from exporter.model import Batch, CostBasis, CostCounts, CostSample, Watermark, WriteResult
 from exporter.query import Reader
 
 DAY = 86_400 * SECOND
@@ -314,3 +314,11 @@ def test_batches_in_any_order_equal_one_batch(
         of_series = "SELECT entry_id, value FROM cost_entries ORDER BY entry_id"
         assert backend.fetch(of_series) == at_once.fetch(of_series)
         assert total(backend) == total(at_once)
+
+
+def test_conflicts_and_points_at_their_start_are_counted(backend: Backend) -> None:
+    at_start = replace(sample(10, 5), start_time_unix_nano=sample(10, 5).time_unix_nano)
+    assert backend.write(Batch(cost_samples=(at_start,))).cost_counts == CostCounts(0, 1)
+    larger = replace(at_start, value=6.0)
+    assert backend.write(Batch(cost_samples=(larger, at_start))).cost_counts.conflicting == 2
+    assert amounts(backend) == [6]

@@ -24,7 +24,7 @@ class CostStore:
 
     def write(self, samples: Iterable[CostSample]) -> None:
         """Store samples as one transaction does."""
-        self.conflicts += write_derived_costs(self, (), tuple(samples))
+        self.conflicts += write_derived_costs(self, (), tuple(samples)).conflicting
 
     def delete_before(self, time_unix_nano: int) -> None:
         """Delete older entries, and close their streams."""

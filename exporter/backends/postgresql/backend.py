@@ -46,7 +46,7 @@ from exporter.backends.postgresql.watermarks_and_dead_letters import (
 )
 from exporter.backends.reader_pool import require_open
 from exporter.errors import BackendRefusedError
-from exporter.model import Batch, StoreSizes, Watermark, WriteResult
+from exporter.model import NO_COST_COUNTS, Batch, CostCounts, StoreSizes, Watermark, WriteResult
 
 _log = logging.getLogger(__name__)
 
@@ -146,14 +146,15 @@ class PostgreSQLBackend:
 
     def write(self, batch: Batch) -> WriteResult:
         """Store the whole batch in one transaction, or nothing; once, if it has a watermark."""
-        is_new = self._write_or_retry(batch, transaction)
+        cost_counts = self._write_or_retry(batch, transaction)
         stored = batch.without(self._refused_series).entries
         watermark, altered = self._altered
         return WriteResult(
             stored=stored,
             refused=batch.entries - stored,
             altered_texts=altered if watermark == batch.watermark else 0,
-            already_stored=not is_new,
+            already_stored=cost_counts is None,
+            cost_counts=cost_counts or NO_COST_COUNTS,
         )
 
     def dry_run(self, batch: Batch) -> None:
@@ -245,8 +246,8 @@ class PostgreSQLBackend:
             _log.info("%s: migrated the schema to version %d", self._label, applied[-1])
         return connection
 
-    def _write_or_retry(self, batch: Batch, transact: _Transaction) -> bool:
-        """Write the batch. Returns False if it was already stored.
+    def _write_or_retry(self, batch: Batch, transact: _Transaction) -> CostCounts | None:
+        """Write the batch. Returns None if it was already stored.
 
         Args:
             batch: the rows.
@@ -266,22 +267,22 @@ class PostgreSQLBackend:
                     time.sleep(wait_seconds)
             return self._write_once(batch, transact)
 
-    def _write_once(self, batch: Batch, transact: _Transaction) -> bool:
+    def _write_once(self, batch: Batch, transact: _Transaction) -> CostCounts | None:
         connection = self._open_writer()
         with self._close_writer_on_error():
             self._partitioning.ensure_partitions(connection, days_by_table(batch))
             with transact(connection) as cursor:
                 sanitizer = TextSanitizer()
-                is_new = write_batch(
+                cost_counts = write_batch(
                     cursor,
                     batch,
                     self._refused_series,
                     sanitizer,
                     copy_mode=self._partitioning.copy_mode,
                 )
-                if is_new:
+                if cost_counts is not None:
                     self._altered = (batch.watermark, sanitizer.altered)
-        return is_new
+        return cost_counts
 
     def _open_writer(self) -> Connection:
         if self._writer is None:

@@ -19,7 +19,7 @@ from exporter.backends.postgresql.watermarks_and_dead_letters import (
     advance_watermark,
     insert_dead_letters,
 )
-from exporter.model import Batch, Int64Array
+from exporter.model import Batch, CostCounts, Int64Array
 from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY
 
@@ -45,7 +45,7 @@ def write_batch(
     sanitizer: TextSanitizer,
     *,
     copy_mode: _CopyMode,
-) -> bool:
+) -> CostCounts | None:
     """Store a batch and its watermark inside the caller's transaction, unless it is stored already.
 
     Args:
@@ -56,18 +56,18 @@ def write_batch(
         copy_mode: called with the number of points; the returned context surrounds their COPY.
 
     Returns:
-        Whether the batch was not stored before.
+        None if the batch was stored before.
     """
     if not advance_watermark(cursor, batch.watermark):
-        return False
+        return None
     register_series(cursor, batch.new_series, refused, sanitizer)
     kept = batch.without(refused)
     _copy(cursor, kept, sanitizer, copy_mode)
     cost_tables = PostgreSQLCostTables(cursor, sanitizer)
     cost_tables.insert_entries(kept.costs)
-    write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
+    cost_counts = write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
     insert_dead_letters(cursor, batch.dead_letters, sanitizer)
-    return True
+    return cost_counts
 
 
 def _copy(cursor: Cursor, batch: Batch, sanitizer: TextSanitizer, copy_mode: _CopyMode) -> None:

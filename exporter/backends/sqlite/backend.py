@@ -116,6 +116,7 @@ class SQLiteBackend(SQLiteBackendBase):
             stored=written.stored,
             refused=written.refused,
             already_stored=written.already_stored,
+            cost_counts=written.cost_counts,
         )
 
     def delete_before(self, time_unix_nano: int) -> int:

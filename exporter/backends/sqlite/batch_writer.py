@@ -24,7 +24,7 @@ from exporter.backends.sqlite.watermarks_and_dead_letters import (
     insert_dead_letters,
 )
 from exporter.backends.statements import load_statements
-from exporter.model import Batch, Series
+from exporter.model import NO_COST_COUNTS, Batch, CostCounts, Series
 from exporter.tables import SERIES
 
 _series_values: Final = attrgetter(*SERIES.names)
@@ -45,6 +45,7 @@ class WrittenBatch:
         rows_added: rows added to all fact tables, without replaced rows.
         series_added: by how many rows metric_series grew.
         already_stored: whether the watermark was stored before, so that nothing was written.
+        cost_counts: of the cost samples.
     """
 
     data: Sequence[Rows]
@@ -52,6 +53,7 @@ class WrittenBatch:
     rows_added: int
     series_added: int
     already_stored: bool = False
+    cost_counts: CostCounts = NO_COST_COUNTS
 
     @property
     def stored(self) -> int:
@@ -77,11 +79,11 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
     series_added = _register_series(connection, batch.new_series, refused) if is_new else 0
     kept = batch.without(refused)
     data = [*point_rows(kept), *entry_rows(kept.costs)]
-    rows_added = 0
+    rows_added, cost_counts = 0, NO_COST_COUNTS
     if is_new:
         rows_added = sum(insert_rows(connection, rows) for rows in (*data, exemplar_rows(kept)))
         cost_tables = SQLiteCostTables(connection)
-        write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
+        cost_counts = write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
         rows_added += cost_tables.rows_added
         insert_dead_letters(connection, batch.dead_letters)
     return WrittenBatch(
@@ -90,6 +92,7 @@ def write_batch(connection: sqlite3.Connection, batch: Batch, refused: set[int])
         rows_added=rows_added,
         series_added=series_added,
         already_stored=not is_new,
+        cost_counts=cost_counts,
     )
 
 
