@@ -96,6 +96,18 @@ def database(kind: Kind, location: str, folder: Path) -> Db:
     return Db(kind, location, ("--config", str(config)))
 
 
+def test_what_nobody_is_billed_for_is_not_exported(db: Db, tmp_path: Path) -> None:
+    time = 1_790_000_000_000_000_000
+    billed, notional = (
+        CostEntry(currency, time, "m-1", "ai", Decimal(2), currency)
+        for currency in ("USD", "USD notional")
+    )
+    with db.opened() as backend:
+        backend.write(Batch(costs=(billed, notional)))
+    run("export", "costs", *db.options, "--output", tmp_path / "costs.csv")
+    assert [row["BillingCurrency"] for row in exported(tmp_path / "costs.csv")] == ["USD"]
+
+
 @pytest.mark.skipif(not SAMPLE.exists(), reason=f"{SAMPLE} does not exist")
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_real_bill_is_imported_and_exported_unchanged(tmp_path: Path, db: Db, kind: str) -> None:
