@@ -40,13 +40,14 @@ _RESOURCES: Final = 500
 _CATEGORY: Final = "category-3"
 _COLUMNS: Final = """
     "timestamp", entry_id, resource_id, category, amount, currency, region, cluster_id, node_id,
-    service_name, tags, description, billing_period, source"""
+    service_name, tags, description, billing_period, source, source_name, period_end"""
 _FILL: Final = f"""
     INSERT INTO cost_entries ({_COLUMNS})
     SELECT to_timestamp(%(end)s - %(length)s::float * (%(rows)s - at) / %(rows)s), 'entry-' || at,
         'resource-' || of, 'category-' || of %% 7, (at::bigint * 37 %% 10007) / 1000.0, 'USD',
         'region-' || of %% 3, 'cluster-' || of %% 5, 'node-' || of %% 50, 'checkout',
-        jsonb_build_object('team', 'team-' || of %% 20), '', '2023-11', 'api'
+        jsonb_build_object('team', 'team-' || of %% 20), '', '2023-11', 'api', '',
+        to_timestamp(%(end)s - %(length)s::float * (%(rows)s - at) / %(rows)s)
     FROM generate_series(0, %(rows)s - 1) AS at,
         LATERAL (SELECT at %% %(resources)s AS of) AS spread
 """  # noqa: S608 - names that are written above
@@ -124,7 +125,7 @@ def _report(reader: Reader) -> _Sums:
     [report] = cost_report(reader, _START, _END, None, top=10_000, filters={}).currencies
     return {
         ("total", report.total),
-        ("before", report.before),
+        ("before", report.previous_total),
         *(("day", int(start), amount) for start, amount in report.buckets),
         *(("category", share.name, share.amount) for share in report.categories),
         *(("resource", share.name, share.amount) for share in report.resources),

@@ -51,8 +51,8 @@ class Dialect:
             element of the JSON array `{array}`; NULL is an empty array.
         cost_amount: the exact amount of a cost entry `m`, as text that `exporter.query.costs`
             parses: a decimal number, or three integers: units, nanos (10^-9) and attos (10^-18).
-        cost_total: the exact sum of the amounts of a group of entries, as the same text; one more
-            integer may come first, whose unit is 2^32.
+        cost_parts: numbers of a cost entry `m` whose sums are exact and cannot overflow, and the
+            value of one in each; their products add up to the amount.
         json_member: the member `{key}` of the JSON object `{document}` as text, or NULL.
         ordered_join: a join with the points as the outer loop, which keeps their order by time.
     """
@@ -76,7 +76,7 @@ class Dialect:
     array_items: str
     ordered_join: str
     cost_amount: str
-    cost_total: str
+    cost_parts: tuple[tuple[str, str], ...]
     json_member: str
 
 
@@ -126,8 +126,12 @@ SQLITE = Dialect(
     cost_amount="m.amount_units || ' ' || m.amount_nanos || ' ' || m.amount_attos",
     # In two parts of the units, because sum() fails if it exceeds 63 bits. Both are exact for
     # negative units too: the shift rounds down, and the lower bits are never negative.
-    cost_total="""sum(m.amount_units >> 32) || ' ' || sum(m.amount_units & 4294967295) || ' '
-        || sum(m.amount_nanos) || ' ' || sum(m.amount_attos)""",
+    cost_parts=(
+        ("m.amount_units >> 32", "4294967296.0"),
+        ("m.amount_units & 4294967295", "1.0"),
+        ("m.amount_nanos", "1e-9"),
+        ("m.amount_attos", "1e-18"),
+    ),
     json_member="""(
         SELECT CASE
             WHEN member.type IN ('true', 'false') THEN member.type
@@ -205,6 +209,6 @@ POSTGRESQL = Dialect(
     )""",
     ordered_join="JOIN",
     cost_amount="CAST(m.amount AS TEXT)",
-    cost_total="CAST(sum(m.amount) AS TEXT)",
+    cost_parts=(("m.amount", "1"),),
     json_member="({document} ->> {key})",
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,7 +26,7 @@ from exporter.cli.store import open_reader
 from exporter.errors import QueryError
 from exporter.query import Reader, parse_duration, parse_time
 from exporter.query.costs import exact_sum
-from exporter.query.rows import CostTotalRow
+from exporter.query.rows import CostReportRow
 from exporter.render import (
     CostReport,
     CurrencyReport,
@@ -135,31 +136,36 @@ def cost_report(
             f"above 0, and at most {_MAX_BUCKETS} buckets"
         )
 
-    def totals(since: float, until: float, **more: Any) -> list[CostTotalRow]:
-        return reader.cost_totals(since, until, **more, **filters)
-
-    previous = _by_currency(totals(start - (end - start), start))
-    over_time = totals(start, end, bucket_seconds=bucket_seconds)
-    categories = totals(start, end, group_by=["category"])
-    resources = totals(start, end, group_by=["resource_id"])
+    previous = {
+        row["currency"]: row["amount"]
+        for row in reader.cost_totals(start - (end - start), start, **filters)
+    }
+    rows = reader.cost_report(start, end, bucket_seconds=bucket_seconds, top=top, **filters)
     bucket_starts = [
         number * bucket_seconds
         for number in range(int(start // bucket_seconds), int(-(-end // bucket_seconds)))
     ]
-    currencies = [
-        CurrencyReport(
-            currency=currency,
-            total=total,
-            previous_total=previous.get(currency, _ZERO),
-            buckets=_all_buckets(bucket_starts, over_time, currency),
-            categories=_shares(categories, "category", currency, top),
-            resources=_shares(resources, "resource_id", currency, top),
+    currencies = []
+    for currency in dict.fromkeys(row["currency"] for row in rows):
+        parts = {
+            part: [row for row in rows if (row["part"], row["currency"]) == (part, currency)]
+            for part in ("bucket", "category", "resource_id")
+        }
+        by_amount = sorted(parts["category"], key=itemgetter("amount"), reverse=True)
+        currencies.append(
+            CurrencyReport(
+                currency=currency,
+                total=exact_sum(row["amount"] for row in parts["bucket"]),
+                previous_total=previous.get(currency, _ZERO),
+                buckets=_all_buckets(bucket_starts, parts["bucket"]),
+                categories=_shares(by_amount, top),
+                resources=_shares(parts["resource_id"], top),
+            )
         )
-        for currency, total in sorted(_by_currency(over_time).items())
-    ]
     # Only priced tokens have this category, so most stores need no further query.
-    has_tokens = any(row.get("category") == "ai" for row in categories)
-    sources = totals(start, end, group_by=["service_name", "source"]) if has_tokens else []
+    has_tokens = any((row["part"], row["name"]) == ("category", "ai") for row in rows)
+    by_source = ["service_name", "source"]
+    sources = reader.cost_totals(start, end, group_by=by_source, **filters) if has_tokens else []
     return CostReport(start, end, bucket_seconds, currencies, _twice_services(sources))
 
 
@@ -177,14 +183,6 @@ def _twice_services(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted(services.get("metric", set()) & services.get("gen_ai", set()))
 
 
-def _by_currency(rows: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
-    """The sum of the amounts, added here because another query would read all entries again."""
-    sums: dict[str, Decimal] = {}
-    for row in rows:
-        sums[row["currency"]] = exact_sum([sums.get(row["currency"], _ZERO), row["amount"]])
-    return sums
-
-
 def _default_bucket_seconds(length_seconds: float) -> float:
     if length_seconds <= 3 * SECONDS_PER_DAY:
         return _SECONDS_PER_HOUR
@@ -194,25 +192,23 @@ def _default_bucket_seconds(length_seconds: float) -> float:
 
 
 def _all_buckets(
-    starts: Iterable[float], rows: Iterable[Mapping[str, Any]], currency: str
+    starts: Iterable[float], rows: Iterable[CostReportRow]
 ) -> list[tuple[float, Decimal]]:
     """The amount of every bucket, 0 for buckets without costs."""
-    amounts = {
-        seconds_to_micros(row["timestamp"]): row["amount"]
-        for row in rows
-        if row["currency"] == currency
-    }
+    amounts = {seconds_to_micros(row["timestamp"] or 0): row["amount"] for row in rows}
     return [(start, amounts.get(seconds_to_micros(start), _ZERO)) for start in starts]
 
 
-def _shares(rows: Iterable[Mapping[str, Any]], name: str, currency: str, top: int) -> list[Share]:
-    """The most expensive of one currency, and one line for the sum of all others.
+def _shares(rows: Sequence[CostReportRow], top: int) -> list[Share]:
+    """The most expensive, and one line for the sum of all others.
 
-    `rows` are sorted by amount, the largest first.
+    Args:
+        rows: the largest amount first; the last may be a sum already.
+        top: the maximum number of lines without the last.
     """
-    shares = [Share(row[name], row["amount"]) for row in rows if row["currency"] == currency]
-    others = shares[top:]
-    if not others:
-        return shares
-    rest = exact_sum(share.amount for share in others)
-    return [*shares[:top], Share(f"{len(others)} others", rest)]
+    shares = [Share(row["name"], row["amount"]) for row in rows[:top]]
+    others = rows[top:]
+    if others:
+        count = sum(row["groups"] for row in others)
+        shares.append(Share(f"{count} others", exact_sum(row["amount"] for row in others)))
+    return shares

@@ -14,7 +14,7 @@ from exporter.backends.hypertable_catalog import HypertableCatalog
 from exporter.errors import QueryError
 from exporter.query.filters import SeriesFilters, tag_condition, time_condition
 from exporter.query.rollup_planner import RollupPlan, plan_rollup
-from exporter.query.rows import CostRow, CostTotalRow
+from exporter.query.rows import CostReportRow, CostRow, CostTotalRow
 from exporter.query.sql_builder import Sql, bucket_start_micros, joined, sql, time_bucket
 from exporter.query.times import TimeRange
 from exporter.time_units import MICROSECONDS_PER_SECOND
@@ -34,10 +34,13 @@ COST_GROUPS: Final = (
     "source_name",
 )
 """The columns that entries can be filtered and grouped by; any other name is that of a tag."""
+REPORT_GROUPS: Final = ("category", "resource_id")
+"""What `report_statement` adds up by, besides buckets of time."""
 _COLUMNS: Final = {name: sql(f"m.{name}") for name in COST_GROUPS}
 # A roll-up has these. Names of metrics would be a second copy of what category and source say.
 _ROLLUP_COLUMNS: Final = frozenset(COST_GROUPS) - {"source_name"}
-# The units of the integers in an amount of SQLite, in attos, from the last to the first.
+# What one is in each integer of an amount of SQLite, in attos, from the last to the first:
+# `Dialect.cost_amount` has three of them, `cost_total` all.
 _ATTOS: Final = (1, 10**9, 10**18, 2**32 * 10**18)
 # The sum of 2^63 amounts of 36 digits has 55.
 _EXACT: Final = Context(prec=60)
@@ -164,7 +167,7 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
 
 
 def parse_amount(text: str) -> Decimal:
-    """The exact amount from what `Dialect.cost_amount` or `Dialect.cost_total` selects.
+    """The exact amount from what `Dialect.cost_amount` or `cost_total` selects.
 
     It has no trailing zeros after the decimal point, so that all databases give the same digits.
     """
@@ -174,6 +177,18 @@ def parse_amount(text: str) -> Decimal:
         attos = sum(int(number) * unit for number, unit in parts)
         text = format(Decimal(attos).scaleb(-18, _EXACT), "f")
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def cost_total(dialect: Dialect, sums: Iterable[str] | None = None) -> Sql:
+    """The exact sum of the amounts of a group of entries `m`, as a text for `parse_amount`.
+
+    Args:
+        dialect: of the database.
+        sums: the sums of `Dialect.cost_parts`, if they are computed already.
+    """
+    if sums is None:
+        sums = (f"sum({part})" for part, _ in dialect.cost_parts)
+    return Sql((" || ' ' || ".join(f"CAST({one} AS TEXT)" for one in sums),))
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
@@ -235,19 +250,9 @@ def totals_statement(
         dialect: of the database.
         plan: the roll-up that answers a part of the range, from `plan_cost_rollup`.
     """
-    if plan is None:
-        condition = query.filters.on_entries(query.time_range, dialect)
-        with_parts, entries = sql(""), sql("count(*)")
-        rows = sql("cost_entries AS m WHERE {condition}", condition=condition)
-    else:
-        with_parts = sql("WITH {parts}", parts=_parts(query, plan, dialect))
-        rows = sql("parts AS m")
-        entries = sql("CAST(sum(m.entries) AS BIGINT)")
-    # A bare number in GROUP BY would be the index of a column, so the constant is an expression.
-    bucket = start = sql("CAST(0 AS BIGINT)")
-    if query.bucket_micros is not None:
-        bucket = time_bucket(sql("m.timestamp"), query.bucket_micros, dialect)
-        start = bucket_start_micros(bucket, query.bucket_micros, dialect)
+    with_parts, rows = _source(query, dialect, plan)
+    entries = sql("count(*)" if plan is None else "CAST(sum(m.entries) AS BIGINT)")
+    bucket, start = _bucket(query, dialect)
     columns = [sql("m.currency"), *(_group_column(name, dialect) for name in query.groups)]
     column_numbers = "".join(f", {at + 2}" for at in range(len(columns)))
     return sql(
@@ -258,16 +263,124 @@ def totals_statement(
         GROUP BY {bucket}{column_numbers}
         ORDER BY 1 DESC, 2, sum(m.amount) DESC{column_numbers}
         {limit}""",
-        with_parts=with_parts,
+        with_parts=sql("") if with_parts is None else sql("WITH {parts}", parts=with_parts),
         start=start,
         bucket=bucket,
         columns=joined(", ", columns),
-        total=sql(dialect.cost_total),
+        total=cost_total(dialect),
         entries=entries,
         rows=rows,
         column_numbers=Sql((column_numbers,)),
         limit=sql("") if query.limit is None else sql("LIMIT {most}", most=query.limit),
     )
+
+
+def report_statement(
+    query: CostTotalsQuery, top: int, dialect: Dialect, plan: RollupPlan | None = None
+) -> Sql:
+    """The sums of each bucket, category and resource, from one pass over the entries.
+
+    The groups of all three together are added up first, which is all that reads the entries; their
+    sums are added up again for each of the three. Entries that cost nothing are not left out one by
+    one, which would take as long as the rest: a group without costs is.
+
+    Args:
+        query: with a width of buckets, and the groups `REPORT_GROUPS`.
+        top: the maximum number of resources of a currency; one row more is the sum of all others.
+        dialect: of the database.
+        plan: as in `totals_statement`.
+    """
+    with_parts, rows = _source(query, dialect, plan, with_zeros=True)
+    bucket, start = _bucket(query, dialect, sql("g.bucket"))
+    sums = [f"s{at}" for at in range(len(dialect.cost_parts))]
+    again = ", ".join(f"sum({one}) AS {one}" for one in sums)
+    value = " + ".join(
+        f"sum({one}) * {unit}" for one, (_, unit) in zip(sums, dialect.cost_parts, strict=True)
+    )
+    return sql(
+        """
+        WITH {with_parts}
+        g AS (
+            SELECT m.currency AS currency, m.category AS category, m.resource_id AS resource_id,
+                {bucket} AS bucket, {sums}
+            FROM {rows}
+            GROUP BY m.resource_id, m.category, m.currency, {bucket}
+            HAVING {is_cost}
+        ),
+        ranked AS (
+            SELECT currency, resource_id, {again},
+                row_number() OVER (
+                    PARTITION BY currency ORDER BY {value} DESC, resource_id) AS place
+            FROM g
+            GROUP BY currency, resource_id
+        )
+        SELECT 'bucket', currency, {start}, CAST('' AS TEXT), {total}, 1
+        FROM g GROUP BY currency, bucket
+        UNION ALL
+        SELECT 'category', currency, 0, category, {total}, 1
+        FROM g GROUP BY currency, category
+        UNION ALL
+        SELECT 'resource_id', currency, CASE WHEN place > {top} THEN {top} + 1 ELSE place END,
+            min(resource_id), {total}, CAST(count(*) AS INTEGER)
+        FROM ranked GROUP BY 2, 3""",
+        with_parts=sql("") if with_parts is None else sql("{parts},", parts=with_parts),
+        bucket=bucket,
+        start=start,
+        rows=rows,
+        sums=Sql(
+            (
+                ", ".join(
+                    f"sum({part}) AS {one}"
+                    for one, (part, _) in zip(sums, dialect.cost_parts, strict=True)
+                ),
+            )
+        ),
+        is_cost=Sql((" OR ".join(f"sum({part}) <> 0" for part, _ in dialect.cost_parts),)),
+        again=Sql((again,)),
+        value=Sql((value,)),
+        total=cost_total(dialect, [f"sum({one})" for one in sums]),
+        top=Sql((str(top),)),
+    )
+
+
+def _source(
+    query: CostTotalsQuery,
+    dialect: Dialect,
+    plan: RollupPlan | None,
+    *,
+    with_zeros: bool = False,
+) -> tuple[Sql | None, Sql]:
+    """The tables of a WITH clause, and the rest of FROM: entries `m`, or rows of a roll-up.
+
+    Args:
+        query: which entries.
+        dialect: of the database.
+        plan: the roll-up to read.
+        with_zeros: also entries of points that cost nothing.
+    """
+    if plan is not None:
+        return _parts(query, plan, dialect), sql("parts AS m")
+    condition = query.filters.condition if with_zeros else query.filters.on_entries
+    condition_sql = condition(query.time_range, dialect)
+    return None, sql("cost_entries AS m WHERE {condition}", condition=condition_sql)
+
+
+def _bucket(
+    query: CostTotalsQuery, dialect: Dialect, computed: Sql | None = None
+) -> tuple[Sql, Sql]:
+    """The bucket of an entry `m`, and its start in microseconds.
+
+    Args:
+        query: with the width.
+        dialect: of the database.
+        computed: the bucket from which the start is computed, if it has a name.
+    """
+    if query.bucket_micros is None:
+        # A bare number in GROUP BY would be the index of a column.
+        constant = sql("CAST(0 AS BIGINT)")
+        return constant, constant
+    bucket = time_bucket(sql("m.timestamp"), query.bucket_micros, dialect)
+    return bucket, bucket_start_micros(computed or bucket, query.bucket_micros, dialect)
 
 
 def _group_column(name: str, dialect: Dialect) -> Sql:
@@ -310,3 +423,18 @@ def total_rows(query: CostTotalsQuery, answer: Iterable[_Row]) -> list[CostTotal
         row |= zip(query.groups, groups, strict=True)
         rows.append(row | {"currency": currency, "amount": parse_amount(total), "entries": entries})
     return cast(list[CostTotalRow], rows)
+
+
+def report_rows(answer: Iterable[_Row]) -> list[CostReportRow]:
+    """The answer to `report_statement` as dicts."""
+    return [
+        {
+            "part": part,
+            "currency": currency,
+            "timestamp": place / MICROSECONDS_PER_SECOND if part == "bucket" else None,
+            "name": name,
+            "amount": parse_amount(total),
+            "groups": groups,
+        }
+        for part, currency, place, name, total, groups in sorted(answer)
+    ]

@@ -19,12 +19,15 @@ from exporter.query.catalog import (
     unknown_metric_error,
 )
 from exporter.query.costs import (
+    REPORT_GROUPS,
     CostFilters,
     CostTotalsQuery,
     cost_group_names,
     cost_rows,
     costs_statement,
     plan_cost_rollup,
+    report_rows,
+    report_statement,
     total_rows,
     totals_statement,
 )
@@ -32,6 +35,7 @@ from exporter.query.filters import SeriesFilters, checked_limit, series_conditio
 from exporter.query.newest_points import newest_points
 from exporter.query.rows import (
     AggregateRow,
+    CostReportRow,
     CostRow,
     CostTotalRow,
     MetricRow,
@@ -207,6 +211,42 @@ class Reader:
         self._flush_writes()
         plan = plan_cost_rollup(query, self._backend.hypertable_catalog)
         return total_rows(query, self._fetch(totals_statement(query, self._backend.dialect, plan)))
+
+    def cost_report(
+        self,
+        start_time: Time | None = None,
+        end_time: Time | None = None,
+        *,
+        bucket_seconds: float,
+        top: int,
+        tags: Mapping[str, str] | None = None,
+        **columns: str | None,
+    ) -> list[CostReportRow]:
+        """The exact sums of cost entries by bucket, by category and by resource, read at once.
+
+        Args:
+            start_time: see the class.
+            end_time: see the class.
+            bucket_seconds: as in `cost_totals`.
+            top: the maximum number of resources of a currency; one more row is the sum of the
+                others, and has another `name`.
+            tags: as in `query_historical_costs`.
+            **columns: as in `query_historical_costs`.
+
+        Returns:
+            By part and currency; buckets by time, categories by name, resources by amount, the
+            largest first. Groups without costs are left out.
+        """
+        query = CostTotalsQuery(
+            CostFilters(columns, tags or {}),
+            TimeRange.of(start_time, end_time),
+            REPORT_GROUPS,
+            _bucket_micros(bucket_seconds),
+        )
+        self._flush_writes()
+        plan = plan_cost_rollup(query, self._backend.hypertable_catalog)
+        statement = report_statement(query, checked_limit(top), self._backend.dialect, plan)
+        return report_rows(self._fetch(statement))
 
     def list_metrics(self, *, with_counts: bool = False) -> list[MetricRow]:
         """Every metric that was ever received, by name.

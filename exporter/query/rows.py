@@ -6,7 +6,7 @@ Times are epoch seconds.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from exporter.model import CostSource, MetricType, Temporality
 
@@ -123,6 +123,22 @@ class CostTotalRow(TypedDict):
     currency: str
     amount: Decimal
     entries: int
+
+
+class CostReportRow(TypedDict):
+    """The exact sum of cost entries of one currency in one bucket of time, category or resource.
+
+    `timestamp` is the start of a bucket, and None for the others; `name` is that of the category or
+    resource. If `groups` is above 1, it is the sum of so many resources that cost less than those
+    with a row of their own.
+    """
+
+    part: Literal["bucket", "category", "resource_id"]
+    currency: str
+    timestamp: float | None
+    name: str
+    amount: Decimal
+    groups: int
 
 
 class MetricRow(TypedDict):

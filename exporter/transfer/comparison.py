@@ -17,7 +17,7 @@ from typing import Final
 from exporter import tables
 from exporter.backends.base import Backend
 from exporter.costs.streams import merge_streams
-from exporter.query.costs import parse_amount
+from exporter.query.costs import cost_total, parse_amount
 from exporter.query.filters import time_condition
 from exporter.query.sql_builder import Sql, fetch_all, sql
 from exporter.query.times import TimeRange
@@ -161,7 +161,7 @@ def daily_sums(
         micros=sql(dialect.micros, time=sql("m.timestamp")),
         day=sql(str(_DAY_MICROS)),
         number=sql(dialect.number, value=Sql((f"m.{table.sum_column}",))),
-        total=sql(dialect.cost_total),
+        total=cost_total(dialect),
         table=Sql((table.name,)),
         time_condition=time_condition(time_range, dialect),
         condition=condition,

@@ -14,7 +14,7 @@ from exporter.backends.dialect import SQLITE
 from exporter.backends.migration_files import load_migrations
 from exporter.backends.sqlite.costs import to_units_nanos_and_attos
 from exporter.backends.sqlite.schema import migrate
-from exporter.query.costs import parse_amount
+from exporter.query.costs import cost_total, parse_amount
 
 LARGEST: Final = "999999999999999999.999999999999999999"
 AMOUNTS: Final = {
@@ -58,7 +58,7 @@ def insert(store: sqlite3.Connection, amounts: list[str], *, times: int = 1) -> 
 
 
 def total(store: sqlite3.Connection) -> Decimal:
-    [(text,)] = store.execute(f"SELECT {SQLITE.cost_total} FROM cost_entries AS m")  # noqa: S608
+    [(text,)] = store.execute(f"SELECT {cost_total(SQLITE).render('?')} FROM cost_entries AS m")  # noqa: S608
     return parse_amount(text)
 
 
