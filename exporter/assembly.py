@@ -27,6 +27,7 @@ from exporter.pipeline import (
     Queue,
     Replay,
     RequestDecoder,
+    Retention,
     SpoolDurability,
     Startup,
     Writer,
@@ -136,7 +137,7 @@ def pipeline_for(
         spool: where requests wait; None to keep them in memory.
         memory_limited: whether `memory_limit_mib` is enforced. It is not enforced in embedded use,
             because most of the memory belongs to the host program.
-        deletes_expired: whether it deletes rows past `retention_days`; not if another pipeline of
+        deletes_expired: whether it deletes expired rows; not if another pipeline of
             the process does.
     """
     memory_limit_bytes = settings.memory_limit_mib * _BYTES_PER_MIB if memory_limited else None
@@ -159,11 +160,12 @@ def pipeline_for(
     else:
         replay = Replay(spool, queue, decoder, counters, age_limits)
         durability = SpoolDurability(spool, clock, max_age_seconds=settings.spool_max_age_seconds)
+    retention = Retention(settings.retention_days, settings.cost_retention_days)
     maintenance = Maintenance(
         backend,
         counters,
         compact=durability.compact,
-        retention_days=settings.retention_days if deletes_expired else None,
+        retention=retention if deletes_expired else None,
     )
     return Pipeline(
         backend,

@@ -89,14 +89,26 @@ class Backend(Protocol):
     def fetch(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Run one reading SQL statement, written in `dialect`, and return all its rows."""
 
-    def delete_before(self, time_unix_nano: int) -> int:
+    def delete_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> int:
         """Delete older points, exemplars and cost entries; returns how many rows were deleted.
 
         Dead letters that were written earlier are deleted and counted. Watermarks that nobody has
         advanced for a year before this time are deleted and not counted.
+
+        Cost entries of the source `focus` stay: bills are imported on purpose, whatever their age.
+        When entries of a stream are deleted, the newest of their points becomes its closing point,
+        so no amount that stays changes, whatever comes later.
+
+        Args:
+            time_unix_nano: rows of this time and later stay.
+            costs_before_unix_nano: the same for cost entries; None for `time_unix_nano`.
         """
 
-    def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
+    def count_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> Mapping[str, int]:
         """How many rows of each table `delete_before` would delete now; changes nothing.
 
         Every fact table and `dead_letters` is a key, in the order of `sizes`. Where `sizes`

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from exporter.backends.migration_files import load_migrations
+from exporter.backends.retention import limits_by_table
 from exporter.backends.sqlite.base import SQLiteBackendBase
 from exporter.backends.sqlite.batch_writer import WrittenBatch, write_batch
 from exporter.backends.sqlite.connection import connect_memory, forbid_writes, require_version
@@ -20,8 +21,8 @@ from exporter.backends.sqlite.errors import MEMORY, STORING, translate_errors
 from exporter.backends.sqlite.memory_eviction import (
     count_remaining,
     create_idle_series,
+    delete_all_expired,
     delete_idle_series,
-    delete_older,
     evict_oldest,
     mark_idle_series,
 )
@@ -34,7 +35,7 @@ from exporter.backends.sqlite.watermarks_and_dead_letters import (
 from exporter.errors import BackendRefusedError, ConfigError
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlite_files import transaction
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import nanos_to_micros
 
 _MIN_IDLE_SERIES: Final = 1_000
 
@@ -110,13 +111,15 @@ class MemoryBackend(SQLiteBackendBase):
             cost_counts=written.cost_counts,
         )
 
-    def delete_before(self, time_unix_nano: int) -> int:
+    def delete_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> int:
         """Delete older rows; returns how many were deleted."""
-        timestamp = time_unix_nano // NANOSECONDS_PER_MICROSECOND
+        limits = limits_by_table(time_unix_nano, costs_before_unix_nano)
         with translate_errors("deleting old rows", MEMORY), self._writing() as connection:
             with transaction(connection):
-                deleted = delete_older(connection, timestamp)
-                deleted_letters = prune_bookkeeping(connection, timestamp)
+                deleted = delete_all_expired(connection, limits)
+                deleted_letters = prune_bookkeeping(connection, nanos_to_micros(time_unix_nano))
             self._row_count -= deleted
         return deleted + deleted_letters
 

@@ -31,6 +31,15 @@ def cleanup(
             show_default="retention_days",
         ),
     ] = None,
+    costs_older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--costs-older-than",
+            metavar="DURATION",
+            help="The same for cost entries.",
+            show_default="--older-than, or cost_retention_days",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the rows to delete, and delete nothing.")
     ] = False,
@@ -40,33 +49,42 @@ def cleanup(
 ) -> None:
     """Delete old rows now; a running receiver does the same every hour.
 
-    Series are kept, so that later points find them. It may run beside a receiver.
+    Series and imported bills are kept. It may run beside a receiver.
 
     For example:
 
         openfinops-exporter cleanup --dry-run
 
-        openfinops-exporter cleanup --older-than 30d --db /var/lib/metrics.db
+        openfinops-exporter cleanup --older-than 30d --costs-older-than 365d
     """
     settings = store_settings(config, db=db, backend=backend)
-    age_seconds = (
-        settings.retention_days * SECONDS_PER_DAY
-        if older_than is None
-        else _age_seconds(older_than)
+    now_unix_nano = time.time_ns()
+    before_unix_nano = _time_ago(
+        now_unix_nano,
+        _age_seconds(older_than, "--older-than") or settings.retention_days * SECONDS_PER_DAY,
     )
-    before_unix_nano = max(0, time.time_ns() - int(age_seconds * NANOSECONDS_PER_SECOND))
+    costs_before_unix_nano = _time_ago(
+        now_unix_nano,
+        _age_seconds(costs_older_than, "--costs-older-than")
+        or _age_seconds(older_than, "--older-than")
+        or settings.cost_retention_days * SECONDS_PER_DAY,
+    )
     # Opened read-only first, so that a missing store is an error and is not created.
     with open_store(settings) as store:
         location = f"{settings.backend} {store.location}"
-        counts = store.count_before(before_unix_nano)
+        counts = store.count_before(before_unix_nano, costs_before_unix_nano=costs_before_unix_nano)
         sizes = Reader(store).store_sizes()
-    moment = from_nanos(before_unix_nano)
-    output.print_rich(Text(f"{location}: rows older than {moment:%Y-%m-%d %H:%M:%S} UTC"), Text())
+    heading = f"{location}: rows older than {_moment(before_unix_nano)}"
+    if costs_before_unix_nano != before_unix_nano:
+        heading += f", cost entries older than {_moment(costs_before_unix_nano)}"
+    output.print_rich(Text(heading), Text())
     if dry_run:
         summary = "Nothing was deleted."
     else:
         with open_store(settings, read_only=False) as store:
-            deleted = store.delete_before(before_unix_nano)
+            deleted = store.delete_before(
+                before_unix_nano, costs_before_unix_nano=costs_before_unix_nano
+            )
         with open_store(settings) as store:
             sizes_after = Reader(store).store_sizes()
         summary = f"{format_number(deleted)} rows deleted. {_disk_space(sizes, sizes_after)}"
@@ -74,18 +92,28 @@ def cleanup(
     output.print_rich(Text(summary))
 
 
-def _age_seconds(text: str) -> float:
+def _age_seconds(text: str | None, option: str) -> float | None:
     """The duration in seconds; a number without a unit could mean seconds or days."""
+    if text is None:
+        return None
     if _NUMBER_WITHOUT_UNIT.fullmatch(text):
         raise typer.BadParameter(
-            f"{text!r} has no unit; for days write {text.strip()}d", param_hint="--older-than"
+            f"{text!r} has no unit; for days write {text.strip()}d", param_hint=option
         )
     seconds = parse_duration(text)
     if not seconds:
         raise typer.BadParameter(
-            f"{text!r} would delete everything; give a longer time", param_hint="--older-than"
+            f"{text!r} would delete everything; give a longer time", param_hint=option
         )
     return seconds
+
+
+def _time_ago(now_unix_nano: int, seconds: float) -> int:
+    return max(0, now_unix_nano - int(seconds * NANOSECONDS_PER_SECOND))
+
+
+def _moment(unix_nano: int) -> str:
+    return f"{from_nanos(unix_nano):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _disk_space(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

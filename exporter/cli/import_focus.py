@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ class _Summary:
     read: int = 0
     stored: int = 0
     refused: int = 0
-    oldest_unix_nano: int | None = None
+    oldest_unix_nano: float = math.inf
     totals: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     odd_cells: Counter[OddCell] = field(default_factory=Counter)
     first_locations: dict[OddCell, str] = field(default_factory=dict)
@@ -63,10 +64,9 @@ class _Summary:
         self.stored += len(entries)
         for entry in entries:
             self.totals[entry.currency] = exact_sum([self.totals[entry.currency], entry.amount])
-        times = [entry.time_unix_nano for entry in entries]
-        if self.oldest_unix_nano is not None:
-            times.append(self.oldest_unix_nano)
-        self.oldest_unix_nano = min(times, default=None)
+        # Retention keeps bills. Entries of other sources are from an export of this program.
+        times = [entry.time_unix_nano for entry in entries if entry.source != "focus"]
+        self.oldest_unix_nano = min([*times, self.oldest_unix_nano])
 
 
 @app.callback()
@@ -181,11 +181,12 @@ def _print_summary(summary: _Summary, settings: ExporterSettings) -> None:
             for cell, count in summary.odd_cells.most_common()
         )
         output.print_warning(f"some cells are empty or could not be read: {found}")
-    kept_from = time.time_ns() - settings.retention_days * NANOSECONDS_PER_DAY
-    if summary.oldest_unix_nano is not None and summary.oldest_unix_nano < kept_from:
+    kept_from = time.time_ns() - settings.cost_retention_days * NANOSECONDS_PER_DAY
+    if summary.oldest_unix_nano < kept_from:
         output.print_warning(
-            f"some are older than retention_days ({settings.retention_days:g}); a running receiver "
-            "will delete them within the hour"
+            "some are not from a bill and older than cost_retention_days "
+            f"({settings.cost_retention_days:g}); a running receiver will delete them within the "
+            "hour"
         )
     if summary.refused:
         raise typer.Exit(1)

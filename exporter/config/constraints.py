@@ -18,6 +18,8 @@ from exporter.config.yaml_document import dotted
 _EXPORTER: Final = ("exporters", "openfinops")
 _BACKEND: Final = (*_EXPORTER, "backend")
 _CONNECTION_STRING: Final = (*_EXPORTER, "connection_string")
+_RETENTION_DAYS: Final = (*_EXPORTER, "retention_days")
+_COST_RETENTION_DAYS: Final = (*_EXPORTER, "cost_retention_days")
 
 
 class _Order(NamedTuple):
@@ -30,6 +32,12 @@ class _Order(NamedTuple):
 
 
 _ORDERED: Final = (
+    _Order(
+        "cost_retention_days",
+        "at least",
+        "retention_days",
+        ", because a cost is kept as long as the points that it comes from",
+    ),
     _Order("max_queued_entries", "at least", "batch_size", ", or no batch is ever full"),
     _Order("pool_min_connections", "at most", "pool_max_connections"),
 )
@@ -69,6 +77,7 @@ def apply_batch_processor(file: Layer) -> None:
 def apply_constraints(layer: Layer) -> None:
     """Derive the backend; report contradictions and settings without effect."""
     _derive_backend(layer)
+    _derive_cost_retention(layer)
     exporter = layer.configuration().exporters.openfinops
     _check_storage(layer, exporter.backend)
     _check_tls(layer)
@@ -86,6 +95,16 @@ def _derive_backend(layer: Layer) -> None:
     if value is None or _BACKEND in layer.values or _BACKEND in layer.invalid:
         return
     layer.values[_BACKEND] = SourcedValue(backend_of(str(value.value).strip()), value.source)
+
+
+def _derive_cost_retention(layer: Layer) -> None:
+    """Without a retention of costs, they are kept as long as metrics if that is longer."""
+    value = layer.values.get(_RETENTION_DAYS)
+    if value is None or _COST_RETENTION_DAYS in layer.values.keys() | layer.invalid:
+        return
+    exporter = layer.configuration().exporters.openfinops
+    if exporter.retention_days > exporter.cost_retention_days:
+        layer.values[_COST_RETENTION_DAYS] = value
 
 
 def _check_storage(layer: Layer, backend: str) -> None:

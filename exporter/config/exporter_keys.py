@@ -219,6 +219,14 @@ class Openfinops(Section):
         gt=0,
         le=100 * _YEAR_DAYS,
     )
+    cost_retention_days: Number = key(
+        3.0 * _YEAR_DAYS,
+        "Cost entries older than this are deleted; imported bills are kept. If this key is not set "
+        "and retention_days is longer, retention_days applies to costs as well.",
+        allowed=", at least retention_days",
+        gt=0,
+        le=100 * _YEAR_DAYS,
+    )
     max_past_days: OptionalNumber = key(
         None,
         "Data points that are older than this when they arrive are rejected by name. Without it "

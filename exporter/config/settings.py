@@ -94,6 +94,7 @@ class ExporterSettings:
     backend: str
     connection_string: str | None = field(repr=False)
     retention_days: float
+    cost_retention_days: float
     max_past_days: float | None
     max_future_days: float
     batch_size: int

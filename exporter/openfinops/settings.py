@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -18,6 +18,7 @@ _OVERRIDDEN: Final = frozenset(
         "BACKEND",
         "DB_URL",
         "RETENTION_DAYS",
+        "COST_RETENTION_DAYS",
         "BATCH_SIZE",
         "BATCH_INTERVAL_SECONDS",
         "ENABLE_COMPRESSION",
@@ -52,7 +53,7 @@ class PersistenceConfig:
     Attributes:
         backend: the kind of store.
         connection_string: the file or database; None for the default of the backend.
-        retention_days: older data is deleted.
+        retention_days: older data is deleted, costs too.
         batch_size: data points that make a batch due.
         batch_interval_seconds: the longest time that a data point waits for its batch.
         enable_compression: compress old rows (TimescaleDB only).
@@ -95,4 +96,8 @@ def settings_for(persistence: PersistenceConfig) -> config.Settings:
             persistence.max_memory_entries * _ROWS_PER_MEASUREMENT, _MAX_MEMORY_ENTRIES
         ),
     }
-    return config.load(None, environ, overrides=overrides, overrides_source="PersistenceConfig")
+    settings = config.load(None, environ, overrides=overrides, overrides_source="PersistenceConfig")
+    exporter = settings.exporter
+    return replace(
+        settings, exporter=replace(exporter, cost_retention_days=exporter.retention_days)
+    )

@@ -23,7 +23,7 @@ from exporter.pipeline.durability import (
     SpoolDurability,
 )
 from exporter.pipeline.intake import Intake
-from exporter.pipeline.maintenance import Maintenance
+from exporter.pipeline.maintenance import Maintenance, Retention
 from exporter.pipeline.memory_limit import IDLE_BYTES, MemoryLimit
 from exporter.pipeline.pipeline import Pipeline
 from exporter.pipeline.queue import Batcher, Queue
@@ -44,6 +44,7 @@ __all__ = [
     "Queue",
     "Replay",
     "RequestDecoder",
+    "Retention",
     "SpoolDurability",
     "Startup",
     "Writer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from exporter.backends.base import Backend
@@ -19,6 +20,19 @@ _DELETE_RETRY_SECONDS: Final = 60.0
 _COMPACT_EVERY_SECONDS: Final = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many days rows are kept.
+
+    Attributes:
+        days: of metrics, exemplars and dead letters.
+        cost_days: of cost entries.
+    """
+
+    days: float
+    cost_days: float
+
+
 class Maintenance:
     """Runs each task when it is due.
 
@@ -26,7 +40,7 @@ class Maintenance:
         backend: where expired rows are deleted.
         counters: of the pipeline.
         compact: keeps the spool small.
-        retention_days: older rows are deleted; None keeps all.
+        retention: how long rows are kept; None keeps all.
     """
 
     def __init__(
@@ -35,12 +49,12 @@ class Maintenance:
         counters: Counters,
         *,
         compact: Callable[[], None],
-        retention_days: float | None,
+        retention: Retention | None,
     ) -> None:
         self._backend = backend
         self._counters = counters
         self._compact = compact
-        self._retention_days = retention_days
+        self._retention = retention
         self._delete_at = 0.0
 
     def run(self) -> float:
@@ -64,15 +78,25 @@ class Maintenance:
 
     def _delete_expired(self) -> float:
         """Delete expired rows; returns the seconds until the next time."""
-        if self._retention_days is None:
+        retention = self._retention
+        if retention is None:
             return _DELETE_EVERY_SECONDS
-        before_unix_nano = time.time_ns() - int(self._retention_days * NANOSECONDS_PER_DAY)
+        now_unix_nano = time.time_ns()
+        before_unix_nano = now_unix_nano - int(retention.days * NANOSECONDS_PER_DAY)
+        costs_before_unix_nano = now_unix_nano - int(retention.cost_days * NANOSECONDS_PER_DAY)
         try:
-            deleted = self._backend.delete_before(before_unix_nano)
+            deleted = self._backend.delete_before(
+                before_unix_nano, costs_before_unix_nano=costs_before_unix_nano
+            )
         except ExporterError as exc:
             _log.warning("cleanup failed, trying again in a minute: %s", exc)
             return _DELETE_RETRY_SECONDS
         self._counters.add(rows_expired=deleted)
         if deleted:
-            _log.info("deleted %d rows older than %g days", deleted, self._retention_days)
+            _log.info(
+                "deleted %d rows older than %g days, or %g days for costs",
+                deleted,
+                retention.days,
+                retention.cost_days,
+            )
         return _DELETE_EVERY_SECONDS

@@ -40,9 +40,10 @@ def test_the_retention_policy_drops_only_old_chunks(
     with started_timescaledb(timescaledb_database, COMPRESSING) as backend:
         for days in (0, 20, 40, 60):
             backend.write(row_of_every_table(now - days * DAY))
-        for table in FACT_TABLES:
+        for table in COMPRESSED_TABLES:
             run_policy(connection, table, "policy_retention")
             assert count(backend, table) == 2, table
+        assert policy_ages(connection, "cost_entries") == {}
         assert count(backend, "metric_series") == 1
 
 
@@ -56,17 +57,27 @@ def test_policies_follow_the_configuration_and_are_created_once(
             compress_after_seconds=after_days * SECONDS_A_DAY,
         )
         with started_timescaledb(timescaledb_database, options):
-            for table in FACT_TABLES:
-                compression = {"policy_compression": timedelta(days=after_days)}
+            for table in COMPRESSED_TABLES:
                 assert policy_ages(connection, table) == {
                     "policy_retention": timedelta(days=retention_days),
-                    **(compression if table in COMPRESSED_TABLES else {}),
+                    "policy_compression": timedelta(days=after_days),
                 }
     with started_timescaledb(timescaledb_database, HypertableOptions()):  # without either setting
         assert policy_ages(connection, "system_metrics") == {
             "policy_retention": timedelta(days=90),
             "policy_compression": timedelta(days=2),
         }
+
+
+def test_a_retention_policy_of_costs_is_removed_by_a_receiver(
+    timescaledb_database: str, connection: Connection
+) -> None:
+    with started_timescaledb(timescaledb_database, COMPRESSING):
+        execute(connection, "SELECT add_retention_policy('cost_entries', INTERVAL '90 days')")
+    with started_timescaledb(timescaledb_database):  # a command, which changes no policies
+        assert policy_ages(connection, "cost_entries") == {"policy_retention": timedelta(days=90)}
+    with started_timescaledb(timescaledb_database, COMPRESSING):
+        assert policy_ages(connection, "cost_entries") == {}
 
 
 @pytest.fixture

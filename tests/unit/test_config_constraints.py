@@ -102,14 +102,39 @@ def test_a_key_of_another_backend_gives_a_warning(name: str, value: str, backend
             {"OPENFINOPS_BATCH_SIZE": "1000000", "OPENFINOPS_MAX_QUEUED_ENTRIES": "101"},
             ["batch_size is 1000000 (OPENFINOPS_BATCH_SIZE)"],
         ),
+        (
+            {"OPENFINOPS_COST_RETENTION_DAYS": "89.5"},
+            [
+                "cost_retention_days is 89.5 (OPENFINOPS_COST_RETENTION_DAYS)",
+                "retention_days is 90.0 (default); the first must be at least the second, because",
+            ],
+        ),
     ],
-    ids=["pool", "queue", "batch"],
+    ids=["pool", "queue", "batch", "retention"],
 )
 def test_two_numbers_in_the_wrong_order(environ: dict[str, str], parts: list[str]) -> None:
     error = error_of(environ)
     assert "1 error:" in error
     for part in parts:
         assert part in error
+
+
+@pytest.mark.parametrize(
+    ("environ", "days"),
+    [
+        ({}, 1_095.0),
+        ({"OPENFINOPS_RETENTION_DAYS": "365"}, 1_095.0),
+        ({"OPENFINOPS_RETENTION_DAYS": "1_096"}, 1_096.0),
+        ({"OPENFINOPS_RETENTION_DAYS": "30", "OPENFINOPS_COST_RETENTION_DAYS": "30"}, 30.0),
+    ],
+    ids=["default", "shorter", "longer", "set"],
+)
+def test_costs_are_kept_for_three_years_and_at_least_as_long_as_metrics(
+    environ: dict[str, str], days: float
+) -> None:
+    settings = load(None, environ)
+    assert settings.exporter.cost_retention_days == days
+    assert settings.warnings == ()
 
 
 def test_a_batch_processor_outside_the_pipeline_has_no_effect(tmp_path: Path) -> None:

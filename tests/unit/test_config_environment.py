@@ -20,6 +20,7 @@ FROM_ENVIRONMENT: dict[str, tuple[str, object]] = {
     "OPENFINOPS_BACKEND": ("in_memory", "memory"),
     "OPENFINOPS_DB_URL": ("sqlite:////data/a.db", "sqlite:////data/a.db"),
     "OPENFINOPS_RETENTION_DAYS": ("365", 365.0),
+    "OPENFINOPS_COST_RETENTION_DAYS": ("400", 400.0),
     "OPENFINOPS_MAX_PAST_DAYS": ("1.5", 1.5),
     "OPENFINOPS_MAX_FUTURE_DAYS": ("2", 2.0),
     "OPENFINOPS_BATCH_SIZE": (" 1_000 ", 1000),

@@ -10,8 +10,9 @@ from pathlib import Path
 from kit.backends.samples import NOW, SECOND, flood
 from kit.backends.stored_rows import count
 
+from exporter.backends.retention import limits_by_table
 from exporter.backends.sqlite import SQLiteBackend
-from exporter.backends.sqlite.retention import delete_rows_before
+from exporter.backends.sqlite.retention import delete_expired
 from exporter.model import Batch
 
 
@@ -80,7 +81,7 @@ def test_each_step_deletes_a_limited_number_of_rows(backend: SQLiteBackend, path
             assert not connection.in_transaction
             steps.append(connection.total_changes - before)
 
-        deleted = delete_rows_before(reader, writer, (NOW + 3_600 * SECOND) // 1_000)
+        deleted = delete_expired(reader, writer, limits_by_table(NOW + 3_600 * SECOND, None))
     assert deleted == sum(steps) == 100_000
     # 20,000, and the rows with the time of the last one
     assert max(steps) <= 20_002

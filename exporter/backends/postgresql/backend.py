@@ -45,6 +45,7 @@ from exporter.backends.postgresql.watermarks_and_dead_letters import (
     prune_bookkeeping,
 )
 from exporter.backends.reader_pool import require_open
+from exporter.backends.retention import limits_by_table
 from exporter.errors import BackendRefusedError
 from exporter.model import NO_COST_COUNTS, Batch, CostCounts, StoreSizes, Watermark, WriteResult
 
@@ -185,29 +186,35 @@ class PostgreSQLBackend:
                 )
             )
 
-    def delete_before(self, time_unix_nano: int) -> int:
+    def delete_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> int:
         """Drop the partitions or chunks whose rows are all older.
 
         Returns:
             How many rows were deleted. A partition in use is dropped by a later call.
         """
         self._require_writable()
+        limits = limits_by_table(time_unix_nano, costs_before_unix_nano)
         with (
             translate_errors("deleting old rows", self._label, has_started=True),
             closing(connect(self._parameters, self._label)) as connection,
         ):
-            rows = self._partitioning.delete_before(connection, time_unix_nano)
+            rows = self._partitioning.delete_expired(connection, limits)
             with transaction(connection) as cursor:
                 return rows + prune_bookkeeping(cursor, time_unix_nano)
 
-    def count_before(self, time_unix_nano: int) -> Mapping[str, int]:
+    def count_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> Mapping[str, int]:
         """Count the rows of each table that `delete_before` would delete now."""
         pool = self._require_open()
+        limits = limits_by_table(time_unix_nano, costs_before_unix_nano)
         with translate_errors("counting old rows", self._label, has_started=True):
             return pool.run(
                 lambda connection: add_dead_letter_count(
                     connection,
-                    self._partitioning.count_before(connection, time_unix_nano),
+                    self._partitioning.count_expired(connection, limits),
                     time_unix_nano,
                 )
             )

@@ -21,7 +21,7 @@ from exporter.backends.postgresql.watermarks_and_dead_letters import (
 )
 from exporter.model import Batch, CostCounts, Int64Array
 from exporter.tables import EXEMPLARS, HISTOGRAMS, POINTS, SUMMARIES, Table
-from exporter.time_units import NANOSECONDS_PER_DAY
+from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
 
 _COPY_BUFFER_BYTES: Final = 1 << 18
 
@@ -64,8 +64,9 @@ def write_batch(
     kept = batch.without(refused)
     _copy(cursor, kept, sanitizer, copy_mode)
     cost_tables = PostgreSQLCostTables(cursor, sanitizer)
-    cost_tables.insert_entries(kept.costs)
+    # cost_streams is locked before cost_entries, as retention does.
     cost_counts = write_derived_costs(cost_tables, kept.cost_streams, kept.cost_samples)
+    cost_tables.insert_entries(kept.costs)
     insert_dead_letters(cursor, batch.dead_letters, sanitizer)
     return cost_counts
 
@@ -88,13 +89,16 @@ def _copy(cursor: Cursor, batch: Batch, sanitizer: TextSanitizer, copy_mode: _Co
 
 def days_by_table(batch: Batch) -> Mapping[str, set[int]]:
     """The days, since 1970, for which the batch has rows, for each fact table."""
+    sample_times = np.array([item.time_unix_nano for item in batch.cost_samples], np.int64)
     return {
         "system_metrics": days_of(batch.points.time_unix_nano),
         "metric_histograms": days_of([item.time_unix_nano for item in batch.histograms]),
         "metric_summaries": days_of([item.time_unix_nano for item in batch.summaries]),
         "metric_exemplars": days_of([item.time_unix_nano for item in batch.exemplars]),
         "cost_entries": days_of([item.time_unix_nano for item in batch.costs])
-        | days_of([item.time_unix_nano for item in batch.cost_samples]),
+        | days_of(sample_times)
+        # The entry of a period that ends at midnight is in the day before.
+        | days_of(sample_times - NANOSECONDS_PER_MICROSECOND),
     }
 
 

@@ -14,11 +14,13 @@ from psycopg2.errors import LockNotAvailable
 
 from exporter.backends.hypertable_catalog import Fetch
 from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.postgresql.cost_retention import close_streams, has_bills
 from exporter.backends.postgresql.partitioning import FACT_TABLE_NAMES, LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.postgresql.schema import require_privileges
 from exporter.backends.postgresql.sizes import count_rows, read_sizes
 from exporter.errors import OtherBackendError
 from exporter.model import StoreSizes
+from exporter.tables import COST_ENTRIES
 from exporter.time_units import EPOCH, NANOSECONDS_PER_DAY, from_nanos
 
 _log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ _INDEXES: Final = (
     'CREATE INDEX ON {child} ("timestamp")',
 )
 # The parent has indexes, one of them unique. ATTACH PARTITION creates the same on each partition.
-_INDEXED_BY_PARENT: Final = "cost_entries"
+_INDEXED_BY_PARENT: Final = COST_ENTRIES.name
 # CREATE TABLE ... PARTITION OF locks the parent against readers and writers. ATTACH PARTITION takes
 # SHARE UPDATE EXCLUSIVE, which blocks neither (PostgreSQL documentation, ALTER TABLE).
 _CREATE: Final = """
@@ -112,20 +114,22 @@ class DailyPartitions:
         """No settings."""
         return nullcontext()
 
-    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
-        """Drop the partitions of days that end before the time; returns how many rows they had."""
-        before_day = time_unix_nano // NANOSECONDS_PER_DAY
-        return sum(_drop_partitions(connection, table, before_day) for table in FACT_TABLE_NAMES)
+    def delete_expired(self, connection: Connection, limits: Mapping[str, int]) -> int:
+        """Drop the partitions of days that end by the limits; returns how many rows they had."""
+        return sum(
+            _drop_partitions(connection, table, limits[table] // NANOSECONDS_PER_DAY)
+            for table in FACT_TABLE_NAMES
+        )
 
-    def count_before(self, connection: Connection, time_unix_nano: int) -> dict[str, int]:
-        """Count the rows of the partitions that `delete_before` would drop."""
-        before_day = time_unix_nano // NANOSECONDS_PER_DAY
+    def count_expired(self, connection: Connection, limits: Mapping[str, int]) -> dict[str, int]:
+        """Count the rows of the partitions that `delete_expired` would drop."""
         with transaction(connection) as cursor:
             return {
                 table: sum(
                     count_rows(cursor, name)
                     for day, name in _partitions_of(cursor, table).items()
-                    if day < before_day
+                    if day < limits[table] // NANOSECONDS_PER_DAY
+                    and not _must_stay(cursor, table, name)
                 )
                 for table in FACT_TABLE_NAMES
             }
@@ -207,6 +211,8 @@ def _drop_partition(connection: Connection, table: str, day: int, name: sql.Iden
     # Counting comes before the lock, because it takes a second for a large day.
     try:
         with transaction(connection) as cursor:
+            if _must_stay(cursor, table, name):
+                return 0
             rows = count_rows(cursor, name)
     except psycopg2.errors.UndefinedTable:
         return 0  # another program has dropped it
@@ -218,8 +224,14 @@ def _drop_partition(connection: Connection, table: str, day: int, name: sql.Iden
         if day not in _partitions_of(cursor, table):
             return 0
         cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+        if table == COST_ENTRIES.name:
+            close_streams(cursor, name)
         cursor.execute(sql.SQL("DROP TABLE {}").format(name))
     return rows
+
+
+def _must_stay(cursor: Cursor, table: str, name: sql.Identifier) -> bool:
+    return table == COST_ENTRIES.name and has_bills(cursor, name)
 
 
 def _partitions_of(cursor: Cursor, table: str) -> dict[int, sql.Identifier]:

@@ -55,11 +55,11 @@ class TimePartitioning(Protocol):
     def copy_mode(self, cursor: Cursor, rows: int, /) -> AbstractContextManager[None]:
         """Settings for one COPY of this many number points, sorted by series and time."""
 
-    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
-        """See `Backend.delete_before`."""
+    def delete_expired(self, connection: Connection, limits: Mapping[str, int]) -> int:
+        """See `Backend.delete_before`; `limits` are nanoseconds since 1970 by table."""
 
-    def count_before(self, connection: Connection, time_unix_nano: int) -> Mapping[str, int]:
-        """See `Backend.count_before`."""
+    def count_expired(self, connection: Connection, limits: Mapping[str, int]) -> Mapping[str, int]:
+        """See `Backend.count_before`; `limits` are nanoseconds since 1970 by table."""
 
     def sizes(self, connection: Connection) -> StoreSizes:
         """See `Backend.sizes`."""

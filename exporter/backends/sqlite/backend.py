@@ -19,6 +19,7 @@ from typing import Final
 
 from exporter.backends.migration_files import load_migrations, pending
 from exporter.backends.reader_pool import ReaderPool, require_open
+from exporter.backends.retention import limits_by_table
 from exporter.backends.sqlite.base import SQLiteBackendBase
 from exporter.backends.sqlite.batch_writer import write_batch
 from exporter.backends.sqlite.connection import (
@@ -28,7 +29,7 @@ from exporter.backends.sqlite.connection import (
     use_wal,
 )
 from exporter.backends.sqlite.errors import STORING, is_usable_after, translate_errors
-from exporter.backends.sqlite.retention import delete_rows_before, vacuum
+from exporter.backends.sqlite.retention import delete_expired, vacuum
 from exporter.backends.sqlite.schema import applied_versions, migrate
 from exporter.backends.sqlite.sizes import file_bytes, has_dbstat, read_sizes
 from exporter.backends.sqlite.store_file import STORE_FILE, claim_file, database_path, is_store
@@ -36,7 +37,7 @@ from exporter.backends.sqlite.watermarks_and_dead_letters import prune_bookkeepi
 from exporter.errors import BackendRefusedError, BackendUnavailableError
 from exporter.model import Batch, StoreSizes, WriteResult
 from exporter.sqlite_files import FileIdentity, transaction
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import nanos_to_micros
 
 _log = logging.getLogger(__name__)
 
@@ -119,18 +120,20 @@ class SQLiteBackend(SQLiteBackendBase):
             cost_counts=written.cost_counts,
         )
 
-    def delete_before(self, time_unix_nano: int) -> int:
+    def delete_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> int:
         """Delete older rows, in steps between which other writes get their turn.
 
         Returns:
             How many rows were deleted. Series stay. The file is truncated if more than a quarter
             of it is free.
         """
-        timestamp = time_unix_nano // NANOSECONDS_PER_MICROSECOND
+        limits = limits_by_table(time_unix_nano, costs_before_unix_nano)
         with translate_errors("deleting old rows", self.location):
-            deleted = delete_rows_before(self._reading, self._writing, timestamp)
+            deleted = delete_expired(self._reading, self._writing, limits)
             with self._writing() as connection, transaction(connection):
-                deleted += prune_bookkeeping(connection, timestamp)
+                deleted += prune_bookkeeping(connection, nanos_to_micros(time_unix_nano))
             if deleted:
                 vacuum(self._writing)
         return deleted

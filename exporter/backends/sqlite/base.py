@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from exporter.backends.dialect import SQLITE, Dialect
+from exporter.backends.retention import limits_by_table
 from exporter.backends.sqlite.batch_writer import write_batch
 from exporter.backends.sqlite.connection import dry_run_transaction
 from exporter.backends.sqlite.errors import READING, STORING, translate_errors
-from exporter.backends.sqlite.sizes import count_rows_before
+from exporter.backends.sqlite.sizes import count_expired
 from exporter.backends.sqlite.watermarks_and_dead_letters import last_sequence
 from exporter.model import Batch
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import nanos_to_micros
 
 
 class SQLiteBackendBase(ABC):
@@ -58,11 +59,13 @@ class SQLiteBackendBase(ABC):
         with translate_errors(READING, self.location), self._reading() as connection:
             return connection.execute(statement, tuple(parameters)).fetchall()
 
-    def count_before(self, time_unix_nano: int) -> dict[str, int]:
+    def count_before(
+        self, time_unix_nano: int, *, costs_before_unix_nano: int | None = None
+    ) -> dict[str, int]:
         """See `Backend.count_before`; the rows are counted."""
-        timestamp = time_unix_nano // NANOSECONDS_PER_MICROSECOND
+        limits = limits_by_table(time_unix_nano, costs_before_unix_nano)
         with translate_errors("counting old rows", self.location), self._reading() as connection:
-            return count_rows_before(connection, timestamp)
+            return count_expired(connection, limits, nanos_to_micros(time_unix_nano))
 
     @abstractmethod
     def _reading(self) -> AbstractContextManager[sqlite3.Connection]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
+from exporter.backends.sqlite.retention import delete_rows, expiring
 from exporter.backends.sqlite.rows import Rows, stored_columns, stored_key
 from exporter.backends.statements import load_statements
 from exporter.tables import FACT_TABLES, Table
+from exporter.time_units import nanos_to_micros
 
 _FILE: Final = "sqlite/eviction.sql"
 
@@ -27,24 +29,29 @@ def evict_oldest(connection: sqlite3.Connection, count: int) -> int:
     """
     cutoff: int
     (cutoff,) = connection.execute(load_statements(_FILE)["cutoff"], (count - 1,)).fetchone()
-    count -= delete_older(connection, cutoff)
     for table in FACT_TABLES:
-        count -= connection.execute(_delete_some_at(table), (cutoff, cutoff, count)).rowcount
+        count -= delete_rows(connection, table, "timestamp < ?", (cutoff,))
+    for table in FACT_TABLES:
+        count -= delete_rows(connection, table, _some_at(table), (cutoff, cutoff, count))
     return cutoff
 
 
-def delete_older(connection: sqlite3.Connection, timestamp: int) -> int:
+def delete_all_expired(connection: sqlite3.Connection, limits: Mapping[str, int]) -> int:
     """Delete the older rows of all fact tables; returns how many were deleted.
 
     Args:
         connection: where a transaction is open.
-        timestamp: microseconds since 1970; rows of this time and later stay.
+        limits: by table, nanoseconds since 1970; rows of this time and later stay.
     """
-    statements = [
-        f"DELETE FROM {table.name} WHERE timestamp < ?"  # noqa: S608 - a fixed name
+    return sum(
+        delete_rows(
+            connection,
+            table,
+            expiring(table, "timestamp < ?"),
+            (nanos_to_micros(limits[table.name]),),
+        )
         for table in FACT_TABLES
-    ]
-    return sum(connection.execute(sql, (timestamp,)).rowcount for sql in statements)
+    )
 
 
 def count_remaining(connection: sqlite3.Connection, rows: Rows, cutoff: int) -> int:
@@ -100,9 +107,7 @@ def delete_idle_series(connection: sqlite3.Connection, defined_again: Iterable[i
     return deleted
 
 
-def _delete_some_at(table: Table) -> str:
+def _some_at(table: Table) -> str:
     key = ", ".join(stored_key(table))
-    return (
-        f"DELETE FROM {table.name} WHERE timestamp = ? AND ({key}) IN "  # noqa: S608 - fixed names
-        f"(SELECT {key} FROM {table.name} WHERE timestamp = ? ORDER BY {key} LIMIT ?)"
-    )
+    oldest = f"SELECT {key} FROM {table.name} WHERE timestamp = ? ORDER BY {key} LIMIT ?"  # noqa: S608
+    return f"timestamp = ? AND ({key}) IN ({oldest})"

@@ -1,14 +1,17 @@
-"""Deletes old rows from a SQLite file in small steps, and gives the disk space back."""
+"""Deletes old rows from a SQLite database, and gives the disk space of a file back."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
+from exporter.backends.retention import EXPIRING_COSTS
+from exporter.backends.statements import load_statements
 from exporter.sqlite_files import count_free_pages, transaction, vacuum_pages
-from exporter.tables import FACT_TABLES, Table
+from exporter.tables import COST_ENTRIES, FACT_TABLES, Table
+from exporter.time_units import nanos_to_micros
 
 # A step takes about 10 ms. A batch waits that long for its turn.
 _ROWS_PER_STEP: Final = 20_000
@@ -20,21 +23,50 @@ _PAGES_PER_FREE_PAGE: Final = 4
 _Borrow = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
 
-def delete_rows_before(reader: _Borrow, writer: _Borrow, timestamp: int) -> int:
+def delete_rows(
+    connection: sqlite3.Connection, table: Table, condition: str, parameters: tuple[object, ...]
+) -> int:
+    """Delete rows of a fact table, and close the streams of deleted cost entries.
+
+    Args:
+        connection: where a transaction is open.
+        table: the fact table.
+        condition: of the rows, in SQL.
+        parameters: of the condition.
+
+    Returns:
+        How many rows were deleted.
+    """
+    if table is COST_ENTRIES:
+        sql = load_statements("sqlite/retention.sql")["close_streams"]
+        connection.execute(sql.replace("{condition}", condition), parameters)
+    deleted = f"DELETE FROM {table.name} WHERE {condition}"  # noqa: S608 - fixed texts
+    return connection.execute(deleted, parameters).rowcount
+
+
+def expiring(table: Table, condition: str) -> str:
+    """The condition, without the rows that stay whatever their age."""
+    return f"{condition} AND {EXPIRING_COSTS}" if table is COST_ENTRIES else condition
+
+
+def delete_expired(reader: _Borrow, writer: _Borrow, limits: Mapping[str, int]) -> int:
     """Delete older rows from all fact tables, a bounded number at a time.
 
-    The end of a step is looked up on the reading side, without the write lock, so a waiting batch
+    The rows of a step are looked up on the reading side, without the write lock, so a waiting batch
     gets its turn between two steps.
 
     Args:
         reader: lends a connection that only reads.
         writer: lends the writing connection, with its lock.
-        timestamp: microseconds since 1970; rows of this time and later stay.
+        limits: by table, nanoseconds since 1970; rows of this time and later stay.
 
     Returns:
         How many rows were deleted.
     """
-    return sum(_delete_from(table, reader, writer, timestamp) for table in FACT_TABLES)
+    return sum(
+        _delete_from(table, reader, writer, nanos_to_micros(limits[table.name]))
+        for table in FACT_TABLES
+    )
 
 
 def vacuum(writer: _Borrow) -> None:
@@ -51,23 +83,26 @@ def vacuum(writer: _Borrow) -> None:
 
 
 def _delete_from(table: Table, reader: _Borrow, writer: _Borrow, timestamp: int) -> int:
-    deleted, more = 0, True
-    while more:
+    deleted = begin = 0
+    while True:
         with reader() as connection:
-            last = _last_of_step(connection, table, timestamp)
-        more = last is not None
+            step = _times_of_step(connection, table, begin, timestamp)
+        if step is None:
+            return deleted
+        condition = expiring(table, "timestamp BETWEEN ? AND ?")
         with writer() as connection, transaction(connection):
-            deleted += connection.execute(
-                f"DELETE FROM {table.name} WHERE timestamp <= ?",  # noqa: S608 - a fixed name
-                (timestamp - 1 if last is None else last,),
-            ).rowcount
-    return deleted
+            deleted += delete_rows(connection, table, condition, step)
+        begin = step[1] + 1
 
 
-def _last_of_step(connection: sqlite3.Connection, table: Table, timestamp: int) -> int | None:
-    found = connection.execute(
-        f"SELECT timestamp FROM {table.name} WHERE timestamp < ? "  # noqa: S608 - a fixed name
-        "ORDER BY timestamp LIMIT 1 OFFSET ?",
-        (timestamp, _ROWS_PER_STEP - 1),
+def _times_of_step(
+    connection: sqlite3.Connection, table: Table, begin: int, end: int
+) -> tuple[int, int] | None:
+    """The times of the first and the last row that the next step deletes."""
+    condition = expiring(table, "timestamp >= ? AND timestamp < ?")
+    rows = f"SELECT timestamp FROM {table.name} WHERE {condition} ORDER BY timestamp LIMIT ?"  # noqa: S608
+    first, last = connection.execute(
+        f"SELECT min(timestamp), max(timestamp) FROM ({rows})",  # noqa: S608 - fixed texts
+        (begin, end, _ROWS_PER_STEP),
     ).fetchone()
-    return None if found is None else int(found[0])
+    return None if first is None else (first, last)

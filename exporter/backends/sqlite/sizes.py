@@ -8,15 +8,17 @@ once, 20 ms a million rows.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from exporter.backends.sqlite.retention import expiring
 from exporter.model import StoreSizes, TableSize
 from exporter.tables import FACT_TABLES
-from exporter.time_units import NANOSECONDS_PER_MICROSECOND
+from exporter.time_units import NANOSECONDS_PER_MICROSECOND, nanos_to_micros
 
-# The tables that grow, and the time column that retention compares.
+# The tables that grow, and their time columns.
 _TABLES: Final = {table.name: "timestamp" for table in FACT_TABLES} | {"dead_letters": "written_at"}
 
 
@@ -50,16 +52,23 @@ def read_sizes(
             connection.execute("ROLLBACK")
 
 
-def count_rows_before(connection: sqlite3.Connection, timestamp: int) -> dict[str, int]:
-    """How many rows of each table are older than this time in microseconds since 1970."""
-    return {
-        name: _number(
-            connection,
-            f"SELECT count(*) FROM {name} WHERE {time} < ?",  # noqa: S608 - fixed names
-            timestamp,
-        )
-        for name, time in _TABLES.items()
-    }
+def count_expired(
+    connection: sqlite3.Connection, limits: Mapping[str, int], letters_before: int
+) -> dict[str, int]:
+    """How many rows of each table are older than its limit.
+
+    Args:
+        connection: to a store.
+        limits: of each fact table, in nanoseconds since 1970.
+        letters_before: of dead letters, in microseconds since 1970.
+    """
+    counts = {}
+    for table in FACT_TABLES:
+        condition = expiring(table, "timestamp < ?")
+        sql = f"SELECT count(*) FROM {table.name} WHERE {condition}"  # noqa: S608 - fixed texts
+        counts[table.name] = _number(connection, sql, nanos_to_micros(limits[table.name]))
+    sql = "SELECT count(*) FROM dead_letters WHERE written_at < ?"
+    return counts | {"dead_letters": _number(connection, sql, letters_before)}
 
 
 def has_dbstat(connection: sqlite3.Connection) -> bool:

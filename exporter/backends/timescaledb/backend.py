@@ -22,13 +22,15 @@ from exporter.backends.timescaledb.hypertable_setup import (
     warn_about_limitations,
 )
 from exporter.backends.timescaledb.hypertables import (
-    count_rows_before,
+    count_expired_rows,
     drop_chunks,
+    drop_cost_chunks,
     is_hypertable,
 )
 from exporter.backends.timescaledb.sizes import read_sizes
 from exporter.errors import BackendRefusedError
 from exporter.model import StoreSizes
+from exporter.tables import COST_ENTRIES
 from exporter.time_units import from_nanos
 
 _log = logging.getLogger(__name__)
@@ -127,18 +129,20 @@ class _HypertablePartitioning:
             return direct_compress(cursor)
         return nullcontext()
 
-    def delete_before(self, connection: Connection, time_unix_nano: int) -> int:
+    def delete_expired(self, connection: Connection, limits: Mapping[str, int]) -> int:
         """Drop the chunks whose rows are all older; returns how many rows they had.
 
         A table whose old chunks are in use is skipped until the next call.
         """
         rows = 0
         for table in FACT_TABLE_NAMES:
+            before = from_nanos(limits[table])
             try:
+                if table == COST_ENTRIES.name:
+                    rows += drop_cost_chunks(connection, self._capabilities, before)
+                    continue
                 with transaction(connection) as cursor:
-                    rows += drop_chunks(
-                        cursor, self._capabilities, table, from_nanos(time_unix_nano)
-                    )
+                    rows += drop_chunks(cursor, self._capabilities, table, before)
             except LockNotAvailable:
                 _log.warning(
                     "a statement has used old chunks of %s for longer than %d ms; they are "
@@ -148,11 +152,13 @@ class _HypertablePartitioning:
                 )
         return rows
 
-    def count_before(self, connection: Connection, time_unix_nano: int) -> dict[str, int]:
-        """Count the rows of each table that `delete_before` would drop now."""
-        before = from_nanos(time_unix_nano)
+    def count_expired(self, connection: Connection, limits: Mapping[str, int]) -> dict[str, int]:
+        """Count the rows of each table that `delete_expired` would drop now."""
         with transaction(connection) as cursor:
-            return {table: count_rows_before(cursor, table, before) for table in FACT_TABLE_NAMES}
+            return {
+                table: count_expired_rows(cursor, table, from_nanos(limits[table]))
+                for table in FACT_TABLE_NAMES
+            }
 
     def sizes(self, connection: Connection) -> StoreSizes:
         """How much is stored; large tables are estimated from the catalogue."""

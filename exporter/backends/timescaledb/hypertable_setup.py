@@ -35,13 +35,14 @@ from exporter.backends.timescaledb.policies import (
     set_policy,
 )
 from exporter.backends.timescaledb.rollups import create_rollups
+from exporter.tables import COST_ENTRIES
 from exporter.time_units import SECONDS_PER_DAY
 
 _log = logging.getLogger(__name__)
 
 # These are not compressed. A late point updates the entry of the next point, and each insert looks
 # up the key of the entry. Both are slow in the columnstore, and few rows would save little space.
-_NEVER_COMPRESSED: Final = frozenset({"cost_entries"})
+_NEVER_COMPRESSED: Final = frozenset({COST_ENTRIES.name})
 # Any number that no other program's advisory locks use: "OFOH" as ASCII.
 _SETUP_LOCK: Final = 0x4F464F48
 
@@ -58,7 +59,8 @@ class HypertableOptions:
             rows are inserted more slowly afterwards, so it should exceed the time for which senders
             retry.
         direct_compress: whether COPY writes compressed rows; see `columnstore`.
-        retention_days: the age at which the database drops chunks. None keeps the policies.
+        retention_days: the age at which the database drops chunks, but for those of cost entries.
+            None keeps the policies.
         rollups: create continuous aggregates of number points and costs. False keeps existing ones.
     """
 
@@ -97,7 +99,8 @@ def configure_hypertables(
         for table in FACT_TABLE_NAMES:
             if table not in _NEVER_COMPRESSED:
                 _set_compression(cursor, capabilities, options, table)
-            _set_retention(cursor, capabilities, options, table)
+            if options.retention_days is not None:
+                _set_retention(cursor, capabilities, options.retention_days, table)
         if options.rollups:
             create_rollups(cursor, capabilities)
 
@@ -174,8 +177,10 @@ def _set_compression(
 
 
 def _set_retention(
-    cursor: Cursor, capabilities: Capabilities, options: HypertableOptions, table: str
+    cursor: Cursor, capabilities: Capabilities, retention_days: float, table: str
 ) -> None:
-    if options.retention_days is not None:
-        after_seconds = options.retention_days * SECONDS_PER_DAY
-        set_policy(cursor, capabilities, RETENTION, table, after_seconds)
+    if table != COST_ENTRIES.name:
+        set_policy(cursor, capabilities, RETENTION, table, retention_days * SECONDS_PER_DAY)
+    # A job would drop entries without closing their streams, and imported bills.
+    elif remove_policy(cursor, capabilities, RETENTION, table):
+        _log.info("removed the retention policy of %s: the exporter itself drops old costs", table)

@@ -9,10 +9,12 @@ from typing import Final
 
 from psycopg2 import sql
 
-from exporter.backends.postgresql.connection import Cursor
+from exporter.backends.postgresql.connection import Connection, Cursor, transaction
+from exporter.backends.postgresql.cost_retention import close_streams, has_bills
 from exporter.backends.postgresql.partitioning import LOCK_TIMEOUT_MILLISECONDS
 from exporter.backends.postgresql.sizes import count_rows
 from exporter.backends.timescaledb.extension import Capabilities
+from exporter.tables import COST_ENTRIES
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ _INDEXES: Final = (
 _CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS {index} ON {table} {columns}"
 # Earlier versions had this one index instead: forty times slower for the newest rows.
 _DROP_BRIN: Final = "DROP INDEX IF EXISTS {brin}"
-_INDEXED_BY_MIGRATION: Final = frozenset({"cost_entries"})
+_INDEXED_BY_MIGRATION: Final = frozenset({COST_ENTRIES.name})
 _HAS_INDEX: Final = """
     SELECT EXISTS (
         SELECT FROM pg_index JOIN pg_class AS index ON index.oid = indexrelid
@@ -72,6 +74,11 @@ class Chunk:
     begin: datetime
     end: datetime
     is_compressed: bool
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its name in a statement."""
+        return sql.Identifier(self.schema, self.name)
 
 
 def is_hypertable(cursor: Cursor, table: str) -> bool:
@@ -170,11 +177,10 @@ def chunks_of(cursor: Cursor, table: str, before: datetime | None = None) -> lis
     return [chunk for chunk in found if before is None or chunk.end <= before]
 
 
-def count_rows_before(cursor: Cursor, table: str, before: datetime) -> int:
-    """The rows in the chunks of a hypertable that end by then, counted."""
+def count_expired_rows(cursor: Cursor, table: str, before: datetime) -> int:
+    """The rows in the chunks that `drop_chunks` or `drop_cost_chunks` would drop, counted."""
     return sum(
-        count_rows(cursor, sql.Identifier(chunk.schema, chunk.name))
-        for chunk in chunks_of(cursor, table, before)
+        count_rows(cursor, chunk.identifier) for chunk in _expired_chunks(cursor, table, before)
     )
 
 
@@ -191,14 +197,62 @@ def drop_chunks(cursor: Cursor, capabilities: Capabilities, table: str, before: 
         psycopg2.errors.LockNotAvailable: a statement uses one of the chunks for longer than
             `LOCK_TIMEOUT_MILLISECONDS`. Without the timeout, all later statements would queue.
     """
-    rows = count_rows_before(cursor, table, before)
-    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+    rows = count_expired_rows(cursor, table, before)
+    _limit_lock_wait(cursor)
     cursor.execute(
         sql.SQL("SELECT {}({}::regclass, older_than => {}::timestamptz)").format(
             capabilities.function("drop_chunks"), sql.Literal(table), sql.Literal(before)
         )
     )
     return rows
+
+
+def drop_cost_chunks(connection: Connection, capabilities: Capabilities, before: datetime) -> int:
+    """Drop the chunks of cost entries that end by then, each with its streams closed.
+
+    Chunks with imported bills stay.
+
+    Args:
+        connection: with no transaction open; each chunk is dropped in one of its own.
+        capabilities: of this database.
+        before: aware; a chunk that ends later stays whole.
+
+    Returns:
+        How many rows they had.
+
+    Raises:
+        psycopg2.errors.LockNotAvailable: see `drop_chunks`; earlier chunks are dropped.
+    """
+    with transaction(connection) as cursor:
+        chunks = _expired_chunks(cursor, COST_ENTRIES.name, before)
+    rows = 0
+    for chunk in chunks:
+        with transaction(connection) as cursor:
+            chunk_rows = count_rows(cursor, chunk.identifier)
+            _limit_lock_wait(cursor)
+            close_streams(cursor, chunk.identifier)
+            cursor.execute(
+                sql.SQL("SELECT {}({}::regclass, older_than => {}, newer_than => {})").format(
+                    capabilities.function("drop_chunks"),
+                    sql.Literal(COST_ENTRIES.name),
+                    sql.Literal(chunk.end),
+                    sql.Literal(chunk.begin),
+                )
+            )
+        rows += chunk_rows
+    return rows
+
+
+def _expired_chunks(cursor: Cursor, table: str, before: datetime) -> list[Chunk]:
+    return [
+        chunk
+        for chunk in chunks_of(cursor, table, before)
+        if table != COST_ENTRIES.name or not has_bills(cursor, chunk.identifier)
+    ]
+
+
+def _limit_lock_wait(cursor: Cursor) -> None:
+    cursor.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
 
 
 def _index_statement(cursor: Cursor, table: str, name: str, columns: str) -> str:
