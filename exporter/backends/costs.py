@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from exporter.costs.entry_calculation import billing_period, quantize_amount, sample_point
 from exporter.costs.stored_basis import basis_text, parse_basis
 from exporter.costs.stored_streams import add_samples
-from exporter.costs.streams import UNKNOWN_START, is_near, merge_streams
+from exporter.costs.streams import END_OF_TIME, UNKNOWN_START, is_near, merge_streams
 from exporter.model import (
     CostCounts,
     CostEntry,
@@ -27,9 +27,6 @@ from exporter.model import (
 )
 from exporter.tables import COST_STREAMS
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND
-
-# Later than any time that fits 64 bits with sign.
-_END_OF_TIME: Final = 2**63 - 1
 
 _Row = tuple[object, ...]
 
@@ -360,12 +357,14 @@ def _rates_of_changed_quantities(
         begin, end = min(quantity_times), max(quantity_times)
         newest = heads[quantity_id].last if quantity_id in heads else None
         if newest is None or newest.time_unix_nano <= end:
-            end = _END_OF_TIME
+            end = END_OF_TIME
         else:
-            # A point governs the time up to the next one, and decides how long the next one holds.
+            # A point governs the time up to the next one, and decides how long the next one holds,
+            # which is up to the one after it or, if there is none, to the end of time.
             for _ in range(2):
                 following = tables.entries_between(quantity_id, UNKNOWN_START, end, end)
-                end = following[-1].source.point.time_unix_nano
+                time = following[-1].source.point.time_unix_nano
+                end = time if time > end else END_OF_TIME
         for series_id in rates:
             first, last = touched.get(series_id, (begin, end))
             touched[series_id] = (min(first, begin), max(last, end))

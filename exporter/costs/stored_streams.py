@@ -20,6 +20,7 @@ from exporter.costs.entry_calculation import (
     sample_point,
 )
 from exporter.costs.streams import (
+    END_OF_TIME,
     NEAR_STARTS_NANOSECONDS,
     UNKNOWN_START,
     assign_streams,
@@ -53,7 +54,8 @@ class StoredCosts(Protocol):
     ) -> Sequence[StoredCost]:
         """The entries of a stream in order of time.
 
-        From the last one before the first time to the first one after the last time.
+        From the last one before the first time to the first one after the last time, which is
+        `END_OF_TIME` if none follows.
         """
 
     def entries_of(self, series_id: int, stream_starts: Collection[int]) -> Sequence[StoredCost]:
@@ -191,6 +193,10 @@ class _SeriesCosts:
         # Streams whose points may belong to other streams now.
         self._unsettled: set[int] = set()
         self._new_points: dict[int, dict[CostPoint, CostBasis]] = {}
+        # The start of a zero-length point that joins the stream UNKNOWN_START, and the starts of
+        # those that leave it, until `_settle` has moved them.
+        self._former_lone_start = 0
+        self._claimed: set[int] = set()
 
     def add(self, samples: Sequence[CostSample], touched: tuple[int, int] | None) -> None:
         """Add samples, and compute the entries between two times again."""
@@ -227,7 +233,7 @@ class _SeriesCosts:
         near = self._near(start)
         if start == self._streams[UNKNOWN_START].lone_start:
             self._update(UNKNOWN_START, zero_length_points=0, lone_start=0)
-        elif start not in self._streams:
+        elif start not in self._streams or start == self._former_lone_start:
             self._claim_zero_length(start, near)
         return self._join(start, near)
 
@@ -272,6 +278,7 @@ class _SeriesCosts:
             return UNKNOWN_START
         self._update(UNKNOWN_START, zero_length_points=head.zero_length_points + 1, lone_start=0)
         if head.lone_start:
+            self._former_lone_start = head.lone_start
             # Two such points: the sender repeats the time as start, so the first one is no start.
             self._unsettled.update([UNKNOWN_START, *self._near(head.lone_start)])
         return UNKNOWN_START
@@ -279,14 +286,19 @@ class _SeriesCosts:
     def _claim_zero_length(self, start: int, near: Iterable[int]) -> None:
         """Take the first point of a stream out of those with an unknown start."""
         head = self._streams[UNKNOWN_START]
-        if head.zero_length_points < 2 or not self._is_in_unknown(start):
+        if head.lone_start or not head.zero_length_points or start in self._claimed:
             return
+        if not self._is_in_unknown(start):
+            return
+        self._claimed.add(start)
         self._update(UNKNOWN_START, zero_length_points=head.zero_length_points - 1)
         self._unsettled.update([UNKNOWN_START, start, *near])
 
     def _is_in_unknown(self, start: int) -> bool:
         """Whether a point with this start and time is among those with an unknown start."""
         wanted = (start, start)
+        if start == self._former_lone_start:
+            return True
         if any(point[:2] == wanted for point in self._new_points.get(UNKNOWN_START, ())):
             return True
         found = self._stored.entries_between(self._series_id, UNKNOWN_START, start, start)
@@ -327,6 +339,8 @@ class _SeriesCosts:
         previous, known = stream.last, {}
         # Points that are newer than the last one need no look-up, which is the usual case.
         if stream.last is not None and first <= stream.last.time_unix_nano:
+            if last >= stream.last.time_unix_nano:
+                last = END_OF_TIME  # no entry follows
             found = self._stored.entries_between(self._series_id, stream_start, first, last)
             previous, known = None, {one.source.point[:2]: one for one in found}
         items = self._merge(new_points, known, touched)

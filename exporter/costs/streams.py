@@ -24,6 +24,9 @@ NEAR_STARTS_NANOSECONDS: Final = NANOSECONDS_PER_SECOND
 MAX_STREAM_WIDTH_NANOSECONDS: Final = 10 * NANOSECONDS_PER_SECOND
 """Starts of one stream are never further apart; wider ones are not looked for."""
 
+END_OF_TIME: Final = 2**63 - 1
+"""Later than any time of a point, which fits 64 bits with sign."""
+
 # Sums of doubles that are added in another order differ in the last digits.
 _ROUNDING: Final = 1e-6
 # A process that restarts without a new start begins near 0; a correction takes back a part.

@@ -25,7 +25,7 @@ from exporter.backends.postgresql.text_format import (
     row_copy_stream,
     timestamp_text,
 )
-from exporter.costs.streams import MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
+from exporter.costs.streams import END_OF_TIME, MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
 from exporter.tables import COST_ENTRIES, COST_STREAMS, SQL_TYPES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
@@ -206,7 +206,9 @@ class PostgreSQLCostTables:
         """See `StoredCosts.entries_between`."""
         found = self._near(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
         times = [one.source.point.time_unix_nano for one in found]
-        if min(times, default=first_unix_nano) >= first_unix_nano:
+        has_previous = bool(times) and times[0] < first_unix_nano
+        has_next = last_unix_nano == END_OF_TIME or (bool(times) and times[-1] > last_unix_nano)
+        if not (has_previous and has_next):
             found = self._far(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
         return found
 
