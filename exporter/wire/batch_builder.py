@@ -44,10 +44,13 @@ from exporter.wire.series_lookup import series_id_of
 from exporter.wire.time_window import ANY_TIME, INT64_MAX, TimeWindow
 
 NO_RECORDED_VALUE: Final = DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
-_DUPLICATE: Final = "the same series and time occur twice in one request; the last point is kept"
+_DUPLICATE: Final = (
+    "the same series, time and start occur twice in one request; the point with the larger value "
+    "is kept"
+)
 
 # Series ids and times in nanoseconds, two columns of one length.
-PointKeys = tuple[Int64Array, Int64Array]
+PointKeys = tuple[Int64Array, Int64Array, Int64Array]  # series ids, times and start times
 _Row = TypeVar("_Row", HistogramPoint, SummaryPoint)
 
 
@@ -131,13 +134,12 @@ class BatchBuilder:
         return not (self._rejected or self._numbers or self._histograms or self._summaries)
 
     def number_keys(self) -> PointKeys:
-        """Series ids and times of the number points added so far."""
-        numbers = self._numbers
-        return np.array(numbers.series_id, np.int64), np.array(numbers.time_unix_nano, np.int64)
+        """The keys of the number points added so far."""
+        return keys_of(self._numbers.points())
 
     def histogram_keys(self) -> PointKeys:
-        """Series ids and times of the histograms of both types added so far."""
-        return _keys_of(self._histograms)
+        """The keys of the histograms of both types added so far."""
+        return _keys_of_rows(self._histograms)
 
     def _add_valid(self, metric: MetricEntry, point: Any) -> int:
         # The series is looked up last, so that a rejected point creates no series.
@@ -177,7 +179,10 @@ class BatchBuilder:
         histograms: Sequence[Sequence[HistogramPoint]] = (),
         exemplars: Sequence[Sequence[Exemplar]] = (),
     ) -> Decoded:
-        """The batch of all points added; of two points of one series and time the last is kept.
+        """The batch of all points added.
+
+        Of points with one series, time and start the one with the largest value or count is kept,
+        which depends on no order.
 
         Args:
             new_series: the definitions of new series.
@@ -186,8 +191,11 @@ class BatchBuilder:
             exemplars: exemplars decoded elsewhere.
         """
         numbers = self._numbers.points()
-        keys = (numbers.series_id, numbers.time_unix_nano)
-        duplicate_numbers = self._reject_duplicates(keys, self._numbers.metric_names)
+        is_number = numbers.recorded & ~np.isnan(numbers.value)
+        ranks = (np.where(is_number, numbers.value, 0.0), is_number, numbers.recorded)
+        duplicate_numbers = self._reject_duplicates(
+            lesser_duplicates(keys_of(numbers), *ranks), self._numbers.metric_names
+        )
         if duplicate_numbers:
             numbers = numbers.take(np.delete(np.arange(len(numbers)), list(duplicate_numbers)))
         own_histograms, duplicate_histograms = self._without_duplicates(self._histograms)
@@ -206,34 +214,53 @@ class BatchBuilder:
     def _without_duplicates(self, rows: Sequence[tuple[_Row, str]]) -> tuple[list[_Row], set[int]]:
         if not rows:
             return [], set()
-        duplicates = self._reject_duplicates(_keys_of(rows), [name for _, name in rows])
+        # A point without a count has no value; a sum that was not sent is below every other.
+        counts = np.array([-1 if row.count is None else row.count for row, _ in rows], np.int64)
+        sums = np.array([-math.inf if row.sum is None else row.sum for row, _ in rows], np.float64)
+        duplicates = self._reject_duplicates(
+            lesser_duplicates(_keys_of_rows(rows), sums, counts), [name for _, name in rows]
+        )
         return [row for at, (row, _) in enumerate(rows) if at not in duplicates], duplicates
 
-    def _reject_duplicates(self, keys: PointKeys, metric_names: Sequence[str]) -> set[int]:
-        duplicates = earlier_duplicates(*keys).tolist()
+    def _reject_duplicates(
+        self, indexes: npt.NDArray[np.intp], metric_names: Sequence[str]
+    ) -> set[int]:
+        duplicates = indexes.tolist()
         for index in duplicates:
             self._count_rejection(metric_names[index], _DUPLICATE)
         return set(duplicates)
 
 
-def _keys_of(rows: Sequence[tuple[HistogramPoint | SummaryPoint, str]]) -> PointKeys:
-    ids = np.array([row.series_id for row, _ in rows], np.int64)
-    return ids, np.array([row.time_unix_nano for row, _ in rows], np.int64)
+def keys_of(points: Points) -> PointKeys:
+    """The keys of number points."""
+    return points.series_id, points.time_unix_nano, points.start_time_unix_nano
 
 
-def earlier_duplicates(series_id: Int64Array, time_unix_nano: Int64Array) -> npt.NDArray[np.intp]:
-    """Indexes of points followed by another one of the same series and microsecond.
+def _keys_of_rows(rows: Sequence[tuple[HistogramPoint | SummaryPoint, str]]) -> PointKeys:
+    keys = [(row.series_id, row.time_unix_nano, row.start_time_unix_nano) for row, _ in rows]
+    series_id, time_unix_nano, start_unix_nano = np.array(keys, np.int64).reshape(-1, 3).T
+    return series_id, time_unix_nano, start_unix_nano
 
-    Microseconds, because the databases store times in microseconds.
+
+def lesser_duplicates(keys: PointKeys, *ranks: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Indexes of all points of one key but the one with the highest rank, or the last of equals.
+
+    Times are compared in microseconds, because the databases store them in microseconds.
+
+    Args:
+        keys: of the points.
+        ranks: numbers of each point, the most significant last.
     """
+    series_id, *times = keys
     if len(series_id) < 2:
         return np.empty(0, np.intp)
-    microsecond = time_unix_nano // NANOSECONDS_PER_MICROSECOND
-    order = np.lexsort((microsecond, series_id))  # stable: equal keys keep their order
-    earlier, later = order[:-1], order[1:]
-    is_duplicate = series_id[earlier] == series_id[later]
-    is_duplicate &= microsecond[earlier] == microsecond[later]
-    return np.sort(earlier[is_duplicate])
+    columns = (series_id, *(time // NANOSECONDS_PER_MICROSECOND for time in times))
+    order = np.lexsort((*ranks, *reversed(columns)))  # stable: equal keys keep their order
+    lesser, greater = order[:-1], order[1:]
+    is_duplicate = np.ones(len(lesser), np.bool_)
+    for column in columns:
+        is_duplicate &= column[lesser] == column[greater]
+    return np.sort(lesser[is_duplicate])
 
 
 def bounds_increase(bounds: Sequence[float]) -> bool:

@@ -64,7 +64,7 @@ class DecodedColumns:
     Attributes:
         points: number points.
         histograms: histograms of both types.
-        histogram_keys: their series ids and times.
+        histogram_keys: their series ids, times and start times.
         exemplars: of all points.
         undecoded: points for the official messages.
         looked_up: blocks whose series ids were looked up one by one, and these ids.
@@ -240,7 +240,7 @@ class _BlockReader:
         if isinstance(contents, HistogramColumns):
             rows = partial(contents.rows, series_ids, times, starts)
             decoded.histograms.append(LazySequence(len(times), rows))
-            decoded.histogram_keys.append((series_ids, times))
+            decoded.histogram_keys.append((series_ids, times, starts))
         else:
             recorded = np.ones(len(times), np.bool_)
             decoded.points.append(Points(series_ids, times, starts, contents, recorded))

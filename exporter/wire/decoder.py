@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from exporter.model import Batch, Points
 from exporter.series_cache import MetricEntry, ResourceEntry, ScopeEntry, SeriesCache
-from exporter.wire.batch_builder import BatchBuilder, PointKeys, earlier_duplicates
+from exporter.wire.batch_builder import BatchBuilder, PointKeys, keys_of, lesser_duplicates
 from exporter.wire.columnar_decoder import ColumnarDecoder, DecodedColumns
 from exporter.wire.decode_result import Decoded, Rejections
 from exporter.wire.lazy_messages import LazyRequest
@@ -57,7 +57,7 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
     matched = match_templates(data, series, window)
     if _is_complete(matched):
         points = [match.points for match in matched.matches]
-        if len(points) < 2 or not _has_duplicate_keys(_keys_of(points)):
+        if len(points) < 2 or not _has_duplicate_keys(list(map(keys_of, points))):
             return Decoded(Batch(points=Points.concatenate(points)), Rejections())
     try:
         with series.transaction() as transaction:
@@ -80,8 +80,8 @@ def decode(data: bytes, series: SeriesCache, window: TimeWindow = ANY_TIME) -> D
     except ProtobufDecodeError:
         # A request with an invalid part is invalid; the reference raises the error for it.
         return decode_reference(data, series, window)
-    # Of two points of one series and time the last one is kept. Only the reference decoder keeps
-    # the order of points.
+    # Of two points of one series, time and start only one is kept. Only the reference decoder has
+    # all points together, and their order.
     decoded = decode_reference(data, series, window)
     new_series = (*transaction.new_series, *decoded.batch.new_series)
     return replace(decoded, batch=replace(decoded.batch, new_series=new_series))
@@ -238,19 +238,16 @@ def _has_duplicates(
     keys = builder.number_keys()
     if not len(keys[0]) and len(columns.points) == len(matches) == 1:
         return False  # a template has no two points of one series
-    return _has_duplicate_keys([*_keys_of(columns.points), keys])
-
-
-def _keys_of(parts: Sequence[Points]) -> list[PointKeys]:
-    return [(points.series_id, points.time_unix_nano) for points in parts]
+    return _has_duplicate_keys([*map(keys_of, columns.points), keys])
 
 
 def _has_duplicate_keys(columns: Sequence[PointKeys]) -> bool:
-    """Whether two points have the same series and time."""
-    series_ids = np.concatenate([ids for ids, _ in columns])
+    """Whether two points have the same series, time and start."""
+    series_ids = np.concatenate([ids for ids, _, _ in columns])
     # The cheaper test first: usually each series occurs once.
     in_order = np.sort(series_ids)
     if not (in_order[1:] == in_order[:-1]).any():
         return False
-    times = np.concatenate([times for _, times in columns])
-    return len(earlier_duplicates(series_ids, times)) > 0
+    times = np.concatenate([times for _, times, _ in columns])
+    starts = np.concatenate([starts for _, _, starts in columns])
+    return len(lesser_duplicates((series_ids, times, starts))) > 0

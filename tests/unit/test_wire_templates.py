@@ -173,16 +173,35 @@ def test_a_start_time_that_cannot_be_stored_rejects_its_point() -> None:
     assert_stored(session.decode(data), expect_bytes(data))
 
 
-def test_of_one_series_in_two_messages_the_last_point_is_kept() -> None:
+@pytest.mark.parametrize("greater", [0, 1])
+def test_of_one_series_in_two_messages_the_larger_value_is_kept(greater: int) -> None:
     layout = ENCODERS[0]
     request = with_steady_metric(ExportMetricsServiceRequest())
     session = warm_session(request, layout)
     twice = ExportMetricsServiceRequest(resource_metrics=[*request.resource_metrics] * 2)
+    for point in twice.resource_metrics[greater].scope_metrics[0].metrics[0].gauge.data_points:
+        point.as_double = 2.0
     data = encode(twice, layout)
     found = session.decode(data)
     assert_stored(found, expect_bytes(data))
     assert found is not None
     assert sum(found.rejected.values()) == SERIES
+    assert [row[3] for row in found.numbers] == ["2.0"] * SERIES
+
+
+def test_points_of_one_series_and_time_with_other_starts_are_all_kept() -> None:
+    layout = ENCODERS[0]
+    request = with_steady_metric(ExportMetricsServiceRequest())
+    session = warm_session(request, layout)
+    both = ExportMetricsServiceRequest(resource_metrics=[*request.resource_metrics] * 2)
+    for point in both.resource_metrics[1].scope_metrics[0].metrics[0].gauge.data_points:
+        point.start_time_unix_nano -= 1_000_000_000
+    data = encode(both, layout)
+    found = session.decode(data)
+    assert_stored(found, expect_bytes(data))
+    assert found is not None
+    assert not found.rejected
+    assert len(found.numbers) == 2 * SERIES
 
 
 def test_different_messages_of_one_length_have_a_template_each() -> None:

@@ -304,12 +304,15 @@ def _metadata(identity: Identity, metric: Metric, urls: tuple[str, str]) -> Seri
 
 
 class _Reader:
-    """Collects the rows of one request; the last point of a series and microsecond is kept."""
+    """Collects the rows of one request.
+
+    Of points with one series, microsecond and start the one with the largest value is kept.
+    """
 
     def __init__(self, window: Window) -> None:
         self.expected = Expected()
         self._window = window
-        self._latest: dict[tuple[Identity, int], tuple[str, str, Json, list[Json]]] = {}
+        self._kept: dict[tuple[Identity, int, int], tuple[str, Json, list[Json]]] = {}
 
     def metric(self, metric: Metric, shared: Identity | None, urls: tuple[str, str]) -> None:
         """Read a metric; `shared` is None below an invalid resource or scope."""
@@ -325,18 +328,31 @@ class _Reader:
     def _point(self, metric: Metric, point: Any, identity: Identity, urls: tuple[str, str]) -> None:
         table, read = _READERS[identity.type]
         row = (identity, point.time_unix_nano, point.start_time_unix_nano, *read(point))
-        key = (identity, point.time_unix_nano // 1000)
-        if key in self._latest:
+        key = (identity, point.time_unix_nano // 1000, point.start_time_unix_nano // 1000)
+        kept = self._kept.get(key)
+        if kept is not None:
             self.expected.rejected[metric.name] += 1
-        self._latest[key] = (table, metric.name, row, _exemplars(point, self._window))
+        if kept is None or _rank(kept[1]) <= _rank(row):
+            self._kept[key] = (table, row, _exemplars(point, self._window))
         self.expected.metadata.setdefault(identity, set()).add(_metadata(identity, metric, urls))
 
     def result(self) -> Expected:
         """All rows and rejections."""
-        for (identity, _), (table, _, row, exemplars) in self._latest.items():
+        for (identity, _, _), (table, row, exemplars) in self._kept.items():
             getattr(self.expected, table)[row] += 1
             self.expected.exemplars.update((identity, *exemplar) for exemplar in exemplars)
         return self.expected
+
+
+def _rank(row: Any) -> tuple[float, ...]:
+    """A number's value, or the count and sum; a point without a value is below every other."""
+    _, _, _, first, *others = row
+    if not others:
+        value = math.nan if first is None else float(first)
+        return (first is not None, not math.isnan(value), 0.0 if math.isnan(value) else value)
+    total = -math.inf if others[0] is None else float(others[0])
+    is_nan = math.isnan(total)
+    return (-1 if first is None else first, is_nan, 0.0 if is_nan else total)
 
 
 def _checked(metric: Metric, point: Any, shared: Identity | None) -> Identity:
