@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from exporter.costs.entry_calculation import billing_period, quantize_amount, sample_point
+from exporter.costs.new_samples import add_samples
 from exporter.costs.stored_basis import basis_text, parse_basis
-from exporter.costs.stored_streams import add_samples
 from exporter.costs.streams import END_OF_TIME, UNKNOWN_START, is_near, merge_streams
 from exporter.model import (
     CostCounts,

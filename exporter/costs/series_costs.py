@@ -1,24 +1,19 @@
 """How new points change the stored streams and entries of one series. Pure, but for what it asks.
 
-The usual point is newer than the last one of its stream, and needs no stored entry. A late point
-needs its neighbours. A few points show that other points belong to another stream than was thought;
-then the streams concerned are computed again from all of their entries.
+A late point needs its neighbours. A few points show that other points belong to another stream than
+was thought; then the streams concerned are computed again from all of their entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from exporter.costs.entry_calculation import (
-    cost_of,
-    derived_entry,
-    distinct_points,
-    sample_point,
-)
+from exporter.costs.cost_changes import CostChanges, StoredCosts
+from exporter.costs.entry_calculation import cost_of, derived_entry, distinct_points
 from exporter.costs.streams import (
     END_OF_TIME,
     NEAR_STARTS_NANOSECONDS,
@@ -29,66 +24,7 @@ from exporter.costs.streams import (
     is_near,
     is_zero_length,
 )
-from exporter.model import (
-    CostBasis,
-    CostEntry,
-    CostPoint,
-    CostSample,
-    CostStream,
-    CostUpdate,
-    StoredCost,
-)
-
-
-class StoredCosts(Protocol):
-    """Reads the stored costs of one transaction."""
-
-    def streams_near(self, series_id: int, start_unix_nano: int) -> Sequence[CostStream]:
-        """The streams of a series with a start less than `NEAR_STARTS_NANOSECONDS` from this one.
-
-        Never the stream `UNKNOWN_START`.
-        """
-
-    def entries_between(
-        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
-    ) -> Sequence[StoredCost]:
-        """The entries of a stream in order of time.
-
-        From the last one before the first time to the first one after the last time, which is
-        `END_OF_TIME` if none follows.
-        """
-
-    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> Sequence[StoredCost]:
-        """All entries of these streams."""
-
-    def quantities(
-        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
-    ) -> Sequence[CostPoint]:
-        """The points of a quantity in order of time.
-
-        From the second one before the first time to the last time.
-        """
-
-
-@dataclass(slots=True)
-class CostChanges:
-    """What a transaction changes.
-
-    Attributes:
-        entries: new ones; one replaces a stored entry with its id and time.
-        updates: of stored entries.
-        streams: new and changed ones.
-        removed_streams: series id and stream start of streams whose points joined another one.
-        conflicting: see `CostCounts`.
-        at_start: see `CostCounts`.
-    """
-
-    entries: list[CostEntry] = field(default_factory=list)
-    updates: list[CostUpdate] = field(default_factory=list)
-    streams: list[CostStream] = field(default_factory=list)
-    removed_streams: list[tuple[int, int]] = field(default_factory=list)
-    conflicting: int = 0
-    at_start: int = 0
+from exporter.model import CostBasis, CostPoint, CostSample, CostStream, CostUpdate, StoredCost
 
 
 class _Item(NamedTuple):
@@ -100,88 +36,7 @@ class _Item(NamedTuple):
     is_changed: bool
 
 
-def add_samples(
-    samples: Iterable[CostSample],
-    heads: Mapping[int, CostStream],
-    stored: StoredCosts,
-    touched: Mapping[int, tuple[int, int]],
-) -> CostChanges:
-    """The changes that samples of any series make.
-
-    Args:
-        samples: in any order.
-        heads: the streams `UNKNOWN_START` of all series of the samples that have one, and of
-            `touched`.
-        stored: the costs that are stored.
-        touched: by series id the first and last time in which its hourly rates are computed again,
-            because their quantity has changed.
-    """
-    by_series: dict[int, list[CostSample]] = {series_id: [] for series_id in touched}
-    for sample in samples:
-        by_series.setdefault(sample.series_id, []).append(sample)
-    changes = CostChanges()
-    for series_id in sorted(by_series):
-        head = heads.get(series_id) or CostStream(series_id, UNKNOWN_START)
-        own = by_series[series_id]
-        if series_id not in touched and _append(own, head, stored, changes):
-            continue
-        series = _SeriesCosts(head, stored, changes)
-        series.add(own, touched.get(series_id))
-    changes.entries.sort(key=lambda entry: (entry.time_unix_nano, entry.entry_id))
-    return changes
-
-
-def _append(
-    samples: list[CostSample], head: CostStream, stored: StoredCosts, changes: CostChanges
-) -> bool:
-    """Add points that go on at the end of a stream, or begin one: the usual case.
-
-    It does what `_SeriesCosts` does, in a third of the time.
-
-    Returns:
-        False if one of them is another case; then nothing was added.
-    """
-    streams: dict[int, CostStream] = {UNKNOWN_START: head}
-    entries: list[CostEntry] = []
-    if len(samples) > 1:
-        samples.sort(key=lambda sample: sample.time_unix_nano)
-    for sample in samples:
-        point, basis = sample_point(sample), sample.basis
-        start = point[1] if basis.kind == "cumulative" else UNKNOWN_START
-        if start not in streams and not _find_stream(point, head, stored, streams):
-            return False
-        stream = streams[start]
-        previous, closed = stream.last, stream.closed
-        is_late = previous is not None and point[0] <= previous[0]
-        if is_late or basis.quantity_id is not None:
-            return False
-        if start and previous is not None and is_fall(previous, point):
-            return False
-        if closed is not None and (previous is None or previous[0] < closed[0]):
-            return False
-        cost = cost_of(basis, start, previous, point)
-        entries.append(derived_entry(head.series_id, start, point, basis, cost))
-        streams[start] = stream._replace(last=point)
-    changes.entries += entries
-    changes.streams += [stream for stream in streams.values() if stream is not head]
-    return True
-
-
-def _find_stream(
-    point: CostPoint, head: CostStream, stored: StoredCosts, streams: dict[int, CostStream]
-) -> bool:
-    """Add the stream of a known start to `streams`, if no other has a near start."""
-    start = point[1]
-    near = stored.streams_near(head.series_id, start)
-    is_alone = len(streams) == 1 and len(near) <= 1 and not head.zero_length_points
-    if not is_alone or is_zero_length(point):
-        return False
-    stream = near[0] if near else CostStream(head.series_id, start, start, start)
-    streams[start] = stream
-    return stream.stream_start == start
-
-
-class _SeriesCosts:
+class SeriesCosts:
     """The streams of one series while its samples are added."""
 
     def __init__(self, head: CostStream, stored: StoredCosts, changes: CostChanges) -> None:
