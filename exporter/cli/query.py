@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import typer
@@ -301,7 +302,7 @@ def costs(
 
 def _with_exact_amount(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its exact amount as the only one."""
-    exact = {**row, "amount": row["amount_exact"]}
+    exact = {**row, "amount": Decimal(row["amount_exact"])}
     del exact["amount_exact"]
     return exact
 

@@ -130,7 +130,7 @@ def cost_rows(answer: Iterable[_Row]) -> list[CostRow]:
             "resource_id": resource_id,
             "category": category,
             "amount": float(exact := parse_amount(amount)),
-            "amount_exact": exact,
+            "amount_exact": format(exact, "f"),
             "currency": currency,
             "region": region,
             "cluster_id": cluster_id,

@@ -77,8 +77,9 @@ class AggregateRow(TypedDict):
 
 
 class CostRow(TypedDict):
-    """One cost entry; `amount` is the double that is nearest to `amount_exact`.
+    """One cost entry, which can be written as JSON.
 
+    `amount_exact` is a decimal number as text, and `amount` the double that is nearest to it.
     The cost arose after `period_start`, None if that is unknown, up to `period_end`. `source_name`
     is the metric or log event that the entry came from, "" if there is none.
     """
@@ -88,7 +89,7 @@ class CostRow(TypedDict):
     resource_id: str
     category: str
     amount: float
-    amount_exact: Decimal
+    amount_exact: str
     currency: str
     region: str | None
     cluster_id: str

@@ -41,7 +41,7 @@ def write(backend: Backend, *samples: CostSample) -> None:
 def amounts(backend: Backend) -> list[Decimal]:
     """The amounts that are not 0, in order of time."""
     rows = Reader(backend).query_historical_costs(limit=1_000)
-    return [row["amount_exact"] for row in reversed(rows)]
+    return [Decimal(row["amount_exact"]) for row in reversed(rows)]
 
 
 def delete_until_day(backend: Backend, day: int) -> int:
