@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,8 @@ from kit.backends.strategies import batches
 
 from exporter.backends.memory import MemoryBackend
 from exporter.errors import ConfigError
-from exporter.model import Batch, DeadLetter, WriteResult
+from exporter.model import Batch, CostBasis, CostSample, DeadLetter, WriteResult
+from exporter.query import Reader
 
 MICROS = NOW // 1_000
 NewMemory = Callable[[int], MemoryBackend]
@@ -122,6 +124,24 @@ def test_deleted_rows_make_room(memory: NewMemory) -> None:
     later = flood(5, time=NOW + SECOND, ids=1)
     assert backend.write(Batch(points=later)) == WriteResult(stored=5)
     assert count(backend) == 10
+
+
+def test_evicted_cost_entries_close_their_streams(memory: NewMemory) -> None:
+    backend = memory(5)
+    basis = CostBasis("cumulative", Decimal(1), 3_600.0, "i-1", "compute", "USD")
+
+    def send(*seconds: int) -> None:
+        samples = (
+            CostSample(1, NOW + at * SECOND, NOW - SECOND, 10.0 * at, basis) for at in seconds
+        )
+        backend.write(Batch(cost_samples=tuple(samples)))
+
+    send(*range(1, 9))
+    assert count(backend, "cost_entries") == 5
+    send(2, 3)
+    assert count(backend, "cost_entries") == 5
+    amounts = [row["amount"] for row in Reader(backend).query_historical_costs()]
+    assert amounts == [10.0] * 5
 
 
 def test_a_failed_write_does_not_change_the_count(memory: NewMemory) -> None:

@@ -165,6 +165,30 @@ def test_rows_that_do_not_conform_are_named_with_their_line(tmp_path: Path, db: 
     assert len(db.entries()) == 3
 
 
+def test_a_bill_of_ten_years_ago_is_stored_and_stays(tmp_path: Path, db: Db) -> None:
+    bill = tmp_path / "bill.csv"
+    bill.write_text(HEADER + GOOD.replace("2026-10", "2016-10"), encoding="utf-8")
+    assert run("import", "focus", bill, *db.options).splitlines() == [
+        "1 rows read: 1 are stored, 0 were refused",
+        "USD 1.5",
+    ]
+    run("cleanup", *db.options)
+    run("cleanup", "--costs-older-than", "30d", *db.options)
+    assert len(db.entries()) == 1
+
+
+def test_old_entries_of_an_export_are_named_because_they_expire(tmp_path: Path, db: Db) -> None:
+    bill = tmp_path / "bill.csv"
+    own = "x_EntryId,x_Source," + HEADER + "e-1,log," + GOOD.replace("2026-10", "2016-10")
+    bill.write_text(own, encoding="utf-8")
+    warning = run("import", "focus", bill, *db.options).splitlines()[-1]
+    assert warning.startswith(
+        "warning: some are not from a bill and older than cost_retention_days (1095)"
+    )
+    run("cleanup", *db.options)
+    assert db.entries() == []
+
+
 def test_equal_rows_are_separate_entries_and_a_repeated_import_adds_none(
     tmp_path: Path, db: Db
 ) -> None:

@@ -227,6 +227,18 @@ def test_old_data_goes_by_itself_and_when_asked(new_config: NewConfig) -> None:
         assert len(hub.query_historical_metrics()) == 2
 
 
+def test_costs_are_kept_as_long_as_metrics(
+    new_config: NewConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENFINOPS_COST_RETENTION_DAYS", "400")
+    with CostObservatory(new_config(retention_days=30)) as costs:
+        for days in (0, 29, 35):
+            costs.add_cost_entry(cost(f"e-{days}", days * 86_400.0))
+        costs.cleanup_old_data()
+        found = costs.query_historical_costs()
+        assert sorted(row["entry_id"] for row in found) == ["e-0", "e-29"]
+
+
 def test_many_threads_may_collect(new_config: NewConfig) -> None:
     with ObservabilityHub(new_config()) as hub:
 

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from engines.databases import Databases
-from kit.backends.samples import histogram, point, points, series
+from kit.backends.samples import cost, histogram, point, points, series
 from kit.processes import Program, environment, run
 from kit.receiver import send as send_data
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -152,6 +152,25 @@ def test_cleanup_uses_the_age_that_is_given_or_configured(tmp_path: Path) -> Non
     env = environment(OPENFINOPS_RETENTION_DAYS="1.5")
     assert run("cleanup", cwd=tmp_path, env=env).returncode == 0
     assert rows(tmp_path)["system_metrics"] == 1
+
+
+def test_cleanup_has_another_age_for_costs(tmp_path: Path) -> None:
+    ages = [1, 100, 400, 1_200]
+    store(tmp_path, ages)
+    now = time.time_ns()
+    costs = [cost(f"e-{age}", time_unix_nano=now - age * DAY_NANO) for age in ages]
+    write(SQLiteBackend(tmp_path / FILE), Batch(costs=tuple(costs)))
+    result = run("cleanup", cwd=tmp_path)
+    assert re.search(r"rows older than \S+ \S+ UTC, cost entries older than ", result.stdout)
+    kept = rows(tmp_path)
+    assert (kept["system_metrics"], kept["cost_entries"]) == (1, 3)
+    run("cleanup", "--costs-older-than", "52w", cwd=tmp_path)
+    assert rows(tmp_path)["cost_entries"] == 2
+    run("cleanup", "--older-than", "2w", cwd=tmp_path)
+    assert rows(tmp_path)["cost_entries"] == 1
+    refused = run("cleanup", "--costs-older-than", "90", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--costs-older-than: '90' has no unit" in " ".join(refused.stderr.split())
 
 
 def test_a_dry_run_counts_and_deletes_nothing(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kit.backends.samples import SECOND, cost
 from kit.pipelines import (
     DAY_SECONDS,
     NEVER_SECONDS,
@@ -24,6 +26,7 @@ from kit.pipelines import (
 from exporter.backends.memory import MemoryBackend
 from exporter.backends.sqlite import SQLiteBackend
 from exporter.errors import DecodeError, ExporterError, QueueFullError, ShuttingDownError
+from exporter.model import Batch
 
 
 @pytest.fixture
@@ -189,6 +192,26 @@ def test_expired_points_are_deleted_at_start(path: Path) -> None:
     wait_until(lambda: cleaning.stats().rows_expired == 2)
     assert cleaning.shutdown()
     assert stored(path) == 3
+
+
+def test_expired_costs_are_deleted_later_than_points_and_bills_never(path: Path) -> None:
+    days_ago = {"kept": 1_000, "expired": 1_200, "bill": 1_200}
+    entries = (
+        cost(
+            name,
+            time_unix_nano=time.time_ns() - days * DAY_SECONDS * SECOND,
+            source="focus" if name == "bill" else "log",
+        )
+        for name, days in days_ago.items()
+    )
+    with closing(SQLiteBackend(path)) as backend:
+        backend.start()
+        backend.write(Batch(costs=tuple(entries)))
+    cleaning = started(pipeline_to(path, retention_days=30.0))
+    wait_until(lambda: cleaning.stats().rows_expired == 1)
+    assert cleaning.shutdown()
+    left = query_file(path, "SELECT entry_id FROM cost_entries ORDER BY entry_id")
+    assert left == [("bill",), ("kept",)]
 
 
 def test_a_full_memory_backend_evicts_the_oldest_and_counts_them() -> None:
