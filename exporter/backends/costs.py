@@ -51,9 +51,10 @@ class CostEncoder:
         """Rows of cost_entries; of entries with one time and id only the first.
 
         Returns:
-            Rows of entries that were sent complete, which never replace a stored row; rows of
-            entries that were derived from points, which do. Both are sorted by time and id, so
-            that receivers which store the same costs lock rows in one order and cannot deadlock.
+            Rows that never replace a stored row, of entries that were sent complete or restored
+            from a file; rows of entries that were derived from points, which do. Both are sorted by
+            time and id, so that receivers which store the same costs lock rows in one order and
+            cannot deadlock.
 
         Raises:
             RowRefusedError: an amount cannot be kept.
@@ -61,7 +62,8 @@ class CostEncoder:
         complete: dict[tuple[int, str], _Row] = {}
         derived: dict[tuple[int, str], _Row] = {}
         for cost in costs:
-            rows = complete if cost.derived_from is None else derived
+            source = cost.derived_from
+            rows = derived if source is not None and source.replaces else complete
             key = (cost.time_unix_nano // NANOSECONDS_PER_MICROSECOND, cost.entry_id)
             if key not in rows:
                 rows[key] = self._entry(cost)

@@ -22,11 +22,20 @@ from exporter.cli.store import open_store, store_settings
 from exporter.column_files import ColumnFileError, read_rows
 from exporter.config import ExporterSettings
 from exporter.errors import ConfigError, RowRefusedError
-from exporter.focus import CostColumn, FocusRowError, OddCell, plain_decimal, row_ids, row_to_entry
+from exporter.focus import (
+    CostColumn,
+    FocusRowError,
+    OddCell,
+    RestoredStreams,
+    plain_decimal,
+    row_ids,
+    row_to_entry,
+)
 from exporter.model import Batch, CostEntry
 from exporter.query.costs import exact_sum
 from exporter.render import format_number
 from exporter.time_units import NANOSECONDS_PER_DAY
+from exporter.transfer.pages import read_streams
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +44,7 @@ app: Final = typer.Typer(
 )
 
 _ROWS_PER_BATCH: Final = 5_000
+_SERIES_PER_BATCH: Final = 500
 _REQUIRED_COLUMNS: Final = ("BillingCurrency", "ChargePeriodStart")
 # An entry, with its file and line.
 _LocatedEntry = tuple[str, CostEntry]
@@ -48,6 +58,7 @@ class _Summary:
     stored: int = 0
     refused: int = 0
     oldest_unix_nano: float = math.inf
+    streams: RestoredStreams = field(default_factory=RestoredStreams)
     totals: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     odd_cells: Counter[OddCell] = field(default_factory=Counter)
     first_locations: dict[OddCell, str] = field(default_factory=dict)
@@ -63,6 +74,7 @@ class _Summary:
     def add(self, entries: Sequence[CostEntry]) -> None:
         self.stored += len(entries)
         for entry in entries:
+            self.streams.add(entry)
             self.totals[entry.currency] = exact_sum([self.totals[entry.currency], entry.amount])
         # Retention keeps bills. Entries of other sources are from an export of this program.
         times = [entry.time_unix_nano for entry in entries if entry.source != "focus"]
@@ -116,6 +128,7 @@ def focus(
                 _store(store, batch, summary)
                 batch = []
         _store(store, batch, summary)
+        _store_streams(store, summary.streams)
     _print_summary(summary, settings)
 
 
@@ -164,6 +177,15 @@ def _store(store: Backend, located: Sequence[_LocatedEntry], summary: _Summary) 
             summary.refuse(location, dead_letter.reason)
         entries = list(accepted.costs)
     summary.add(entries)
+
+
+def _store_streams(store: Backend, restored: RestoredStreams) -> None:
+    """Store the streams of restored entries, so that their counters go on where they were."""
+    series_ids = restored.series_ids()
+    for begin in range(0, len(series_ids), _SERIES_PER_BATCH):
+        part = series_ids[begin : begin + _SERIES_PER_BATCH]
+        stored = {(one.series_id, one.stream_start) for one in read_streams(store, part)}
+        store.write(Batch(cost_streams=tuple(restored.streams(part, stored))))
 
 
 def _print_summary(summary: _Summary, settings: ExporterSettings) -> None:

@@ -132,8 +132,8 @@ def parse_currency(text: str) -> str | None:
 
 
 def decimal_places(currency: str) -> int:
-    """How many decimal places people write in a currency, by its ISO 4217 code."""
-    return _PLACES.get(currency, _DEFAULT_PLACES)
+    """How many decimal places people write in a currency, by the ISO 4217 code it begins with."""
+    return _PLACES.get(currency[:3], _DEFAULT_PLACES)
 
 
 def check_amount(amount: float, category: str) -> None:

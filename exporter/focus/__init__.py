@@ -3,6 +3,7 @@
 from exporter.focus.cells import plain_decimal
 from exporter.focus.export_rows import Issuer, entry_to_row
 from exporter.focus.import_rows import CostColumn, FocusRowError, OddCell, row_ids, row_to_entry
+from exporter.focus.restored_streams import RestoredStreams
 from exporter.focus.specification import FocusVersion, columns_of
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "FocusVersion",
     "Issuer",
     "OddCell",
+    "RestoredStreams",
     "columns_of",
     "entry_to_row",
     "plain_decimal",

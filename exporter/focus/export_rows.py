@@ -2,7 +2,7 @@
 
 A row of an entry that came from a bill repeats what the bill said, which its tags hold. For any
 other entry quantity and price are unknown: the row is one unit at the price of the entry, in the
-hour in which the cost arose.
+period of the entry or, if its start is unknown, in the hour in which the cost arose.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from exporter.column_files import Row
 from exporter.costs.entry_calculation import billing_period
+from exporter.costs.stored_basis import basis_text
 from exporter.focus import cells
 from exporter.focus import specification as spec
-from exporter.model import CostEntry
-from exporter.time_units import from_nanos
+from exporter.model import CostEntry, SeriesPoint
+from exporter.time_units import NANOSECONDS_PER_SECOND, from_nanos
 
 _HOUR: Final = timedelta(hours=1)
+_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,7 @@ def _usage(entry: CostEntry) -> Row:
 
 
 def _periods(entry: CostEntry) -> Row:
-    charge_start = from_nanos(entry.time_unix_nano).replace(microsecond=0)
-    if entry.source != "focus":
-        charge_start = charge_start.replace(minute=0, second=0)
+    charge_start, charge_end = _charge_period(entry)
     month = entry.billing_period
     period_start, period_end = spec.month_bounds(
         month if spec.is_month(month) else billing_period(entry.time_unix_nano)
@@ -109,13 +109,33 @@ def _periods(entry: CostEntry) -> Row:
     return {
         "BillingPeriodEnd": period_end,
         "BillingPeriodStart": period_start,
-        "ChargePeriodEnd": charge_start + _HOUR,
+        "ChargePeriodEnd": charge_end,
         "ChargePeriodStart": charge_start,
     }
 
 
+def _charge_period(entry: CostEntry) -> tuple[datetime, datetime]:
+    """Start and end in whole seconds, as FOCUS has them."""
+    if entry.period_start_unix_nano:
+        start = _floor_second(entry.period_start_unix_nano)
+        end = _floor_second(entry.period_end_unix_nano + NANOSECONDS_PER_SECOND - 1)
+        return start, max(end, start + _SECOND)
+    start = _floor_second(entry.time_unix_nano)
+    if entry.source != "focus":
+        start = start.replace(minute=0, second=0)
+    return start, start + _HOUR
+
+
+def _floor_second(unix_nano: int) -> datetime:
+    return from_nanos(unix_nano).replace(microsecond=0)
+
+
 def _custom_columns(entry: CostEntry) -> Row:
     return {
+        **_point_columns(entry.derived_from),
+        "x_PeriodEnd": from_nanos(entry.period_end_unix_nano or entry.time_unix_nano),
+        "x_PeriodStart": _known_time(entry.period_start_unix_nano),
+        "x_SourceName": entry.source_name or None,
         "x_Amount": cells.plain_decimal(entry.amount),
         "x_BillingPeriod": entry.billing_period,
         "x_Category": entry.category,
@@ -126,6 +146,24 @@ def _custom_columns(entry: CostEntry) -> Row:
         "x_Source": entry.source,
         "x_Time": from_nanos(entry.time_unix_nano),
     }
+
+
+def _point_columns(source: SeriesPoint | None) -> Row:
+    """The point of a derived entry, from which an import lets its counter go on."""
+    if source is None:
+        return {}
+    return {
+        "x_Basis": None if source.basis is None else basis_text(source.basis),
+        "x_PointCount": source.point.point_count,
+        "x_PointStart": _known_time(source.point.start_time_unix_nano),
+        "x_PointValue": source.point.value,
+        "x_SeriesId": source.series_id,
+        "x_StreamStart": _known_time(source.stream_start),
+    }
+
+
+def _known_time(unix_nano: int) -> datetime | None:
+    return from_nanos(unix_nano) if unix_nano else None
 
 
 def _columns_from_tags(tags: Mapping[str, Any]) -> Row:

@@ -11,16 +11,18 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 import xxhash
 
 from exporter.costs.entry_calculation import billing_period, quantize_amount
 from exporter.costs.entry_fields import DEFAULT_CATEGORY, parse_currency
+from exporter.costs.rules import notional_currency
+from exporter.costs.stored_basis import parse_basis
 from exporter.focus import cells
 from exporter.focus import specification as spec
-from exporter.model import CostEntry, CostSource
+from exporter.model import CostEntry, CostPoint, CostSource, SeriesPoint
 from exporter.time_units import to_nanos
 
 CostColumn = Literal["BilledCost", "EffectiveCost"]
@@ -128,9 +130,11 @@ class _RowReader:
         # An export fills ServiceName, which must not be null, with the category if there is no
         # name.
         is_exported = entry_id is not None and "x_ServiceName" in self._row
+        time = self._time("x_Time") or charge_start
+        period_start, period_end = self._period(charge_start, source)
         return CostEntry(
             entry_id=entry_id or make_entry_id(),
-            time_unix_nano=to_nanos(self._time("x_Time") or charge_start),
+            time_unix_nano=to_nanos(time),
             resource_id=self._text("ResourceId") or "",
             category=self._category(),
             amount=amount,
@@ -143,7 +147,47 @@ class _RowReader:
             description=self._text("ChargeDescription") or "",
             billing_period=self._text("x_BillingPeriod") or month,
             source=source,
+            source_name=(self._text("x_SourceName") or "") if is_exported else "",
+            period_start_unix_nano=0 if period_start is None else to_nanos(period_start),
+            period_end_unix_nano=to_nanos(period_end or time),
+            derived_from=self._point(period_end) if is_exported else None,
         )
+
+    def _period(
+        self, charge_start: datetime, source: CostSource
+    ) -> tuple[datetime | None, datetime | None]:
+        """The period of an exported entry or, of a row of a bill, its charge period."""
+        exported_end = self._time("x_PeriodEnd")
+        if exported_end is not None:
+            return self._time("x_PeriodStart"), exported_end
+        end = self._time("ChargePeriodEnd")
+        if source != "focus" or end is None or end <= charge_start:
+            return None, None
+        return charge_start, end
+
+    def _point(self, period_end: datetime | None) -> SeriesPoint | None:
+        """The point that an exported entry was derived from; None unless its columns are whole."""
+        value, series_id = self._text("x_PointValue"), self._text("x_SeriesId")
+        if period_end is None or value is None or series_id is None:
+            return None
+        basis, count = self._text("x_Basis"), self._text("x_PointCount")
+        stream_start, start = self._time("x_StreamStart"), self._time("x_PointStart")
+        try:
+            point = CostPoint(
+                to_nanos(period_end),
+                0 if start is None else to_nanos(start),
+                float(value),
+                None if count is None else int(count),
+            )
+            return SeriesPoint(
+                int(series_id),
+                0 if stream_start is None else to_nanos(stream_start),
+                point,
+                None if basis is None else parse_basis(basis),
+                replaces=False,
+            )
+        except (ValueError, TypeError, KeyError, InvalidOperation):
+            return None
 
     def _source(self) -> CostSource:
         """The source of an entry that has an id; another system's x_Source is ignored."""
@@ -166,9 +210,13 @@ class _RowReader:
         if text is None:
             raise FocusRowError("BillingCurrency is missing")
         currency = parse_currency(text)
-        if currency is None:
-            raise FocusRowError(f"BillingCurrency {text[:40]!r} is not an ISO 4217 currency")
-        return currency
+        if currency is not None:
+            return currency
+        # An export has what nobody is billed for in a currency of its own.
+        currency = parse_currency(text[:3])
+        if currency is not None and text == notional_currency(currency):
+            return text
+        raise FocusRowError(f"BillingCurrency {text[:40]!r} is not an ISO 4217 currency")
 
     def _charge_start(self) -> datetime:
         """ChargePeriodStart or, if there is none, the start of the billing period."""

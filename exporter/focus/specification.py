@@ -59,13 +59,22 @@ TAG_PREFIX: Final = "focus."
 # of the entry itself, so that an exported file can be imported unchanged.
 _CUSTOM_COLUMNS: Final = (
     Column("x_Amount", "decimal"),
+    Column("x_Basis"),
     Column("x_BillingPeriod"),
     Column("x_Category"),
     Column("x_ClusterId"),
     Column("x_EntryId"),
     Column("x_NodeId"),
+    Column("x_PeriodEnd", "time", time_digits=6),
+    Column("x_PeriodStart", "time", time_digits=6),
+    Column("x_PointCount", "integer"),
+    Column("x_PointStart", "time", time_digits=6),
+    Column("x_PointValue", "float"),
+    Column("x_SeriesId", "integer"),
     Column("x_ServiceName"),
     Column("x_Source"),
+    Column("x_SourceName"),
+    Column("x_StreamStart", "time", time_digits=6),
     Column("x_Time", "time", time_digits=6),
 )
 

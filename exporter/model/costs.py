@@ -32,12 +32,14 @@ class SeriesPoint:
         stream_start: names the stream of the point, see `CostStream`.
         point: the point; its time is the end of the period of the entry.
         basis: how the amount was computed; None for entries of a store of version 0.1.0.
+        replaces: whether the entry replaces a stored one with its id and time.
     """
 
     series_id: int
     stream_start: int
     point: CostPoint
     basis: CostBasis | None
+    replaces: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class CostEntry:
         source_name: name of the metric or log event that it came from, "" if there is none.
         period_start_unix_nano: the cost arose after this time; 0 if unknown.
         period_end_unix_nano: the cost arose up to this time; 0 for `time_unix_nano`.
-        derived_from: the point of a series that the amount was computed from. The entry replaces
-            a stored one with its id and time. None for entries that were sent complete.
+        derived_from: the point of a series that the amount was computed from; None for entries that
+            were sent complete, which never replace a stored one.
     """
 
     entry_id: str

@@ -11,7 +11,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from exporter.backends.base import Backend
-from exporter.model import CostEntry
+from exporter.backends.costs import cost_point_of
+from exporter.costs.stored_basis import parse_basis
+from exporter.model import CostEntry, SeriesPoint
 from exporter.query.catalog import definitions_statement, listed_series_condition
 from exporter.query.costs import CostFilters, cost_columns, parse_amount
 from exporter.query.filters import SeriesFilters, series_condition, series_id_in_subquery
@@ -32,10 +34,33 @@ _Row = tuple[Any, ...]
 _TIME_AND_SERIES: Final = itemgetter(0, 1)
 
 
+# The points from which the next ones will be counted, also if they cost nothing themselves.
+_IS_NEWEST: Final = """(m.series_id, m.stream_start, m.period_end) IN (
+    SELECT s.series_id, s.stream_start, s.last_timestamp FROM cost_streams AS s
+    WHERE s.last_timestamp IS NOT NULL)"""
+
+
+# Of a cost entry, in the order of `cost_columns`.
+_FIELDS_AFTER_AMOUNT: Final = (
+    "currency",
+    "region",
+    "cluster_id",
+    "node_id",
+    "service_name",
+    "tags",
+    "description",
+    "billing_period",
+    "source",
+    "source_name",
+)
+
+
 def cost_pages(
     backend: Backend, time_range: TimeRange, page_rows: int = _PAGE_ROWS
 ) -> Iterator[list[CostEntry]]:
-    """Cost entries with exact amounts, oldest first, without those of points that cost nothing.
+    """Cost entries with exact amounts, oldest first.
+
+    Entries of points that cost nothing are left out, but for the newest of each stream.
 
     Args:
         backend: started.
@@ -43,13 +68,21 @@ def cost_pages(
         page_rows: the maximum number of entries in a page.
     """
     dialect = backend.dialect
-    condition = CostFilters().on_entries(time_range, dialect)
+    condition = sql(
+        "{in_range} AND (m.series_id IS NULL OR m.amount <> 0 OR {is_newest})",
+        in_range=CostFilters().condition(time_range, dialect),
+        is_newest=Sql((_IS_NEWEST,)),
+    )
     after = sql("TRUE")
     while True:
         statement = sql(
-            "SELECT {columns} FROM cost_entries AS m WHERE {condition} AND {after} "
+            "SELECT {columns}, m.series_id, {stream_start}, {start}, m.value, m.point_count, "
+            "CAST(m.basis AS TEXT) "
+            "FROM cost_entries AS m WHERE {condition} AND {after} "
             "ORDER BY m.timestamp, m.entry_id LIMIT {page_rows}",
             columns=cost_columns(dialect),
+            stream_start=sql(dialect.micros, time=sql("m.stream_start")),
+            start=sql(dialect.micros, time=sql("m.start_timestamp")),
             condition=condition,
             after=after,
             page_rows=page_rows,
@@ -129,6 +162,24 @@ def _table_pages(
 
 
 def _entry(row: _Row) -> CostEntry:
-    entry_id, micros, resource_id, category, amount, *others, _, _ = row
-    time_unix_nano = micros * NANOSECONDS_PER_MICROSECOND
-    return CostEntry(entry_id, time_unix_nano, resource_id, category, parse_amount(amount), *others)
+    entry_id, micros, resource_id, category, amount, *others, period_start, period_end = row[:-6]
+    series_id, stream_start, start, value, count, basis = row[-6:]
+    derived_from = None
+    if series_id is not None:
+        derived_from = SeriesPoint(
+            series_id,
+            (stream_start or 0) * NANOSECONDS_PER_MICROSECOND,
+            cost_point_of(period_end, start, value, count),
+            None if basis is None else parse_basis(basis),
+        )
+    return CostEntry(
+        entry_id,
+        micros * NANOSECONDS_PER_MICROSECOND,
+        resource_id,
+        category,
+        parse_amount(amount),
+        **dict(zip(_FIELDS_AFTER_AMOUNT, others, strict=True)),
+        period_start_unix_nano=(period_start or 0) * NANOSECONDS_PER_MICROSECOND,
+        period_end_unix_nano=period_end * NANOSECONDS_PER_MICROSECOND,
+        derived_from=derived_from,
+    )

@@ -26,7 +26,7 @@ from exporter.focus import (
     row_to_entry,
 )
 from exporter.focus.specification import entry_category, service_category
-from exporter.model import CostEntry, CostSource
+from exporter.model import CostBasis, CostEntry, CostPoint, CostSource, SeriesPoint
 
 NOW = 1_795_453_445_678_901_000  # 2026-11-23T17:04:05.678901Z
 ENTRY = CostEntry(
@@ -81,16 +81,37 @@ _SERVICE_CATEGORIES = """
     Mobile|Networking|Security|Storage|Web|Other
 """
 SERVICE_CATEGORIES = [name.strip() for name in _SERVICE_CATEGORIES.split("|")]
-TYPES = {"text": str, "decimal": Decimal, "time": datetime}
+TYPES = {"text": str, "decimal": Decimal, "time": datetime, "float": float, "integer": int}
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 ids = texts.filter(lambda text: text.strip() not in {"", "NULL", "null"})
 maybe = ids | st.none()
 scalars = texts | st.booleans() | st.integers(-(2**53), 2**53) | st.none()
-entries = st.builds(
+MICROS = st.integers(10**14, 9 * 10**15).map(lambda micros: micros * 1_000)
+
+
+def with_period(
+    entry: CostEntry, length_micros: int, point: tuple[int, int, float, int | None] | None
+) -> CostEntry:
+    """The entry as a store has it: its period ends at its time, and it may have a point."""
+    end = entry.time_unix_nano
+    entry = replace(entry, period_end_unix_nano=end)
+    if length_micros:
+        entry = replace(entry, period_start_unix_nano=end - length_micros * 1_000)
+    if point is None or entry.source == "focus":
+        return entry
+    series_id, start, value, count = point
+    basis = CostBasis("cumulative", Decimal("0.1"), 0.0, "", "", "", quantity_id=5)
+    source = SeriesPoint(
+        series_id, start, CostPoint(end, start, value, count), basis, replaces=False
+    )
+    return replace(entry, derived_from=source)
+
+
+plain_entries = st.builds(
     CostEntry,
     entry_id=ids,
-    time_unix_nano=st.integers(10**14, 9 * 10**15).map(lambda micros: micros * 1_000),
+    time_unix_nano=MICROS,
     resource_id=ids | st.just(""),
     category=ids | st.sampled_from(["compute", "gpu", "credit", "tax", "llm_api"]),
     amount=st.decimals(-(10**14), 10**14, places=9),
@@ -105,7 +126,15 @@ entries = st.builds(
     description=ids | st.just(""),
     billing_period=st.sampled_from(["2026-10", "2026-11", "FY27-Q1"]),
     source=st.sampled_from(get_args(CostSource)),
+    source_name=ids | st.just(""),
 )
+points = st.tuples(
+    st.integers(-(2**63), 2**63 - 1),
+    MICROS | st.just(0),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.none() | st.integers(0, 2**60),
+)
+entries = st.builds(with_period, plain_entries, st.integers(0, 10**12), st.none() | points)
 
 
 def no_id() -> str:
@@ -148,7 +177,8 @@ def test_a_row_conforms_to_the_specification(entry: CostEntry) -> None:
         assert value is None or isinstance(value, TYPES[column.kind]), column.name
     assert row["BillingPeriodStart"] < row["BillingPeriodEnd"]
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=entry.time_unix_nano // 1000)
-    assert row["ChargePeriodStart"] <= moment < row["ChargePeriodEnd"]
+    assert row["ChargePeriodStart"] <= moment <= row["ChargePeriodEnd"]
+    assert row["ChargePeriodStart"] < row["ChargePeriodEnd"]
     assert row["ServiceCategory"] in SERVICE_CATEGORIES
     assert row["ServiceSubcategory"] == f"Other ({row['ServiceCategory']})"
     assert row["ChargeCategory"] in {"Usage", "Tax", "Credit", "Adjustment"}
@@ -212,7 +242,10 @@ def test_an_entry_has_these_focus_columns() -> None:
         "x_ClusterId": "production",
         "x_EntryId": "e-1",
         "x_NodeId": "node-7",
+        "x_PeriodEnd": "2026-11-23T17:04:05.678901Z",
+        "x_PeriodStart": "",
         "x_ServiceName": "shop",
+        "x_SourceName": "",
         "x_Source": "metric",
         "x_Time": "2026-11-23T17:04:05.678901Z",
     }
@@ -261,7 +294,31 @@ def test_columns_without_a_field_become_tags() -> None:
         ),
         billing_period="2026-10",
         source="focus",
+        period_start_unix_nano=1_790_812_800_000_000_000,
+        period_end_unix_nano=1_790_899_200_000_000_000,
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "charge"),
+    [
+        ((0, 0), ("17:00:00", "18:00:00")),
+        ((90.5, 0), ("17:02:35", "17:04:06")),
+        ((0.25, 0), ("17:04:05", "17:04:06")),
+        ((5.678901, 0.678901), ("17:04:00", "17:04:05")),
+    ],
+    ids=str,
+)
+def test_the_charge_period_is_that_of_the_entry_in_whole_seconds(
+    seconds: tuple[float, float], charge: tuple[str, str]
+) -> None:
+    length, back = (round(one * 1_000_000) * 1_000 for one in seconds)
+    entry = replace(ENTRY, period_end_unix_nano=NOW - back)
+    if length:
+        entry = replace(entry, period_start_unix_nano=NOW - length)
+    row = entry_to_row(entry, Issuer())
+    found = (row["ChargePeriodStart"], row["ChargePeriodEnd"])
+    assert tuple(f"{moment:%H:%M:%S}" for moment in found) == charge
 
 
 def test_an_export_repeats_the_columns_of_the_bill() -> None:
