@@ -52,6 +52,8 @@ class SeriesCosts:
         # those that leave it, until `_settle` has moved them.
         self._former_lone_start = 0
         self._claimed: set[int] = set()
+        # Times and starts of stored points that came with another value.
+        self._conflicts: set[tuple[int, int]] = set()
 
     def add(self, samples: Sequence[CostSample], touched: tuple[int, int] | None) -> None:
         """Add samples, and compute the entries between two times again."""
@@ -64,11 +66,21 @@ class SeriesCosts:
             self._set_quantity(basis)
         if touched is not None:
             self._new_points.setdefault(UNKNOWN_START, {})
-        for stream_start, new_points in self._new_points.items():
+        if UNKNOWN_START in self._unsettled and self._has_lone_point:
+            # The only one that is left counts, and may join the streams near it.
+            for start in _lone_starts(self._unsettled_points()):
+                self._unsettled.update(self._near(start))
+        extended = [
+            (stream_start, *self._extended(stream_start, new_points, touched))
+            for stream_start, new_points in self._new_points.items()
+            if stream_start not in self._unsettled
+        ]
+        for stream_start, previous, items in extended:
             if stream_start not in self._unsettled:
-                self._extend(stream_start, new_points, touched)
+                self._emit(stream_start, previous, items)
         if self._unsettled:
             self._settle()
+        self._changes.conflicting += len(self._conflicts)
         for stream_start, stream in self._streams.items():
             if stream != self._before.get(stream_start):
                 self._changes.streams.append(stream)
@@ -98,13 +110,14 @@ class SeriesCosts:
             return start
         is_split = any(self._streams[label].is_split for label in near)
         if is_split or not near:
-            self._streams[start] = CostStream(
-                self._series_id,
-                start,
-                earliest_start=start,
-                latest_start=start,
-                is_split=is_split,
-            )
+            if start not in near:
+                self._streams[start] = CostStream(
+                    self._series_id,
+                    start,
+                    earliest_start=start,
+                    latest_start=start,
+                    is_split=is_split,
+                )
             # The start may connect streams that are split with some that are not.
             self._unsettled.update(label for label in near if not self._streams[label].is_split)
             return start
@@ -136,7 +149,25 @@ class SeriesCosts:
             self._former_lone_start = head.lone_start
             # Two such points: the sender repeats the time as start, so the first one is no start.
             self._unsettled.update([UNKNOWN_START, *self._near(head.lone_start)])
+            self._reconsider_split(head.lone_start)
         return UNKNOWN_START
+
+    def _reconsider_split(self, start: int) -> None:
+        """Decide again whether near starts are streams of their own.
+
+        A point that showed it has left them, or has another value now.
+        """
+        connected: set[int] = set()
+        starts = [start]
+        while starts:
+            near = set(self._near(starts.pop())) - connected
+            connected |= near
+            starts += near
+        if any(self._streams[label].closed is not None for label in connected):
+            return  # the points that show it may be deleted
+        for label in connected:
+            self._update(label, is_split=False)
+        self._unsettled |= connected
 
     def _claim_zero_length(self, start: int, near: Iterable[int]) -> None:
         """Take the first point of a stream out of those with an unknown start."""
@@ -178,13 +209,17 @@ class SeriesCosts:
     def _update(self, stream_start: int, **changes: Any) -> None:
         self._streams[stream_start] = self._streams[stream_start]._replace(**changes)
 
-    def _extend(
+    def _extended(
         self,
         stream_start: int,
         new_points: Mapping[CostPoint, CostBasis],
         touched: tuple[int, int] | None,
-    ) -> None:
-        """Add points to one stream, and compute their entries and those after them."""
+    ) -> tuple[CostPoint | None, list[_Item]]:
+        """New points of one stream with their stored neighbours in order of time.
+
+        Returns:
+            The point before them, if it is not one of them; and the points.
+        """
         stream = self._streams[stream_start]
         times = [point.time_unix_nano for point in new_points]
         first, last = min(times, default=0), max(times, default=0)
@@ -201,8 +236,9 @@ class SeriesCosts:
         items = self._merge(new_points, known, touched)
         if self._shows_two_totals(stream, previous, items):
             self._unsettled.add(stream_start)
-            return
-        self._emit(stream_start, previous, items)
+        elif stream.is_split and any(_is_replaced(item) for item in items):
+            self._reconsider_split(stream_start)
+        return previous, items
 
     def _merge(
         self,
@@ -218,7 +254,8 @@ class SeriesCosts:
             if one is None:
                 items.append(_Item(point, basis, None, is_changed=True))
                 continue
-            self._changes.conflicting += one.source.point.value != point.value
+            if one.source.point.value != point.value:
+                self._conflicts.add(point[:2])
             if one.source.point.value < point.value:
                 items.append(_Item(point, basis, one, is_changed=True))
             else:
@@ -294,37 +331,68 @@ class SeriesCosts:
         first, last = items[0].point.time_unix_nano, items[-1].point.time_unix_nano
         return {one: self._stored.quantities(one, first, last) for one in ids}
 
+    @property
+    def _has_lone_point(self) -> bool:
+        return self._streams[UNKNOWN_START].zero_length_points == 1
+
+    def _unsettled_points(self) -> list[CostPoint]:
+        """All points of unsettled streams."""
+        stored = self._stored.entries_of(self._series_id, list(self._unsettled))
+        new = [point for label in self._unsettled for point in self._new_points.get(label, ())]
+        return [one.source.point for one in stored] + new
+
     def _settle(self) -> None:
         """Compute unsettled streams again from all of their entries."""
-        labels = self._unsettled
         new_points: dict[CostPoint, CostBasis] = {}
-        for label in labels:
+        for label in self._unsettled:
             new_points |= self._new_points.get(label, {})
-        found = self._stored.entries_of(self._series_id, list(labels))
+        found = self._stored.entries_of(self._series_id, list(self._unsettled))
         items = self._merge(new_points, {one.source.point[:2]: one for one in found}, None)
         totals = {item.point: item for item in items if item.basis.kind == "cumulative"}
-        before = {label: self._streams[label] for label in labels if label in self._streams}
+        before = {one: self._streams[one] for one in self._unsettled if one in self._streams}
         streams = assign_streams(
             totals,
             is_monotonic=all(item.basis.is_monotonic for item in totals.values()),
-            counts_alone=self._streams[UNKNOWN_START].zero_length_points == 1,
+            counts_alone=self._has_lone_point,
         )
-        if any(self._streams[near].is_split for label in before for near in self._near(label)):
-            streams = {
-                point: label and point.start_time_unix_nano for point, label in streams.items()
-            }
-        groups = dict(by_stream(streams))
+        groups = self._separate_near_split(dict(by_stream(streams)))
         for label in before.keys() - groups.keys() - {UNKNOWN_START}:
             del self._streams[label]
             if self._before.get(label) is not None:
                 self._changes.removed_streams.append((self._series_id, label))
+        self._settle_unknown(before, groups)
         for label, points in groups.items():
-            self._streams[label] = self._settled_stream(label, points, before, groups)
+            if label != UNKNOWN_START:
+                self._streams[label] = self._settled_stream(label, points, before, groups)
             changed = [totals[point]._replace(is_changed=True) for point in points]
             self._emit(label, None, changed)
-        lone = [label for label, points in groups.items() if label and is_zero_length(points[-1])]
-        if self._streams[UNKNOWN_START].zero_length_points == 1 and lone:
+        lone = _lone_starts(point for point, label in streams.items() if label)
+        if lone and self._has_lone_point:
             self._update(UNKNOWN_START, lone_start=lone[0])
+
+    def _separate_near_split(
+        self, groups: dict[int, list[CostPoint]]
+    ) -> dict[int, list[CostPoint]]:
+        """Make each start a stream that is near streams which are split, as these are."""
+        split = [label for label, stream in self._streams.items() if stream.is_split]
+        separated: dict[int, list[CostPoint]] = {}
+        for group, points in groups.items():
+            starts = {point.start_time_unix_nano for point in points}
+            begin = min(starts) - NEAR_STARTS_NANOSECONDS
+            end = max(starts) + NEAR_STARTS_NANOSECONDS
+            is_split = group != UNKNOWN_START and any(begin < label < end for label in split)
+            for point in points:
+                label = point.start_time_unix_nano if is_split else group
+                separated.setdefault(label, []).append(point)
+        return separated
+
+    def _settle_unknown(
+        self, before: Mapping[int, CostStream], groups: Mapping[int, object]
+    ) -> None:
+        """The stream without a start, if its points were assigned again, without its newest one."""
+        if UNKNOWN_START in before or UNKNOWN_START in groups:
+            closed = _newest_closed(UNKNOWN_START, before, groups)
+            self._update(UNKNOWN_START, last=None, closed=closed)
 
     def _settled_stream(
         self,
@@ -334,8 +402,6 @@ class SeriesCosts:
         groups: Mapping[int, object],
     ) -> CostStream:
         """A stream whose points were assigned again, without its newest point."""
-        if label == UNKNOWN_START:
-            return self._streams[label]._replace(last=None)
         starts = [point.start_time_unix_nano for point in points]
         return CostStream(
             self._series_id,
@@ -347,18 +413,42 @@ class SeriesCosts:
                 other not in {label, UNKNOWN_START} and abs(other - label) < NEAR_STARTS_NANOSECONDS
                 for other in (*groups, *self._near(label))
             ),
-            closed=max(
-                (
-                    stream.closed
-                    for stream in before.values()
-                    if stream.closed is not None
-                    and label == _stream_of(stream.closed, stream.stream_start, groups)
-                ),
-                default=None,
-            ),
+            closed=_newest_closed(label, before, groups),
         )
+
+
+def _is_replaced(item: _Item) -> bool:
+    """Whether a stored point has another value now."""
+    return item.stored is not None and item.stored.source.point != item.point
+
+
+def _lone_starts(points: Iterable[CostPoint]) -> list[int]:
+    """The starts of zero-length points that no later point has."""
+    all_points = list(points)
+    starts = {point.start_time_unix_nano for point in all_points if not is_zero_length(point)}
+    zero_length = {point.start_time_unix_nano for point in all_points if is_zero_length(point)}
+    return sorted(zero_length - starts)
+
+
+def _newest_closed(
+    label: int, before: Mapping[int, CostStream], groups: Mapping[int, object]
+) -> CostPoint | None:
+    """The newest deleted point of a stream after points of several were assigned again."""
+    found = [
+        stream.closed
+        for stream in before.values()
+        if stream.closed is not None
+        and label == _stream_of(stream.closed, stream.stream_start, groups)
+    ]
+    return max(found, default=None)
 
 
 def _stream_of(closed: CostPoint, stream_start: int, groups: Mapping[int, object]) -> int:
     """The stream of a deleted point after the points of its stream were assigned again."""
-    return closed[1] if closed[1] in groups else stream_start
+    if closed.start_time_unix_nano in groups:
+        return closed.start_time_unix_nano
+    if stream_start == UNKNOWN_START or stream_start in groups:
+        return stream_start
+    # The points with its start were deleted too, so its total goes on in the nearest stream.
+    known = [label for label in groups if label != UNKNOWN_START]
+    return min(known, key=lambda label: abs(label - stream_start), default=UNKNOWN_START)
