@@ -278,11 +278,11 @@ def totals_statement(
 def report_statement(
     query: CostTotalsQuery, top: int, dialect: Dialect, plan: RollupPlan | None = None
 ) -> Sql:
-    """The sums of each bucket, category and resource, from one pass over the entries.
+    """The sums of each bucket, category and resource, from two passes over the entries.
 
-    The groups of all three together are added up first, which is all that reads the entries; their
-    sums are added up again for each of the three. Entries that cost nothing are not left out one by
-    one, which would take as long as the rest: a group without costs is.
+    One pass for all three would make as many groups as there are entries if there are many
+    resources. Entries that cost nothing are not left out one by one, which would take as long as
+    adding up: a group without costs is.
 
     Args:
         query: with a width of buckets, and the groups `REPORT_GROUPS`.
@@ -293,26 +293,28 @@ def report_statement(
     with_parts, rows = _source(query, dialect, plan, with_zeros=True)
     bucket, start = _bucket(query, dialect, sql("g.bucket"))
     sums = [f"s{at}" for at in range(len(dialect.cost_parts))]
-    again = ", ".join(f"sum({one}) AS {one}" for one in sums)
     value = " + ".join(
-        f"sum({one}) * {unit}" for one, (_, unit) in zip(sums, dialect.cost_parts, strict=True)
+        f"{one} * {unit}" for one, (_, unit) in zip(sums, dialect.cost_parts, strict=True)
     )
     return sql(
         """
         WITH {with_parts}
         g AS (
-            SELECT m.currency AS currency, m.category AS category, m.resource_id AS resource_id,
-                {bucket} AS bucket, {sums}
+            SELECT m.currency AS currency, m.category AS category, {bucket} AS bucket, {sums}
             FROM {rows}
-            GROUP BY m.resource_id, m.category, m.currency, {bucket}
+            GROUP BY m.category, m.currency, {bucket}
+            HAVING {is_cost}
+        ),
+        resources AS (
+            SELECT m.currency AS currency, m.resource_id AS resource_id, {sums}
+            FROM {rows}
+            GROUP BY m.resource_id, m.currency
             HAVING {is_cost}
         ),
         ranked AS (
-            SELECT currency, resource_id, {again},
-                row_number() OVER (
-                    PARTITION BY currency ORDER BY {value} DESC, resource_id) AS place
-            FROM g
-            GROUP BY currency, resource_id
+            SELECT r.*, row_number() OVER (
+                PARTITION BY currency ORDER BY {value} DESC, resource_id) AS place
+            FROM resources AS r
         )
         SELECT 'bucket', currency, {start}, CAST('' AS TEXT), {total}, 1
         FROM g GROUP BY currency, bucket
@@ -336,7 +338,6 @@ def report_statement(
             )
         ),
         is_cost=Sql((" OR ".join(f"sum({part}) <> 0" for part, _ in dialect.cost_parts),)),
-        again=Sql((again,)),
         value=Sql((value,)),
         total=cost_total(dialect, [f"sum({one})" for one in sums]),
         top=Sql((str(top),)),
