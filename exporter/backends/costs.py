@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from exporter.costs.cost_changes import StoredEntries
 from exporter.costs.entry_calculation import billing_period, quantize_amount, sample_point
 from exporter.costs.new_samples import add_samples
 from exporter.costs.stored_basis import basis_text, parse_basis
@@ -72,7 +73,7 @@ class CostEncoder:
         ]
 
     def update(self, update: CostUpdate) -> _Row:
-        """The amount, period start and stream of an entry, and then its key."""
+        """The new amount, period start and stream of an entry, and then its key."""
         stored = update.stored
         return (
             *self.amount(quantize_amount(update.amount)),
@@ -212,7 +213,7 @@ def _nanos(micros: int | None) -> int:
     return (micros or 0) * NANOSECONDS_PER_MICROSECOND
 
 
-class CostTables(Protocol):
+class CostTables(StoredEntries, Protocol):
     """cost_entries and cost_streams of one backend, inside one open transaction."""
 
     def insert_entries(self, costs: Iterable[CostEntry]) -> None:
@@ -229,44 +230,36 @@ class CostTables(Protocol):
             RowRefusedError: an amount cannot be kept.
         """
 
-    def lock_heads(self, series_ids: Collection[int]) -> Iterable[CostStream]:
-        """The streams without a start of these series, made if they are missing.
+    def lock_series(self, series_ids: Collection[int]) -> Iterable[CostStream]:
+        """Lock series, so that no other transaction changes their streams before this one ends.
 
-        Nobody else changes a stream of these series until the transaction ends.
+        Returns:
+            The stored streams `UNKNOWN_START` of these series, in any order. A backend that locks
+            rows creates those that are missing; others leave them out.
         """
 
     def streams_near(self, starts: Collection[tuple[int, int]]) -> Iterable[CostStream]:
-        """The streams whose name is at most `MAX_STREAM_WIDTH_NANOSECONDS` from one of these.
+        """The streams with a `stream_start` within `MAX_STREAM_WIDTH_NANOSECONDS` of these starts.
 
         Args:
             starts: series ids and start times in nanoseconds.
+
+        Returns:
+            The streams in any order, without those of `UNKNOWN_START`.
         """
 
     def rates_of_quantities(self, quantity_ids: Collection[int]) -> Collection[int]:
-        """The series whose hourly rate is multiplied by one of these quantities."""
+        """The ids of the series whose hourly rate is multiplied by one of these quantities."""
 
     def store_streams(self, streams: Sequence[CostStream]) -> None:
-        """Store streams. `lock_heads` must have locked their series before."""
+        """Insert or replace streams, whose series `lock_series` has locked."""
 
     def delete_streams(self, keys: Sequence[tuple[int, int]]) -> None:
         """Delete streams by series id and stream start in nanoseconds."""
 
-    def entries_between(
-        self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
-    ) -> Sequence[StoredCost]:
-        """See `StoredCosts.entries_between`."""
-
-    def entries_of(self, series_id: int, stream_starts: Collection[int]) -> Sequence[StoredCost]:
-        """See `StoredCosts.entries_of`."""
-
-    def quantities(
-        self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
-    ) -> Sequence[CostPoint]:
-        """See `StoredCosts.quantities`."""
-
 
 class _PrefetchedStreams:
-    """`StoredCosts` that reads the streams of a whole batch with one statement."""
+    """`StoredCosts` that reads the streams near all samples with one statement."""
 
     def __init__(self, tables: CostTables, samples: Iterable[CostSample]) -> None:
         self.entries_between = tables.entries_between
@@ -306,31 +299,38 @@ def write_derived_costs(
     """
     if streams:
         _merge_streams(tables, streams)
+    counts: list[CostCounts] = []
+    recalculated: dict[int, tuple[int, int]] = {}
     quantities = [sample for sample in samples if sample.basis.kind == "quantity"]
     costs = [sample for sample in samples if sample.basis.kind != "quantity"]
-    counts: list[CostCounts] = []
-    touched: dict[int, tuple[int, int]] = {}
-    # Quantities first, in every transaction, so that two receivers lock in one order.
+    # Every transaction locks quantities before other series, so that two receivers cannot deadlock.
     quantity_ids = {sample.series_id for sample in quantities}
     quantity_ids |= {one.basis.quantity_id for one in costs if one.basis.quantity_id is not None}
-    heads = {one.series_id: one for one in tables.lock_heads(quantity_ids)} if quantity_ids else {}
+    unknown_streams = _lock(tables, quantity_ids)
     if quantities:
-        counts.append(_store(tables, quantities, heads, {}))
-        touched = _rates_of_changed_quantities(tables, quantities, heads)
-    if costs or touched:
-        series_ids = {sample.series_id for sample in costs} | touched.keys()
-        heads = {one.series_id: one for one in tables.lock_heads(series_ids)}
-        counts.append(_store(tables, costs, heads, touched))
+        counts.append(_store(tables, quantities, unknown_streams, {}))
+        recalculated = _rates_of_changed_quantities(tables, quantities, unknown_streams)
+    if costs or recalculated:
+        series_ids = {sample.series_id for sample in costs} | recalculated.keys()
+        counts.append(_store(tables, costs, _lock(tables, series_ids), recalculated))
     return CostCounts(*map(sum, zip(*counts, strict=True)))
+
+
+def _lock(tables: CostTables, series_ids: Collection[int]) -> dict[int, CostStream]:
+    """Lock series; their stored streams `UNKNOWN_START` by series id."""
+    locked = tables.lock_series(series_ids) if series_ids else ()
+    return {stream.series_id: stream for stream in locked}
 
 
 def _store(
     tables: CostTables,
     samples: Sequence[CostSample],
-    heads: Mapping[int, CostStream],
-    touched: Mapping[int, tuple[int, int]],
+    unknown_streams: Mapping[int, CostStream],
+    recalculated: Mapping[int, tuple[int, int]],
 ) -> CostCounts:
-    changes = add_samples(samples, heads, _PrefetchedStreams(tables, samples), touched)
+    """Store what `add_samples` says; the arguments are those of `add_samples`."""
+    stored = _PrefetchedStreams(tables, samples)
+    changes = add_samples(samples, unknown_streams, stored, recalculated)
     tables.insert_entries(changes.entries)
     tables.update_entries(changes.updates)
     tables.delete_streams(changes.removed_streams)
@@ -339,48 +339,48 @@ def _store(
 
 
 def _rates_of_changed_quantities(
-    tables: CostTables, samples: Sequence[CostSample], heads: Mapping[int, CostStream]
+    tables: CostTables, samples: Sequence[CostSample], unknown_streams: Mapping[int, CostStream]
 ) -> dict[int, tuple[int, int]]:
-    """The hourly rates to compute again: by series id the first and the last time.
+    """The hourly rates to compute again: by series id the first and last time in nanoseconds.
 
     Args:
         tables: where the samples are stored.
         samples: of quantities.
-        heads: the streams of the quantities before the samples.
+        unknown_streams: the streams of the quantities before the samples, by series id.
     """
     times: dict[int, list[int]] = {}
     for sample in samples:
         times.setdefault(sample.series_id, []).append(sample.time_unix_nano)
-    touched: dict[int, tuple[int, int]] = {}
+    recalculated: dict[int, tuple[int, int]] = {}
     for quantity_id, quantity_times in times.items():
         rates = tables.rates_of_quantities([quantity_id])
         if not rates:
             continue
         begin, end = min(quantity_times), max(quantity_times)
-        newest = heads[quantity_id].last if quantity_id in heads else None
+        before = unknown_streams.get(quantity_id)
+        newest = before.last if before is not None else None
         if newest is None or newest.time_unix_nano <= end:
             end = END_OF_TIME
         else:
-            # A point governs the time up to the next one, and decides how long the next one holds,
-            # which is up to the one after it or, if there is none, to the end of time.
+            # A size holds until the next one. The time between the two says how long the next one
+            # holds: until the one after it or, if there is none, without an end.
             for _ in range(2):
                 following = tables.entries_between(quantity_id, UNKNOWN_START, end, end)
                 time = following[-1].source.point.time_unix_nano
                 end = time if time > end else END_OF_TIME
         for series_id in rates:
-            first, last = touched.get(series_id, (begin, end))
-            touched[series_id] = (min(first, begin), max(last, end))
-    return touched
+            first, last = recalculated.get(series_id, (begin, end))
+            recalculated[series_id] = (min(first, begin), max(last, end))
+    return recalculated
 
 
 def _merge_streams(tables: CostTables, streams: Sequence[CostStream]) -> None:
-    heads = tables.lock_heads({one.series_id for one in streams})
-    stored = {(one.series_id, one.stream_start): one for one in heads}
-    others = [(one.series_id, one.stream_start) for one in streams if one.stream_start]
-    if others:
-        near = tables.streams_near(others)
-        stored |= {(one.series_id, one.stream_start): one for one in near}
+    """Merge the streams of another store into the stored ones."""
+    found = [*tables.lock_series({stream.series_id for stream in streams})]
+    starts = [stream[:2] for stream in streams if stream.stream_start != UNKNOWN_START]
+    if starts:
+        found += tables.streams_near(starts)
+    stored = {stream[:2]: stream for stream in found}
     for stream in streams:
-        key = (stream.series_id, stream.stream_start)
-        stored[key] = merge_streams(stored[key], stream) if key in stored else stream
-    tables.store_streams([stored[one.series_id, one.stream_start] for one in streams])
+        stored[stream[:2]] = merge_streams(stored.get(stream[:2], stream), stream)
+    tables.store_streams([stored[stream[:2]] for stream in streams])

@@ -1,4 +1,4 @@
-"""Which points of a series form one total, and what each of them adds to it. Pure.
+"""Which points of a series form one total, and where a total restarted. Pure.
 
 A stream is one running total: the points of one process between two restarts. A sender names it by
 the start time of its points, and several processes may send streams of one series at the same time.
@@ -16,16 +16,16 @@ from exporter.model import CostBasis, CostPoint, CostStream
 from exporter.time_units import NANOSECONDS_PER_SECOND
 
 UNKNOWN_START: Final = 0
-"""Names the stream of the points whose start is unknown."""
+"""The name of the stream of the points whose start is unknown."""
 
 NEAR_STARTS_NANOSECONDS: Final = NANOSECONDS_PER_SECOND
 """Starts that are closer than this may be one start that jitters (now minus uptime)."""
 
 MAX_STREAM_WIDTH_NANOSECONDS: Final = 10 * NANOSECONDS_PER_SECOND
-"""Starts of one stream are never further apart; wider ones are not looked for."""
+"""Streams are looked up within this distance of a start, so that the look-up can use an index."""
 
 END_OF_TIME: Final = 2**63 - 1
-"""Later than any time of a point, which fits 64 bits with sign."""
+"""In nanoseconds. Later than the time of any point, which fits a signed 64-bit integer."""
 
 # Sums of doubles that are added in another order differ in the last digits.
 _ROUNDING: Final = 1e-6
@@ -44,7 +44,7 @@ def is_fall(previous: CostPoint, point: CostPoint) -> bool:
 
 
 def merge_streams(stream: CostStream, other: CostStream) -> CostStream:
-    """What two stores know of one stream."""
+    """One stream from the rows that two stores have of it."""
     starts = [start for start in (stream.earliest_start, other.earliest_start) if start]
     return CostStream(
         stream.series_id,
@@ -62,7 +62,7 @@ def merge_streams(stream: CostStream, other: CostStream) -> CostStream:
 
 
 def is_near(stream: CostStream, start_unix_nano: int) -> bool:
-    """Whether a start may be one of those of a stream, which jitter."""
+    """Whether a start is less than `NEAR_STARTS_NANOSECONDS` from the starts of a stream."""
     earliest, latest = stream.earliest_start, stream.latest_start
     return earliest - NEAR_STARTS_NANOSECONDS < start_unix_nano < latest + NEAR_STARTS_NANOSECONDS
 
@@ -86,15 +86,16 @@ def has_restarted(
 
 
 def assign_streams(
-    points: Iterable[CostPoint], *, is_monotonic: bool, counts_alone: bool | None = None
+    points: Iterable[CostPoint], *, is_monotonic: bool, lone_point_has_start: bool | None = None
 ) -> dict[CostPoint, int]:
     """The stream of each point of one series, by the start time that names it.
 
     Args:
         points: of totals whose starts are known (`CostBasis.has_known_starts`), in any order.
         is_monotonic: whether their totals only grow.
-        counts_alone: whether a point that has its own time as start, which no later point has, is
-            the first of a stream; None if that is so because it is the only one of these points.
+        lone_point_has_start: whether a zero-length point whose start no later point has is the
+            first of a stream. False: its start is unknown. None: it is the first of a stream if
+            there is only one such point.
 
     Returns:
         `UNKNOWN_START`, or the earliest start time of the stream.
@@ -113,7 +114,9 @@ def assign_streams(
     # Later points have the start of these, so they are the first points of their streams.
     known += [point for point in zero_length if point.start_time_unix_nano in starts]
     alone = [point for point in zero_length if point.start_time_unix_nano not in starts]
-    if len(alone) == 1 if counts_alone is None else counts_alone:
+    if lone_point_has_start is None:
+        lone_point_has_start = len(alone) == 1
+    if lone_point_has_start:
         # A program whose first export fell into the microsecond of its start.
         known += alone
     else:

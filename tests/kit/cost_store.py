@@ -56,7 +56,7 @@ class CostStore:
                 derived_from=replace(entry.derived_from, stream_start=update.stream_start),
             )
 
-    def lock_heads(self, series_ids: Collection[int]) -> list[CostStream]:
+    def lock_series(self, series_ids: Collection[int]) -> list[CostStream]:
         keys = [(series_id, UNKNOWN_START) for series_id in series_ids]
         return [self.streams[key] for key in keys if key in self.streams]
 

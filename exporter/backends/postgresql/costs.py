@@ -69,12 +69,12 @@ def _selected(table: Table, alias: str, names: Sequence[str]) -> str:
 
 _STREAMS: Final = _selected(COST_STREAMS, "s", STREAM_COLUMNS)
 _ENTRIES: Final = _selected(COST_ENTRIES, "e", ENTRY_COLUMNS).replace("e.basis", "e.basis::text")
-_MAKE_HEADS: Final = """
+_CREATE_UNKNOWN_STREAMS: Final = """
     INSERT INTO cost_streams (series_id, stream_start)
     SELECT series_id, 'epoch' FROM unnest(%s::bigint[]) AS requested (series_id)
     ORDER BY series_id
     ON CONFLICT (series_id, stream_start) DO NOTHING"""
-_LOCK_HEADS: Final = f"""
+_LOCK_UNKNOWN_STREAMS: Final = f"""
     SELECT {_STREAMS} FROM cost_streams AS s
     WHERE s.series_id = ANY (%s) AND s.stream_start = 'epoch'
     ORDER BY s.series_id FOR UPDATE"""  # noqa: S608 - names of columns
@@ -162,19 +162,19 @@ class PostgreSQLCostTables:
         """See `CostTables.update_entries`."""
         self._execute_values(_UPDATE, list(map(self._encoder.update, updates)), _UPDATE_ROW)
 
-    def lock_heads(self, series_ids: Collection[int]) -> list[CostStream]:
-        """See `CostTables.lock_heads`.
+    def lock_series(self, series_ids: Collection[int]) -> list[CostStream]:
+        """See `CostTables.lock_series`.
 
         Rows are made and locked in the order of the ids, so that two receivers cannot deadlock.
         """
         ids = sorted(series_ids)
-        self._cursor.execute(_LOCK_HEADS, (ids,))
-        heads = self._cursor.fetchall()
-        if len(heads) < len(ids):
-            self._cursor.execute(_MAKE_HEADS, (ids,))
-            self._cursor.execute(_LOCK_HEADS, (ids,))
-            heads = self._cursor.fetchall()
-        return list(map(stream_of_row, heads))
+        self._cursor.execute(_LOCK_UNKNOWN_STREAMS, (ids,))
+        rows = self._cursor.fetchall()
+        if len(rows) < len(ids):
+            self._cursor.execute(_CREATE_UNKNOWN_STREAMS, (ids,))
+            self._cursor.execute(_LOCK_UNKNOWN_STREAMS, (ids,))
+            rows = self._cursor.fetchall()
+        return list(map(stream_of_row, rows))
 
     def streams_near(self, starts: Collection[tuple[int, int]]) -> list[CostStream]:
         """See `CostTables.streams_near`."""
@@ -203,7 +203,7 @@ class PostgreSQLCostTables:
     def entries_between(
         self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[StoredCost]:
-        """See `StoredCosts.entries_between`."""
+        """See `StoredEntries.entries_between`."""
         found = self._near(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
         times = [one.source.point.time_unix_nano for one in found]
         has_previous = bool(times) and times[0] < first_unix_nano
@@ -213,14 +213,14 @@ class PostgreSQLCostTables:
         return found
 
     def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
-        """See `StoredCosts.entries_of`."""
+        """See `StoredEntries.entries_of`."""
         starts = [timestamp_text(start) for start in stream_starts]
         return self._fetch(_ALL_OF, {"series_id": series_id, "stream_starts": starts})
 
     def quantities(
         self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[CostPoint]:
-        """See `StoredCosts.quantities`."""
+        """See `StoredEntries.quantities`."""
         bounds = (quantity_id, UNKNOWN_START, first_unix_nano, last_unix_nano)
         found = self._near(_QUANTITIES, *bounds)
         times = [one.source.point.time_unix_nano for one in found]

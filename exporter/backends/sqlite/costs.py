@@ -69,9 +69,9 @@ class SQLiteCostTables:
         """See `CostTables.update_entries`."""
         self._connection.executemany(_sql("update_entry"), map(_ENCODER.update, updates))
 
-    def lock_heads(self, series_ids: Collection[int]) -> list[CostStream]:
-        """See `CostTables.lock_heads`."""
-        return self._streams("heads", series_ids=sorted(series_ids))
+    def lock_series(self, series_ids: Collection[int]) -> list[CostStream]:
+        """See `CostTables.lock_series`."""
+        return self._streams("unknown_streams", series_ids=sorted(series_ids))
 
     def streams_near(self, starts: Collection[tuple[int, int]]) -> list[CostStream]:
         """See `CostTables.streams_near`."""
@@ -96,7 +96,7 @@ class SQLiteCostTables:
     def entries_between(
         self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[StoredCost]:
-        """See `StoredCosts.entries_between`."""
+        """See `StoredEntries.entries_between`."""
         found = self._fetch(
             "entries_between",
             series_id=series_id,
@@ -107,7 +107,7 @@ class SQLiteCostTables:
         return [stored_cost_of_row(row) for row in found]
 
     def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
-        """See `StoredCosts.entries_of`."""
+        """See `StoredEntries.entries_of`."""
         starts = [nanos_to_micros(start) for start in stream_starts]
         found = self._fetch("entries_of", series_id=series_id, stream_starts=starts)
         return [stored_cost_of_row(row) for row in found]
@@ -115,7 +115,7 @@ class SQLiteCostTables:
     def quantities(
         self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[CostPoint]:
-        """See `StoredCosts.quantities`."""
+        """See `StoredEntries.quantities`."""
         found = self._fetch(
             "quantities",
             series_id=quantity_id,

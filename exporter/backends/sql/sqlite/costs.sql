@@ -1,6 +1,6 @@
 -- Cost entries that were derived from points, and their streams.
 
--- name: heads
+-- name: unknown_streams
 SELECT {streams} FROM cost_streams AS s
 WHERE s.stream_start = 0 AND s.series_id IN (SELECT value FROM json_each(:series_ids));
 
