@@ -8,9 +8,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from kit.backends.kinds import Kind
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kit.backends.kinds import Kind, StoreFactory
 from kit.backends.samples import NOW, SECOND, batch_of, batch_of_every_kind, cost
 from kit.backends.stored_rows import count
+from kit.cost_store import CostStore
 
 from exporter.backends.base import Backend
 from exporter.model import Batch, CostBasis, CostEntry, CostSample
@@ -186,3 +189,28 @@ def test_bills_stay_whatever_their_age(backend: Backend) -> None:
     assert backend.delete_before(after) == 0
     write(backend, total(3, 300), total(10, 1_000))
     assert amounts(backend) == [5, 5, 500, 100]
+
+
+POINTS = st.tuples(
+    st.just("point"), st.integers(1, 20), st.integers(0, 30), st.sampled_from([0, HOUR, 5 * DAY])
+)
+DELETIONS = st.tuples(st.just("delete"), st.integers(0, 11), st.just(0), st.just(0))
+
+
+@settings(max_examples=15)
+@given(st.lists(st.one_of(POINTS, DELETIONS), min_size=1, max_size=25))
+def test_any_order_of_points_and_deletions_gives_the_amounts_of_the_model(
+    new_store: StoreFactory, operations: list[tuple[str, int, int, int]]
+) -> None:
+    model = CostStore()
+    with new_store() as backend:
+        for what, half_days, value, start in operations:
+            if what == "delete":
+                delete_until_day(backend, half_days)
+                model.delete_before(MIDNIGHT + half_days * DAY)
+            else:
+                one = total(half_days / 2, value, start=MIDNIGHT + start)
+                write(backend, one)
+                model.write([one])
+        expected = sorted(entry.amount for entry in model.entries.values() if entry.amount)
+        assert sorted(amounts(backend)) == expected
