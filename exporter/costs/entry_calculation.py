@@ -219,7 +219,9 @@ def _increase(
         return total, _start_before(point)
     if has_restarted(basis, stream_start, previous, point):
         return total, previous.time_unix_nano
-    return total - _price(basis, previous.value), previous.time_unix_nano
+    # An exact context, because the usual one rounds differences to 28 digits.
+    increase = _EXACT.subtract(total, _price(basis, previous.value))
+    return increase, previous.time_unix_nano
 
 
 def _hourly_charge(
@@ -239,7 +241,8 @@ def _hourly_charge(
         rate = _ZERO if quantity is None else _EXACT.multiply(rate, _decimal(quantity))
     if not rate:
         return _ZERO, start
-    return _charge_since_1970(rate, end) - _charge_since_1970(rate, start), start
+    charge = _EXACT.subtract(_charge_since_1970(rate, end), _charge_since_1970(rate, start))
+    return charge, start
 
 
 def _charge_since_1970(rate: Decimal, time_unix_nano: int) -> Decimal:

@@ -216,3 +216,9 @@ def test_quantity_holds_until_the_next_is_overdue() -> None:
     assert quantity_at(sizes, T0 + 6 * MINUTE) == 20.0
     assert quantity_at(sizes, T0 + 12 * MINUTE - 1) == 20.0
     assert quantity_at(sizes, T0 + 12 * MINUTE) is None
+
+
+def test_increases_of_large_totals_keep_every_digit() -> None:
+    dear = replace(TOTAL, factor=Decimal("1.000000000000000001"))
+    samples = series(1e14, 2e14, 3e14, start=T0, basis=dear)
+    check_every_order(samples, "300000000000000.0003")
