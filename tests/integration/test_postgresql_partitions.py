@@ -87,12 +87,12 @@ def test_a_partition_is_created_only_for_tables_with_rows_of_the_day(
 
 
 def test_the_first_and_the_last_possible_time(backend: PostgreSQLBackend) -> None:
-    backend.write(batch_of(point(1, 1), point(1, MOST), point(1, MOST - 1_000, start=1)))
+    backend.write(batch_of(point(1, 1), point(1, MOST), point(1, MOST - 1_000, start=1_000)))
     assert names(backend) == ["system_metrics_p19700101", "system_metrics_p22620411"]
     assert stored_points(backend) == {
         (0, 1): (1.0, None),
         (MOST // 1_000, 1): (1.0, None),
-        (MOST // 1_000 - 1, 1): (1.0, 0),
+        (MOST // 1_000 - 1, 1): (1.0, 1),
     }
 
 
