@@ -15,7 +15,7 @@ from exporter.costs.cost_changes import StoredEntries
 from exporter.costs.entry_calculation import billing_period, quantize_amount, sample_point
 from exporter.costs.new_samples import add_samples
 from exporter.costs.stored_basis import basis_text, parse_basis
-from exporter.costs.streams import END_OF_TIME, UNKNOWN_START, is_near, merge_streams
+from exporter.costs.streams import END_OF_TIME, UNKNOWN_START, StreamIndex, merge_streams
 from exporter.model import (
     CostCounts,
     CostEntry,
@@ -266,7 +266,7 @@ class _PrefetchedStreams:
         self.entries_of = tables.entries_of
         self.quantities = tables.quantities
         self._tables = tables
-        self._streams: dict[int, dict[int, CostStream]] = {}
+        self._streams: dict[int, StreamIndex] = {}
         starts = {
             (sample.series_id, sample_point(sample).start_time_unix_nano)
             for sample in samples
@@ -279,14 +279,15 @@ class _PrefetchedStreams:
         """See `StoredCosts.streams_near`."""
         if (series_id, start_unix_nano) not in self._fetched:
             self._fetch({(series_id, start_unix_nano)})
-        streams = self._streams.get(series_id, {})
-        return [stream for stream in streams.values() if is_near(stream, start_unix_nano)]
+        streams = self._streams.get(series_id)
+        return [] if streams is None else streams.near(start_unix_nano)
 
     def _fetch(self, starts: set[tuple[int, int]]) -> None:
         self._fetched |= starts
         if starts:
             for stream in self._tables.streams_near(starts):
-                self._streams.setdefault(stream.series_id, {})[stream.stream_start] = stream
+                streams = self._streams.setdefault(stream.series_id, StreamIndex())
+                streams[stream.stream_start] = stream
 
 
 def write_derived_costs(

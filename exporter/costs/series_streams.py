@@ -8,6 +8,7 @@ all of their points.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,10 +17,10 @@ from exporter.costs.cost_changes import StoredCosts
 from exporter.costs.streams import (
     NEAR_STARTS_NANOSECONDS,
     UNKNOWN_START,
+    StreamIndex,
     assign_streams,
     by_stream,
     is_fall,
-    is_near,
     is_zero_length,
 )
 from exporter.model import CostBasis, CostPoint, CostStream
@@ -43,7 +44,8 @@ class SeriesStreams:
         self.new_points: dict[int, dict[CostPoint, CostBasis]] = {}
         self.to_reassign: set[int] = set()
         self._stored = stored
-        self._streams: dict[int, CostStream] = {UNKNOWN_START: unknown}
+        self._streams = StreamIndex()
+        self._streams[UNKNOWN_START] = unknown
         self._stored_streams: dict[int, CostStream] = {UNKNOWN_START: unknown}
         # The start of a zero-length point that joins the stream UNKNOWN_START, and the starts of
         # those that leave it, until `reassign` has moved them.
@@ -212,11 +214,7 @@ class SeriesStreams:
             if stream.stream_start not in self._stored_streams:
                 self._stored_streams[stream.stream_start] = stream
                 self._streams[stream.stream_start] = stream
-        return [
-            stream_start
-            for stream_start, stream in self._streams.items()
-            if stream_start != UNKNOWN_START and is_near(stream, start)
-        ]
+        return [stream.stream_start for stream in self._streams.near(start)]
 
     def reassign(
         self, points: Iterable[CostPoint], *, is_monotonic: bool
@@ -264,13 +262,14 @@ class SeriesStreams:
         Args:
             groups: the points of each stream in order of time, by stream start.
         """
-        split = [start for start, stream in self._streams.items() if stream.is_split]
+        split = sorted(start for start, stream in self._streams.items() if stream.is_split)
         separated: dict[int, list[CostPoint]] = {}
         for stream_start, points in groups.items():
             starts = {point.start_time_unix_nano for point in points}
             begin = min(starts) - NEAR_STARTS_NANOSECONDS
             end = max(starts) + NEAR_STARTS_NANOSECONDS
-            is_near_split = any(begin < start < end for start in split)
+            following = bisect_right(split, begin)
+            is_near_split = following < len(split) and split[following] < end
             for point in points:
                 start = stream_start
                 if is_near_split and stream_start != UNKNOWN_START:

@@ -7,7 +7,8 @@ docs/decisions/0009-cost-streams.md has the algebra, docs/costs.md the rules wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Final
@@ -65,6 +66,50 @@ def is_near(stream: CostStream, start_unix_nano: int) -> bool:
     """Whether a start is less than `NEAR_STARTS_NANOSECONDS` from the starts of a stream."""
     earliest, latest = stream.earliest_start, stream.latest_start
     return earliest - NEAR_STARTS_NANOSECONDS < start_unix_nano < latest + NEAR_STARTS_NANOSECONDS
+
+
+class StreamIndex:
+    """The streams of one series, in which those near a start are found without reading all."""
+
+    def __init__(self) -> None:
+        self._by_start: dict[int, CostStream] = {}
+        self._starts: list[int] = []
+
+    def __getitem__(self, stream_start: int) -> CostStream:
+        return self._by_start[stream_start]
+
+    def __setitem__(self, stream_start: int, stream: CostStream) -> None:
+        if stream_start not in self._by_start:
+            insort(self._starts, stream_start)
+        self._by_start[stream_start] = stream
+
+    def __delitem__(self, stream_start: int) -> None:
+        del self._by_start[stream_start]
+        del self._starts[bisect_left(self._starts, stream_start)]
+
+    def __contains__(self, stream_start: int) -> bool:
+        return stream_start in self._by_start
+
+    def keys(self) -> KeysView[int]:
+        """The names of the streams."""
+        return self._by_start.keys()
+
+    def items(self) -> Iterable[tuple[int, CostStream]]:
+        """The streams by their names."""
+        return self._by_start.items()
+
+    def near(self, start_unix_nano: int) -> list[CostStream]:
+        """The streams with a start near this one, without that of unknown starts."""
+        found = []
+        place = bisect_right(self._starts, start_unix_nano + MAX_STREAM_WIDTH_NANOSECONDS)
+        while place:
+            place -= 1
+            stream = self._by_start[self._starts[place]]
+            if stream.stream_start != UNKNOWN_START and is_near(stream, start_unix_nano):
+                found.append(stream)
+            if stream.stream_start < start_unix_nano - MAX_STREAM_WIDTH_NANOSECONDS:
+                break
+        return found
 
 
 def has_restarted(

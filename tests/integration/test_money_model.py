@@ -75,9 +75,9 @@ def cut(sent: Sequence[Sent], dice: random.Random) -> Iterator[bytes | ExportLog
     group: list[Sent] = []
     size = 1
     for one in sent:
-        # Of two points with one series and time, a request keeps the last one.
+        # Of two points with one series, start and time, a request keeps the last one.
         is_repeated = any(
-            (one.series, one.point.time) == (known.series, known.point.time) for known in group
+            one.series == known.series and one.point[:2] == known.point[:2] for known in group
         )
         if len(group) >= size or (is_repeated and one.series.type != "log"):
             yield from requests(group)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from itertools import accumulate
+from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.cost_store import CostStore
+from kit.money_model import Cost, Point
+from kit.money_model import expected as model_sums
 
 from exporter.costs.entry_calculation import cost_of, quantity_at, sample_point
-from exporter.costs.streams import assign_streams, by_stream
-from exporter.model import CostBasis, CostPoint, CostSample
+from exporter.costs.streams import StreamIndex, assign_streams, by_stream
+from exporter.model import CostBasis, CostPoint, CostSample, CostStream
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -165,34 +169,127 @@ def test_constant_rate_of_a_day_is_the_rate_times_the_day() -> None:
     assert store.total == Decimal("2.4")
 
 
-points_of_processes = st.lists(
-    st.tuples(
-        st.integers(1, 40),  # minutes
-        st.sampled_from(
-            [0, T0, T0 + 2 * SECOND, T0 + 2 * SECOND + MILLISECOND, T0 + 9 * MINUTE, -1]
+# Writers start a second and more apart, or together; -1 stands for the time of the point itself.
+writer_starts = st.lists(
+    st.one_of(
+        st.just(0),
+        st.just(-1),
+        st.builds(
+            lambda second, millisecond: T0 + second * SECOND + millisecond * MILLISECOND,
+            st.sampled_from([0, 1, 2, 9 * 60, 3_600]),
+            st.sampled_from([0, 1, 3, 400, 700, 999]),
         ),
-        st.integers(0, 30),
     ),
-    max_size=14,
+    min_size=1,
+    max_size=6,
 )
 
 
-@given(points_of_processes, st.randoms(use_true_random=False), st.sampled_from([TOTAL, UP_DOWN]))
+@st.composite
+def points_of_writers(draw: st.DrawFn) -> list[CostSample]:
+    """Points of writers in any state: late, repeated, with two values, and at their starts."""
+    starts = draw(writer_starts)
+    basis = draw(st.sampled_from([TOTAL, TOTAL, TOTAL, UP_DOWN, GAUGE]))
+    samples = []
+    for start, minute, value in draw(
+        st.lists(
+            st.tuples(st.sampled_from(starts), st.integers(0, 12), st.sampled_from(VALUES)),
+            max_size=14,
+        )
+    ):
+        time = start if minute == 0 and start > 0 else T0 + minute * MINUTE
+        samples.append(sample(time, value, time if start < 0 else start, basis))
+    return samples
+
+
+VALUES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 1e-18, 0.1 + 0.2, 0.3, 1e15)
+
+
+def by_model(samples: Iterable[CostSample]) -> Decimal:
+    """The sum of a model that has nothing in common with the product."""
+    points = []
+    for one in samples:
+        kind: Literal["total", "month to date"] = (
+            "total" if one.basis.has_known_starts else "month to date"
+        )
+        cost = Cost("x", kind, "USD", may_fall=not one.basis.is_monotonic)
+        value = Decimal(repr(float(one.value)))
+        point = Point(one.time_unix_nano // 1_000, one.start_time_unix_nano // 1_000, value)
+        points.append((cost, point))
+    with localcontext(prec=60):
+        return sum(model_sums(points).values(), Decimal(0))
+
+
+def write_in_parts(store: CostStore, samples: list[CostSample], dice: random.Random) -> None:
+    while samples:
+        size = dice.randint(1, 4)
+        store.write(samples[:size])
+        samples = samples[size:]
+
+
+@settings(max_examples=300, deadline=None)
+@given(points_of_writers(), st.randoms(use_true_random=False))
 def test_every_order_and_cut_gives_the_sum_of_all_points(
-    drawn: list[tuple[int, int, int]], dice: random.Random, basis: CostBasis
+    samples: list[CostSample], dice: random.Random
 ) -> None:
-    samples = [
-        sample(T0 + minutes * MINUTE, value, T0 + minutes * MINUTE if start < 0 else start, basis)
-        for minutes, start, value in drawn
-    ]
-    for _ in range(3):
-        shuffled = dice.sample(samples, len(samples)) + samples[:3]
-        store = CostStore()
-        while shuffled:
-            size = dice.randint(1, 4)
-            store.write(shuffled[:size])
-            shuffled = shuffled[size:]
-        assert store.total == expected(samples)
+    total = by_model(samples)
+    with localcontext(prec=60):
+        assert expected(samples) == total
+        for _ in range(3):
+            store = CostStore()
+            write_in_parts(store, dice.sample(samples, len(samples)) + samples[:3], dice)
+            assert store.total == total
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 900), min_size=2, max_size=8), min_size=1, max_size=4),
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+)
+def test_deleted_points_change_no_sum_of_what_is_kept(
+    writers: list[list[int]], kept_from: int, dice: random.Random
+) -> None:
+    """The deleted amounts and the kept ones are the last totals, and late points add nothing."""
+    older: list[CostSample] = []
+    newer: list[CostSample] = []
+    spent = Decimal(0)
+    border = T0 + kept_from * 24 * 60 * MINUTE
+    for place, increases in enumerate(writers):
+        start = T0 + place * MINUTE
+        for day, value in enumerate(accumulate(increases), 1):
+            time = start + (24 * 60 * day - 30) * MINUTE
+            (older if time < border else newer).append(sample(time, value / 4, start))
+        spent += Decimal(sum(increases)) / 4
+    store = CostStore()
+    # The newest old point of each writer comes, and others are late.
+    missing = {one for one in older if dice.random() < 0.3 and not is_last(one, older)}
+    write_in_parts(store, [one for one in older if one not in missing], dice)
+    before = store.total
+    store.delete_before(border)
+    deleted = before - store.total
+    late = [*missing, *newer, *dice.sample(newer, len(newer) // 2)]
+    write_in_parts(store, dice.sample(late, len(late)), dice)
+    assert deleted + store.total == spent
+
+
+def is_last(one: CostSample, samples: Iterable[CostSample]) -> bool:
+    return not any(
+        other.start_time_unix_nano == one.start_time_unix_nano
+        and other.time_unix_nano > one.time_unix_nano
+        for other in samples
+    )
+
+
+def test_streams_near_a_start_are_found_among_many() -> None:
+    index = StreamIndex()
+    starts = [T0 + at * MINUTE for at in range(100)]
+    for start in random.Random(1).sample(starts, len(starts)):
+        index[start] = CostStream(SERIES, start, start, start)
+    assert [one.stream_start for one in index.near(starts[7] + SECOND - 1)] == [starts[7]]
+    assert [one.stream_start for one in index.near(starts[7] - SECOND + 1)] == [starts[7]]
+    assert index.near(starts[7] + SECOND) == []
+    del index[starts[7]]
+    assert index.near(starts[7]) == []
 
 
 def test_points_at_or_before_deleted_ones_cost_nothing() -> None:
@@ -207,6 +304,18 @@ def test_points_at_or_before_deleted_ones_cost_nothing() -> None:
     assert store.total == 500
     store.write([sample(T0 + 11 * 1440 * MINUTE, 1100.0, T0)])
     assert store.total == 600
+
+
+def test_a_late_size_changes_how_long_the_last_one_holds() -> None:
+    size = replace(GAUGE, kind="quantity", currency="")
+    rate = replace(GAUGE, kind="hourly_rate", staleness_seconds=3_600.0, quantity_id=5)
+    sizes = [CostSample(5, T0 + at * MINUTE, 0, 10.0, size) for at in (0, 10, 20)]
+    prices = [CostSample(6, T0 + at * MINUTE, 0, 0.6, rate) for at in range(0, 60, 5)]
+    for seed in range(30):
+        dice = random.Random(seed)
+        store = CostStore()
+        write_in_parts(store, dice.sample(sizes + prices, 15), dice)
+        assert store.total == Decimal("2.5"), seed  # 25 minutes at 6 an hour
 
 
 def test_quantity_holds_until_the_next_is_overdue() -> None:
