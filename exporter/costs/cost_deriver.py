@@ -18,14 +18,14 @@ from typing import Final
 
 import numpy as np
 
-from exporter.costs.chains import CostChain, KindRefusedError, cost_chain, quantity_chain
+from exporter.costs.cost_series import CostSeries, KindRefusedError, cost_series, quantity_series
 from exporter.costs.default_rules import (
     OPENCOST_RULES,
     default_rule,
     unit_currency,
     with_known_fields,
 )
-from exporter.costs.double_counting import NODE_METRIC, NodeTwins, Spend, StatedCosts
+from exporter.costs.double_counting import NODE_METRIC, DuplicateNodes, Spend, StatedCosts
 from exporter.costs.entry_fields import CostRefusedError, check_amount
 from exporter.costs.gen_ai import TOKEN_RULE, TokenPrices, states_its_cost
 from exporter.costs.rules import CostRule
@@ -51,20 +51,20 @@ _Point = tuple[int, int, int, float | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _CostSeries:
-    """A series that carries cost: the chain of its points, or why it is refused.
+class _MatchedSeries:
+    """A series that a rule matches: how its points become samples, or why they are refused.
 
     Attributes:
-        metric_name: for the reasons of refusals.
-        chain: None if the series is refused.
-        refusal: the reason, "" if there is a chain.
+        metric_name: names the series in refusals.
+        costs: None if the points are refused.
+        refusal: the reason, "" if they are not refused.
         spend: what it says about the use of language models; None if nothing.
-        unpriced_basis: of tokens whose service states their cost. Their entries of 0 keep the
-            stream of a total: if they are priced later, only what is used from then on counts.
+        unpriced_basis: of tokens whose cost the service sends itself; None for other series. Their
+            entries of 0 keep the total: if they are priced later, only later tokens count.
     """
 
     metric_name: str
-    chain: CostChain | None = None
+    costs: CostSeries | None = None
     refusal: str = ""
     spend: Spend | None = None
     unpriced_basis: CostBasis | None = None
@@ -80,7 +80,7 @@ class CostDeriver:
         prices: of tokens; None to leave tokens without a price.
         is_cached: whether the series cache still has a series. A series that it evicted comes with
             its definition again, and is matched again then, so it can be dropped here.
-        counters: to count what is sent twice.
+        counters: where `costs_counted_twice` is counted; None to count nothing.
     """
 
     def __init__(
@@ -97,24 +97,24 @@ class CostDeriver:
         self._prices = prices
         self._is_cached = is_cached
         self._counters = counters
-        self._cost_series: dict[int, _CostSeries] = {}
+        self._matched: dict[int, _MatchedSeries] = {}
         # The histograms and summaries among them. While there are none, `batch.histograms` is not
         # touched: it builds its rows when they are first read.
         self._distribution_ids: set[int] = set()
         all_rules = (*rules, *(OPENCOST_RULES.values() if use_defaults else ()))
         self._quantity_rules = {rule.quantity.metric: rule for rule in all_rules if rule.quantity}
         self._stated_costs = StatedCosts()
-        self._node_twins = NodeTwins()
+        self._duplicate_nodes = DuplicateNodes()
         self._sorted_ids: Int64Array = np.empty(0, np.int64)
         self._prune_above = _MIN_PRUNE_SIZE
 
     @property
     def series_count(self) -> int:
         """The number of series that carry cost or a quantity."""
-        return len(self._cost_series)
+        return len(self._matched)
 
     def derive(self, batch: Batch) -> tuple[Batch, Mapping[tuple[str, str], int]]:
-        """Find what a decoded request costs.
+        """Add the cost samples of a decoded request to its batch.
 
         Returns:
             The batch with its cost samples, and how many points were refused as a cost, by metric
@@ -126,7 +126,7 @@ class CostDeriver:
         if not len(self._sorted_ids):
             return batch, refused
         samples = tuple(self._samples(batch, refused))
-        self._count_twice(self._node_twins.warn(samples))
+        self._count_duplicates(self._duplicate_nodes.warn(samples))
         # After the samples: the series cache may have evicted series of this very batch.
         if self.series_count > self._prune_above:
             self._prune()
@@ -135,36 +135,39 @@ class CostDeriver:
     def _match_new_series(self, batch: Batch) -> None:
         spends: list[Spend] = []
         for series in batch.new_series:
-            cost_series = self._match(series)
-            if cost_series is None:
+            matched = self._match(series)
+            if matched is None:
                 continue
-            self._cost_series[series.series_id] = cost_series
+            self._matched[series.series_id] = matched
             if series.metric_type not in _NUMBER_TYPES:
                 self._distribution_ids.add(series.series_id)
-            if cost_series.spend is not None and cost_series.chain is not None:
-                spends.append(cost_series.spend)
-            if series.metric_name == NODE_METRIC and cost_series.chain is not None:
-                self._node_twins.add(series, cost_series.chain.chain_id)
+            if matched.costs is None:
+                continue
+            if matched.spend is not None:
+                spends.append(matched.spend)
+            if series.metric_name == NODE_METRIC:
+                self._duplicate_nodes.add(series, matched.costs.series_id)
         if spends:
             self._stated_costs.add(spends)
-            self._count_twice(self._stated_costs.warn())
+            self._count_duplicates(self._stated_costs.warn())
         if self.series_count != len(self._sorted_ids):
             self._sort_ids()
 
-    def _count_twice(self, found: int) -> None:
+    def _count_duplicates(self, found: int) -> None:
         if found and self._counters is not None:
             self._counters.add(costs_counted_twice=found)
 
     def _sort_ids(self) -> None:
-        ids = np.fromiter(self._cost_series, np.int64, len(self._cost_series))
+        ids = np.fromiter(self._matched, np.int64, len(self._matched))
         self._sorted_ids = np.sort(ids)
 
-    def _match(self, series: Series) -> _CostSeries | None:
+    def _match(self, series: Series) -> _MatchedSeries | None:
         refusal = ""
         spend = None
         try:
             for rule in self._matching_rules(series):
-                # A rule of the user asks for a price, whatever else the service sends.
+                # Tokens under a rule of the user are priced whatever else the service sends: without
+                # a spend they are never compared with its costs.
                 spend = Spend.of(series, is_tokens=True) if rule is TOKEN_RULE else None
                 try:
                     return self._apply(rule, series, spend)
@@ -174,10 +177,10 @@ class CostDeriver:
         except CostRefusedError as error:
             refusal = refusal or str(error)
         if refusal:
-            return _CostSeries(series.metric_name, refusal=refusal, spend=spend)
+            return _MatchedSeries(series.metric_name, refusal=refusal, spend=spend)
         quantity_rule = self._quantity_rules.get(series.metric_name)
-        chain = quantity_rule and quantity_chain(quantity_rule, series)
-        return chain and _CostSeries(series.metric_name, chain)
+        costs = quantity_rule and quantity_series(quantity_rule, series)
+        return costs and _MatchedSeries(series.metric_name, costs)
 
     def _matching_rules(self, series: Series) -> Iterator[CostRule]:
         """The rules for a series, in the order in which they are asked."""
@@ -190,7 +193,7 @@ class CostDeriver:
         if series.metric_name == TOKEN_RULE.metric and not states_its_cost(series):
             yield TOKEN_RULE
 
-    def _apply(self, rule: CostRule, series: Series, spend: Spend | None) -> _CostSeries | None:
+    def _apply(self, rule: CostRule, series: Series, spend: Spend | None) -> _MatchedSeries | None:
         """The costs of a series under a rule; None if it has none.
 
         Raises:
@@ -200,42 +203,42 @@ class CostDeriver:
         if rule.kind is None:
             return None
         if rule.kind == "tokens":
-            chain = self._prices.chain(rule, series) if self._prices else None
-            if chain is None:
+            priced = self._prices.cost_series(rule, series) if self._prices else None
+            if priced is None:
                 return None
-            unpriced_basis = replace(chain.basis, factor=Decimal(0))
-            return _CostSeries(
-                series.metric_name, chain, spend=spend, unpriced_basis=unpriced_basis
+            unpriced_basis = replace(priced.basis, factor=Decimal(0))
+            return _MatchedSeries(
+                series.metric_name, priced, spend=spend, unpriced_basis=unpriced_basis
             )
-        chain = cost_chain(rule, series, unit_currency=unit_currency(series.unit))
-        if chain.basis.kind in {"amount", "cumulative"}:
+        costs = cost_series(rule, series, unit_currency=unit_currency(series.unit))
+        if costs.basis.kind in {"amount", "cumulative"}:
             spend = Spend.of(series, is_tokens=False)
-        return _CostSeries(series.metric_name, chain, spend=spend)
+        return _MatchedSeries(series.metric_name, costs, spend=spend)
 
     def _prune(self) -> None:
         """Drop the series that the series cache has evicted."""
-        for series_id in [one for one in self._cost_series if not self._is_cached(one)]:
-            del self._cost_series[series_id]
-        self._distribution_ids &= self._cost_series.keys()
-        kept = self._cost_series.values()
-        self._stated_costs.replace([one.spend for one in kept if one.spend and one.chain])
-        self._node_twins.retain(series.chain.chain_id for series in kept if series.chain)
+        for series_id in [one for one in self._matched if not self._is_cached(one)]:
+            del self._matched[series_id]
+        self._distribution_ids &= self._matched.keys()
+        kept = self._matched.values()
+        self._stated_costs.replace([one.spend for one in kept if one.spend and one.costs])
+        self._duplicate_nodes.retain(one.costs.series_id for one in kept if one.costs)
         self._sort_ids()
         self._prune_above = max(_MIN_PRUNE_SIZE, 2 * self.series_count)
 
-    def _relevant_points(self, batch: Batch) -> Iterator[_Point]:
+    def _cost_points(self, batch: Batch) -> Iterator[_Point]:
         """The points of series that carry cost or a quantity, in the order of the batch."""
         points = batch.points
         if len(points):
             positions = np.searchsorted(self._sorted_ids, points.series_id)
             positions[positions == len(self._sorted_ids)] = 0
-            is_relevant = (self._sorted_ids[positions] == points.series_id) & points.recorded
-            relevant = points.take(np.flatnonzero(is_relevant))
+            has_cost = (self._sorted_ids[positions] == points.series_id) & points.recorded
+            cost_points = points.take(np.flatnonzero(has_cost))
             for point in zip(
-                relevant.series_id.tolist(),
-                relevant.time_unix_nano.tolist(),
-                relevant.start_time_unix_nano.tolist(),
-                relevant.value.tolist(),
+                cost_points.series_id.tolist(),
+                cost_points.time_unix_nano.tolist(),
+                cost_points.start_time_unix_nano.tolist(),
+                cost_points.value.tolist(),
                 strict=True,
             ):
                 yield *point, None
@@ -253,16 +256,16 @@ class CostDeriver:
                 )
 
     def _samples(self, batch: Batch, refused: Counter[tuple[str, str]]) -> Iterator[CostSample]:
-        for point in self._relevant_points(batch):
+        for point in self._cost_points(batch):
             series_id, time_unix_nano, start_time_unix_nano, value, count = point
-            series = self._cost_series[series_id]
+            series = self._matched[series_id]
             try:
                 is_stated = self._is_stated(series)
-                if series.chain is None:
+                if series.costs is None:
                     if is_stated:
                         continue
                     raise CostRefusedError(series.refusal)
-                chain_id, basis, basis_at = series.chain
+                cost_series_id, basis, basis_at = series.costs
                 if is_stated and series.unpriced_basis is not None:
                     basis = series.unpriced_basis
                 elif basis_at is not None:
@@ -271,16 +274,18 @@ class CostDeriver:
             except CostRefusedError as error:
                 refused[series.metric_name, f"{_REFUSAL_PREFIX}{error}"] += 1
                 continue
-            yield CostSample(chain_id, time_unix_nano, start_time_unix_nano, checked, basis, count)
+            yield CostSample(
+                cost_series_id, time_unix_nano, start_time_unix_nano, checked, basis, count
+            )
 
-    def _is_stated(self, series: _CostSeries) -> bool:
+    def _is_stated(self, series: _MatchedSeries) -> bool:
         """Whether these are tokens, and their service sends their cost itself."""
         spend = series.spend
         return spend is not None and spend.is_tokens and self._stated_costs.is_stated(spend)
 
 
 def _sum(point: HistogramPoint | SummaryPoint) -> float | None:
-    """The sum of a point. An absent sum is 0 if nothing was counted, else unknown."""
+    """The sum of a point. A missing sum is 0 if the count is 0, else unknown (None)."""
     return 0.0 if point.sum is None and not point.count else point.sum
 
 

@@ -1,6 +1,6 @@
-"""Finds spend that senders report twice. Warns once of what only the user can decide.
+"""Finds spend that senders report twice, and logs a warning once where only the user can decide.
 
-Not thread-safe: called under the lock of the series cache.
+Not thread-safe: it is called under the lock of the series cache.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from exporter.model import CostSample, Series
 _log = logging.getLogger(__name__)
 
 NODE_METRIC: Final = "node_total_hourly_cost"
-# The cluster and the name of a service, or its resource if it has no name.
+# Cluster and name of a service, see `Spend`; cluster and name of a node.
 _Service = tuple[str, str]
+_Node = tuple[str, str]
 _NODE_NAMES: Final = ("exported_node", "node", "exported_instance", "instance")
 
 
@@ -52,39 +53,39 @@ class Spend(NamedTuple):
 
 
 class StatedCosts:
-    """The services that send the cost of their calls, and by that make the tokens a second count.
+    """The services that send the cost of their calls to language models, besides the tokens.
 
-    A service that sends a cost that names a model pays for this model by it, so its tokens of this
-    model are not priced. A cost that names no model may be anything, so it does not change how
-    tokens are priced; the service is named in the log.
+    If the cost names a model, the tokens of this model from this service are not priced. A cost
+    that names no model can be anything, so the tokens are priced and the service is logged.
     """
 
     def __init__(self) -> None:
+        # What each service sends: the models with costs, a cost without a model, and the tokens.
         self._models: dict[_Service, set[str]] = {}
-        self._unnamed: dict[_Service, Spend] = {}
+        self._costs_without_model: dict[_Service, Spend] = {}
         self._tokens: dict[_Service, set[Spend]] = {}
         # Costs that came after tokens of their model were priced.
-        self._late: dict[_Service, Spend] = {}
+        self._late_costs: dict[_Service, Spend] = {}
         self._warned: set[_Service] = set()
 
     def replace(self, spends: Sequence[Spend]) -> None:
-        """Keep these alone, after series were evicted."""
+        """Forget everything but these, after series were evicted from the cache."""
         self._models.clear()
-        self._unnamed.clear()
+        self._costs_without_model.clear()
         self._tokens.clear()
         self.add(spends)
-        self._warned &= self._unnamed.keys() | self._models.keys()
+        self._warned &= self._costs_without_model.keys() | self._models.keys()
 
     def add(self, spends: Sequence[Spend]) -> None:
-        """Take note of the series of one request, whose order does not matter."""
+        """Add the new series of one request. Their order does not matter: costs are added first."""
         for spend in spends:
             if spend.is_tokens:
                 continue
             if not spend.models:
-                self._unnamed[spend.service] = spend
+                self._costs_without_model[spend.service] = spend
                 continue
             if any(spend.models & tokens.models for tokens in self._priced(spend.service)):
-                self._late[spend.service] = spend
+                self._late_costs[spend.service] = spend
             self._models.setdefault(spend.service, set()).update(spend.models)
         for spend in spends:
             if spend.is_tokens:
@@ -95,89 +96,101 @@ class StatedCosts:
         return not tokens.models.isdisjoint(self._models.get(tokens.service, ()))
 
     def warn(self) -> int:
-        """Log each service of which a spend may be counted twice, once.
+        """Log each service with spend that may be counted twice, once.
 
         Returns:
-            How many there are.
+            The number of services that were logged.
         """
         found = 0
-        for service in self._late.keys() - self._warned:
+        for service in self._late_costs.keys() - self._warned:
             found += self._warn(
-                self._late[service],
+                self._late_costs[service],
                 "sends the cost of a model (%s) whose tokens (%s) were priced before; they are "
                 "counted twice, and further tokens are not priced; to prevent it,",
             )
-        self._late.clear()
-        for service in self._tokens.keys() & self._unnamed.keys() - self._warned:
+        self._late_costs.clear()
+        for service in self._tokens.keys() & self._costs_without_model.keys() - self._warned:
             if self._priced(service):
                 found += self._warn(
-                    self._unnamed[service],
+                    self._costs_without_model[service],
                     "sends costs (%s) that name no model, and tokens (%s), which are priced; if "
                     "the costs are those of the tokens, they are counted twice:",
                 )
         return found
 
     def _priced(self, service: _Service) -> list[Spend]:
+        """The tokens of a service that are priced."""
         return [one for one in self._tokens.get(service, ()) if not self.is_stated(one)]
 
-    def _warn(self, cost: Spend, what: str) -> int:
+    def _warn(self, cost: Spend, problem: str) -> int:
+        """Log what a service sends, and how to exclude its tokens; 1, for the count.
+
+        Args:
+            cost: of the service.
+            problem: continues the name of the service; `%s` is the metric of the cost, and then
+                that of the tokens.
+        """
         self._warned.add(cost.service)
-        name = cost.service_name
         _log.warning(
-            f"service %r {what} add {{metric: %s, attributes: {{service.name: %s}}, kind: none}} "
-            "to cost_rules",
-            name or "",
+            f"service %r {problem} add {{metric: %s, attributes: {{service.name: %s}}, kind: none}}"
+            " to cost_rules",
+            cost.service_name or "",
             cost.metric_name,
             TOKEN_USAGE_METRIC,
             TOKEN_USAGE_METRIC,
-            name or "...",
+            cost.service_name or "...",
         )
         return 1
 
 
-class NodeTwins:
-    """The nodes that OpenCost sends as two series with different attributes."""
+class DuplicateNodes:
+    """The nodes whose price OpenCost sends as several series with different attributes."""
 
     def __init__(self) -> None:
-        self._chains: dict[tuple[str, str], set[int]] = {}
-        self._twins: dict[int, tuple[str, str]] = {}
+        self._series: dict[_Node, set[int]] = {}
+        # By series id, the nodes with several series that were not logged yet.
+        self._suspects: dict[int, _Node] = {}
 
-    def add(self, series: Series, chain_id: int) -> None:
-        """Take note of a series of `NODE_METRIC`."""
+    def add(self, series: Series, cost_series_id: int) -> None:
+        """Add a series of `NODE_METRIC`.
+
+        Args:
+            series: the series.
+            cost_series_id: the `series_id` of its samples, which replicas of OpenCost share.
+        """
         point, _ = series_attributes(series)
         node = series.cluster_id, first_text(point, _NODE_NAMES)
-        chains = self._chains.setdefault(node, set())
-        chains.add(chain_id)
-        if len(chains) > 1:
-            self._twins.update(dict.fromkeys(chains, node))
+        series_ids = self._series.setdefault(node, set())
+        series_ids.add(cost_series_id)
+        if len(series_ids) > 1:
+            self._suspects.update(dict.fromkeys(series_ids, node))
 
-    def retain(self, chain_ids: Iterable[int]) -> None:
-        """Keep these chains alone, after series were evicted."""
-        kept = set(chain_ids)
-        self._chains = {
-            node: chains & kept for node, chains in self._chains.items() if chains & kept
-        }
-        self._twins = {chain: node for chain, node in self._twins.items() if chain in kept}
+    def retain(self, cost_series_ids: Iterable[int]) -> None:
+        """Forget all series but these, after series were evicted from the cache."""
+        kept = set(cost_series_ids)
+        remaining = {node: series_ids & kept for node, series_ids in self._series.items()}
+        self._series = {node: series_ids for node, series_ids in remaining.items() if series_ids}
+        self._suspects = {one: node for one, node in self._suspects.items() if one in kept}
 
     def warn(self, samples: Sequence[CostSample]) -> int:
-        """Log each node of which two chains have a sample of one time, once.
+        """Log each node of which two series have samples of one time, once.
 
         Returns:
-            How many nodes were found.
+            The number of nodes that were logged.
         """
-        if not self._twins:
+        if not self._suspects:
             return 0
         found = 0
-        seen: dict[tuple[tuple[str, str], int], int] = {}
+        series_ids: dict[tuple[_Node, int], int] = {}
         for sample in samples:
-            node = self._twins.get(sample.series_id)
+            node = self._suspects.get(sample.series_id)
             if node is None:
                 continue
-            other = seen.setdefault((node, sample.time_unix_nano), sample.series_id)
-            if other != sample.series_id:
+            first = series_ids.setdefault((node, sample.time_unix_nano), sample.series_id)
+            if first != sample.series_id:
                 found += 1
-                for chain_id in self._chains[node]:
-                    self._twins.pop(chain_id, None)
+                for series_id in self._series[node]:
+                    self._suspects.pop(series_id, None)
                 _log.warning(
                     "OpenCost sends node %r of cluster %r twice, as series of %s with different "
                     "attributes; the node is counted twice: exclude one of the series with a rule "

@@ -18,7 +18,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
 
-from exporter.costs.chains import CostChain, cost_chain
+from exporter.costs.cost_series import CostSeries, cost_series
 from exporter.costs.default_rules import MODEL_SOURCES, ai_rule
 from exporter.costs.entry_fields import Attributes, CostRefusedError, attribute_text, first_text
 from exporter.costs.rules import CostRule, FieldSource, series_attributes
@@ -116,8 +116,8 @@ class TokenPrices:
         self._table = tuple(table)
         self._use_library = use_library
 
-    def chain(self, rule: CostRule, series: Series) -> CostChain | None:
-        """How points of this series become cost entries.
+    def cost_series(self, rule: CostRule, series: Series) -> CostSeries | None:
+        """How the points of a series of token counts become cost samples.
 
         Args:
             rule: of kind "tokens", which matches the series.
@@ -141,10 +141,10 @@ class TokenPrices:
         )
         # Fixed prices are checked once; those that change with time may be unknown at some times.
         factor = _part_price(part, quote.prices) / _TOKENS_PER_PRICE if quote.at is None else 1
-        chain = cost_chain(rule, series, factor=Decimal(factor), source="gen_ai")
+        priced = cost_series(rule, series, factor=Decimal(factor), source="gen_ai")
         if quote.at is None:
-            return chain
-        return chain._replace(basis_at=_basis_at(chain.basis, part, quote.at))
+            return priced
+        return priced._replace(basis_at=_basis_at(priced.basis, part, quote.at))
 
     def _quote(self, attributes: Attributes) -> _Quote:
         """The prices of the model that a point names."""

@@ -1,7 +1,7 @@
-"""What is paid for: the id of the chain in which the points of one cost follow each other.
+"""What is paid for: the series id that series of one identity share.
 
-Usually a chain is a series. A rule with an identity joins the series that several senders have of
-the same thing, such as the two replicas of an exporter, so that it costs once. Pure.
+Usually each series is paid for. A rule with an identity gives the series that several senders have
+of the same thing, such as two replicas of an exporter, one series id, so that it costs once. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from exporter.costs.entry_fields import Attributes, attribute_text
 from exporter.json_text import canonical_json
 
 EVERY_ATTRIBUTE: Final = "*"
-"""An identity with this pattern alone is made of all attributes of the point."""
+"""This pattern alone means all attributes of the point, see `identity_attributes`."""
 
 # Labels that a Prometheus scrape adds for the target, not for the thing that a sample is about.
 _TARGET_LABELS: Final = frozenset(
@@ -56,8 +56,8 @@ def identity_attributes(
     }
 
 
-def chain_id(metric: str, cluster_id: str, attributes: Mapping[str, Any]) -> int:
-    """The id of a chain: a signed 64-bit hash, the same on every receiver."""
+def shared_series_id(metric: str, cluster_id: str, attributes: Mapping[str, Any]) -> int:
+    """The series id of an identity: a signed 64-bit hash, the same on every receiver."""
     texts = {name: attribute_text(value) for name, value in attributes.items()}
     identity = canonical_json([metric, cluster_id, texts])
     unsigned = xxhash.xxh3_64_intdigest(identity.encode("utf-8", "surrogatepass"))

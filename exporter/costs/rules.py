@@ -65,7 +65,7 @@ class CostRule:
     """One rule, for metrics of every type.
 
     The value of a histogram or summary is its sum. A rule also matches types that its kind makes
-    no sense for; `exporter.costs.chains` refuses those.
+    no sense for; `exporter.costs.cost_series` refuses those.
 
     Attributes:
         metric: name of the metric, with `*`, `?` and `[...]` as in file names.

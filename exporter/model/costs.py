@@ -31,7 +31,7 @@ class SeriesPoint:
         series_id: of the series, or of the identity that several series share.
         stream_start: names the stream of the point, see `CostStream`.
         point: the point; its time is the end of the period of the entry.
-        basis: how the amount was computed; None for entries of a store of version 0.1.0.
+        basis: by what the amount is computed; None for entries of a store of version 0.1.0.
         replaces: whether the entry replaces a stored one with its id and time.
     """
 
@@ -51,8 +51,9 @@ class CostEntry:
         time_unix_nano: when the cost arose, always > 0.
         resource_id: what caused the cost, "" if unknown.
         category: such as "compute".
-        amount: in `currency`, finite; below 0 for a credit. Stores keep nine decimal places.
-        currency: ISO 4217 code, such as "USD"; amounts of two currencies are never added.
+        amount: in `currency`, finite; below 0 for a credit. Stores keep 18 decimal places.
+        currency: ISO 4217 code such as "USD", or "USD notional" for what nobody is billed for;
+            amounts of two currencies are never added.
         region: None if unknown.
         cluster_id: as of a series, "default" if unknown.
         node_id: as of a series, "default" if unknown.
@@ -91,8 +92,8 @@ class CostEntry:
 class CostStream(NamedTuple):
     """What is known of one stream of a series, also after its entries were deleted.
 
-    A stream is one running total. `exporter.costs.streams` says which points form one. Every series
-    with costs has the stream 0, which also holds what is known of the series.
+    A stream is one running total. `exporter.costs.streams` says which points form one. The stream 0
+    holds the points without a known start and what is known of the series as a whole.
 
     Attributes:
         series_id: of the series, or of the identity that several series share.
@@ -103,7 +104,8 @@ class CostStream(NamedTuple):
         is_split: whether near starts are streams of their own, because their totals fall when they
             are read together.
         last: its newest point, None if it has none yet.
-        closed: its newest point whose entry was deleted. Points up to its time cost 0.
+        closed: its closing point: the newest point whose entry was deleted. A point that arrives
+            with a time up to this costs 0.
         zero_length_points: of the stream 0 alone: how many points of the series have their own time
             as start, and no later point has this start.
         lone_start: of the stream 0 alone: the start of the only such point, 0 unless there is one.
@@ -124,12 +126,13 @@ class CostStream(NamedTuple):
 
 
 class CostCounts(NamedTuple):
-    """What was remarkable in the cost samples of a transaction.
+    """Numbers of unusual points among the cost samples of a transaction.
 
     Attributes:
         conflicting: points that came with another value than a point with their series, start and
             time. The larger value counts.
-        at_start: new points of totals whose start is their own time.
+        at_start: new points of totals whose start is their own time. If they are the last points
+            of their programs, their costs may be missing.
     """
 
     conflicting: int = 0
@@ -181,8 +184,8 @@ class CostBasis:
         is_monotonic: whether a total that falls has restarted; otherwise its fall is a credit.
         has_known_starts: whether the start times of the points separate the totals of several
             processes; False for gauges.
-        falls: what a fall of a total is: a restart, a correction, or, for "auto", what
-            `exporter.costs.entry_calculation` takes it for.
+        falls: what a fall of a total is: a restart, a correction, or, for "auto", the one that
+            `exporter.costs.streams.has_restarted` takes it for.
         quantity_id: the series id of the quantity that an hourly rate is multiplied by; None for 1.
 
     The other attributes are those of the entries, see `CostEntry`.
@@ -210,7 +213,7 @@ class CostBasis:
 
 @dataclass(frozen=True, slots=True)
 class CostSample:
-    """One point of a series with costs; `exporter.costs.entry_calculation` computes its amount.
+    """A point that carries cost, before its amount is computed from the point before it.
 
     `value` is finite; for a histogram or summary it is the sum, and `count` its count. A start time
     of 0 is unknown. `series_id` is that of the series, or of the identity that several series

@@ -1,7 +1,4 @@
-"""How the points of a series become cost entries: their chain, and the basis of the entries.
-
-Pure: a rule and a series in, a chain out.
-"""
+"""How the points of a series become cost samples: their series id and their basis. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from exporter.costs.entry_fields import (
     first_texts,
     parse_currency,
 )
-from exporter.costs.identity import EVERY_ATTRIBUTE, chain_id, identity_attributes
+from exporter.costs.identity import EVERY_ATTRIBUTE, identity_attributes, shared_series_id
 from exporter.costs.rules import (
     NOTIONAL_TAGS,
     CostRule,
@@ -43,30 +40,30 @@ class KindRefusedError(CostRefusedError):
     """The kind of a rule makes no sense for the type of a series; another rule may apply."""
 
 
-class CostChain(NamedTuple):
-    """The chain that the points of a series belong to, and how they become cost entries.
+class CostSeries(NamedTuple):
+    """What the samples of a series have in common.
 
     Attributes:
-        chain_id: the `series_id` of the samples.
+        series_id: of the samples: that of the series, or of the identity that several series share.
         basis: of the samples.
         basis_at: the basis of a sample at a time in nanoseconds, if prices change with time; it may
             raise `CostRefusedError`. None if all samples have `basis`.
     """
 
-    chain_id: int
+    series_id: int
     basis: CostBasis
     basis_at: Callable[[int], CostBasis] | None = None
 
 
-def cost_chain(
+def cost_series(
     rule: CostRule,
     series: Series,
     *,
     unit_currency: str = "",
     factor: Decimal = Decimal(1),
     source: CostSource = "metric",
-) -> CostChain:
-    """How the points of a series that the rule matches become cost entries.
+) -> CostSeries:
+    """How the points of a series that the rule matches become cost samples.
 
     Args:
         rule: a rule that has a kind.
@@ -109,18 +106,18 @@ def cost_chain(
         is_monotonic=series.is_monotonic is not False,
         has_known_starts=series.metric_type != "gauge",
         falls=rule.falls,
-        quantity_id=quantity_chain_id(rule.quantity, series) if rule.quantity else None,
+        quantity_id=quantity_series_id(rule.quantity, series) if rule.quantity else None,
     )
     if not is_shared:
-        return CostChain(series.series_id, basis)
-    return CostChain(chain_id(series.metric_name, series.cluster_id, identity), basis)
+        return CostSeries(series.series_id, basis)
+    return CostSeries(shared_series_id(series.metric_name, series.cluster_id, identity), basis)
 
 
-def quantity_chain(rule: CostRule, series: Series) -> CostChain | None:
-    """The chain of a series of the quantity metric of a rule.
+def quantity_series(rule: CostRule, series: Series) -> CostSeries | None:
+    """How the points of the quantity metric of a rule become samples.
 
     Returns:
-        None if its points do not say what they are the quantity of.
+        None if the series lacks the attribute that says what its values are the quantity of.
     """
     quantity = rule.quantity
     if quantity is None or not _point_attribute(series, quantity.attribute):
@@ -136,22 +133,22 @@ def quantity_chain(rule: CostRule, series: Series) -> CostChain | None:
         source_name=series.metric_name,
         has_known_starts=False,
     )
-    return CostChain(quantity_chain_id(quantity, series), basis)
+    return CostSeries(quantity_series_id(quantity, series), basis)
 
 
-def quantity_chain_id(quantity: QuantityMetric, series: Series) -> int:
-    """The chain of a quantity, from a series of either metric."""
+def quantity_series_id(quantity: QuantityMetric, series: Series) -> int:
+    """The series id of a quantity, from a series of the quantity or of the price."""
     value = _point_attribute(series, quantity.attribute)
-    return chain_id(quantity.metric, series.cluster_id, {quantity.attribute: value})
+    return shared_series_id(quantity.metric, series.cluster_id, {quantity.attribute: value})
 
 
 def _shared_attributes(
     rule: CostRule, identity: Attributes, point: Attributes, resource: Attributes
 ) -> tuple[Attributes, Attributes]:
-    """The attributes that fields of a shared chain may come from.
+    """The attributes that the fields of series with a shared identity may come from.
 
-    Of the resource only what the rule names: the rest describes the sender, and two senders of one
-    cost must give the same entry.
+    Of the resource these are only the ones that the rule names: the others describe the sender, and
+    two senders of one cost must give the same entry.
     """
     sources = (*rule.category, *rule.resource_id, *rule.currency, *rule.region)
     named = {source.attribute for source in (*sources, *(rule.tags or {}).values())}
@@ -195,16 +192,15 @@ def _check_hourly_rate(series: Series) -> None:
 
 
 def _tags(reader: AttributeReader, rule: CostRule) -> dict[str, Any]:
-    marks = NOTIONAL_TAGS if rule.notional else {}
     return {
         **first_texts(reader.own, rule.more_tags),
         **entry_tags(reader, rule.tags),
-        **marks,
+        **(NOTIONAL_TAGS if rule.notional else {}),
     }
 
 
 def _currency(field_text: str, unit_currency: str) -> str:
-    """The currency that the field or the unit says.
+    """The ISO 4217 code that the field or the unit says.
 
     Raises:
         CostRefusedError: neither says one, or they say different ones.
