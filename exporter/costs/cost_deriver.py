@@ -166,8 +166,8 @@ class CostDeriver:
         spend = None
         try:
             for rule in self._matching_rules(series):
-                # Tokens under a rule of the user are priced whatever else the service sends: without
-                # a spend they are never compared with its costs.
+                # Tokens under a rule of the user are priced whatever else the service sends, so
+                # they have no spend that is compared with its costs.
                 spend = Spend.of(series, is_tokens=True) if rule is TOKEN_RULE else None
                 try:
                     return self._apply(rule, series, spend)
