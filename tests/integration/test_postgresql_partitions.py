@@ -92,7 +92,7 @@ def test_the_first_and_the_last_possible_time(backend: PostgreSQLBackend) -> Non
     assert stored_points(backend) == {
         (0, 1): (1.0, None),
         (MOST // 1_000, 1): (1.0, None),
-        (MOST // 1_000 - 1, 1): (1.0, 1),
+        (MOST // 1_000 - 1, 1, 1): (1.0, 1),
     }
 
 
