@@ -127,7 +127,8 @@ def has_restarted(
         return point.point_count < previous.point_count or (is_equal and is_fall(previous, point))
     if basis.falls == "restart" or (basis.has_known_starts and stream_start == UNKNOWN_START):
         return is_fall(previous, point)
-    return point.value < previous.value * _RESTART_BELOW
+    # A total below 0 has been corrected: half of it is above it.
+    return previous.value > 0 and point.value < previous.value * _RESTART_BELOW
 
 
 def assign_streams(

@@ -130,6 +130,7 @@ EXAMPLES = {
     ),
     "month to date": (series(1000, 1010, 1007, 1012, basis=GAUGE), "12"),
     "a new month": (series(990, 1000, 0.5, 3, basis=GAUGE), "13"),
+    "month to date below 0": (series(-10, -10, -9, -12, -11, basis=GAUGE), "-1"),
     "up and down": (series(5, 3, 4, start=T0, basis=UP_DOWN), "4"),
     "the larger value": (
         [sample(T0 + MINUTE, 5.0, T0), sample(T0 + MINUTE, 6.0, T0), sample(T0 + MINUTE, 4.0, T0)],
