@@ -1,7 +1,7 @@
 """What the use of language models costs: the number of tokens times their price.
 
 `gen_ai.client.token.usage` is a histogram whose sum is a number of tokens. Prices come from the
-configuration, and otherwise from the library genai-prices, which works without the network.
+configuration, and otherwise from the library genai-prices (`exporter.costs.price_library`).
 """
 
 from __future__ import annotations
@@ -10,20 +10,16 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import cache
-from importlib import import_module
-from types import ModuleType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from exporter.costs.cost_series import CostSeries, cost_series
 from exporter.costs.default_rules import MODEL_SOURCES, ai_rule
 from exporter.costs.entry_fields import Attributes, CostRefusedError, attribute_text, first_text
+from exporter.costs.price_library import Prices, Quote, library_quote
 from exporter.costs.rules import CostRule, FieldSource, series_attributes
 from exporter.model import CostBasis, Series
-from exporter.time_units import NANOSECONDS_PER_SECOND
 
 TOKEN_USAGE_METRIC: Final = "gen_ai.client.token.usage"  # noqa: S105 - the name of a metric
 TOKEN_RULE: Final = CostRule(metric=TOKEN_USAGE_METRIC, kind="tokens")
@@ -31,18 +27,19 @@ TOKEN_RULE: Final = CostRule(metric=TOKEN_USAGE_METRIC, kind="tokens")
 _TOKEN_METRIC_TYPES: Final = frozenset({"histogram", "exponential_histogram", "sum"})
 _PROVIDER_ATTRIBUTES: Final = ("gen_ai.provider.name", "gen_ai.system", "provider")
 _TYPE_ATTRIBUTES: Final = ("gen_ai.token.type", "token_type", "token.type", "type")
-_TOKENS_PER_PRICE: Final = 1_000_000
-# These send the cost of their calls besides the tokens.
+_TOKENS_PER_UNIT: Final = 1_000_000
+# Senders of the cost of their calls, besides the tokens, by the beginning of their scope or by SDK.
 _STATING_SCOPES: Final = ("litellm", "openlit", "com.anthropic.claude_code")
 _STATING_SDKS: Final = frozenset({"openlit"})
 
-_TokenPart = Literal[
-    "input", "output", "cache_read", "cache_write", "cached_input", "written_input", "counted"
+# How the tokens of a type are priced. Anthropic counts what is read from and written to its cache
+# besides the input ("cache_read", "cache_write"); OpenAI and Gemini count it within the input
+# ("cached_input", "written_input"). "included" tokens are paid for with those of another type.
+_Pricing = Literal[
+    "input", "output", "cache_read", "cache_write", "cached_input", "written_input", "included"
 ]
-# By the name of a token type in small letters with "_" between its words. Anthropic counts what is
-# read from and written to its cache besides the input; OpenAI and Gemini count it as a part of the
-# input. What `counted` names is a part of another type, at the same price.
-_TOKEN_PARTS: Final[dict[str, _TokenPart]] = {
+# By the name of a token type in small letters, with "_" between its words and without "_tokens".
+_PRICINGS: Final[dict[str, _Pricing]] = {
     "input": "input",
     "prompt": "input",
     "output": "output",
@@ -57,10 +54,10 @@ _TOKEN_PARTS: Final[dict[str, _TokenPart]] = {
     "cached": "cached_input",
     "cache": "cached_input",
     "cache_write_input": "written_input",
-    "reasoning": "counted",
-    "reasoning_output": "counted",
-    "output_reasoning": "counted",
-    "total": "counted",
+    "reasoning": "included",
+    "reasoning_output": "included",
+    "output_reasoning": "included",
+    "total": "included",
 }
 
 
@@ -87,23 +84,6 @@ class TokenPrice:
     currency: str = "USD"
 
 
-class _Prices(NamedTuple):
-    """The prices of a million tokens; None if unknown."""
-
-    input: Decimal | None
-    output: Decimal | None
-    cached_input: Decimal | None
-    cache_write: Decimal | None
-
-
-class _Quote(NamedTuple):
-    """The prices of a model; `at` gives those at a time in nanoseconds, None if they are fixed."""
-
-    currency: str
-    prices: _Prices
-    at: Callable[[int], _Prices] | None = None
-
-
 class TokenPrices:
     """Finds the price of a series of token counts.
 
@@ -124,7 +104,7 @@ class TokenPrices:
             series: the series.
 
         Returns:
-            None if its tokens are a part of those of another series.
+            None if its tokens are within those of another series.
 
         Raises:
             CostRefusedError: the model has no price, or the series names no model.
@@ -132,29 +112,36 @@ class TokenPrices:
         if series.metric_type not in _TOKEN_METRIC_TYPES:
             raise CostRefusedError(f"a {series.metric_type} is no number of tokens")
         point, _ = series_attributes(series)
-        part = _token_part(point)
-        if part == "counted":
+        pricing = _token_pricing(point)
+        if pricing == "included":
             return None
         quote = self._quote(point)
         rule = ai_rule(
             replace(rule, kind="cumulative", currency=(FieldSource(constant=quote.currency),))
         )
-        # Fixed prices are checked once; those that change with time may be unknown at some times.
-        factor = _part_price(part, quote.prices) / _TOKENS_PER_PRICE if quote.at is None else 1
+        # A fixed price is checked here, so that the series is refused once; a price that changes
+        # with time may be unknown at some times, and is checked for each point.
+        factor = _unit_price(pricing, quote.prices) / _TOKENS_PER_UNIT if quote.at is None else 1
         priced = cost_series(rule, series, factor=Decimal(factor), source="gen_ai")
         if quote.at is None:
             return priced
-        return priced._replace(basis_at=_basis_at(priced.basis, part, quote.at))
+        return priced._replace(basis_at=_basis_at(priced.basis, pricing, quote.at))
 
-    def _quote(self, attributes: Attributes) -> _Quote:
-        """The prices of the model that a point names."""
+    def _quote(self, attributes: Attributes) -> Quote:
+        """The prices of the model that the attributes of a point name.
+
+        Raises:
+            CostRefusedError: no price is known.
+        """
         provider = first_text(attributes, _PROVIDER_ATTRIBUTES)
-        # The name in the response often has a date added. Without a price for it, the name in the
-        # request decides.
+        # The name in the response is asked first. It often has a date added; if there is no price
+        # for it, the name in the request is asked.
         for name in MODEL_SOURCES:
             model = attribute_text(attributes.get(name))
             if model:
-                found = self._table_quote(provider, model) or self._library_quote(provider, model)
+                found = self._table_quote(provider, model)
+                if found is None and self._use_library:
+                    found = library_quote(provider, model)
                 if found is not None:
                     return found
         model = first_text(attributes, MODEL_SOURCES)
@@ -163,29 +150,12 @@ class TokenPrices:
             "add it to llm_prices"
         )
 
-    def _table_quote(self, provider: str, model: str) -> _Quote | None:
+    def _table_quote(self, provider: str, model: str) -> Quote | None:
         for price in self._table:
             if fnmatchcase(model, price.model) and fnmatchcase(provider, price.provider):
-                prices = _Prices(price.input, price.output, price.cached_input, price.cache_write)
-                return _Quote(price.currency, prices)
+                prices = Prices(price.input, price.output, price.cached_input, price.cache_write)
+                return Quote(price.currency, prices)
         return None
-
-    def _library_quote(self, provider: str, model: str) -> _Quote | None:
-        library = _genai_prices() if self._use_library else None
-        if library is None:
-            return None
-        # The library finds a provider by a part of its name, and OpenTelemetry names some that it
-        # does not know: gcp.gen_ai, x_ai, azure.ai.inference. Without a provider it finds the one
-        # that makes the model.
-        is_own_name = not provider or provider in _library_providers()
-        found = _library_model(library, provider, model)
-        if found is None and not is_own_name:
-            found = _library_model(library, "", model)
-        if found is None:
-            return None
-        if isinstance(found.prices, list):
-            return _Quote("USD", _Prices(None, None, None, None), _prices_at(found))
-        return _Quote("USD", _library_prices(found.prices))
 
 
 def states_its_cost(series: Series) -> bool:
@@ -199,37 +169,37 @@ def states_its_cost(series: Series) -> bool:
 
 
 def model_names(series: Series) -> frozenset[str]:
-    """The names of the language model that the points of a series give, in small letters.
+    """The names of the language model of a series, in small letters.
 
-    A name such as `openai/gpt-4o` is also given without its provider.
+    Of a name such as `openai/gpt-4o` there is also the part without the provider.
     """
     point, _ = series_attributes(series)
     given = [attribute_text(point.get(name)).lower() for name in MODEL_SOURCES]
     return frozenset(filter(None, (*given, *(name.rpartition("/")[2] for name in given))))
 
 
-def _token_part(attributes: Attributes) -> _TokenPart:
+def _token_pricing(attributes: Attributes) -> _Pricing:
     text = first_text(attributes, _TYPE_ATTRIBUTES)
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|[-. ]", "_", text).lower()
-    part = _TOKEN_PARTS.get(re.sub(r"_tokens?$", "", name))
-    if part is None:
+    pricing = _PRICINGS.get(re.sub(r"_tokens?$", "", name))
+    if pricing is None:
         raise CostRefusedError(
             f"gen_ai.token.type is {text[:20]!r}, and prices are for input, output, cache_read, "
             "cache_creation and cached_input"
         )
-    return part
+    return pricing
 
 
-def _part_price(part: _TokenPart, prices: _Prices) -> Decimal:
-    """The price of a million tokens of a part.
+def _unit_price(pricing: _Pricing, prices: Prices) -> Decimal:
+    """The price of a million tokens with this pricing.
 
-    A part of the input is paid for with the input already: its price is the difference.
+    Tokens within the input are paid for with the input already: their price is the difference.
 
     Raises:
         CostRefusedError: the price is unknown.
     """
     price: Decimal | None
-    if part == "output":
+    if pricing == "output":
         price = prices.output
     elif prices.input is None:
         price = None
@@ -242,81 +212,24 @@ def _part_price(part: _TokenPart, prices: _Prices) -> Decimal:
             "cache_write": written,
             "cached_input": cached - prices.input,
             "written_input": written - prices.input,
-        }[part]
+        }[pricing]
     if price is None:
-        raise CostRefusedError(f"the model has no price for {part} tokens; add it to llm_prices")
+        raise CostRefusedError(f"the model has no price for {pricing} tokens; add it to llm_prices")
     return price
 
 
 def _basis_at(
-    basis: CostBasis, part: _TokenPart, prices_at: Callable[[int], _Prices]
+    basis: CostBasis, pricing: _Pricing, prices_at: Callable[[int], Prices]
 ) -> Callable[[int], CostBasis]:
-    """The basis of a point by its time; one object for each price."""
-    by_prices: dict[_Prices, CostBasis] = {}
+    """The basis of a point by its time in nanoseconds; points with one price share an object."""
+    by_prices: dict[Prices, CostBasis] = {}
 
     def basis_at(time_unix_nano: int) -> CostBasis:
         prices = prices_at(time_unix_nano)
         found = by_prices.get(prices)
         if found is None:
-            factor = basis.factor * _part_price(part, prices) / _TOKENS_PER_PRICE
+            factor = basis.factor * _unit_price(pricing, prices) / _TOKENS_PER_UNIT
             found = by_prices[prices] = replace(basis, factor=factor)
         return found
 
     return basis_at
-
-
-def _prices_at(model: Any) -> Callable[[int], _Prices]:
-    """The prices of a model of the library by time."""
-
-    def prices_at(time_unix_nano: int) -> _Prices:
-        # A point covers the time until its own, so its price is that of the instant before it.
-        seconds, nanoseconds = divmod(time_unix_nano - 1, NANOSECONDS_PER_SECOND)
-        at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1_000)
-        return _library_prices(model.get_prices(at))
-
-    return prices_at
-
-
-def _library_prices(prices: Any) -> _Prices:
-    return _Prices(
-        _base_price(prices.input_mtok),
-        _base_price(prices.output_mtok),
-        _base_price(prices.cache_read_mtok),
-        _base_price(prices.cache_write_mtok),
-    )
-
-
-def _base_price(price: Any) -> Decimal | None:
-    """The price without its tiers.
-
-    Some prices rise above a number of tokens in one request. The sum of many requests cannot tell
-    how many tokens each had.
-    """
-    base = getattr(price, "base", price)
-    return None if base is None else Decimal(base)
-
-
-def _library_model(library: ModuleType, provider: str, model: str) -> Any:
-    """The model of genai-prices with its prices at all times, None if it is unknown."""
-    try:
-        return library.calc_price(
-            library.Usage(input_tokens=1, output_tokens=1), model, provider_id=provider or None
-        ).model
-    except LookupError:
-        return None
-
-
-@cache
-def _library_providers() -> frozenset[str]:
-    """The names that genai-prices itself uses."""
-    snapshot = import_module("genai_prices.data_snapshot").get_snapshot()
-    return frozenset(provider.id for provider in snapshot.providers)
-
-
-@cache
-def _genai_prices() -> ModuleType | None:
-    """The library, imported at first use: it takes 0.1 s, and most receivers see no tokens."""
-    try:
-        return import_module("genai_prices")
-    except ImportError:
-        return None  # the extra `llm` is not installed

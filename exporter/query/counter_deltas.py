@@ -2,12 +2,12 @@
 
 A stream is one running total: the points of one process between two restarts. A sender names it by
 the start time of its points, and several processes may send streams of one series. A delta is the
-difference to the point before in the same stream, and counts at the time of the later point. The
-point before may be up to ten minutes before the range (`AggregateQuery.look_back_range`). The
+difference to the point before in the same stream, at the time of the later point. The point before
+may be up to ten minutes before the range (`AggregateQuery.look_back_range`). The
 rules are those of costs (docs/costs.md, `exporter.costs.streams`):
 
-- Points of one start are one stream. Its first point counts whole if the stream started within the
-  extended range, so that the value before was zero; else it is only the base of the next.
+- Points of one start are one stream. Its first point counts as a whole if the stream started
+  within the extended range, because the value before was zero; else it is only a base.
 - Points without a start are the stream "unknown" of their series, whose first point is only a base.
 - A start that is not before the time of its point is real if a later point has it, or if no other
   point of the series is like that: a program whose first export falls into the microsecond of its
@@ -15,7 +15,7 @@ rules are those of costs (docs/costs.md, `exporter.costs.streams`):
   are of the stream "unknown".
 - Starts less than a second apart are one stream while the total never falls in order of time: a
   start that jitters (now minus uptime). If it falls, each start is a stream: forked workers.
-- A total that falls to less than half has restarted without a new start, and counts whole. A
+- A total that falls to less than half has restarted without a new start, and counts as a whole. A
   smaller fall is a correction, a negative delta. In the stream "unknown" every fall is a restart,
   unless it is below a millionth, which is rounding. Histograms and summaries restart if their
   count falls.
@@ -39,7 +39,7 @@ from exporter.query.sql_builder import Sql, sql
 
 @dataclass(frozen=True, slots=True)
 class CounterColumns:
-    """Where the values of counters are, and how they fall.
+    """Where the values of counters are, and what a fall of them means.
 
     Attributes:
         table: with the points.
@@ -77,8 +77,9 @@ SUMMARY_COUNTS: Final = CounterColumns(
 _NO_NUMBER: Final = sql("CAST(NULL AS DOUBLE PRECISION)")
 
 # Most series are regular: each start is a stream of its own, and one window over the points finds
-# the point before. `edges` are the points that can make a series irregular; usually they are few.
-# The start of a stream is its name; 0 is the stream "unknown".
+# the point before. `candidates` are the points that can make a series irregular; usually they are
+# few.
+# A stream is named by its start; 0 is the stream "unknown".
 _REGULAR: Final = """
     samples AS (
         SELECT m.series_id, c.grp, c.cumulative, {time} AS time, COALESCE({start}, 0) AS start,
@@ -95,15 +96,16 @@ _REGULAR: Final = """
             PARTITION BY series_id, CASE cumulative WHEN 1 THEN start END ORDER BY time
         )
     ),
-    edges AS MATERIALIZED (
+    candidates AS MATERIALIZED (
         SELECT * FROM pairs
         WHERE previous_time IS NULL OR previous_time = time OR start >= time
     ),
     irregular AS MATERIALIZED (
         SELECT series_id
         FROM (
-            SELECT edges.*, LAG(start) OVER (PARTITION BY series_id ORDER BY start) AS lower_start
-            FROM edges
+            SELECT candidates.*,
+                   LAG(start) OVER (PARTITION BY series_id ORDER BY start) AS lower_start
+            FROM candidates
         ) AS starts
         GROUP BY series_id
         HAVING SUM(
@@ -118,8 +120,9 @@ _REGULAR: Final = """
     )
 """
 
-# The streams of irregular series. Windows and no joins, because PostgreSQL does not know how many
-# rows a WITH query has, and would join them row by row.
+# The streams of irregular series. A start group has starts less than a second apart; known_start is
+# 0 if the start is unknown. Windows and no joins, because PostgreSQL does not know how many rows a
+# WITH query has, and would join them row by row.
 _IRREGULAR: Final = """
     distinct_samples AS (
         SELECT *
@@ -156,32 +159,32 @@ _IRREGULAR: Final = """
                        PARTITION BY series_id, known_start = 0 ORDER BY known_start
                    ) < 1000000 THEN NULL
                    ELSE known_start
-               END AS chain_start
+               END AS group_start
         FROM known_starts
     ),
-    chains AS (
+    start_groups AS (
         SELECT series_id, grp, cumulative, time, start, value, total, known_start,
-               MAX(chain_start) OVER (
+               MAX(group_start) OVER (
                    PARTITION BY series_id, known_start = 0 ORDER BY known_start
-               ) AS chain
+               ) AS start_group
         FROM gaps
     ),
     falls AS (
-        SELECT chain_pairs.*, CASE WHEN {is_fall} THEN 1 ELSE 0 END AS is_fall
+        SELECT group_pairs.*, CASE WHEN {is_fall} THEN 1 ELSE 0 END AS is_fall
         FROM (
-            SELECT chains.*,
+            SELECT start_groups.*,
                    LAG(value) OVER (
-                       PARTITION BY series_id, chain ORDER BY time, start
+                       PARTITION BY series_id, start_group ORDER BY time, start
                    ) AS previous_value
-            FROM chains
-        ) AS chain_pairs
+            FROM start_groups
+        ) AS group_pairs
     ),
     streams AS (
         SELECT series_id, grp, cumulative, time, start, value, total,
                CASE
                    WHEN cumulative = 0 THEN 0
-                   WHEN MAX(is_fall) OVER (PARTITION BY series_id, chain) = 1 THEN known_start
-                   ELSE chain
+                   WHEN MAX(is_fall) OVER (PARTITION BY series_id, start_group) = 1 THEN known_start
+                   ELSE start_group
                END AS stream
         FROM falls
     )
@@ -211,7 +214,7 @@ _CHANGES: Final = """
             SELECT series_id, grp, cumulative, time, start, value, total, start AS stream,
                    MIN(time) OVER (PARTITION BY series_id) AS first_time,
                    NULL, NULL, NULL, NULL
-            FROM edges
+            FROM candidates
             WHERE previous_time IS NULL AND series_id NOT IN (SELECT series_id FROM irregular)
             UNION ALL
             SELECT series_id, grp, cumulative, time, start, value, total, stream,

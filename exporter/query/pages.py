@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from exporter.backends.base import Backend
-from exporter.backends.costs import cost_point_of
+from exporter.backends.cost_rows import cost_point_of
 from exporter.costs.stored_basis import parse_basis
 from exporter.model import CostEntry, SeriesPoint
 from exporter.query.catalog import definitions_statement, listed_series_condition

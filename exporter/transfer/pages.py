@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from exporter import tables
 from exporter.backends.base import Backend
-from exporter.backends.costs import cost_point_of, stream_of_row
+from exporter.backends.cost_rows import cost_point_of, stream_of_row
 from exporter.backends.dialect import Dialect
 from exporter.model import CostPoint, CostStream, Series
 from exporter.query.filters import time_condition

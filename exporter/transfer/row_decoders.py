@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from exporter import tables
-from exporter.backends.costs import cost_point_of
+from exporter.backends.cost_rows import cost_point_of
 from exporter.costs.stored_basis import parse_basis
 from exporter.json_text import canonical_json, read_float
 from exporter.model import (

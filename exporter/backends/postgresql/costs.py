@@ -10,7 +10,7 @@ from typing import Final
 from psycopg2.errors import UniqueViolation
 from psycopg2.extras import execute_values
 
-from exporter.backends.costs import (
+from exporter.backends.cost_rows import (
     ENTRY_COLUMNS,
     STREAM_COLUMNS,
     CostEncoder,

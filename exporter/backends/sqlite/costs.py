@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache
 from typing import Any, Final
 
-from exporter.backends.costs import (
+from exporter.backends.cost_rows import (
     ENTRY_COLUMNS,
     STREAM_COLUMNS,
     CostEncoder,
