@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, Overflow
 from functools import lru_cache
 from typing import Final
@@ -41,10 +41,6 @@ _ONE: Final = Decimal(1)
 _NANOSECONDS_PER_HOUR: Final = Decimal(NANOSECONDS_PER_HOUR)
 _UINT64_MASK: Final = 2**64 - 1
 
-# The points of a quantity, sorted by time, from the second one before the first of two times in
-# nanoseconds up to the last. Called with the id of the quantity.
-FetchQuantities = Callable[[int, int, int], Sequence[CostPoint]]
-
 
 def cost_of(
     basis: CostBasis,
@@ -53,14 +49,15 @@ def cost_of(
     point: CostPoint,
     quantities: Sequence[CostPoint] = (),
 ) -> tuple[Decimal, int]:
-    """What a point costs, and from when.
+    """What a point costs, and the start of the period that it pays for.
 
     Args:
         basis: stored with the point.
         stream_start: names its stream.
         previous: the point before it in the stream.
         point: the point.
-        quantities: of `basis.quantity_id`, sorted by time, from the second one before the point.
+        quantities: the points of `basis.quantity_id` sorted by time, with at least the last two up
+            to the time of the point, if there are two.
 
     Returns:
         The amount, and the start of the period in nanoseconds, 0 if unknown.
@@ -71,7 +68,7 @@ def cost_of(
     if basis.kind == "cumulative":
         return _increase(basis, stream_start, previous, point)
     if basis.kind == "amount":
-        return _price(basis, point.value), _start_before(point)
+        return _amount(basis, point.value), _start_before(point)
     if basis.kind == "quantity" or previous is None:
         return _ZERO, 0
     return _hourly_charge(basis, previous, point, quantities)
@@ -127,18 +124,17 @@ def _month_of_day(day: int) -> str:
 
 
 def sample_point(sample: CostSample) -> CostPoint:
-    """The point of a sample as it is stored: whole microseconds, and a start only if it counts."""
+    """The point of a sample as it is stored.
+
+    Its times are whole microseconds. A start that is after the time, or that means nothing for the
+    kind of the sample, is `UNKNOWN_START`.
+    """
     time = sample.time_unix_nano - sample.time_unix_nano % NANOSECONDS_PER_MICROSECOND
     start = sample.start_time_unix_nano - sample.start_time_unix_nano % NANOSECONDS_PER_MICROSECOND
-    counts = sample.basis.has_known_starts and sample.basis.kind in {"amount", "cumulative"}
-    if not counts or start > time:
+    has_start = sample.basis.has_known_starts and sample.basis.kind in {"amount", "cumulative"}
+    if not has_start or start > time:
         start = UNKNOWN_START
-    return CostPoint(
-        time,
-        start,
-        float(sample.value),
-        sample.count,
-    )
+    return CostPoint(time, start, float(sample.value), sample.count)
 
 
 def derived_entry(
@@ -150,12 +146,21 @@ def derived_entry(
 ) -> CostEntry:
     """The entry of a point.
 
-    Its timestamp is in the hour, day and month that it pays for: a period that ends with an hour is
-    over (from, to], so its timestamp is the last microsecond of that hour.
+    It covers the time up to its point, this included. If that ends with a full hour, the timestamp
+    is the last microsecond before, so that it is in the hour, day and month that the entry pays
+    for.
+
+    Args:
+        series_id: of the sample.
+        stream_start: names the stream of the point.
+        point: the point.
+        basis: by which its amount was computed.
+        cost: amount and start of the period, as `cost_of` returns them.
     """
     amount, period_start_unix_nano = cost
     time = point.time_unix_nano
     start = point.start_time_unix_nano
+    # An amount of a gauge arose at the time of its point, and not in a period before it.
     has_period = basis.kind != "amount" or basis.has_known_starts
     timestamp = time
     if has_period and time % NANOSECONDS_PER_HOUR == 0:
@@ -187,8 +192,8 @@ def derived_entry(
 def distinct_points(samples: Iterable[CostSample]) -> tuple[dict[CostPoint, CostBasis], int]:
     """The points of samples of one series, with their bases.
 
-    Of several with one time and start the one with the larger value counts, so that the result does
-    not depend on their order.
+    Of several points with one time and start the largest value counts, so that the result does not
+    depend on their order.
 
     Returns:
         The points, and how many others had another value.
@@ -211,7 +216,7 @@ def _increase(
 ) -> tuple[Decimal, int]:
     """The increase of a total since the point before it in its stream."""
     # Rounded before the difference is taken, so that increases add up to the rounded total.
-    total = _price(basis, point.value)
+    total = _amount(basis, point.value)
     if previous is None:
         # A total with a known start is 0 there (OpenTelemetry data model, "Resets and gaps").
         if stream_start == UNKNOWN_START:
@@ -220,7 +225,7 @@ def _increase(
     if has_restarted(basis, stream_start, previous, point):
         return total, previous.time_unix_nano
     # An exact context, because the usual one rounds differences to 28 digits.
-    increase = _EXACT.subtract(total, _price(basis, previous.value))
+    increase = _EXACT.subtract(total, _amount(basis, previous.value))
     return increase, previous.time_unix_nano
 
 
@@ -246,16 +251,19 @@ def _hourly_charge(
 
 
 def _charge_since_1970(rate: Decimal, time_unix_nano: int) -> Decimal:
+    """What a constant hourly rate would cost from 1970 to a time, rounded once."""
     charge = _EXACT.multiply(rate, Decimal(time_unix_nano))
     return quantize_amount(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR), RATE_QUANTUM)
 
 
 def _start_before(point: CostPoint) -> int:
+    """The start of a point, 0 if it is unknown or the time of the point."""
     start = point.start_time_unix_nano
     return start if start < point.time_unix_nano else 0
 
 
-def _price(basis: CostBasis, value: float) -> Decimal:
+def _amount(basis: CostBasis, value: float) -> Decimal:
+    """What a value costs, rounded once."""
     amount = _decimal(value)
     if basis.factor != _ONE:
         amount = _EXACT.multiply(amount, basis.factor)

@@ -101,12 +101,13 @@ class StreamIndex:
     def near(self, start_unix_nano: int) -> list[CostStream]:
         """The streams with a start near this one, without that of unknown starts."""
         found = []
-        place = bisect_right(self._starts, start_unix_nano + MAX_STREAM_WIDTH_NANOSECONDS)
-        while place:
-            place -= 1
-            stream = self._by_start[self._starts[place]]
+        index = bisect_right(self._starts, start_unix_nano + MAX_STREAM_WIDTH_NANOSECONDS)
+        while index:
+            index -= 1
+            stream = self._by_start[self._starts[index]]
             if stream.stream_start != UNKNOWN_START and is_near(stream, start_unix_nano):
                 found.append(stream)
+            # Streams do not overlap, so those that begin before this one end before it.
             if stream.stream_start < start_unix_nano - MAX_STREAM_WIDTH_NANOSECONDS:
                 break
         return found
