@@ -71,7 +71,7 @@ class CostEncoder:
         stored = update.stored
         return (
             *self.amount(quantize_amount(update.amount)),
-            self._known(update.period_start_unix_nano),
+            self._time_or_null(update.period_start_unix_nano),
             self.time(update.stream_start),
             self.time(stored.timestamp_unix_nano),
             stored.entry_id,
@@ -82,14 +82,14 @@ class CostEncoder:
         return (
             stream.series_id,
             self.time(stream.stream_start),
-            self._known(stream.earliest_start),
-            self._known(stream.latest_start),
+            self._time_or_null(stream.earliest_start),
+            self._time_or_null(stream.latest_start),
             stream.has_fall,
             stream.is_split,
             *self._point(stream.last),
             *self._point(stream.closed),
             stream.zero_length_points,
-            self._known(stream.lone_start),
+            self._time_or_null(stream.lone_start),
             stream.quantity_id,
         )
 
@@ -111,7 +111,7 @@ class CostEncoder:
             self.text(cost.billing_period) or billing_period(cost.time_unix_nano),
             cost.source,
             self.text(cost.source_name),
-            self._known(cost.period_start_unix_nano),
+            self._time_or_null(cost.period_start_unix_nano),
             self.time(cost.period_end_unix_nano or cost.time_unix_nano),
             *self._source(cost.derived_from),
         )
@@ -123,7 +123,7 @@ class CostEncoder:
         return (
             source.series_id,
             self.time(source.stream_start),
-            self._known(point.start_time_unix_nano),
+            self._time_or_null(point.start_time_unix_nano),
             point.value,
             point.point_count,
             None if basis is None else basis_text(basis),
@@ -133,10 +133,10 @@ class CostEncoder:
         if point is None:
             return (None,) * 4
         time, start, value, count = point
-        return (self.time(time), self._known(start), value, count)
+        return (self.time(time), self._time_or_null(start), value, count)
 
-    def _known(self, unix_nano: int) -> object:
-        """A stored time, NULL for an unknown one."""
+    def _time_or_null(self, unix_nano: int) -> object:
+        """A stored time; None, which is NULL, for an unknown one."""
         return self.time(unix_nano) if unix_nano else None
 
 

@@ -81,7 +81,7 @@ _LOCK_UNKNOWN_STREAMS: Final = f"""
     SELECT {_STREAMS} FROM cost_streams AS s
     WHERE s.series_id = ANY (%s) AND s.stream_start = 'epoch'
     ORDER BY s.series_id FOR UPDATE"""  # noqa: S608 - names of columns
-_NEAR: Final = f"""
+_STREAMS_NEAR: Final = f"""
     SELECT DISTINCT {_STREAMS}
     FROM unnest(%s::bigint[], %s::timestamptz[]) AS wanted (series_id, start)
     JOIN cost_streams AS s ON s.series_id = wanted.series_id
@@ -100,29 +100,29 @@ _STORE_STREAMS: Final = f"""
 _DELETE_STREAMS: Final = """
     DELETE FROM cost_streams AS s USING (VALUES %s) AS gone (series_id, stream_start)
     WHERE s.series_id = gone.series_id AND s.stream_start = gone.stream_start"""
-_STREAM: Final = """
+_FROM_STREAM: Final = """
     cost_entries AS e
     WHERE e.series_id = %(series_id)s AND e.stream_start = %(stream_start)s::timestamptz
     AND e."timestamp" >= %(begin)s::timestamptz AND e."timestamp" <= %(end)s::timestamptz"""
 _ORDER: Final = " ORDER BY e.period_end, e.start_timestamp NULLS FIRST"
 _BETWEEN: Final = f"""
-    SELECT {_ENTRIES} FROM {_STREAM}
+    SELECT {_ENTRIES} FROM {_FROM_STREAM}
     AND e.period_end >= coalesce(
-        (SELECT max(e.period_end) FROM {_STREAM} AND e.period_end < %(first)s::timestamptz),
+        (SELECT max(e.period_end) FROM {_FROM_STREAM} AND e.period_end < %(first)s::timestamptz),
         %(first)s::timestamptz)
     AND e.period_end <= coalesce(
-        (SELECT min(e.period_end) FROM {_STREAM} AND e.period_end > %(last)s::timestamptz),
+        (SELECT min(e.period_end) FROM {_FROM_STREAM} AND e.period_end > %(last)s::timestamptz),
         %(last)s::timestamptz)
     {_ORDER}"""  # noqa: S608 - names of columns
 _QUANTITIES: Final = f"""
-    SELECT {_ENTRIES} FROM {_STREAM}
+    SELECT {_ENTRIES} FROM {_FROM_STREAM}
     AND e.period_end <= %(last)s::timestamptz
     AND e.period_end >= coalesce(
-        (SELECT e.period_end FROM {_STREAM} AND e.period_end < %(first)s::timestamptz
+        (SELECT e.period_end FROM {_FROM_STREAM} AND e.period_end < %(first)s::timestamptz
             ORDER BY e.period_end DESC LIMIT 1 OFFSET 1),
         'epoch')
     {_ORDER}"""  # noqa: S608 - names of columns
-_ALL_OF: Final = f"""
+_ENTRIES_OF: Final = f"""
     SELECT {_ENTRIES} FROM cost_entries AS e
     WHERE e.series_id = %(series_id)s
     AND e.stream_start = ANY (%(stream_starts)s::timestamptz[]) {_ORDER}"""  # noqa: S608
@@ -169,7 +169,7 @@ class PostgreSQLCostTables:
     def lock_series(self, series_ids: Collection[int]) -> list[CostStream]:
         """See `CostTables.lock_series`.
 
-        Rows are made and locked in the order of the ids, so that two receivers cannot deadlock.
+        Rows are created and locked in the order of the ids, so that two receivers cannot deadlock.
         """
         ids = sorted(series_ids)
         self._cursor.execute(_LOCK_UNKNOWN_STREAMS, (ids,))
@@ -185,7 +185,7 @@ class PostgreSQLCostTables:
         width = MAX_STREAM_WIDTH_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
         ids = [series_id for series_id, _ in starts]
         times = [timestamp_text(start) for _, start in starts]
-        self._cursor.execute(_NEAR, (ids, times, width, width))
+        self._cursor.execute(_STREAMS_NEAR, (ids, times, width, width))
         return list(map(stream_of_row, self._cursor.fetchall()))
 
     def rates_of_quantities(self, quantity_ids: Collection[int]) -> list[int]:
@@ -208,40 +208,44 @@ class PostgreSQLCostTables:
         self, series_id: int, stream_start: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[StoredCost]:
         """See `StoredEntries.entries_between`."""
-        found = self._near(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
+        found = self._fetch_near(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
         times = [one.source.point.time_unix_nano for one in found]
         has_previous = bool(times) and times[0] < first_unix_nano
         has_next = last_unix_nano == END_OF_TIME or (bool(times) and times[-1] > last_unix_nano)
         if not (has_previous and has_next):
-            found = self._far(_BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano)
+            found = self._fetch_far(
+                _BETWEEN, series_id, stream_start, first_unix_nano, last_unix_nano
+            )
         return found
 
     def entries_of(self, series_id: int, stream_starts: Collection[int]) -> list[StoredCost]:
         """See `StoredEntries.entries_of`."""
         starts = [timestamp_text(start) for start in stream_starts]
-        return self._fetch(_ALL_OF, {"series_id": series_id, "stream_starts": starts})
+        return self._fetch(_ENTRIES_OF, {"series_id": series_id, "stream_starts": starts})
 
     def quantities(
         self, quantity_id: int, first_unix_nano: int, last_unix_nano: int
     ) -> list[CostPoint]:
         """See `StoredEntries.quantities`."""
         bounds = (quantity_id, UNKNOWN_START, first_unix_nano, last_unix_nano)
-        found = self._near(_QUANTITIES, *bounds)
+        found = self._fetch_near(_QUANTITIES, *bounds)
         times = [one.source.point.time_unix_nano for one in found]
         if sum(time < first_unix_nano for time in times) < 2:
-            found = self._far(_QUANTITIES, *bounds)
+            found = self._fetch_far(_QUANTITIES, *bounds)
         return [one.source.point for one in found]
 
-    def _near(
+    def _fetch_near(
         self, statement: str, series_id: int, stream_start: int, first: int, last: int
     ) -> list[StoredCost]:
+        """The rows of a statement whose timestamps are within `_NEAR_DAYS` of two times."""
         near = _NEAR_DAYS * NANOSECONDS_PER_DAY
         times = {"begin": timestamp_text(max(first - near, 0)), "end": timestamp_text(last + near)}
         return self._fetch(statement, _bounds(series_id, stream_start, first, last) | times)
 
-    def _far(
+    def _fetch_far(
         self, statement: str, series_id: int, stream_start: int, first: int, last: int
     ) -> list[StoredCost]:
+        """The rows of a statement, whatever their timestamps are."""
         times = {"begin": "epoch", "end": "infinity"}
         return self._fetch(statement, _bounds(series_id, stream_start, first, last) | times)
 
