@@ -47,7 +47,10 @@ class CostTables(StoredEntries, Protocol):
         """
 
     def streams_near(self, starts: Collection[tuple[int, int]]) -> Iterable[CostStream]:
-        """The streams with a `stream_start` within `MAX_STREAM_WIDTH_NANOSECONDS` of these starts.
+        """The streams that may have a start near one of these, and perhaps others.
+
+        Those whose `stream_start` is near, and the next one below and above: the starts of a stream
+        may reach far from its name.
 
         Args:
             starts: series ids and start times in nanoseconds.

@@ -22,9 +22,6 @@ UNKNOWN_START: Final = 0
 NEAR_STARTS_NANOSECONDS: Final = NANOSECONDS_PER_SECOND
 """Starts that are closer than this may be one start that jitters (now minus uptime)."""
 
-MAX_STREAM_WIDTH_NANOSECONDS: Final = 10 * NANOSECONDS_PER_SECOND
-"""Streams are looked up within this distance of a start, so that the look-up can use an index."""
-
 END_OF_TIME: Final = 2**63 - 1
 """In nanoseconds. Later than the time of any point, which fits a signed 64-bit integer."""
 
@@ -100,17 +97,17 @@ class StreamIndex:
 
     def near(self, start_unix_nano: int) -> list[CostStream]:
         """The streams with a start near this one, without that of unknown starts."""
-        found = []
-        index = bisect_right(self._starts, start_unix_nano + MAX_STREAM_WIDTH_NANOSECONDS)
-        while index:
-            index -= 1
-            stream = self._by_start[self._starts[index]]
-            if stream.stream_start != UNKNOWN_START and is_near(stream, start_unix_nano):
-                found.append(stream)
-            # Streams do not overlap, so those that begin before this one end before it.
-            if stream.stream_start < start_unix_nano - MAX_STREAM_WIDTH_NANOSECONDS:
-                break
-        return found
+        first = bisect_left(self._starts, start_unix_nano - NEAR_STARTS_NANOSECONDS)
+        last = bisect_right(self._starts, start_unix_nano + NEAR_STARTS_NANOSECONDS)
+        # Streams do not overlap. A wide one can only be the next below or above: a start that
+        # drifts makes a stream wider every day.
+        candidates = self._starts[max(first - 1, 0) : last + 1]
+        return [
+            self._by_start[stream_start]
+            for stream_start in candidates
+            if stream_start != UNKNOWN_START
+            and is_near(self._by_start[stream_start], start_unix_nano)
+        ]
 
 
 def has_restarted(

@@ -322,3 +322,11 @@ def test_conflicts_and_points_at_their_start_are_counted(backend: Backend) -> No
     larger = replace(at_start, value=6.0)
     assert backend.write(Batch(cost_samples=(larger, at_start))).cost_counts.conflicting == 2
     assert amounts(backend) == [6]
+
+
+def test_a_start_that_drifts_far_is_one_stream(backend: Backend) -> None:
+    for number in range(1, 31):
+        at = sample(60 * number, 10.0 * number)
+        start = NOW + number * SECOND * 9 // 10
+        backend.write(Batch(cost_samples=(replace(at, start_time_unix_nano=start),)))
+    assert total(backend) == 300

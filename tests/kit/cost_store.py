@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from exporter.backends.costs import write_derived_costs
 from exporter.costs.streams import (
-    MAX_STREAM_WIDTH_NANOSECONDS,
     UNKNOWN_START,
+    is_near,
 )
 from exporter.model import CostEntry, CostPoint, CostSample, CostStream, CostUpdate, StoredCost
 
@@ -65,10 +65,7 @@ class CostStore:
             stream
             for (owner, label), stream in self.streams.items()
             if label
-            and any(
-                series_id == owner and abs(start - label) <= MAX_STREAM_WIDTH_NANOSECONDS
-                for series_id, start in starts
-            )
+            and any(series_id == owner and is_near(stream, start) for series_id, start in starts)
         ]
 
     def rates_of_quantities(self, quantity_ids: Collection[int]) -> list[int]:

@@ -109,6 +109,13 @@ EXAMPLES = {
         ],
         "60",
     ),
+    "a start that drifts far": (
+        [
+            sample(T0 + (n + 1) * MINUTE, 10.0 * (n + 1), T0 + 9 * n * SECOND // 10)
+            for n in range(40)
+        ],
+        "400",
+    ),
     "one digit lower": (series(0.1 + 0.2 + 0.3, 0.6, start=T0), "0.6"),
     "a correction": (series(10, 26, 25, 30, start=T0), "30"),
     "a restart without a new start": (series(10, 30, 4, 9, start=T0), "39"),

@@ -26,7 +26,7 @@ from exporter.backends.postgresql.text_format import (
     row_copy_stream,
     timestamp_text,
 )
-from exporter.costs.streams import END_OF_TIME, MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
+from exporter.costs.streams import END_OF_TIME, NEAR_STARTS_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
 from exporter.tables import COST_ENTRIES, COST_STREAMS, SQL_TYPES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
@@ -82,11 +82,22 @@ _LOCK_UNKNOWN_STREAMS: Final = f"""
     WHERE s.series_id = ANY (%s) AND s.stream_start = 'epoch'
     ORDER BY s.series_id FOR UPDATE"""  # noqa: S608 - names of columns
 _STREAMS_NEAR: Final = f"""
+    WITH wanted AS (
+        SELECT series_id, start - near AS lowest, start + near AS highest
+        FROM unnest(%s::bigint[], %s::timestamptz[]) AS requested (series_id, start),
+            LATERAL (SELECT %s * interval '1 microsecond' AS near) AS range
+    )
     SELECT DISTINCT {_STREAMS}
-    FROM unnest(%s::bigint[], %s::timestamptz[]) AS wanted (series_id, start)
-    JOIN cost_streams AS s ON s.series_id = wanted.series_id
-        AND s.stream_start >= wanted.start - %s * interval '1 microsecond'
-        AND s.stream_start <= wanted.start + %s * interval '1 microsecond'
+    FROM wanted JOIN cost_streams AS s ON s.series_id = wanted.series_id
+        AND s.stream_start >= coalesce(
+            (SELECT max(b.stream_start) FROM cost_streams AS b
+                WHERE b.series_id = wanted.series_id AND b.stream_start < lowest
+                    AND b.stream_start <> 'epoch'),
+            lowest)
+        AND s.stream_start <= coalesce(
+            (SELECT min(a.stream_start) FROM cost_streams AS a
+                WHERE a.series_id = wanted.series_id AND a.stream_start > highest),
+            highest)
     WHERE s.stream_start <> 'epoch'"""  # noqa: S608 - names of columns
 _RATES: Final = "SELECT series_id FROM cost_streams WHERE quantity_id = ANY (%s)"
 _STREAM_ARRAYS: Final = ", ".join(
@@ -182,10 +193,10 @@ class PostgreSQLCostTables:
 
     def streams_near(self, starts: Collection[tuple[int, int]]) -> list[CostStream]:
         """See `CostTables.streams_near`."""
-        width = MAX_STREAM_WIDTH_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
+        near = NEAR_STARTS_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
         ids = [series_id for series_id, _ in starts]
         times = [timestamp_text(start) for _, start in starts]
-        self._cursor.execute(_STREAMS_NEAR, (ids, times, width, width))
+        self._cursor.execute(_STREAMS_NEAR, (ids, times, near))
         return list(map(stream_of_row, self._cursor.fetchall()))
 
     def rates_of_quantities(self, quantity_ids: Collection[int]) -> list[int]:

@@ -19,7 +19,7 @@ from exporter.backends.cost_rows import (
 )
 from exporter.backends.sqlite.rows import Rows, flattened, insert_rows
 from exporter.backends.statements import load_statements
-from exporter.costs.streams import MAX_STREAM_WIDTH_NANOSECONDS, UNKNOWN_START
+from exporter.costs.streams import NEAR_STARTS_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
 from exporter.tables import COST_ENTRIES, COST_STREAMS
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND, nanos_to_micros
@@ -76,8 +76,8 @@ class SQLiteCostTables:
     def streams_near(self, starts: Collection[tuple[int, int]]) -> list[CostStream]:
         """See `CostTables.streams_near`."""
         pairs = [(series_id, nanos_to_micros(start)) for series_id, start in sorted(starts)]
-        width = MAX_STREAM_WIDTH_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
-        return self._streams("streams_near", pairs=pairs, width=width)
+        near = NEAR_STARTS_NANOSECONDS // NANOSECONDS_PER_MICROSECOND
+        return self._streams("streams_near", pairs=pairs, near=near)
 
     def rates_of_quantities(self, quantity_ids: Collection[int]) -> list[int]:
         """See `CostTables.rates_of_quantities`."""

@@ -5,11 +5,24 @@ SELECT {streams} FROM cost_streams AS s
 WHERE s.stream_start = 0 AND s.series_id IN (SELECT value FROM json_each(:series_ids));
 
 -- name: streams_near
+-- From the next stream below the near starts to the next one above them: these two may be wide.
+WITH wanted AS (
+    SELECT json_extract(value, '$[0]') AS series_id,
+        json_extract(value, '$[1]') - :near AS lowest,
+        json_extract(value, '$[1]') + :near AS highest
+    FROM json_each(:pairs)
+)
 SELECT DISTINCT {streams}
-FROM json_each(:pairs) AS pair CROSS JOIN cost_streams AS s
-WHERE s.series_id = json_extract(pair.value, '$[0]') AND s.stream_start <> 0
-AND s.stream_start BETWEEN json_extract(pair.value, '$[1]') - :width
-    AND json_extract(pair.value, '$[1]') + :width;
+FROM wanted CROSS JOIN cost_streams AS s
+WHERE s.series_id = wanted.series_id AND s.stream_start <> 0
+AND s.stream_start >= coalesce(
+    (SELECT max(b.stream_start) FROM cost_streams AS b
+        WHERE b.series_id = wanted.series_id AND b.stream_start < lowest AND b.stream_start <> 0),
+    lowest)
+AND s.stream_start <= coalesce(
+    (SELECT min(a.stream_start) FROM cost_streams AS a
+        WHERE a.series_id = wanted.series_id AND a.stream_start > highest),
+    highest);
 
 -- name: rates_of_quantities
 SELECT series_id FROM cost_streams
