@@ -136,6 +136,9 @@ def _newest(stream: _Found) -> CostPoint:
 def _closing_point(
     stream: _Found, key: StreamKey, stored: Collection[StreamKey]
 ) -> CostPoint | None:
+    # No point of the stream is earlier than its start.
+    if is_zero_length(stream.oldest):
+        return None
     # An amount of its own does not depend on earlier points, so it may come late.
     if key in stored or (stream.basis is not None and stream.basis.kind == "amount"):
         return None

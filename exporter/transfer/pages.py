@@ -29,7 +29,10 @@ _MIN_SERIES_ID: Final = -(2**63)
 
 _STREAMS: Final = """
     SELECT {columns} FROM cost_streams AS m
-    WHERE (m.series_id, m.stream_start) > ({series_id}, {stream_start})"""
+    WHERE (m.series_id, m.stream_start) > ({series_id}, {stream_start})
+    -- PostgreSQL also has rows that say nothing yet and are only locked.
+    AND (m.last_timestamp IS NOT NULL OR m.closed_timestamp IS NOT NULL
+        OR m.zero_length_points > 0 OR m.quantity_id IS NOT NULL)"""
 # The newest point that a stream had at a time, of those that have later points.
 _LAST_BEFORE: Final = """
     SELECT m.series_id, {stream_start}, {time}, {start}, m.value, m.point_count

@@ -33,6 +33,7 @@ def entry(number: int, *, seconds: int) -> CostEntry:
         tags='{"team":"a"}',
         billing_period="2026-11",
         source="focus",
+        period_end_unix_nano=(START + seconds) * 1_000_000_000 + 1_000,
     )
 
 
@@ -41,12 +42,14 @@ def test_each_cost_is_read_once_and_exactly(backend: Backend, page_rows: int) ->
     # Several entries have one time, as those of a bill do, and pages end between them.
     costs = [entry(number, seconds=number // 4) for number in range(1, 10)]
     basis = CostBasis("cumulative", Decimal(1), 60.0, "vm", "compute", "USD")
-    nothing = CostSample(1, costs[0].time_unix_nano, 0, 5.0, basis)
-    backend.write(Batch(costs=tuple(reversed(costs)), cost_samples=(nothing,)))
+    # The first costs nothing and is left out; the newest of a stream is not.
+    first, newest = (CostSample(1, costs[at].time_unix_nano, 0, 5.0, basis) for at in (0, 4))
+    backend.write(Batch(costs=tuple(reversed(costs)), cost_samples=(first, newest)))
     pages = list(cost_pages(backend, ALWAYS, page_rows))
     assert all(1 <= len(page) <= page_rows for page in pages)
     found = [replace(one, tags=one.tags.replace(" ", "")) for page in pages for one in page]
-    assert found == costs
+    assert [one for one in found if one.derived_from is None] == costs
+    assert [one.time_unix_nano for one in found if one.derived_from] == [newest.time_unix_nano]
 
 
 def test_costs_of_a_time_range(backend: Backend) -> None:
