@@ -167,6 +167,16 @@ def test_samples_in_order_late_and_repeated(backend: Backend) -> None:
     assert amounts(backend) == [4, 2, 4, 2]
 
 
+def test_a_late_point_between_days_that_are_far_apart(backend: Backend) -> None:
+    """PostgreSQL looks for neighbours within some days first."""
+    day = 86_400
+    backend.write(batch([sample(0, 1), sample(30 * day, 100)]))
+    backend.write(batch([sample(day, 10)]))  # the point after it is far
+    assert amounts(backend) == [1, 9, 90]
+    backend.write(batch([sample(29 * day, 60)]))  # the point before it is far
+    assert amounts(backend) == [1, 9, 50, 40]
+
+
 def test_a_rate_is_charged_from_the_previous_point(backend: Backend) -> None:
     for at in (0, 1_800, 36_000):
         backend.write(batch([sample(at, 0.5, of=RATE)]))
