@@ -99,8 +99,7 @@ class CostEncoder:
             self.text(cost.entry_id),
             self.text(cost.resource_id),
             self.text(cost.category),
-            # The calculation has rounded the amounts of points.
-            *self.amount(cost.amount if cost.derived_from else quantize_amount(cost.amount)),
+            *self.amount(quantize_amount(cost.amount)),
             self.text(cost.currency),
             None if cost.region is None else self.text(cost.region),
             self.text(cost.cluster_id),

@@ -19,7 +19,16 @@ from kit.backends.stored_rows import count
 from exporter.backends.base import Backend
 from exporter.backends.refused_rows import isolate_refused_rows
 from exporter.errors import RowRefusedError
-from exporter.model import Batch, CostBasis, CostCounts, CostSample, Watermark, WriteResult
+from exporter.model import (
+    Batch,
+    CostBasis,
+    CostCounts,
+    CostPoint,
+    CostSample,
+    SeriesPoint,
+    Watermark,
+    WriteResult,
+)
 from exporter.query import Reader
 
 DAY = 86_400 * SECOND
@@ -340,3 +349,9 @@ def test_a_start_that_drifts_far_is_one_stream(backend: Backend) -> None:
         start = NOW + number * SECOND * 9 // 10
         backend.write(Batch(cost_samples=(replace(at, start_time_unix_nano=start),)))
     assert total(backend) == 300
+
+
+def test_a_restored_amount_has_the_same_bounds(backend: Backend) -> None:
+    source = SeriesPoint(7, 0, CostPoint(NOW, 0, 1.0), None, replaces=False)
+    with pytest.raises(RowRefusedError):
+        backend.write(Batch(costs=(replace(cost(amount="1e18"), derived_from=source),)))
