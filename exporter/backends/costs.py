@@ -174,8 +174,8 @@ def _rates_of_changed_quantities(
         if newest is None or newest.time_unix_nano <= end:
             end = END_OF_TIME
         else:
-            # A size holds until the next one. The time between the two says how long the next one
-            # holds: until the one after it or, if there is none, without an end.
+            # A new size changes the rates up to the next size. It also changes how long that next
+            # size holds, so the rates up to the size after the next are computed again too.
             for _ in range(2):
                 following = tables.entries_between(quantity_id, UNKNOWN_START, end, end)
                 time = following[-1].source.point.time_unix_nano

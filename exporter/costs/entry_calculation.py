@@ -32,10 +32,14 @@ AMOUNT_QUANTUM: Final = Decimal("1e-18")
 RATE_QUANTUM: Final = Decimal("1e-9")
 """The amounts of hourly rates are rounded to a multiple of this."""
 
+EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
+"""Rounds no amount, no sum of amounts and no product of a double and a price.
+
+All of them have fewer digits.
+"""
+
 # The whole units of an amount fit into a signed 64-bit integer.
 _AMOUNT_LIMIT: Final = Decimal(10**18)
-# The product of a double (17 digits, below 1e18) and a price has fewer digits: it is not rounded.
-_EXACT: Final = Context(prec=100, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 _ZERO: Final = Decimal(0)
 _ONE: Final = Decimal(1)
 _NANOSECONDS_PER_HOUR: Final = Decimal(NANOSECONDS_PER_HOUR)
@@ -110,7 +114,7 @@ def quantize_amount(amount: Decimal, quantum: Decimal = AMOUNT_QUANTUM) -> Decim
         raise RowRefusedError(
             f"the amount of a cost is {amount}; it must be a number between -10^18 and 10^18"
         )
-    return amount.quantize(quantum, context=_EXACT)
+    return amount.quantize(quantum, context=EXACT)
 
 
 def billing_period(time_unix_nano: int) -> str:
@@ -225,7 +229,7 @@ def _increase(
     if has_restarted(basis, stream_start, previous, point):
         return total, previous.time_unix_nano
     # An exact context, because the usual one rounds differences to 28 digits.
-    increase = _EXACT.subtract(total, _amount(basis, previous.value))
+    increase = EXACT.subtract(total, _amount(basis, previous.value))
     return increase, previous.time_unix_nano
 
 
@@ -240,20 +244,20 @@ def _hourly_charge(
     max_nanoseconds = round(basis.staleness_seconds * NANOSECONDS_PER_SECOND)
     end = point.time_unix_nano
     start = max(previous.time_unix_nano, end - max_nanoseconds)
-    rate = _EXACT.multiply(_decimal(point.value), basis.factor)
+    rate = EXACT.multiply(_decimal(point.value), basis.factor)
     if basis.quantity_id is not None:
         quantity = quantity_at(quantities, end)
-        rate = _ZERO if quantity is None else _EXACT.multiply(rate, _decimal(quantity))
+        rate = _ZERO if quantity is None else EXACT.multiply(rate, _decimal(quantity))
     if not rate:
         return _ZERO, start
-    charge = _EXACT.subtract(_charge_since_1970(rate, end), _charge_since_1970(rate, start))
+    charge = EXACT.subtract(_charge_since_1970(rate, end), _charge_since_1970(rate, start))
     return charge, start
 
 
 def _charge_since_1970(rate: Decimal, time_unix_nano: int) -> Decimal:
     """What a constant hourly rate would cost from 1970 to a time, rounded once."""
-    charge = _EXACT.multiply(rate, Decimal(time_unix_nano))
-    return quantize_amount(_EXACT.divide(charge, _NANOSECONDS_PER_HOUR), RATE_QUANTUM)
+    charge = EXACT.multiply(rate, Decimal(time_unix_nano))
+    return quantize_amount(EXACT.divide(charge, _NANOSECONDS_PER_HOUR), RATE_QUANTUM)
 
 
 def _start_before(point: CostPoint) -> int:
@@ -266,7 +270,7 @@ def _amount(basis: CostBasis, value: float) -> Decimal:
     """What a value costs, rounded once."""
     amount = _decimal(value)
     if basis.factor != _ONE:
-        amount = _EXACT.multiply(amount, basis.factor)
+        amount = EXACT.multiply(amount, basis.factor)
     return quantize_amount(amount)
 
 

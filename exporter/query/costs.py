@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final, cast
 
 from exporter.backends.dialect import Dialect
 from exporter.backends.hypertable_catalog import HypertableCatalog
+from exporter.costs.entry_calculation import EXACT
 from exporter.errors import QueryError
 from exporter.query.filters import SeriesFilters, tag_condition, time_condition
 from exporter.query.rollup_planner import RollupPlan, plan_rollup
@@ -42,8 +43,6 @@ _ROLLUP_COLUMNS: Final = frozenset(COST_GROUPS) - {"source_name"}
 # What one is in each integer of an amount of SQLite, in attos, from the last to the first:
 # `Dialect.cost_amount` has three of them, `cost_total` all.
 _ATTOS: Final = (1, 10**9, 10**18, 2**32 * 10**18)
-# The sum of 2^63 amounts of 36 digits has 55.
-_EXACT: Final = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,7 @@ def parse_amount(text: str) -> Decimal:
     if len(numbers) > 1:
         parts = zip(reversed(numbers), _ATTOS, strict=False)
         attos = sum(int(number) * unit for number, unit in parts)
-        text = format(Decimal(attos).scaleb(-18, _EXACT), "f")
+        text = format(Decimal(attos).scaleb(-18, EXACT), "f")
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
@@ -195,7 +194,7 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     """The sum with all of its digits; `sum` would round it to 28."""
     total = Decimal(0)
     for amount in amounts:
-        total = _EXACT.add(total, amount)
+        total = EXACT.add(total, amount)
     return total
 
 

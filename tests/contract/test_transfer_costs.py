@@ -119,7 +119,7 @@ def test_costs_are_equal_for_any_cut_between_source_and_target(
 def test_totals_are_counted_from_deleted_entries(
     backend: Backend, new_target: StoreFactory
 ) -> None:
-    """Retention keeps cursors, so that a total is not counted as a whole again."""
+    """Retention keeps streams, so that a total is not counted as a whole again."""
     store(backend, [sample(1, 0, 100.0, start=3_600)])
     backend.delete_before(NOW + 2 * 86_400 * SECOND)
     with new_target() as target:
@@ -128,7 +128,7 @@ def test_totals_are_counted_from_deleted_entries(
         assert total(target) == Decimal("1.1")
 
 
-def test_a_copy_up_to_an_end_has_the_cursors_of_that_time(
+def test_a_copy_up_to_an_end_has_the_streams_of_that_time(
     backend: Backend, new_target: StoreFactory
 ) -> None:
     store(backend, samples_between(0, 20))
@@ -140,7 +140,7 @@ def test_a_copy_up_to_an_end_has_the_cursors_of_that_time(
         assert entries(target) == entries(backend)
 
 
-def test_an_interrupted_copy_of_cursors_is_completed(
+def test_an_interrupted_copy_of_streams_is_completed(
     backend: Backend, new_target: StoreFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.transfer.copier.PAGE_ROWS", 3)

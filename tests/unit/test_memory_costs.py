@@ -1,4 +1,4 @@
-"""Cost entries in the memory backend: they count as rows, and cursors go with their series."""
+"""Cost entries in the memory backend: they count as rows, and streams go with their series."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_entries_derived_from_series_are_bounded_too(backend: MemoryBackend) -> 
     assert backend.fetch("SELECT count(*), sum(amount_units) FROM cost_entries") == [(10, 10)]
 
 
-def test_cursors_are_evicted_with_their_series(backend: MemoryBackend) -> None:
+def test_streams_are_evicted_with_their_series(backend: MemoryBackend) -> None:
     for series_id in range(1, 1_500):
         backend.write(
             Batch(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import Context
 from functools import lru_cache
 from typing import Final
 
@@ -26,13 +25,12 @@ from exporter.backends.postgresql.text_format import (
     row_copy_stream,
     timestamp_text,
 )
+from exporter.costs.entry_calculation import EXACT
 from exporter.costs.streams import END_OF_TIME, NEAR_STARTS_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
 from exporter.tables import COST_ENTRIES, COST_STREAMS, SQL_TYPES, Table
 from exporter.time_units import NANOSECONDS_PER_DAY, NANOSECONDS_PER_MICROSECOND
 
-# An amount has at most 18 digits before the decimal point and 18 after it.
-_EXACT: Final = Context(prec=40)
 _PAGE_ROWS: Final = 1_000
 _INSERT: Final = f"""
     INSERT INTO cost_entries ({column_list(COST_ENTRIES)}) VALUES %s
@@ -151,7 +149,7 @@ class PostgreSQLCostTables:
             # A batch repeats a few times and starts; formatting one takes 1.5 us.
             time=lru_cache(maxsize=65_536)(timestamp_text),
             # Without trailing zeros, which PostgreSQL would store and show.
-            amount=lambda amount: (amount.normalize(_EXACT),),
+            amount=lambda amount: (amount.normalize(EXACT),),
             text=sanitizer.text,
             json=sanitizer.json,
         )

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache
 from typing import Any, Final
 
@@ -19,14 +19,13 @@ from exporter.backends.cost_rows import (
 )
 from exporter.backends.sqlite.rows import Rows, flattened, insert_rows
 from exporter.backends.statements import load_statements
+from exporter.costs.entry_calculation import EXACT
 from exporter.costs.streams import NEAR_STARTS_NANOSECONDS, UNKNOWN_START
 from exporter.model import CostEntry, CostPoint, CostStream, CostUpdate, StoredCost
 from exporter.tables import COST_ENTRIES, COST_STREAMS
 from exporter.time_units import NANOSECONDS_PER_MICROSECOND, nanos_to_micros
 
 _FILE: Final = "sqlite/costs.sql"
-# An amount has at most 18 digits before the decimal point and 18 after it.
-_EXACT: Final = Context(prec=40)
 # Entries that were derived from points replace what was derived before.
 _DERIVED_ENTRIES: Final = replace(COST_ENTRIES, replaces=True)
 _PARTS: Final = {
@@ -146,8 +145,8 @@ def _sql(name: str) -> str:
 
 def to_units_nanos_and_attos(amount: Decimal) -> tuple[int, int, int]:
     """The three integers of an amount, see 0004_cost_streams.sql."""
-    attos = int(_EXACT.scaleb(amount, 18))
-    nanos = int(_EXACT.scaleb(amount, 9).to_integral_value(ROUND_HALF_EVEN))
+    attos = int(EXACT.scaleb(amount, 18))
+    nanos = int(EXACT.scaleb(amount, 9).to_integral_value(ROUND_HALF_EVEN))
     return nanos // 10**9, nanos % 10**9, attos - nanos * 10**9
 
 

@@ -1,6 +1,6 @@
 -- A series that carries cost has one stream for each start time of its points. The row with
--- stream_start 1970-01-01 is that of points with an unknown start; every series has it. Retention does
--- not delete these rows.
+-- stream_start 1970-01-01 is that of points with an unknown start; every series has it, because a
+-- writer locks it. Retention does not delete these rows.
 CREATE TABLE cost_streams (
     series_id              bigint NOT NULL,
     stream_start           timestamptz NOT NULL,

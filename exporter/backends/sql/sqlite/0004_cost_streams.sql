@@ -1,6 +1,6 @@
 -- A series that carries cost has one stream for each start time of its points. The row with
--- stream_start 0 is that of points with an unknown start; every series has it. Retention does
--- not delete these rows.
+-- stream_start 0 is that of points with an unknown start, and also has what is known of the series.
+-- Retention does not delete these rows.
 CREATE TABLE cost_streams (
     series_id              INTEGER NOT NULL,
     stream_start           INTEGER NOT NULL,
